@@ -1,0 +1,60 @@
+"""A token bucket that may go into debt: the arithmetic of a stated or learned rate.
+
+Tokens come at `rate_per_s`, up to `burst`. An amount larger than the burst may go once the bucket is full, and leaves it
+in debt, so that a row that weighs more than the burst still passes, and the average holds.
+"""
+
+from __future__ import annotations
+
+
+class Bucket:
+    """Starts full. Amounts are calls, or the unit of the rows' weights."""
+
+    def __init__(self, rate_per_s: float, burst: float, now: float) -> None:
+        assert rate_per_s > 0, "a rate is positive"
+        assert burst > 0, "a burst is positive"
+        self.rate_per_s = rate_per_s
+        self.burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def set_rate(self, rate_per_s: float, burst: float, now: float) -> None:
+        self._refill(now)
+        self.rate_per_s = rate_per_s
+        self.burst = burst
+        self._tokens = min(self._tokens, burst)
+
+    def room(self, now: float) -> int:
+        """How many amounts of 1 may be taken now."""
+        self._refill(now)
+        # A refill is a float: 0.9999999 tokens after exactly one interval is one token.
+        return max(0, int(self._tokens + 1e-9))
+
+    def affords(self, amount: float, now: float) -> bool:
+        self._refill(now)
+        return self._tokens + 1e-9 >= min(amount, self.burst)
+
+    def take(self, amount: float) -> None:
+        self._tokens -= amount
+
+    def put_back(self, amount: float) -> None:
+        self._tokens = min(self.burst, self._tokens + amount)
+
+    def empty(self, now: float) -> None:
+        """Begin with nothing saved up."""
+        self._refill(now)
+        self._tokens = min(self._tokens, 0.0)
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` can be taken."""
+        self._refill(now)
+        return max(0.0, (min(amount, self.burst) - self._tokens) / self.rate_per_s)
+
+    def full(self, now: float) -> bool:
+        self._refill(now)
+        return self._tokens >= self.burst - 1e-9
+
+    def _refill(self, now: float) -> None:
+        if now > self._at:
+            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate_per_s)
+            self._at = now

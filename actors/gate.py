@@ -1,0 +1,323 @@
+"""One budget: the permits of one key of one limit, and the cooldowns that close it. The governor owns it.
+
+    OPEN --hit of today's epoch--> COOLING --time--> OPEN           (refused: the epoch grows by one)
+    OPEN --failures in a row-----> COOLING --time--> PROBING        (outage)
+    PROBING --answered--> OPEN     PROBING --failed or hit--> COOLING
+
+Permits go out first come, first served, and each stage asks in the order of its rows. `grant` is the only place
+where one goes out, and gives none while COOLING.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from .actor import Ref
+from .bucket import Bucket
+from .gradient import Gradient
+from .pace import INITIAL_WINDOW, Pace, small_burst
+from .protocol import Closure, Epoch
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """`per_s` of a unit a second. `burst` None: 20 ms of it, at least one."""
+
+    per_s: float
+    burst: float | None = None
+    unit: Literal["calls", "cost"] = "calls"
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """A limit as the governor sees it.
+
+    `cooldown_s` is the first cooldown where a refusal brings no hint; it doubles up to `cooldown_max_s` as long as
+    nothing goes through. `hint_max_s` is the ceiling of an honoured Retry-After. `outage_after`: so many rows whose
+    calls failed one after another are an outage; probes then start after `probe_s`, and come 1.5 times later each time.
+    """
+
+    rates: tuple[Rate, ...] = ()
+    concurrency: int | Literal["auto"] | None = None
+    cooldown_s: float = 0.1
+    cooldown_max_s: float = 30.0
+    hint_max_s: float = 300.0
+    outage_after: int = 10
+    probe_s: float = 0.25
+    probe_max_s: float = 15.0
+    outage_deadline_s: float = 600.0
+
+    @property
+    def stated(self) -> bool:
+        """Somebody said what the other side allows, so nothing need be found out."""
+        return bool(self.rates) or isinstance(self.concurrency, int)
+
+
+class GateState(enum.Enum):
+    OPEN = "open"
+    COOLING = "cooling"
+    PROBING = "probing"
+
+
+class Grant(NamedTuple):
+    stage: Ref
+    n: int
+    cost: float
+
+
+class _Wish(msgspec.Struct):
+    stage: Ref
+    n: int
+    costs: deque[float]
+
+
+class Gate:
+    """See the module. Every `now` is `context.now()`."""
+
+    def __init__(self, terms: Terms, now: float) -> None:
+        self.state = GateState.OPEN
+        self.epoch = Epoch(0)
+        self.closure: Closure | None = None
+        self.until_s = 0.0
+        self.out_since_s: float | None = None
+        self.cooldowns = 0
+        self.cooled_s = 0.0
+        self._closed_at = 0.0
+        self._wishes: deque[_Wish] = deque()
+        self._waiting = 0
+        self._in_use: dict[Ref, int] = {}
+        self._out = 0
+        self._fruitless = 0
+        self._probes = 0
+        self._failing: set[int] = set()
+        self._pace = Pace(float("inf"), now)
+        self.set_terms(terms, now)
+        if not terms.stated:
+            self._pace = Pace(float(INITIAL_WINDOW), now)
+
+    def set_terms(self, terms: Terms, now: float) -> None:
+        """A limit changes while in use; permits out stay out."""
+        self.terms = terms
+        self._buckets = [Bucket(r.per_s, r.burst or small_burst(r.per_s), now) for r in terms.rates]
+        self._gradient = Gradient() if terms.concurrency == "auto" else None
+        if terms.stated and self._pace.bucket is None:
+            self._pace.window = float("inf")
+
+    # --- what is told ---
+
+    def want(self, stage: Ref, n: int, costs: tuple[float, ...]) -> None:
+        self._wishes.append(_Wish(stage, n, deque(costs)))
+        self._waiting += n
+
+    def returned(self, stage: Ref, n: int, cost: float, now: float) -> None:
+        """Permits that were not used: their slots of time are as good as new."""
+        self._release(stage, n)
+        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
+            bucket.put_back(cost if rate.unit == "cost" else n)
+        if self._pace.bucket is not None and self.state is not GateState.COOLING:
+            self._pace.bucket.put_back(n)
+
+    def discharge(self, stage: Ref) -> None:
+        """The stage is gone: nothing it holds or wants counts any more (L16)."""
+        for wish in self._wishes:
+            if wish.stage == stage:
+                self._waiting -= wish.n
+        self._wishes = deque(w for w in self._wishes if w.stage != stage)
+        self._out -= self._in_use.pop(stage, 0)
+
+    def ended(self, stage: Ref, used: int, answered: int, failed: tuple[int, ...], latency_s: float) -> bool:
+        """Calls have ended. True: the other side is out, so close."""
+        in_use = self._out
+        self._release(stage, used)
+        if answered:
+            self._failing.clear()
+            self._fruitless = 0
+            self._pace.on_answered(answered, in_use)
+            if self._gradient is not None:
+                self._gradient.on_answered(answered, latency_s, in_use)
+        elif failed:
+            self._failing.update(failed)
+        if self.state is GateState.PROBING:
+            return bool(failed) and not answered
+        return self.state is GateState.OPEN and len(self._failing) >= self.terms.outage_after
+
+    def hit(self, epoch: Epoch, retry_after_s: float | None, now: float) -> bool:
+        """A refusal. True: it closes the gate; else it is old news, which may lengthen a cooldown (L09)."""
+        hint = retry_after_s if retry_after_s is not None and retry_after_s > 0.0 else None
+        if hint is not None:
+            hint = min(hint, self.terms.hint_max_s)
+        if epoch != self.epoch or self.state is GateState.COOLING:
+            if hint is not None and self.state is GateState.COOLING and self.closure is Closure.REFUSED:
+                self.until_s = max(self.until_s, now + hint)
+            return False
+        own = min(self.terms.cooldown_s * 2.0 ** min(self._fruitless, 30), self.terms.cooldown_max_s)
+        cooldown_s = hint if hint is not None else own
+        self._fruitless += 1
+        self._pace.on_refused(self._out, cooldown_s, now)
+        self._close(Closure.REFUSED, now + cooldown_s, now)
+        return True
+
+    def close_for_outage(self, now: float, random: float) -> None:
+        """Wait, then probe; jittered, so that many governors do not probe one service at the same instant."""
+        if self.out_since_s is None:
+            self.out_since_s = now
+        wait_s = min(self.terms.probe_s * 1.5**self._probes, self.terms.probe_max_s) * (0.75 + 0.5 * random)
+        self._probes = min(self._probes + 1, 50)
+        self._pace.on_closed_for_outage()
+        self._close(Closure.OUTAGE, now + wait_s, now)
+
+    def _close(self, closure: Closure, until_s: float, now: float) -> None:
+        assert self.state is not GateState.COOLING, "a gate that cools cannot close again: one cooldown an epoch"
+        self.state = GateState.COOLING
+        self.closure = closure
+        self.until_s = until_s
+        self.epoch = Epoch(self.epoch + 1)
+        self.cooldowns += 1
+        self._closed_at = now
+
+    def end_cooldown(self, now: float) -> bool:
+        """True if the cooldown is over now; the gate is then OPEN, or PROBING after an outage."""
+        if self.state is not GateState.COOLING or now < self.until_s - 1e-9:
+            return False
+        self.state = GateState.PROBING if self.closure is Closure.OUTAGE else GateState.OPEN
+        self.cooled_s += now - self._closed_at
+        self._failing.clear()
+        self._pace.on_reopened(now)
+        return True
+
+    def reopen(self) -> bool:
+        """After an answer: True if that ended an outage."""
+        if self.state is not GateState.PROBING:
+            return False
+        self.state = GateState.OPEN
+        self.closure = None
+        self.out_since_s = None
+        self._probes = 0
+        return True
+
+    # --- what is given ---
+
+    def grant(self, now: float) -> list[Grant]:
+        """Permits that may go out now."""
+        if self.state is GateState.COOLING or not self._wishes:
+            self._pace.move(False, now)
+            return []
+        self._pace.move(True, now)
+        grants: list[Grant] = []
+        room = self._room(now)
+        while self._wishes and room > 0:
+            wish = self._wishes[0]
+            n = min(wish.n, room)
+            cost = 0.0
+            if any(rate.unit == "cost" for rate in self.terms.rates):
+                n, cost = self._take_weighed(wish, n, now)
+                if not n:
+                    break
+            room -= n
+            self._take(n)
+            self._in_use[wish.stage] = self._in_use.get(wish.stage, 0) + n
+            wish.n -= n
+            if not wish.n:
+                self._wishes.popleft()
+            grants.append(Grant(wish.stage, n, cost))
+        return grants
+
+    def _room(self, now: float) -> int:
+        if self.state is GateState.PROBING:
+            return max(0, 1 - self._out)
+        room = float(self._waiting)
+        if isinstance(self.terms.concurrency, int):
+            room = min(room, self.terms.concurrency - self._out)
+        if self._gradient is not None:
+            room = min(room, int(self._gradient.limit) - self._out)
+        room = min(room, self._pace.window - self._out)
+        if self._pace.bucket is not None:
+            room = min(room, self._pace.bucket.room(now))
+        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
+            if rate.unit == "calls":
+                room = min(room, bucket.room(now))
+        return int(room)
+
+    def _take_weighed(self, wish: _Wish, n: int, now: float) -> tuple[int, float]:
+        taken, cost = 0, 0.0
+        weighing = [b for b, rate in zip(self._buckets, self.terms.rates, strict=True) if rate.unit == "cost"]
+        while taken < n:
+            weight = wish.costs[0] if wish.costs else 1.0
+            if not all(bucket.affords(weight, now) for bucket in weighing):
+                break
+            if wish.costs:
+                wish.costs.popleft()
+            for bucket in weighing:
+                bucket.take(weight)
+            cost += weight
+            taken += 1
+        return taken, cost
+
+    def _take(self, n: int) -> None:
+        self._waiting -= n
+        self._out += n
+        if self._pace.bucket is not None:
+            self._pace.bucket.take(n)
+        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
+            if rate.unit == "calls":
+                bucket.take(n)
+
+    def _release(self, stage: Ref, n: int) -> None:
+        if stage not in self._in_use:
+            return
+        assert self._in_use[stage] >= n, f"{stage.name} gave back {n} permits and held {self._in_use[stage]}"
+        self._in_use[stage] -= n
+        self._out -= n
+
+    def wake_at(self, now: float) -> float | None:
+        """When to call again without being told anything; None if only a message can change something."""
+        if self.state is GateState.COOLING:
+            return self.until_s
+        if not self._wishes or self.state is GateState.PROBING:
+            return None
+        waits = []
+        wish = self._wishes[0]
+        if self._pace.bucket is not None:
+            waits.append(self._pace.bucket.wait_s(1.0, now))
+        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
+            amount = 1.0 if rate.unit == "calls" else (wish.costs[0] if wish.costs else 1.0)
+            waits.append(bucket.wait_s(amount, now))
+        wait_s = max(waits, default=0.0)
+        # Nothing to wait for but a call's end: its message will bring us back.
+        return now + wait_s if wait_s > 0.0 else None
+
+    @property
+    def scarce(self) -> bool:
+        """Permits are slots of something: a stage should ask for no more than it can start."""
+        return (
+            self.terms.stated
+            or self._gradient is not None
+            or self._pace.bucket is not None
+            or self.state is not GateState.OPEN
+            or self._waiting > 0
+        )
+
+    def forgettable(self, now: float) -> bool:
+        """Nothing is out, nothing waits, every budget is full: a new gate would do the same (idle keys)."""
+        return (
+            self._out == 0
+            and not self._wishes
+            and self.state is GateState.OPEN
+            and self._pace.bucket is None
+            and all(bucket.full(now) for bucket in self._buckets)
+        )
+
+    @property
+    def learned_per_s(self) -> float | None:
+        return self._pace.bucket.rate_per_s if self._pace.bucket is not None else None
+
+    @property
+    def out(self) -> int:
+        """Permits that are out."""
+        return self._out
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting

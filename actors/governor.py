@@ -1,0 +1,230 @@
+"""The governor: gives permits for calls at the rate the other side allows, and closes when it says no or is out.
+
+Told: `Enlist`, `Discharge`, `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit` by stages, of any number of
+pipelines and executors that share it; `SetLimit` by users. Tells: `PermitsGranted` to one stage; `CooldownBegan`,
+`CooldownEnded`, `Reopened`, `OutageOverdue` to all of them.
+
+Promises: no grant between `CooldownBegan` and `CooldownEnded`; one cooldown an epoch, however many calls were refused
+(L09); it belongs to nobody but the governor (L12); permits granted = used + returned + out (L16).
+The state of one budget is a `Gate`; this file keeps one for each key, and the time.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Ref
+from .gate import Gate, GateState, Terms
+from .protocol import Key, Message
+
+KEYS_SWEEP = 1024
+"""With more keys than this, idle ones are looked for whenever their number has doubled."""
+
+
+class _Wake(protocol.Control, frozen=True):
+    key: Key
+    at_s: float
+
+
+class GovernorStatistics(msgspec.Struct, frozen=True):
+    """`granted` = `used` + `returned` + `out`, always. `learned_per_s`: the rate found out, where there was need to."""
+
+    granted: int
+    used: int
+    returned: int
+    out: int
+    waiting: int
+    hits: int
+    cooldowns: int
+    cooled_s: float
+    outages: int
+    keys: int
+    learned_per_s: float | None
+
+
+Told = (
+    protocol.Enlist
+    | protocol.Discharge
+    | protocol.PermitsWanted
+    | protocol.PermitsReturned
+    | protocol.CallsEnded
+    | protocol.LimitHit
+    | protocol.SetLimit
+    | protocol.Start
+    | protocol.Abort
+    | _Wake
+)
+
+
+class Governor(Actor):
+    """See the module."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._stages: list[Ref] = []
+        self._gates: dict[Key, Gate] = {}
+        self._wakes: dict[Key, float] = {}
+        self._sweep_at = KEYS_SWEEP
+        self._granted = 0
+        self._used = 0
+        self._returned = 0
+        self._discharged = 0
+        self._hits = 0
+        self._outages = 0
+        self._cooldowns = 0
+        self._cooled_s = 0.0
+
+    def receive(self, message: Told) -> None:
+        match message:
+            case protocol.PermitsWanted(stage, n, key, costs):
+                if stage in self._stages:
+                    self._gate(key).want(stage, n, costs)
+                    self._grant(key)
+            case protocol.CallsEnded():
+                self._on_calls_ended(message)
+            case protocol.PermitsReturned(stage, n, key, cost):
+                if stage in self._stages:
+                    self._returned += n
+                    self._gate(key).returned(stage, n, cost, self.context.now())
+                    self._grant(key)
+            case _Wake(key, at_s):
+                self._on_wake(key, at_s)
+            case protocol.LimitHit():
+                self._on_limit_hit(message)
+            case protocol.Enlist(stage):
+                self._on_enlist(stage)
+            case protocol.Discharge(stage):
+                self._on_discharge(stage)
+            case protocol.SetLimit(terms):
+                self._terms = terms
+                for key, gate in self._gates.items():
+                    gate.set_terms(terms, self.context.now())
+                    self._grant(key)
+            case protocol.Start():
+                pass
+            case protocol.Abort():
+                self.context.stop()
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    def _gate(self, key: Key) -> Gate:
+        gate = self._gates.get(key)
+        if gate is None:
+            if len(self._gates) >= self._sweep_at:
+                self._forget_idle_keys()
+            gate = self._gates[key] = Gate(self._terms, self.context.now())
+        return gate
+
+    def _forget_idle_keys(self) -> None:
+        now = self.context.now()
+        for key in [k for k, gate in self._gates.items() if gate.forgettable(now)]:
+            gate = self._gates.pop(key)
+            self._cooldowns += gate.cooldowns
+            self._cooled_s += gate.cooled_s
+            self._wakes.pop(key, None)
+        self._sweep_at = max(KEYS_SWEEP, 2 * len(self._gates))
+
+    def _on_enlist(self, stage: Ref) -> None:
+        if stage not in self._stages:
+            self._stages.append(stage)
+        for key, gate in self._gates.items():
+            if gate.state is GateState.COOLING:
+                assert gate.closure is not None
+                self.context.tell(stage, protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, key))
+
+    def _on_discharge(self, stage: Ref) -> None:
+        if stage in self._stages:
+            self._stages.remove(stage)
+        for key, gate in self._gates.items():
+            before = gate.out
+            gate.discharge(stage)
+            self._discharged += before - gate.out
+            self._grant(key)
+
+    def _on_calls_ended(self, ended: protocol.CallsEnded) -> None:
+        if ended.stage not in self._stages:
+            return
+        gate = self._gate(ended.key)
+        self._used += ended.used
+        out = gate.ended(ended.stage, ended.used, ended.answered, ended.failed, ended.latency_s)
+        if ended.answered and gate.reopen():
+            self._tell_stages(protocol.Reopened(gate.epoch, ended.key))
+        if out and ended.epoch == gate.epoch:
+            self._close_for_outage(gate, ended.key)
+        self._grant(ended.key)
+
+    def _close_for_outage(self, gate: Gate, key: Key) -> None:
+        now = self.context.now()
+        if gate.out_since_s is None:
+            self._outages += 1
+        gate.close_for_outage(now, self.context.random())
+        assert gate.out_since_s is not None
+        assert gate.closure is not None
+        if now - gate.out_since_s > gate.terms.outage_deadline_s:
+            self._tell_stages(protocol.OutageOverdue(now - gate.out_since_s))
+        self._tell_stages(protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, key))
+
+    def _on_limit_hit(self, hit: protocol.LimitHit) -> None:
+        self._hits += 1
+        gate = self._gate(hit.key)
+        if gate.hit(hit.epoch, hit.retry_after_s, self.context.now()):
+            assert gate.closure is not None
+            self._tell_stages(protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, hit.key))
+        self._sleep(hit.key, gate)
+
+    def _on_wake(self, key: Key, at_s: float) -> None:
+        if self._wakes.get(key) == at_s:
+            del self._wakes[key]
+        gate = self._gates.get(key)
+        if gate is None:
+            return
+        if gate.end_cooldown(self.context.now()):
+            probing = gate.state is GateState.PROBING
+            self._tell_stages(protocol.CooldownEnded(gate.epoch, probing, key))
+        self._grant(key)
+
+    def _grant(self, key: Key) -> None:
+        gate = self._gates.get(key)
+        if gate is None:
+            return
+        grants = gate.grant(self.context.now())
+        scarce = gate.scarce
+        for grant in grants:
+            self._granted += grant.n
+            self.context.tell(grant.stage, protocol.PermitsGranted(gate.epoch, grant.n, key, grant.cost, scarce))
+        self._sleep(key, gate)
+
+    def _sleep(self, key: Key, gate: Gate) -> None:
+        """Have a wake-up on the way for the next thing that only time brings."""
+        now = self.context.now()
+        at_s = gate.wake_at(now)
+        if at_s is None:
+            return
+        known = self._wakes.get(key)
+        if known is not None and known <= at_s and known > now:
+            return
+        self._wakes[key] = at_s
+        self.context.after(max(0.0, at_s - now), _Wake(key, at_s))
+
+    def _tell_stages(self, message: Message) -> None:
+        for stage in self._stages:
+            self.context.tell(stage, message)
+
+    def statistics(self) -> GovernorStatistics:
+        gates = list(self._gates.values())
+        return GovernorStatistics(
+            granted=self._granted,
+            used=self._used,
+            returned=self._returned + self._discharged,
+            out=sum(gate.out for gate in gates),
+            waiting=sum(gate.waiting for gate in gates),
+            hits=self._hits,
+            cooldowns=self._cooldowns + sum(gate.cooldowns for gate in gates),
+            cooled_s=self._cooled_s + sum(gate.cooled_s for gate in gates),
+            outages=self._outages,
+            keys=len(gates),
+            learned_per_s=next((g.learned_per_s for g in gates if g.learned_per_s), None),
+        )

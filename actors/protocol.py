@@ -1,0 +1,481 @@
+"""Every message that one actor can tell another, by conversation.
+
+Messages are news (past tense: `CooldownEnded`) or wishes (`Demand`, `Drain`). Rows travel in columns: `seqs[i]` is the
+place in the source of `values[i]`; `seqs` is a `range` where the rows are contiguous, which costs nothing to slice.
+Units are the last word of a field's name.
+
+A subclass of `Control` travels in the control lane of an inbox, which overtakes rows (L48).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, NewType
+
+import msgspec
+
+from .actor import Ref
+
+Seq = NewType("Seq", int)
+Epoch = NewType("Epoch", int)
+Key = Hashable
+"""Which budget of a keyed limit a row draws on; None where the limit has no key."""
+
+Seqs = Sequence[int]
+"""Places in the source: a `range` where contiguous, else a list."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Base of all messages. `control` says which lane of the inbox it takes."""
+
+    control: ClassVar[bool] = False
+
+
+class Control(Message, frozen=True):
+    """Base of the messages that overtake rows: life, cooldown, questions."""
+
+    control: ClassVar[bool] = True
+
+
+class Status(enum.StrEnum):
+    """The terminal outcome of a row. Every row the source gave has exactly one."""
+
+    DELIVERED = "delivered"
+    DROPPED = "dropped"
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class Kind(enum.StrEnum):
+    """What came of a call that did not answer."""
+
+    TRANSIENT = "transient"
+    """It may work next time: a reset connection, a 502."""
+    PERMANENT = "permanent"
+    """It will fail again: a 400, a bug."""
+    REFUSED = "refused"
+    """The other side said: not now. Costs no attempt."""
+    UNKNOWN = "unknown"
+    """Nobody can say whether it happened: timed out in mid-call, or its worker was lost (L49)."""
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+class Rows(Message, frozen=True):
+    """Source → Stage → Stage → Reorder or Desk: rows that are well so far.
+
+    `attempts` names only the rows that took more than one attempt in some stage, with the sum of those attempts.
+    """
+
+    seqs: Seqs
+    values: list[Any]
+    attempts: dict[int, int] | None = None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A row that will not be delivered, and why. `stage` is where it ended; `value` is the row as it was there."""
+
+    seq: int
+    status: Status
+    error: BaseException | None
+    attempts: int
+    value: Any
+    stage: str
+
+
+class Outcomes(Message, frozen=True):
+    """Source, Stage → Reorder or Desk; Reorder → quarantine Sink: rows that ended elsewhere leave a gap that is told."""
+
+    ended: list[Ended]
+
+
+class EndOfRows(Message, frozen=True):
+    """Down the line after the last row. `total` is how many rows the source gave in all."""
+
+    total: int
+
+
+# --- demand: never more than a window of rows between source and settlement ---------------------------------------------
+
+
+class Demand(Message, frozen=True):
+    """Reorder → Source: there is room for `n` more rows."""
+
+    n: int
+
+
+class Read(Message, frozen=True):
+    """Source → Reader: up to `n` rows, please; fewer if the next one is slow in coming."""
+
+    n: int
+
+
+class BadRow(msgspec.Struct, frozen=True):
+    """In the place of a row that could not be read: it keeps its place and goes to quarantine."""
+
+    error: BaseException
+    raw: Any
+
+
+class ReadDone(Message, frozen=True):
+    """Reader → Source. A `BadRow` may stand among the values. `ended`: there are no more rows."""
+
+    values: list[Any]
+    ended: bool
+    bad: int = 0
+
+
+class ReadFailed(Message, frozen=True):
+    """Reader → Source: reading failed before these rows. `resumable`: it can be tried again at the same place (L38)."""
+
+    error: BaseException
+    resumable: bool
+
+
+# --- permits: a call starts only on a permit; a permit is used or given back ----------------------------------------------
+
+
+class Enlist(Control, frozen=True):
+    """Stage → Governor: I shall want permits; tell me of cooldowns."""
+
+    stage: Ref
+
+
+class Discharge(Control, frozen=True):
+    """Stage → Governor: I want none any more. Wishes still open are withdrawn."""
+
+    stage: Ref
+
+
+class PermitsWanted(Message, frozen=True):
+    """Stage → Governor: `n` more. `cost` is what those rows weigh together, where the limit weighs rows."""
+
+    stage: Ref
+    n: int
+    key: Key = None
+    costs: tuple[float, ...] = ()
+
+
+class PermitsGranted(Message, frozen=True):
+    """Governor → Stage. `paced`: granted as slots of time, so ask for no more than can start at once."""
+
+    epoch: Epoch
+    n: int
+    key: Key = None
+    cost: float = 0.0
+    paced: bool = False
+
+
+class PermitsReturned(Message, frozen=True):
+    """Stage → Governor: granted and not used."""
+
+    stage: Ref
+    n: int
+    key: Key = None
+    cost: float = 0.0
+
+
+class CallsEnded(Message, frozen=True):
+    """Stage → Governor: calls on permits of `epoch` have ended, refused ones not among the `answered`.
+
+    `answered` counts every call that the other side dealt with, also by a 400. `failed` names the rows whose calls
+    failed for transient reasons. `latency_s` is that of one call; `used` is the number of permits that come free.
+    """
+
+    stage: Ref
+    epoch: Epoch
+    used: int
+    answered: int
+    failed: tuple[int, ...] = ()
+    latency_s: float = 0.0
+    key: Key = None
+
+
+# --- cooldown: a hit that bears an older epoch is old news (L09) ----------------------------------------------------------
+
+
+class LimitHit(Control, frozen=True):
+    """Stage → Governor: a call on a permit of `epoch` was refused. None: no usable hint came with it."""
+
+    epoch: Epoch
+    retry_after_s: float | None
+    key: Key = None
+
+
+class Closure(enum.StrEnum):
+    """Why a governor closed."""
+
+    REFUSED = "refused"
+    OUTAGE = "outage"
+
+
+class CooldownBegan(Control, frozen=True):
+    """Governor → Stages: permits of older epochs are void; give them back."""
+
+    epoch: Epoch
+    until_s: float
+    closure: Closure
+    key: Key = None
+
+
+class CooldownEnded(Control, frozen=True):
+    """Governor → Stages. `probing`: half open, one call at a time, until `Reopened` or the next `CooldownBegan`."""
+
+    epoch: Epoch
+    probing: bool = False
+    key: Key = None
+
+
+class Reopened(Control, frozen=True):
+    """Governor → Stages: the probe was answered; the outage is over."""
+
+    epoch: Epoch
+    key: Key = None
+
+
+class OutageOverdue(Control, frozen=True):
+    """Governor → Stages: the other side has been out for longer than the outage deadline."""
+
+    since_s: float
+
+
+# --- work -----------------------------------------------------------------------------------------------------------------
+
+
+class Assign(Message, frozen=True):
+    """Stage → Worker. `id` names the attempt of all its rows: an answer to another id is late news (L05)."""
+
+    id: int
+    seqs: Seqs
+    values: list[Any]
+    attempts: dict[int, int] | None = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What a call came to that did not answer."""
+
+    seq: int
+    kind: Kind
+    error: BaseException
+    retry_after_s: float | None = None
+
+
+class Answered(Message, frozen=True):
+    """Worker → Stage: these rows of the assignment are done with. `unstarted` were not called (L41).
+
+    `complete`: nothing more will come of this assignment. `busy_s`: seconds that its calls took, one after another.
+    """
+
+    id: int
+    worker: Ref
+    seqs: Seqs
+    values: list[Any]
+    faults: list[Fault]
+    unstarted: Seqs
+    complete: bool
+    busy_s: float
+
+
+class Recall(Control, frozen=True):
+    """Stage → Worker: give back what you have not started."""
+
+
+class CancelCalls(Control, frozen=True):
+    """Stage → Worker: end what is under way, as far as that can be done."""
+
+
+# --- delivery -------------------------------------------------------------------------------------------------------------
+
+
+class Release(Message, frozen=True):
+    """Reorder → Sink: rows whose turn has come."""
+
+    seqs: Seqs
+    values: list[Any]
+    attempts: dict[int, int] | None = None
+
+
+class Write(Message, frozen=True):
+    """Sink → Writer: a batch, in order: `Release`s, and `Outcomes` where the sink takes every outcome."""
+
+    batch: list[Release | Outcomes]
+
+
+class Written(Message, frozen=True):
+    """Writer → Sink: the batch in hand is written."""
+
+
+class WriteFailed(Message, frozen=True):
+    """Writer → Sink: the batch in hand is not, or only partly, written."""
+
+    error: BaseException
+
+
+class Settled(Message, frozen=True):
+    """Sink, Reorder → Ledger and Reorder: the terminal outcome of rows. Counters are a fold over these."""
+
+    status: Status
+    seqs: Seqs
+
+
+class Waited(Message, frozen=True):
+    """Desk → waiter: the outcome of one submitted row."""
+
+    seq: int
+    status: Status
+    value: Any
+    error: BaseException | None
+    attempts: int
+
+
+class Submit(Message, frozen=True):
+    """Caller → Desk: rows with, for each, whom to tell."""
+
+    values: list[Any]
+    waiters: list[Ref]
+
+
+# --- life -----------------------------------------------------------------------------------------------------------------
+
+
+class Open(Control, frozen=True):
+    """Conductor → resource (reader, writer, strategy): prepare."""
+
+    reply_to: Ref
+
+
+class Opened(Control, frozen=True):
+    """Resource → Conductor. `error` is None where it is open."""
+
+    resource: Ref
+    error: BaseException | None = None
+
+
+class Close(Control, frozen=True):
+    """Conductor → resource. `complete`: the run ended well, so what was written may take its final name."""
+
+    reply_to: Ref
+    complete: bool
+
+
+class Closed(Control, frozen=True):
+    """Resource → Conductor. `error` is None where closing went well."""
+
+    resource: Ref
+    error: BaseException | None = None
+
+
+class Start(Control, frozen=True):
+    """Conductor → all: everything is open; begin."""
+
+
+class Drain(Control, frozen=True):
+    """Caller → Conductor → Source: give no more rows; what is under way is finished."""
+
+
+class Abort(Control, frozen=True):
+    """Caller → Conductor → all: stop here. Rows without an outcome are interrupted."""
+
+    reason: str
+    error: BaseException | None = None
+
+
+class Drained(Message, frozen=True):
+    """Source, Stage, Reorder, Sink → Conductor: everything that was mine has gone on, and the end was passed on."""
+
+    who: Ref
+
+
+class Died(Control, frozen=True):
+    """Host → parent: a child is gone. `estate` is what it had finished and not told (see `Worker.estate`)."""
+
+    who: Ref
+    error: BaseException
+    estate: Any = None
+
+
+class Failing(Control, frozen=True):
+    """All → Conductor: the run cannot go on, and why."""
+
+    who: Ref
+    error: BaseException
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Rows by outcome: the ledger's fold."""
+
+    rows: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    interrupted: int = 0
+
+
+class RowsGiven(Message, frozen=True):
+    """Source → Ledger: the source has given `total` rows so far."""
+
+    total: int
+
+
+class CloseAccount(Control, frozen=True):
+    """Conductor → Ledger: the run is over; what has no outcome now is interrupted."""
+
+    reply_to: Ref
+    complete: bool
+
+
+class AccountClosed(Control, frozen=True):
+    """Ledger → Conductor. `open_rows`: rows that had no outcome."""
+
+    counts: Counts
+    open_rows: int
+
+
+class State(enum.StrEnum):
+    """How a run stands. The last four are terminal: entered once (L20)."""
+
+    NEW = "new"
+    OPENING = "opening"
+    RUNNING = "running"
+    DRAINING = "draining"
+    CLOSING = "closing"
+    COMPLETED = "completed"
+    DRAINED = "drained"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (State.COMPLETED, State.DRAINED, State.ABORTED, State.FAILED)
+
+
+class RunEnded(Control, frozen=True):
+    """Conductor → caller: it is over."""
+
+    state: State
+    counts: Counts
+    errors: list[BaseException]
+    notes: list[str]
+
+
+class StatisticsWanted(Control, frozen=True):
+    """Caller → any actor: answered by the host with `actor.statistics()`."""
+
+    reply_to: Ref
+
+
+class Statistics(Control, frozen=True):
+    """Any actor → caller."""
+
+    who: Ref
+    statistics: Any
+
+
+class SetLimit(Control, frozen=True):
+    """Caller → Governor: this limit from now on (`governor.Terms`)."""
+
+    terms: Any

@@ -1,0 +1,162 @@
+"""The source: numbers the rows and gives no more than was asked for.
+
+Told: `Demand` by the reorder buffer, `ReadDone` and `ReadFailed` by its reader (a resource that may block), `Start`,
+`Drain`, `Abort` by the conductor. Tells: `Rows`, `Outcomes` (lines that could not be read) and `EndOfRows` to the first
+stage, `RowsGiven` to the ledger, `Drained` or `Failing` to the conductor.
+
+Promises: one read at a time, rows in flight ≤ demand, and one `EndOfRows`, after the last row, also when drained in the
+middle of a read (what that read brings is still given: it was taken from the user's iterator).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Ref
+from .protocol import BadRow, Ended, Message, Status
+from .retry import Backoff
+
+READ_MAX = 1024
+"""Rows of one read at most; demand above it is read in several."""
+
+
+class _State(enum.Enum):
+    IDLE = enum.auto()
+    READING = enum.auto()
+    WAITING = enum.auto()
+    """A read failed; it will be tried again at the same place."""
+    ENDED = enum.auto()
+
+
+class _ReadAgain(Message, frozen=True):
+    pass
+
+
+class SourceStatistics(msgspec.Struct, frozen=True):
+    """`rows` given, of which `bad` could not be read; `failures` of the source itself that were tried again."""
+
+    rows: int
+    bad: int
+    failures: int
+
+
+Told = (
+    protocol.Demand
+    | protocol.ReadDone
+    | protocol.ReadFailed
+    | protocol.Start
+    | protocol.Drain
+    | protocol.Abort
+    | _ReadAgain
+)
+
+
+class Source(Actor):
+    """See the module."""
+
+    def __init__(
+        self, reader: Ref, first: Ref, gaps: Ref, ledger: Ref, conductor: Ref, backoff: Backoff | None = None
+    ) -> None:
+        self._reader = reader
+        self._first = first
+        self._gaps = gaps
+        self._ledger = ledger
+        self._conductor = conductor
+        self._backoff = backoff or Backoff()
+        self._state = _State.IDLE
+        self._draining = False
+        self._demand = 0
+        self._next = 0
+        self._bad = 0
+        self._failures = 0
+        self._failures_in_a_row = 0
+
+    def receive(self, message: Told) -> None:
+        match message:
+            case protocol.ReadDone():
+                self._on_read_done(message)
+            case protocol.Demand(n):
+                self._demand += n
+                self._read()
+            case protocol.ReadFailed(error, resumable):
+                self._on_read_failed(error, resumable)
+            case _ReadAgain():
+                if self._state is _State.WAITING:
+                    self._state = _State.IDLE
+                    self._read()
+            case protocol.Start():
+                self._read()
+            case protocol.Drain():
+                self._draining = True
+                if self._state in (_State.IDLE, _State.WAITING):
+                    self._end()
+            case protocol.Abort():
+                self._state = _State.ENDED
+                self.context.stop()
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    def _read(self) -> None:
+        if self._state is _State.IDLE and self._demand:
+            self._state = _State.READING
+            self.context.tell(self._reader, protocol.Read(min(self._demand, READ_MAX)))
+
+    def _on_read_done(self, done: protocol.ReadDone) -> None:
+        if self._state is _State.ENDED:
+            return
+        assert self._state is _State.READING, f"a read ended while {self._state}"
+        self._failures_in_a_row = 0
+        values = done.values
+        n = len(values)
+        if n:
+            assert n <= self._demand, f"the reader gave {n} rows where {self._demand} were asked for"
+            seqs: protocol.Seqs = range(self._next, self._next + n)
+            self._next += n
+            self._demand -= n
+            self.context.tell(self._ledger, protocol.RowsGiven(self._next))
+            if done.bad:
+                seqs, values = self._without_bad(seqs, values)
+            if values:
+                self.context.tell(self._first, protocol.Rows(seqs, values))
+        self._state = _State.IDLE
+        if done.ended or self._draining:
+            self._end()
+        else:
+            self._read()
+
+    def _without_bad(self, seqs: protocol.Seqs, values: list[Any]) -> tuple[protocol.Seqs, list[Any]]:
+        bad = [
+            Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, "source")
+            for seq, value in zip(seqs, values, strict=True)
+            if isinstance(value, BadRow)
+        ]
+        self._bad += len(bad)
+        self.context.tell(self._gaps, protocol.Outcomes(bad))
+        good = [(s, v) for s, v in zip(seqs, values, strict=True) if not isinstance(v, BadRow)]
+        return [s for s, _ in good], [v for _, v in good]
+
+    def _on_read_failed(self, error: BaseException, resumable: bool) -> None:
+        if self._state is _State.ENDED:
+            return
+        self._failures += 1
+        self._failures_in_a_row += 1
+        if self._draining:
+            self._end()
+        elif resumable and self._failures_in_a_row < self._backoff.attempts:
+            self._state = _State.WAITING
+            self.context.after(self._backoff.delay_s(self._failures_in_a_row, self.context.random()), _ReadAgain())
+        else:
+            self._state = _State.ENDED
+            self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
+
+    def _end(self) -> None:
+        self._state = _State.ENDED
+        self.context.tell(self._first, protocol.EndOfRows(self._next))
+        self.context.tell(self._conductor, protocol.Drained(self.context.me))
+
+    def statistics(self) -> SourceStatistics:
+        return SourceStatistics(self._next, self._bad, self._failures)

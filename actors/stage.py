@@ -1,0 +1,713 @@
+"""A stage: owns its rows from their arrival until they go on or end, its workers, and the permits it holds.
+
+Told: `Rows` and `EndOfRows` by what stands before it; `PermitsGranted`, `CooldownBegan`, `CooldownEnded`,
+`OutageOverdue` by its governor; `Answered` by its workers and `Died` by the host about them; `Abort` by the conductor.
+Tells: `Rows` and `EndOfRows` to what stands after it, `Outcomes` to the one who keeps the order, `Assign` to workers,
+`PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit` to the governor, `Drained` and `Failing` to the conductor.
+
+Promises: a row leaves exactly once. A call starts only on a permit of today's epoch. A refused row stays here, goes to
+the head, and loses no attempt (L11). A row that waits to be tried again keeps its place. A worker that is lost costs
+one attempt of one row, and is replaced. The answer to an assignment that was given up reaches nobody, and is counted (L05).
+
+How rows are cut: calls on threads get chunks of about `CHUNK_S` of work, one row where calls are slow; calls on a loop
+get as many rows as have permits, since each is on its own there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Context, Ref
+from .lane import Lane
+from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
+from .retry import Backoff
+from .worker import Progress
+
+CHUNK_S = 0.001
+"""Work in one assignment to a thread, about."""
+CHUNK_MAX = 256
+"""Rows in one assignment to a thread at most."""
+ABANDONED_PER_WORKER = 4
+"""Hung calls that a stage leaves behind, for each of its workers, before it fails the run."""
+
+
+class StageTerms(msgspec.Struct, frozen=True):
+    """What the user said of a stage.
+
+    `workers`: calls in flight at most. `concurrent`: they run on a loop, in one worker. `timeout_s`: of an attempt;
+    `deadline_s`: of a row in this stage, all waits included. `key`, `weigh`: of a row, for keyed and weighted limits.
+    """
+
+    name: str
+    workers: int
+    concurrent: bool = False
+    timeout_s: float | None = None
+    deadline_s: float | None = None
+    backoff: Backoff = Backoff()
+    on_error: Literal["quarantine", "fail", "drop"] = "quarantine"
+    on_unknown: Literal["retry", "quarantine"] = "retry"
+    chunk_max: int = CHUNK_MAX
+    key: Callable[[Any], Key] | None = None
+    weigh: Callable[[Any], float] | None = None
+
+
+class DeadlineExceeded(TimeoutError):
+    """A row was longer in a stage than its deadline allows, waits for permits and cooldowns included."""
+
+
+class AttemptTimedOut(TimeoutError):
+    """A call did not come back within the attempt's time-out. Whether it happened, nobody can say."""
+
+
+class WorkerLost(RuntimeError):
+    """A worker ended in the middle of a call. Whether the call happened, nobody can say."""
+
+
+class TooManyRefusals(RuntimeError):
+    """One row was refused more often than its stage's retry allows."""
+
+
+class TooManyHungCalls(RuntimeError):
+    """More calls hang than a stage may leave behind."""
+
+
+class OutageDeadlineExceeded(TimeoutError):
+    """The other side has been out for longer than the outage deadline."""
+
+
+class StageStatistics(msgspec.Struct, frozen=True):
+    """Counted by one stage. `calls` counts attempts that were started, refused ones too; `late` answers reached nobody."""
+
+    name: str
+    rows: int
+    calls: int
+    answered: int
+    refusals: int
+    retries: int
+    unknown: int
+    late: int
+    workers_lost: int
+    in_flight: int
+    in_flight_max: int
+    waiting: int
+    busy_s: float
+
+
+class _Again(Message, frozen=True):
+    """A row's backoff is over."""
+
+    seq: int
+
+
+class _CheckOverdue(protocol.Control, frozen=True):
+    pass
+
+
+class _CheckDeadlines(protocol.Control, frozen=True):
+    pass
+
+
+class _Assignment(msgspec.Struct):
+    worker: Ref
+    lane: Lane
+    epoch: protocol.Epoch
+    seqs: Seqs
+    values: list[Any]
+    open: set[int] | None = None
+    """Rows not yet answered; None as long as no part of it was."""
+
+
+class _Trouble(msgspec.Struct):
+    """What is remembered of a row that had any; most rows have none."""
+
+    failed: int = 0
+    refusals: int = 0
+
+
+Told = (
+    protocol.Rows
+    | protocol.EndOfRows
+    | protocol.PermitsGranted
+    | protocol.CooldownBegan
+    | protocol.CooldownEnded
+    | protocol.Reopened
+    | protocol.OutageOverdue
+    | protocol.Answered
+    | protocol.Died
+    | protocol.Start
+    | protocol.Abort
+    | _Again
+    | _CheckOverdue
+    | _CheckDeadlines
+)
+
+
+class Stage(Actor):
+    """See the module. `new_worker(stage)` makes a worker's actor."""
+
+    def __init__(
+        self,
+        terms: StageTerms,
+        governor: Ref,
+        following: Ref,
+        outcomes: Ref,
+        conductor: Ref,
+        new_worker: Callable[[Ref], Actor],
+    ) -> None:
+        self._terms = terms
+        self._governor = governor
+        self._following = following
+        self._outcomes = outcomes
+        self._conductor = conductor
+        self._new_worker = new_worker
+        self._lanes: dict[Key, Lane] = {}
+        self._launchable: dict[Key, Lane] = {}
+        self._idle: list[Ref] = []
+        self._workers: list[Ref] = []
+        self._loads: dict[Ref, int] = {}
+        self._born = 0
+        self._assignments: dict[int, _Assignment] = {}
+        self._next_id = 1
+        self._overdue: deque[tuple[float, int]] = deque()
+        self._deadlines: deque[tuple[float, Seqs, Lane | None]] = deque()
+        self._present: dict[int, Lane] | None = {} if terms.deadline_s is not None else None
+        self._troubles: dict[int, _Trouble] = {}
+        self._carried: dict[int, int] = {}
+        self._resting: dict[int, tuple[Any, Lane]] = {}
+        self._rows_here = 0
+        self._in_flight = 0
+        self._total: int | None = None
+        self._over = False
+        self._chunk = 1
+        self._call_s = 0.0
+        self._rows = 0
+        self._calls = 0
+        self._answered = 0
+        self._refusals = 0
+        self._retries = 0
+        self._unknown_fates = 0
+        self._late = 0
+        self._lost = 0
+        self._in_flight_max = 0
+        self._busy_s = 0.0
+
+    def start(self, context: Context) -> None:
+        super().start(context)
+        context.tell(self._governor, protocol.Enlist(context.me))
+
+    def receive(self, message: Told) -> None:
+        if self._over:
+            return
+        match message:
+            case protocol.Answered():
+                self._on_answered(message)
+            case protocol.Rows(seqs, values, attempts):
+                self._on_rows(seqs, values, attempts)
+            case protocol.PermitsGranted():
+                self._on_granted(message)
+            case protocol.EndOfRows(total):
+                self._total = total
+                self._finish_if_done()
+            case _Again(seq):
+                self._on_again(seq)
+            case protocol.CooldownBegan():
+                self._on_cooldown_began(message)
+            case protocol.CooldownEnded():
+                self._on_cooldown_ended(message)
+            case protocol.Reopened(_, key):
+                self._lane(key).outage = False
+            case _CheckOverdue():
+                self._on_check_overdue()
+            case _CheckDeadlines():
+                self._on_check_deadlines()
+            case protocol.Died(who, error, estate):
+                self._on_worker_died(who, error, estate)
+            case protocol.OutageOverdue(since_s):
+                error = OutageDeadlineExceeded(
+                    f"stage {self._terms.name!r}: no call has gone through for {since_s:.0f} s; "
+                    f"raise outage_deadline, or run again when the service is back"
+                )
+                self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            case protocol.Start():
+                pass
+            case protocol.Abort():
+                self._on_abort()
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    # --- rows come ---
+
+    def _on_rows(self, seqs: Seqs, values: list[Any], attempts: dict[int, int] | None) -> None:
+        n = len(seqs)
+        self._rows += n
+        self._rows_here += n
+        if attempts:
+            self._carried.update(attempts)
+        if self._terms.key is None and self._terms.weigh is None:
+            lane = self._lane(None)
+            lane.append(seqs, values)
+            self._note_deadline(seqs, lane)
+            self._pump(lane)
+            return
+        touched: dict[Key, Lane] = {}
+        for seq, value in zip(seqs, values, strict=True):
+            try:
+                key = self._terms.key(value) if self._terms.key else None
+                hash(key)
+                weights = [float(self._terms.weigh(value))] if self._terms.weigh else None
+                if weights and not weights[0] >= 0.0:
+                    raise ValueError(f"cost= gave {weights[0]!r}; a row's cost is a number >= 0")
+            except Exception as error:
+                self._end(seq, value, error, Status.QUARANTINED)
+                continue
+            lane = touched[key] = self._lane(key)
+            lane.append([seq], [value], weights)
+            self._note_deadline([seq], lane)
+        for lane in touched.values():
+            self._pump(lane)
+        self._finish_if_done()
+
+    def _lane(self, key: Key) -> Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key, self._terms.weigh is not None)
+        return lane
+
+    # --- permits ---
+
+    def _pump(self, lane: Lane) -> None:
+        """Start what may start, then ask for what could."""
+        if lane.held:
+            self._launch(lane)
+            if lane.starved:
+                self._give_back(lane)
+        n, weights = lane.ask(self._room(lane))
+        if n:
+            self._tell(self._governor, protocol.PermitsWanted(self.context.me, n, lane.key, weights))
+        elif lane.held and not len(lane.backlog):
+            self._give_back(lane)
+        if lane.key is not None and lane.idle:
+            self._lanes.pop(lane.key, None)
+
+    def _room(self, lane: Lane) -> int:
+        """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
+        if self._terms.concurrent:
+            ahead = 0 if lane.scarce else self._margin()
+            return self._terms.workers + ahead - self._in_flight
+        idle = len(self._idle) + self._to_hire()
+        return (idle if lane.scarce else idle + self._terms.workers) * self._chunk
+
+    def _margin(self) -> int:
+        """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
+        return self._terms.workers // 8
+
+    def _launch(self, lane: Lane) -> None:
+        if lane.cooling:
+            return
+        while lane.held and len(lane.backlog):
+            if not self._idle:
+                if self._to_hire() <= 0:
+                    break
+                self._hire()
+            n = self._chunk
+            if self._terms.concurrent:
+                n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._in_flight
+            if n <= 0 or not self._assign(self._idle[-1], lane, n):
+                break
+            if not self._terms.concurrent:
+                self._idle.pop()
+        if lane.held and len(lane.backlog):
+            self._launchable[lane.key] = lane
+        else:
+            self._launchable.pop(lane.key, None)
+
+    def _assign(self, worker: Ref, lane: Lane, n: int) -> bool:
+        seqs, values = lane.take(n)
+        n = len(seqs)
+        if not n:
+            return False
+        id_ = self._next_id
+        self._next_id += 1
+        self._assignments[id_] = _Assignment(worker, lane, lane.epoch, seqs, values)
+        attempts = None
+        if self._troubles:
+            attempts = {s: self._troubles[s].failed + 1 for s in seqs if s in self._troubles} or None
+        self._in_flight += n
+        self._in_flight_max = max(self._in_flight_max, self._in_flight)
+        self._loads[worker] = self._loads.get(worker, 0) + n
+        self._tell(worker, protocol.Assign(id_, seqs, values, attempts))
+        if self._terms.timeout_s is not None and not self._terms.concurrent:
+            self._overdue.append((self.context.now() + self._terms.timeout_s, id_))
+            if len(self._overdue) == 1:
+                self.context.after(self._terms.timeout_s, _CheckOverdue())
+        return True
+
+    def _on_granted(self, granted: protocol.PermitsGranted) -> None:
+        lane = self._lane(granted.key)
+        if granted.epoch < lane.epoch or lane.cooling:
+            # Sent before the cooldown began and overtaken by it: void, and given back unused.
+            lane.asked -= granted.n
+            self._tell(self._governor, protocol.PermitsReturned(self.context.me, granted.n, lane.key, granted.cost))
+            lane.reask()
+            return
+        lane.grant(granted.epoch, granted.n, granted.cost, granted.paced)
+        self._pump(lane)
+
+    def _give_back(self, lane: Lane) -> None:
+        n, credit = lane.give_up()
+        if n:
+            self._launchable.pop(lane.key, None)
+            self._tell(self._governor, protocol.PermitsReturned(self.context.me, n, lane.key, credit))
+
+    def _on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
+        lane = self._lane(began.key)
+        lane.epoch = began.epoch
+        lane.cooling = True
+        lane.outage = began.closure is protocol.Closure.OUTAGE
+        self._give_back(lane)
+        if self._terms.concurrent:
+            for worker in self._workers:
+                self._tell(worker, protocol.Recall())
+
+    def _on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
+        lane = self._lane(ended.key)
+        lane.epoch = ended.epoch
+        lane.cooling = False
+        lane.outage = ended.probing
+        self._pump(lane)
+
+    # --- answers ---
+
+    def _on_answered(self, answered: protocol.Answered) -> None:
+        assignment = self._assignments.get(answered.id)
+        if assignment is None:
+            self._late += len(answered.seqs) + len(answered.faults)
+            return
+        lane = assignment.lane
+        seqs, values, faults, unstarted = answered.seqs, answered.values, answered.faults, answered.unstarted
+        ended = len(seqs) + len(faults)
+        gone = ended + len(unstarted)
+        if answered.complete and assignment.open is None:
+            assert gone == len(assignment.seqs), "an assignment's answer must name each of its rows once"
+            del self._assignments[answered.id]
+        else:
+            if assignment.open is None:
+                assignment.open = set(assignment.seqs)
+            assignment.open.difference_update(seqs, (fault.seq for fault in faults), unstarted)
+            if not assignment.open:
+                del self._assignments[answered.id]
+        self._in_flight -= gone
+        lane.in_flight -= gone
+        self._loads[answered.worker] -= gone
+        if answered.complete and not self._terms.concurrent:
+            self._idle.append(answered.worker)
+        self._learn_pace(answered, ended)
+        if seqs:
+            self._pass_on(lane, seqs, values)
+        if ended or faults:
+            self._tell_governor(lane, assignment.epoch, answered, ended)
+        for seq in unstarted:
+            lane.put_first(seq, _value_of(assignment, seq))
+        if unstarted:
+            self._tell(
+                self._governor,
+                protocol.PermitsReturned(self.context.me, len(unstarted), lane.key, lane.weight_of(unstarted)),
+            )
+        for fault in faults:
+            self._on_fault(lane, assignment, fault)
+        self._pump(lane)
+        self._launch_others(lane)
+        self._finish_if_done()
+
+    def _launch_others(self, just_pumped: Lane) -> None:
+        """A worker has come free: let the lanes that hold permits use it."""
+        for lane in list(self._launchable.values()):
+            if lane is not just_pumped:
+                self._pump(lane)
+
+    def _learn_pace(self, answered: protocol.Answered, ended: int) -> None:
+        self._calls += ended
+        self._busy_s += answered.busy_s
+        if self._terms.concurrent or not ended:
+            return
+        call_s = answered.busy_s / ended
+        # Slower calls are believed at once, faster ones by and by: a chunk that is too long delays its first answer.
+        self._call_s = call_s if call_s > self._call_s else 0.5 * self._call_s + 0.5 * call_s
+        fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._terms.chunk_max
+        self._chunk = max(1, min(self._chunk * 2, fitting, self._terms.chunk_max))
+
+    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any]) -> None:
+        if self._present is not None:
+            kept = [(s, v) for s, v in zip(seqs, values, strict=True) if self._present.pop(s, None) is not None]
+            self._late += len(seqs) - len(kept)
+            if not kept:
+                return
+            seqs, values = [s for s, _ in kept], [v for _, v in kept]
+        attempts = None
+        if self._troubles or self._carried:
+            attempts = {}
+            for seq in seqs:
+                trouble = self._troubles.pop(seq, None)
+                carried = self._carried.pop(seq, 1)
+                here = trouble.failed + 1 if trouble else 1
+                if here > 1 or carried > 1:
+                    attempts[seq] = here + carried - 1
+        if self._terms.weigh is not None:
+            for seq in seqs:
+                lane.forget(seq)
+        self._answered += len(seqs)
+        self._rows_here -= len(seqs)
+        self._tell(self._following, protocol.Rows(seqs, values, attempts or None))
+
+    def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
+        failed: tuple[int, ...] = ()
+        not_answered = 0
+        if answered.faults:
+            failed = tuple(f.seq for f in answered.faults if f.kind in (Kind.TRANSIENT, Kind.UNKNOWN))
+            not_answered = len(failed) + sum(f.kind is Kind.REFUSED for f in answered.faults)
+            hits = [f.retry_after_s for f in answered.faults if f.kind is Kind.REFUSED]
+            if hits:
+                hints = [hint for hint in hits if hint is not None]
+                lane.cooling = lane.cooling or lane.epoch == epoch
+                self._tell(self._governor, protocol.LimitHit(epoch, max(hints, default=None), lane.key))
+        latency_s = answered.busy_s / ended if ended else 0.0
+        self._tell(
+            self._governor,
+            protocol.CallsEnded(self.context.me, epoch, ended, ended - not_answered, failed, latency_s, lane.key),
+        )
+
+    def _on_fault(self, lane: Lane, assignment: _Assignment, fault: Fault) -> None:
+        seq = fault.seq
+        if self._present is not None and seq not in self._present:
+            self._late += 1
+            return
+        value = _value_of(assignment, seq)
+        trouble = self._troubles.setdefault(seq, _Trouble())
+        backoff = self._terms.backoff
+        match fault.kind:
+            case Kind.REFUSED:
+                self._refusals += 1
+                trouble.refusals += 1
+                if trouble.refusals > backoff.refusals:
+                    error = TooManyRefusals(f"refused {trouble.refusals} times; Retry(refusals=...) allows more")
+                    error.__cause__ = fault.error
+                    self._end(seq, value, error)
+                else:
+                    lane.put_first(seq, value)
+                return
+            case Kind.UNKNOWN:
+                self._unknown_fates += 1
+                if self._terms.on_unknown == "quarantine":
+                    trouble.failed += 1
+                    self._end(seq, value, fault.error)
+                    return
+            case Kind.PERMANENT:
+                trouble.failed += 1
+                self._end(seq, value, fault.error)
+                return
+            case Kind.TRANSIENT:
+                pass
+            case _:
+                assert_never(fault.kind)
+        if lane.outage:
+            # The governor has closed: an outage is not the row's fault, and costs no attempt of its (L40).
+            self._retries += 1
+            lane.put_first(seq, value)
+            return
+        trouble.failed += 1
+        if trouble.failed >= backoff.attempts:
+            self._end(seq, value, fault.error)
+            return
+        self._retries += 1
+        delay_s = backoff.delay_s(trouble.failed, self.context.random())
+        self._resting[seq] = (value, lane)
+        self.context.after(max(delay_s, fault.retry_after_s or 0.0), _Again(seq))
+
+    def _on_again(self, seq: int) -> None:
+        resting = self._resting.pop(seq, None)
+        if resting is None:
+            return
+        value, lane = resting
+        if lane.key is not None:
+            self._lanes.setdefault(lane.key, lane)
+        lane.put_first(seq, value)
+        self._pump(lane)
+
+    # --- rows that end here ---
+
+    def _end(self, seq: int, value: Any, error: BaseException, status: Status | None = None) -> None:
+        """The row goes no further. What becomes of it, the stage's error policy says."""
+        trouble = self._troubles.pop(seq, None)
+        attempts = (trouble.failed if trouble else 0) + self._carried.pop(seq, 1) - 1
+        if self._present is not None:
+            lane = self._present.pop(seq, None)
+            if lane is not None:
+                lane.forget(seq)
+        status = status or _STATUS_OF[self._terms.on_error]
+        self._rows_here -= 1
+        self._tell(
+            self._outcomes,
+            protocol.Outcomes([Ended(seq, status, error, attempts, value, self._terms.name)]),
+        )
+        if status is Status.FAILED:
+            self._tell(self._conductor, protocol.Failing(self.context.me, error))
+
+    def _finish_if_done(self) -> None:
+        if self._total is not None and self._rows_here == 0 and not self._over:
+            self._over = True
+            self._tell(self._following, protocol.EndOfRows(self._total))
+            self._leave()
+
+    def _leave(self) -> None:
+        for lane in self._lanes.values():
+            n, credit = lane.give_up()
+            if n:
+                self._tell(self._governor, protocol.PermitsReturned(self.context.me, n, lane.key, credit))
+        self._tell(self._governor, protocol.Discharge(self.context.me))
+        self._tell(self._conductor, protocol.Drained(self.context.me))
+
+    def _on_abort(self) -> None:
+        self._over = True
+        for worker in self._workers:
+            if self._terms.concurrent:
+                self._tell(worker, protocol.CancelCalls())
+        self._leave()
+
+    # --- time ---
+
+    def _note_deadline(self, seqs: Seqs, lane: Lane) -> None:
+        if self._present is None or self._terms.deadline_s is None:
+            return
+        self._present.update(dict.fromkeys(seqs, lane))
+        self._deadlines.append((self.context.now() + self._terms.deadline_s, seqs, lane))
+        if len(self._deadlines) == 1:
+            self.context.after(self._terms.deadline_s, _CheckDeadlines())
+
+    def _on_check_deadlines(self) -> None:
+        assert self._present is not None
+        now = self.context.now()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, seqs, _ = self._deadlines.popleft()
+            for seq in seqs:
+                if seq in self._present:
+                    self._expire(seq, self._present[seq])
+        if self._deadlines:
+            self.context.after(self._deadlines[0][0] - now, _CheckDeadlines())
+        self._finish_if_done()
+
+    def _expire(self, seq: int, lane: Lane) -> None:
+        error = DeadlineExceeded(
+            f"not done within {self._terms.deadline_s:g} s (deadline of stage {self._terms.name!r}, waits included)"
+        )
+        found, value = lane.backlog.remove(seq)
+        if not found and seq in self._resting:
+            value = self._resting.pop(seq)[0]
+            found = True
+        if not found:
+            # In flight: what it answers will be late news.
+            for assignment in self._assignments.values():
+                if seq in assignment.seqs:
+                    value = _value_of(assignment, seq)
+            self._unknown_fates += 1
+        self._end(seq, value, error)
+        if lane.held and not len(lane.backlog):
+            self._give_back(lane)
+
+    def _on_check_overdue(self) -> None:
+        now = self.context.now()
+        while self._overdue and self._overdue[0][0] <= now:
+            _, id_ = self._overdue.popleft()
+            assignment = self._assignments.get(id_)
+            if assignment is not None:
+                self.context.abandon(assignment.worker)
+        if self._overdue:
+            self.context.after(self._overdue[0][0] - now, _CheckOverdue())
+
+    # --- workers ---
+
+    def _to_hire(self) -> int:
+        """Workers that may still be born. They are spawned when first needed."""
+        return (1 if self._terms.concurrent else self._terms.workers) - len(self._workers)
+
+    def _hire(self) -> None:
+        ref = self.context.spawn(f"{self._terms.name}_{self._born}", self._new_worker(self.context.me))
+        self._born += 1
+        self._workers.append(ref)
+        self._idle.append(ref)
+
+    def _on_worker_died(self, worker: Ref, error: BaseException, estate: Progress | None) -> None:
+        if worker not in self._workers:
+            return
+        self._lost += 1
+        self._workers.remove(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._loads.pop(worker, None)
+        if self._lost > ABANDONED_PER_WORKER * self._terms.workers:
+            fatal = TooManyHungCalls(
+                f"stage {self._terms.name!r} has lost {self._lost} workers to hung or crashed calls "
+                f"(at most {ABANDONED_PER_WORKER} for each of its {self._terms.workers} workers); "
+                f"give the call a time-out of its own"
+            )
+            fatal.__cause__ = error
+            self._tell(self._conductor, protocol.Failing(self.context.me, fatal))
+            return
+        for id_ in [i for i, a in self._assignments.items() if a.worker == worker]:
+            self._inherit(id_, worker, error, estate if estate is not None and estate.id == id_ else None)
+
+    def _inherit(self, id_: int, worker: Ref, error: BaseException, estate: Progress | None) -> None:
+        """Take over what a lost worker held: its results stand, the call it was in is unknown, the rest was not begun."""
+        assignment = self._assignments[id_]
+        seqs: list[int] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
+        done: list[int] = []
+        values: list[Any] = []
+        faults: list[Fault] = []
+        results = estate.results[: len(seqs)] if estate is not None else []
+        for seq, result in zip(seqs, results, strict=False):
+            if isinstance(result, Fault):
+                faults.append(result)
+            else:
+                done.append(seq)
+                values.append(result)
+        rest = seqs[len(results) :]
+        if estate is None and self._terms.concurrent:
+            faults.extend(Fault(seq, Kind.UNKNOWN, error) for seq in rest)
+            rest = []
+        elif rest:
+            faults.append(Fault(rest[0], Kind.UNKNOWN, error))
+            rest = rest[1:]
+        self._loads[worker] = len(seqs)
+        self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))
+        self._loads.pop(worker, None)
+
+    def _tell(self, ref: Ref, message: Message) -> None:
+        self.context.tell(ref, message)
+
+    def statistics(self) -> StageStatistics:
+        return StageStatistics(
+            name=self._terms.name,
+            rows=self._rows,
+            calls=self._calls,
+            answered=self._answered,
+            refusals=self._refusals,
+            retries=self._retries,
+            unknown=self._unknown_fates,
+            late=self._late,
+            workers_lost=self._lost,
+            in_flight=self._in_flight,
+            in_flight_max=self._in_flight_max,
+            waiting=self._rows_here - self._in_flight,
+            busy_s=self._busy_s,
+        )
+
+
+_STATUS_OF = {"quarantine": Status.QUARANTINED, "fail": Status.FAILED, "drop": Status.DROPPED}
+
+
+def _value_of(assignment: _Assignment, seq: int) -> Any:
+    return assignment.values[assignment.seqs.index(seq)]
