@@ -45,7 +45,7 @@ class Context(Protocol):
     def spawn(self, name: str, actor: Actor) -> Ref:
         """Start a child. Its death comes to this actor as `protocol.Died`."""
 
-    def abandon(self, ref: Ref) -> None:
+    def abandon(self, ref: Ref, error: BaseException) -> None:
         """Give up on a child that may hang: it gets no more messages, and what it had finished comes as `Died`."""
 
     def stop(self) -> None:

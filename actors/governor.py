@@ -103,10 +103,8 @@ class Governor(Actor):
                 for key, gate in self._gates.items():
                     gate.set_terms(terms, self.context.now())
                     self._grant(key)
-            case protocol.Start():
+            case protocol.Start() | protocol.Abort():
                 pass
-            case protocol.Abort():
-                self.context.stop()
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 

@@ -5,7 +5,7 @@ Told: `Demand` by the reorder buffer, `ReadDone` and `ReadFailed` by its reader 
 stage, `RowsGiven` to the ledger, `Drained` or `Failing` to the conductor.
 
 Promises: one read at a time, rows in flight ≤ demand, and one `EndOfRows`, after the last row, also when drained in the
-middle of a read (what that read brings is still given: it was taken from the user's iterator).
+middle of a read (what that read brings soon is still given: it was taken from the user's iterator).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .retry import Backoff
 
 READ_MAX = 1024
 """Rows of one read at most; demand above it is read in several."""
+DRAIN_PATIENCE_S = 1.0
+"""A drain waits so long for a read that is under way; what a quiet source gives after that is not taken (L48)."""
 
 
 class _State(enum.Enum):
@@ -33,6 +35,10 @@ class _State(enum.Enum):
 
 
 class _ReadAgain(Message, frozen=True):
+    pass
+
+
+class _DrainedLongEnough(protocol.Control, frozen=True):
     pass
 
 
@@ -52,6 +58,7 @@ Told = (
     | protocol.Drain
     | protocol.Abort
     | _ReadAgain
+    | _DrainedLongEnough
 )
 
 
@@ -94,9 +101,13 @@ class Source(Actor):
                 self._draining = True
                 if self._state in (_State.IDLE, _State.WAITING):
                     self._end()
+                elif self._state is _State.READING:
+                    self.context.after(DRAIN_PATIENCE_S, _DrainedLongEnough())
+            case _DrainedLongEnough():
+                if self._state is not _State.ENDED:
+                    self._end()
             case protocol.Abort():
                 self._state = _State.ENDED
-                self.context.stop()
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 

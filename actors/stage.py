@@ -624,7 +624,8 @@ class Stage(Actor):
             _, id_ = self._overdue.popleft()
             assignment = self._assignments.get(id_)
             if assignment is not None:
-                self.context.abandon(assignment.worker)
+                error = AttemptTimedOut(f"no answer within {self._terms.timeout_s:g} s")
+                self.context.abandon(assignment.worker, error)
         if self._overdue:
             self.context.after(self._overdue[0][0] - now, _CheckOverdue())
 

@@ -1,1 +1,42 @@
-"""What makes the actors run."""
+"""Headrace: moves rows through slow, flaky, rate-limited calls, in order, and loses none.
+
+What is named here is public.
+"""
+
+from loguru import logger
+
+from .call import CallInfo, current_call
+from .classify import Verdict
+from .errors import (
+    ConfigError,
+    HeadraceError,
+    RateLimited,
+    RunAborted,
+    RunFailed,
+    TransientError,
+)
+from .limits import Limit, Retry
+from .pipeline import Pipeline
+from .report import Outcome, RunReport
+from .run import Run
+
+__all__ = [
+    "CallInfo",
+    "ConfigError",
+    "HeadraceError",
+    "Limit",
+    "Outcome",
+    "Pipeline",
+    "RateLimited",
+    "Retry",
+    "Run",
+    "RunAborted",
+    "RunFailed",
+    "RunReport",
+    "TransientError",
+    "Verdict",
+    "current_call",
+]
+
+# A library is silent unless its user says otherwise: `logger.enable("headrace")`.
+logger.disable("headrace")

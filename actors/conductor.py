@@ -1,0 +1,296 @@
+"""The conductor: a run's life, from the first `Open` to the last `Closed`.
+
+    NEW → OPENING → RUNNING → CLOSING → COMPLETED
+                       ↓ Drain  ↑
+                    DRAINING ---+      → DRAINED (the source was stopped before its end)
+    any of them, on Abort or Failing → CLOSING → ABORTED | FAILED
+
+Told: `Start`, `Drain`, `Abort` by the caller; `Opened`, `Closed` by resources; `Drained`, `Failing` and `AccountClosed`
+by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `RunEnded` to the
+caller.
+
+Promises: resources open one after another, and each one that was opened (also when a later one's opening failed, L21)
+is closed once (L17, L18), in the reverse order. The first error is the run's; what goes wrong afterwards is a note on
+it (L19). One terminal state, entered once (L20), reached in time whatever is dead or hangs: every step has a deadline.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Ref
+from .protocol import Counts, Message, State
+
+
+class LifeTerms(msgspec.Struct, frozen=True):
+    """Deadlines in seconds. `drain_s` None: as long as the rows take."""
+
+    open_s: float = 60.0
+    drain_s: float | None = None
+    abort_s: float = 5.0
+    close_s: float = 5.0
+
+
+class ActorDied(RuntimeError):
+    """An actor of the run ended on its own: a bug, or somebody stopped it."""
+
+
+class Overdue(TimeoutError):
+    """A step of the run's life took longer than its deadline."""
+
+
+class _StepOverdue(protocol.Control, frozen=True):
+    step: int
+
+
+Told = (
+    protocol.Start
+    | protocol.Drain
+    | protocol.Abort
+    | protocol.Opened
+    | protocol.Closed
+    | protocol.Drained
+    | protocol.Failing
+    | protocol.Died
+    | protocol.AccountClosed
+    | _StepOverdue
+)
+
+
+class Cast(msgspec.Struct):
+    """Who takes part, each list in the direction of the rows."""
+
+    resources: list[Ref]
+    source: Ref
+    line: list[Ref]
+    """Stages, reorder buffer, sinks: those that drain."""
+    ledger: Ref
+    others: list[Ref]
+    """Those that are only told of start and end: the run's own governors."""
+
+
+class Conductor(Actor):
+    """See the module."""
+
+    def __init__(self, caller: Ref, terms: LifeTerms) -> None:
+        self._caller = caller
+        self._terms = terms
+        self._cast: Cast | None = None
+        self._state = State.NEW
+        self._outcome = State.COMPLETED
+        self._opened: list[Ref] = []
+        self._to_open: list[Ref] = []
+        self._to_close: list[Ref] = []
+        self._pending: Ref | None = None
+        self._drained: set[str] = set()
+        self._aborting = False
+        self._errors: list[BaseException] = []
+        self._notes: list[str] = []
+        self._counts = Counts()
+        self._step = 0
+
+    def set_cast(self, cast: Cast) -> None:
+        """Before `Start`: the actors exist only after their conductor does."""
+        self._cast = cast
+
+    @property
+    def _all(self) -> Cast:
+        assert self._cast is not None, "a conductor is given its cast before it starts"
+        return self._cast
+
+    def receive(self, message: Told) -> None:
+        if self._state.terminal:
+            return
+        match message:
+            case protocol.Drained(who):
+                self._drained.add(who.name)
+                self._close_if_drained()
+            case protocol.Start():
+                self._state = State.OPENING
+                self._to_open = list(self._all.resources)
+                self._open_next()
+            case protocol.Opened(resource, error):
+                self._on_opened(resource, error)
+            case protocol.Closed(resource, error):
+                self._on_closed(resource, error)
+            case protocol.Drain():
+                self._on_drain()
+            case protocol.Abort(reason, error):
+                self._abort(error, reason, State.ABORTED)
+            case protocol.Failing(_, error):
+                self._abort(error, None, State.FAILED)
+            case protocol.Died(who, error):
+                self._on_died(who, error)
+            case protocol.AccountClosed(counts, open_rows):
+                self._on_account_closed(counts, open_rows)
+            case _StepOverdue(step):
+                if step == self._step:
+                    self._on_overdue()
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    # --- opening ---
+
+    def _open_next(self) -> None:
+        if not self._to_open:
+            self._state = State.RUNNING
+            self._begin_step(None)
+            for ref in (self._all.ledger, *self._all.others, *self._all.line, self._all.source):
+                self.context.tell(ref, protocol.Start())
+            return
+        self._pending = self._to_open.pop(0)
+        self._begin_step(self._terms.open_s)
+        self.context.tell(self._pending, protocol.Open(self.context.me))
+
+    def _on_opened(self, resource: Ref, error: BaseException | None) -> None:
+        if error is None:
+            self._opened.append(resource)
+        if resource != self._pending:
+            # Came after its deadline, or during an abort: it is open, so it is closed with the others.
+            if error is None and self._state is State.CLOSING:
+                self._to_close.append(resource)
+            return
+        self._pending = None
+        if error is not None:
+            self._abort(error, None, State.FAILED)
+        elif self._state is State.OPENING:
+            self._open_next()
+
+    # --- ending ---
+
+    def _on_drain(self) -> None:
+        match self._state:
+            case State.RUNNING:
+                self._state = State.DRAINING
+                self._outcome = State.DRAINED
+                self._begin_step(self._terms.drain_s)
+                self.context.tell(self._all.source, protocol.Drain())
+            case State.NEW | State.OPENING:
+                self._abort(None, "drained before it began", State.DRAINED)
+            case _:
+                pass
+
+    def _close_if_drained(self) -> None:
+        if self._state not in (State.RUNNING, State.DRAINING):
+            return
+        awaited = self._all.line if self._aborting else [self._all.source, *self._all.line]
+        if all(ref.name in self._drained for ref in awaited):
+            self._close()
+
+    def _abort(self, error: BaseException | None, reason: str | None, outcome: State) -> None:
+        if error is not None:
+            self._blame(error)
+        if reason is not None:
+            self._notes.append(reason)
+        if self._aborting or self._state is State.CLOSING:
+            return
+        self._aborting = True
+        self._outcome = outcome
+        if self._state in (State.NEW, State.OPENING):
+            self._pending = None
+            self._close()
+            return
+        self._drained.clear()
+        self._begin_step(self._terms.abort_s)
+        for ref in (self._all.source, *self._all.line):
+            self.context.tell(ref, protocol.Abort(reason or "the run failed"))
+
+    def _blame(self, error: BaseException) -> None:
+        """First error first: later ones are notes on it (L19)."""
+        if not self._errors:
+            self._errors.append(error)
+        elif error is not self._errors[0]:
+            self._notes.append(f"then: {type(error).__name__}: {error}")
+
+    def _on_died(self, who: Ref, error: BaseException) -> None:
+        died = ActorDied(f"{who.name} died: {type(error).__name__}: {error}")
+        died.__cause__ = error
+        self._drained.add(who.name)
+        if who in self._to_close or who == self._pending:
+            self._blame(died)
+            self._on_closed(who, None)
+        elif self._state is not State.CLOSING:
+            self._abort(died, None, State.FAILED)
+            self._drained.add(who.name)
+            self._close_if_drained()
+        else:
+            self._blame(died)
+
+    def _close(self) -> None:
+        self._state = State.CLOSING
+        self._to_close = list(self._opened)
+        self._close_next()
+
+    def _close_next(self) -> None:
+        if not self._to_close:
+            self._pending = None
+            self._begin_step(self._terms.abort_s)
+            complete = self._outcome is State.COMPLETED
+            self.context.tell(self._all.ledger, protocol.CloseAccount(self.context.me, complete))
+            return
+        self._pending = self._to_close.pop()
+        self._begin_step(self._terms.close_s)
+        complete = self._outcome is State.COMPLETED
+        self.context.tell(self._pending, protocol.Close(self.context.me, complete))
+
+    def _on_closed(self, resource: Ref, error: BaseException | None) -> None:
+        if error is not None:
+            # Fails nothing that had succeeded (L17), but is not hidden either.
+            self._notes.append(f"closing {resource.name}: {type(error).__name__}: {error}")
+        if resource == self._pending and self._state is State.CLOSING:
+            self._close_next()
+
+    def _on_account_closed(self, counts: Counts, open_rows: int) -> None:
+        self._counts = counts
+        if open_rows and self._outcome in (State.COMPLETED, State.DRAINED):
+            self._blame(AssertionError(f"{open_rows} rows have no outcome at the end of a run that went well"))
+            self._outcome = State.FAILED
+        self._finish()
+
+    def _finish(self) -> None:
+        self._state = self._outcome
+        self._begin_step(None)
+        for note in self._notes:
+            for error in self._errors:
+                error.add_note(note)
+        self.context.tell(
+            self._caller, protocol.RunEnded(self._state, self._counts, list(self._errors), list(self._notes))
+        )
+
+    # --- time ---
+
+    def _begin_step(self, deadline_s: float | None) -> None:
+        self._step += 1
+        if deadline_s is not None:
+            self.context.after(deadline_s, _StepOverdue(self._step))
+
+    def _on_overdue(self) -> None:
+        match self._state:
+            case State.OPENING:
+                assert self._pending is not None
+                name = self._pending.name
+                error = Overdue(f"{name} was not open within {self._terms.open_s:g} s")
+                self._abort(error, None, State.FAILED)
+            case State.RUNNING | State.DRAINING if self._aborting:
+                missing = [ref.name for ref in self._all.line if ref.name not in self._drained]
+                self._notes.append(f"did not end within {self._terms.abort_s:g} s: {', '.join(missing)}")
+                self._close()
+            case State.DRAINING:
+                missing = [ref.name for ref in self._all.line if ref.name not in self._drained]
+                error = Overdue(f"not drained within {self._terms.drain_s:g} s: {', '.join(missing)}")
+                self._abort(error, None, State.FAILED)
+            case State.CLOSING if self._pending is not None:
+                name = self._pending.name
+                self._notes.append(f"closing {name} took longer than {self._terms.close_s:g} s")
+                self._close_next()
+            case State.CLOSING:
+                self._notes.append("the ledger did not answer; the counts are missing")
+                self._finish()
+            case _:
+                pass
+
+    def statistics(self) -> State:
+        return self._state

@@ -1,0 +1,209 @@
+"""Calls of coroutine functions: one loop on a thread of its own, thousands in flight.
+
+A slot is a task that takes row after row, so that a steady stream costs no task a row. Answers that come in one turn of the
+loop are told together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
+
+from headrace.actors import protocol
+from headrace.actors.actor import Ref
+from headrace.actors.protocol import Answered, Fault, Kind
+from headrace.actors.stage import AttemptTimedOut
+from headrace.actors.worker import Progress, Tell
+
+from ..call import CallInfo, _current
+from ..classify import Classifier, classify
+
+monotonic = time.monotonic
+
+
+class LoopThread:
+    """An event loop on a daemon thread, shared by all calls and strategies of a run, so that they can share clients."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, from another thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def call_soon(self, function: Callable[..., object], *args: object) -> None:
+        """From any thread; without effect when the loop is over."""
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the loop, cancelling what is left. False if it did not end in time."""
+        self.call_soon(self.loop.stop)
+        self.thread.join(timeout_s)
+        return not self.thread.is_alive()
+
+
+class _Call(NamedTuple):
+    id: int
+    seq: int
+    value: Any
+    attempt: int
+
+
+class LoopCalls:
+    """One worker's calls, `slots` of them in flight at most."""
+
+    def __init__(
+        self,
+        thread: LoopThread,
+        function: Callable[[Any], Awaitable[Any]],
+        slots: int,
+        prefix: str,
+        timeout_s: float | None = None,
+        classifier: Classifier | None = None,
+    ) -> None:
+        self._thread = thread
+        self._function = function
+        self._slots = slots
+        self._prefix = prefix
+        self._timeout_s = timeout_s
+        self._classifier = classifier
+        self._queue: deque[_Call] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._done: dict[int, tuple[list[int], list[Any], list[Fault]]] = {}
+        self._busy_s = 0.0
+        self._worker: Ref | None = None
+        self._tell: Tell | None = None
+
+    def begin(self, assign: protocol.Assign, worker: Ref, tell: Tell) -> None:
+        self._worker, self._tell = worker, tell
+        self._thread.call_soon(self._start, assign)
+
+    def _start(self, assign: protocol.Assign) -> None:
+        attempts = assign.attempts or {}
+        id_ = assign.id
+        if attempts:
+            calls = [
+                _Call(id_, seq, value, attempts.get(seq, 1))
+                for seq, value in zip(assign.seqs, assign.values, strict=True)
+            ]
+        else:
+            calls = [_Call(id_, seq, value, 1) for seq, value in zip(assign.seqs, assign.values, strict=True)]
+        self._queue.extend(calls)
+        for _ in range(min(self._slots - len(self._tasks), len(calls))):
+            task = self._thread.loop.create_task(self._slot())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _slot(self) -> None:
+        queue, function, timeout_s = self._queue, self._function, self._timeout_s
+        while queue:
+            call = queue.popleft()
+            began = monotonic()
+            deadline = None if timeout_s is None else began + timeout_s
+            _current.set(lambda call=call, deadline=deadline: self._info(call, deadline))  # type: ignore[misc]
+            result: Any
+            try:
+                if timeout_s is None:
+                    result = await function(call.value)
+                else:
+                    result = await self._timed(call, timeout_s)
+            except asyncio.CancelledError as error:
+                self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
+                raise
+            except BaseException as error:
+                result = self._fault(call.seq, error)
+            self._note(call, result, began)
+
+    async def _timed(self, call: _Call, timeout_s: float) -> Any:
+        scope = asyncio.timeout(timeout_s)
+        try:
+            async with scope:
+                return await self._function(call.value)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            late = AttemptTimedOut(f"no answer within {timeout_s:g} s")
+            late.__cause__ = error
+            return Fault(call.seq, Kind.UNKNOWN, late)
+
+    def _note(self, call: _Call, result: Any, began: float) -> None:
+        if not self._done:
+            self._thread.loop.call_soon(self._flush)
+        part = self._done.get(call.id)
+        if part is None:
+            part = self._done[call.id] = ([], [], [])
+        if isinstance(result, Fault):
+            part[2].append(result)
+        else:
+            part[0].append(call.seq)
+            part[1].append(result)
+        self._busy_s += monotonic() - began
+
+    def _flush(self) -> None:
+        assert self._worker is not None
+        assert self._tell is not None
+        done, self._done = self._done, {}
+        n = sum(len(part[0]) + len(part[2]) for part in done.values())
+        each_s, self._busy_s = self._busy_s / n, 0.0
+        for id_, (seqs, values, faults) in done.items():
+            busy_s = each_s * (len(seqs) + len(faults))
+            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
+
+    def _fault(self, seq: int, error: BaseException) -> Fault:
+        try:
+            kind, hint_s = classify(error, self._classifier)
+        except Exception as own:
+            own.__cause__ = error
+            return Fault(seq, Kind.PERMANENT, own)
+        return Fault(seq, kind, error, hint_s)
+
+    def _info(self, call: _Call, deadline: float | None) -> CallInfo:
+        return CallInfo(f"{self._prefix}:{call.seq}", call.seq, call.attempt, deadline)
+
+    def recall(self) -> None:
+        self._thread.call_soon(self._give_back)
+
+    def _give_back(self) -> None:
+        if self._worker is None or self._tell is None:
+            return
+        back: dict[int, list[int]] = {}
+        while self._queue:
+            call = self._queue.popleft()
+            back.setdefault(call.id, []).append(call.seq)
+        for id_, seqs in back.items():
+            self._tell(Answered(id_, self._worker, [], [], [], seqs, False, 0.0))
+
+    def cancel(self) -> None:
+        self._thread.call_soon(self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        self._queue.clear()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def progress(self) -> Progress | None:
+        return None
+
+    def dispose(self) -> None:
+        self.cancel()

@@ -1,0 +1,107 @@
+"""Calls of sync functions, on the thread of their worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from headrace.actors import protocol
+from headrace.actors.actor import Ref
+from headrace.actors.protocol import Answered, Fault, Kind
+from headrace.actors.worker import Progress, Tell
+
+from ..call import CallInfo, _current
+from ..classify import Classifier, classify
+
+SLICE_S = 0.01
+"""After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
+
+monotonic = time.monotonic
+
+
+class ThreadCalls:
+    """One worker's calls; `begin` returns when they are done."""
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        prefix: str,
+        timeout_s: float | None = None,
+        classifier: Classifier | None = None,
+    ) -> None:
+        self._function = function
+        self._prefix = prefix
+        self._timeout_s = timeout_s
+        self._classifier = classifier
+        self._assign: protocol.Assign | None = None
+        self._results: list[Any] = []
+        self._began = 0.0
+
+    def begin(self, assign: protocol.Assign, worker: Ref, tell: Tell) -> None:
+        _current.set(self._info)
+        results: list[Any] = []
+        self._results = results
+        self._assign = assign
+        faults: list[Fault] = []
+        function, append = self._function, results.append
+        values = assign.values
+        began = self._began = monotonic()
+        stop_at = began + SLICE_S
+        n = len(values)
+        while len(results) < n:
+            try:
+                for value in values[len(results) :] if results else values:
+                    append(function(value))
+                    if monotonic() > stop_at:
+                        break
+                else:
+                    break
+            except BaseException as error:
+                fault = self._fault(assign.seqs[len(results)], error)
+                faults.append(fault)
+                append(fault)
+                if fault.kind is Kind.REFUSED:
+                    break
+            if monotonic() > stop_at:
+                break
+        busy_s = monotonic() - began
+        done = len(results)
+        seqs: protocol.Seqs = assign.seqs if done == n else assign.seqs[:done]
+        answers = results
+        if faults:
+            well = [(s, v) for s, v in zip(seqs, results, strict=True) if not isinstance(v, Fault)]
+            seqs, answers = [s for s, _ in well], [v for _, v in well]
+        self._assign = None
+        tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s))
+
+    def _fault(self, seq: int, error: BaseException) -> Fault:
+        try:
+            kind, hint_s = classify(error, self._classifier)
+        except Exception as own:
+            own.__cause__ = error
+            return Fault(seq, Kind.PERMANENT, own)
+        return Fault(seq, kind, error, hint_s)
+
+    def _info(self) -> CallInfo:
+        assign = self._assign
+        if assign is None:
+            raise LookupError("no call is under way here")
+        seq = assign.seqs[len(self._results)]
+        attempt = (assign.attempts or {}).get(seq, 1)
+        deadline = self._began + self._timeout_s if self._timeout_s is not None else None
+        return CallInfo(f"{self._prefix}:{seq}", seq, attempt, deadline)
+
+    def recall(self) -> None:
+        """Nothing to give back: what is in hand is being called."""
+
+    def cancel(self) -> None:
+        """A thread cannot be interrupted; its stage abandons it."""
+
+    def progress(self) -> Progress | None:
+        assign = self._assign
+        return None if assign is None else Progress(assign.id, list(self._results))
+
+    def dispose(self) -> None:
+        self._assign = None
+        self._results = []

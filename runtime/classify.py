@@ -1,0 +1,139 @@
+"""What an exception means for its row: transient, permanent or refused.
+
+By type, by status code and by header, never by the text of a message (L53). The clients' classes are known by shape, so that
+none is imported: httpx, requests, aiohttp, openai, anthropic (a status code on the error or its response), botocore (its
+`response` dict), sqlalchemy (`connection_invalidated`, `OperationalError`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+from headrace.actors.protocol import Kind
+
+from .errors import RateLimited, TransientError
+
+TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+THROTTLING_CODES = frozenset(
+    {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "SlowDown"}
+    | {"RequestThrottled", "RequestLimitExceeded", "ProvisionedThroughputExceededException", "LimitExceededException"}
+)
+"""Error codes of the AWS API that say: not now."""
+TRANSIENT_NAMES = frozenset(
+    {"ConnectError", "ReadError", "WriteError", "RemoteProtocolError", "PoolTimeout", "TimeoutException"}
+    | {
+        "APIConnectionError",
+        "APITimeoutError",
+        "ClientConnectionError",
+        "ServerDisconnectedError",
+        "ChunkedEncodingError",
+    }
+    | {"EndpointConnectionError", "OperationalError", "TransportError", "ConnectTimeout", "ReadTimeout"}
+)
+"""Classes of clients' own transport errors, which derive from nothing that the standard library knows."""
+CLIENT_MODULES = (
+    "httpx",
+    "httpcore",
+    "requests",
+    "urllib3",
+    "aiohttp",
+    "openai",
+    "anthropic",
+    "botocore",
+    "sqlalchemy",
+)
+
+
+class Verdict(NamedTuple):
+    """What it is, and the seconds after which the other side said to come again."""
+
+    kind: Kind
+    retry_after_s: float | None = None
+
+
+Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
+"""A user's own: None leaves the decision to Headrace."""
+
+
+def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
+    """The verdict of `own`, if it has one, else Headrace's."""
+    if own is not None:
+        verdict = own(error)
+        if isinstance(verdict, Verdict):
+            return verdict
+        if verdict is not None:
+            return Verdict(Kind(verdict), retry_after_s(_headers_of(error)))
+    if isinstance(error, RateLimited):
+        return Verdict(Kind.REFUSED, error.retry_after)
+    if isinstance(error, TransientError):
+        return Verdict(Kind.TRANSIENT)
+    status = _status_of(error)
+    if status is not None:
+        return _by_status(status, retry_after_s(_headers_of(error)))
+    if _aws_code_of(error) in THROTTLING_CODES:
+        return Verdict(Kind.REFUSED)
+    if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "connection_invalidated", False):
+        return Verdict(Kind.TRANSIENT)
+    if any(_is_transport_error(cls) for cls in type(error).__mro__):
+        return Verdict(Kind.TRANSIENT)
+    return Verdict(Kind.PERMANENT)
+
+
+def _by_status(status: int, hint_s: float | None) -> Verdict:
+    if status == 429 or (status == 503 and hint_s is not None):
+        return Verdict(Kind.REFUSED, hint_s)
+    if status in TRANSIENT_STATUS:
+        return Verdict(Kind.TRANSIENT, hint_s)
+    return Verdict(Kind.PERMANENT)
+
+
+def _is_transport_error(cls: type) -> bool:
+    return cls.__name__ in TRANSIENT_NAMES and cls.__module__.split(".")[0] in CLIENT_MODULES
+
+
+def _status_of(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    for holder, name in ((error, "status_code"), (response, "status_code"), (error, "status"), (response, "status")):
+        status = getattr(holder, name, None)
+        if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
+            return status
+    if isinstance(response, Mapping):
+        metadata = response.get("ResponseMetadata")
+        status = metadata.get("HTTPStatusCode") if isinstance(metadata, Mapping) else None
+        if isinstance(status, int) and _aws_code_of(error) not in THROTTLING_CODES:
+            return status
+    return None
+
+
+def _aws_code_of(error: BaseException) -> str | None:
+    response = getattr(error, "response", None)
+    inner = response.get("Error") if isinstance(response, Mapping) else None
+    code = inner.get("Code") if isinstance(inner, Mapping) else None
+    return code if isinstance(code, str) else None
+
+
+def _headers_of(error: BaseException) -> Any:
+    response = getattr(error, "response", None)
+    headers = getattr(response, "headers", None)
+    return headers if headers is not None else getattr(error, "headers", None)
+
+
+def retry_after_s(headers: Any, now: Callable[[], float] = time.time) -> float | None:
+    """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one."""
+    get = getattr(headers, "get", None)
+    if get is None:
+        return None
+    text = get("retry-after") or get("Retry-After")
+    if not isinstance(text, str | int | float):
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(str(text)).timestamp() - now()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return seconds if 0.0 < seconds < float("inf") else None

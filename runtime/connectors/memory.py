@@ -1,0 +1,168 @@
+"""Rows from and to the program itself: iterables, async iterables, callables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from ..calls.aio import LoopThread
+
+FAST_S = 0.002
+"""A portion that took less may be twice as large next time."""
+SLOW_S = 0.005
+"""After one that took more, rows are given one by one: the next may be long in coming, and none shall wait for it."""
+
+
+class Portions:
+    """How many rows to take at once from something whose speed is not known."""
+
+    def __init__(self) -> None:
+        self.n = 1
+
+    def learn(self, took_s: float, n: int) -> None:
+        if took_s > SLOW_S:
+            self.n = 1
+        elif took_s < FAST_S and n >= self.n:
+            self.n = min(self.n * 2, 1 << 16)
+
+
+class IteratorSource:
+    """Base of sources that iterate. Subclasses implement `iterate`, and count the `BadRow`s they give in `bad`."""
+
+    name = "iterable"
+    resumable = False
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self._iterator: Iterator[Any] | None = None
+        self._portions = Portions()
+        self._error: BaseException | None = None
+
+    def iterate(self) -> Iterator[Any]:
+        """Called once, by `open`."""
+        raise NotImplementedError
+
+    def open(self) -> None:
+        self._iterator = self.iterate()
+
+    def read(self, n: int) -> tuple[list[Any], bool, int]:
+        assert self._iterator is not None, "a source is opened before it is read"
+        if self._error is not None:
+            raise self._error
+        n = min(n, self._portions.n)
+        values: list[Any] = []
+        bad = self.bad
+        began = time.monotonic()
+        try:
+            # `extend` keeps what came before an error.
+            values.extend(islice(self._iterator, n))
+        except BaseException as error:
+            if not values:
+                raise
+            self._error = error
+            return values, False, self.bad - bad
+        self._portions.learn(time.monotonic() - began, len(values))
+        return values, len(values) < n, self.bad - bad
+
+    def close(self) -> None:
+        iterator, self._iterator = self._iterator, None
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+class IterableSource(IteratorSource):
+    """Any iterable; an iterator is used up by the run."""
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def iterate(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def close(self) -> None:
+        rows = self._rows
+        if isinstance(rows, Iterator):
+            super().close()
+
+
+class AsyncIterableSource:
+    """Any async iterable, iterated on the run's loop."""
+
+    name = "async iterable"
+    resumable = False
+
+    def __init__(self, rows: AsyncIterable[Any], loop: Callable[[], LoopThread]) -> None:
+        self._rows = rows
+        self._loop = loop
+        self._iterator: AsyncIterator[Any] | None = None
+        self._portions = Portions()
+        self._error: BaseException | None = None
+
+    def open(self) -> None:
+        self._iterator = self._rows.__aiter__()
+
+    def read(self, n: int) -> tuple[list[Any], bool, int]:
+        if self._error is not None:
+            raise self._error
+        began = time.monotonic()
+        values, ended = self._loop().run(self._take(min(n, self._portions.n)))
+        self._portions.learn(time.monotonic() - began, len(values))
+        return values, ended, 0
+
+    async def _take(self, n: int) -> tuple[list[Any], bool]:
+        assert self._iterator is not None, "a source is opened before it is read"
+        values: list[Any] = []
+        for _ in range(n):
+            try:
+                values.append(await anext(self._iterator))
+            except StopAsyncIteration:
+                return values, True
+            except BaseException as error:
+                if not values:
+                    raise
+                self._error = error
+                return values, False
+        return values, False
+
+    def close(self) -> None:
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            self._loop().run(close())
+
+
+class CallableSink:
+    """Calls a function with one row's value at a time."""
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self._function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def write(self, items: list[Any]) -> None:
+        function = self._function
+        for item in items:
+            function(item)
+
+    def close(self, complete: bool) -> None:
+        """Nothing to close."""
+
+
+class NullSink:
+    """Where rows go of a pipeline that is run for its effects."""
+
+    name = "nowhere"
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def write(self, items: list[Any]) -> None:
+        """Nothing to write."""
+
+    def close(self, complete: bool) -> None:
+        """Nothing to close."""

@@ -1,0 +1,38 @@
+"""What a connector is: the narrow port between Headrace and a place that rows come from or go to."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class SourceConnector(Protocol):
+    """Rows from somewhere. All calls come from one thread, one at a time."""
+
+    name: str
+    resumable: bool
+    """After `read` has raised, it may be called again and goes on at the same place (L38)."""
+
+    def open(self) -> None:
+        """Before the first `read`, once."""
+
+    def read(self, n: int) -> tuple[list[Any], bool, int]:
+        """(values, ended, bad): up to `n` rows, fewer if the next is slow in coming; whether that was the end; how many of
+        the values are `BadRow`s."""
+
+    def close(self) -> None:
+        """Once, if `open` went well, whatever happened since."""
+
+
+class SinkConnector(Protocol):
+    """Rows to somewhere. All calls come from one thread, one at a time."""
+
+    name: str
+
+    def open(self) -> None:
+        """Before the first `write`, once."""
+
+    def write(self, items: list[Any]) -> None:
+        """Take these, in order. When it returns they count as delivered."""
+
+    def close(self, complete: bool) -> None:
+        """Once, if `open` went well. `complete`: every row has come; else the run was cut short."""

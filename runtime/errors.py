@@ -1,0 +1,81 @@
+"""What can go wrong, named by blame."""
+
+from __future__ import annotations
+
+from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.ledger import TooManyQuarantined
+from headrace.actors.stage import (
+    AttemptTimedOut,
+    DeadlineExceeded,
+    OutageDeadlineExceeded,
+    TooManyHungCalls,
+    TooManyRefusals,
+    WorkerLost,
+)
+
+__all__ = [
+    "ActorDied",
+    "AttemptTimedOut",
+    "BadInput",
+    "ConfigError",
+    "DeadlineExceeded",
+    "HeadraceError",
+    "OutageDeadlineExceeded",
+    "Overdue",
+    "RateLimited",
+    "RunAborted",
+    "RunFailed",
+    "TooManyHungCalls",
+    "TooManyQuarantined",
+    "TooManyRefusals",
+    "TransientError",
+    "WorkerLost",
+]
+
+
+class HeadraceError(Exception):
+    """Root of the errors that Headrace itself raises."""
+
+
+# --- raised by a user's function, to say what happened ---
+
+
+class RateLimited(HeadraceError):
+    """Raise it in a function to say: the other side refused this call for now. It costs the row no attempt.
+
+    `retry_after`: seconds until it may be tried again, where the other side said so.
+    """
+
+    def __init__(self, message: str = "refused for now", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TransientError(HeadraceError):
+    """Raise it in a function to say: this call failed, and may work when tried again."""
+
+
+# --- you used it wrongly ---
+
+
+class ConfigError(HeadraceError, ValueError):
+    """An option or a file says something that cannot be: what, where, and what to do."""
+
+
+class BadInput(HeadraceError, ValueError):
+    """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+# --- it is over ---
+
+
+class RunFailed(HeadraceError):
+    """The run could not go on. `__cause__` is what went wrong first; `report` is what it came to."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class RunAborted(HeadraceError):
+    """Somebody aborted what was waited for."""

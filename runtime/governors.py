@@ -1,0 +1,70 @@
+"""The governors of this process that have a name: shared by whatever names the same limit, ended with the last user."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+
+from headrace.actors import protocol
+from headrace.actors.actor import Ref
+from headrace.actors.gate import Terms
+from headrace.actors.governor import Governor
+
+from .errors import ConfigError
+from .hosts.threads import Callback, Inbox, System
+
+
+class _Shared(msgspec.Struct):
+    terms: Terms
+    system: System
+    address: Inbox
+    users: list[Ref]
+
+
+_mutex = threading.Lock()
+_shared: dict[str, _Shared] = {}
+
+
+def acquire(name: str, terms: Terms, user: Ref) -> Inbox:
+    """The governor of that name. `user` is told `Died` if it dies. Raises `ConfigError` if the name has other terms."""
+    with _mutex:
+        known = _shared.get(name)
+        if known is None:
+            system = System("headrace.shared")
+            address = system.address(f"governor-{name}")
+            known = _shared[name] = _Shared(terms, system, address, [])
+            system.host(address, Governor(terms), Callback(f"watch-{name}", lambda died: _on_death(name, died)))
+        elif known.terms != terms:
+            raise ConfigError(f"limit {name!r} is in use with other terms; limits that share a name say the same")
+        known.users.append(user)
+        return known.address
+
+
+def release(name: str, user: Ref) -> None:
+    """The user is done; the governor ends with its last one."""
+    with _mutex:
+        known = _shared.get(name)
+        if known is None or user not in known.users:
+            return
+        known.users.remove(user)
+        if known.users:
+            return
+        del _shared[name]
+    known.system.stop(1.0)
+
+
+def retune(name: str, terms: Terms) -> None:
+    """Remember that a shared limit was changed while in use."""
+    with _mutex:
+        if name in _shared:
+            _shared[name].terms = terms
+
+
+def _on_death(name: str, died: Any) -> None:
+    with _mutex:
+        known = _shared.pop(name, None)
+    if known is not None and isinstance(died, protocol.Died):
+        for user in known.users:
+            user.put(died)  # type: ignore[attr-defined]

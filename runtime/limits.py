@@ -1,0 +1,122 @@
+"""What the user says of the other side: `Limit`, and of failed calls: `Retry`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.actors.gate import Rate, Terms
+from headrace.actors.retry import Backoff
+
+from .classify import Classifier
+from .errors import ConfigError
+
+_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
+_SECONDS |= {"d": 86400.0, "day": 86400.0}
+_RATE = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([A-Za-z]+)?\s*/\s*([A-Za-z]+)\s*")
+
+
+def parse_rate(text: str, burst: float | None = None) -> Rate:
+    """`"200/s"`, `"3,000/min"`, `"200_000 tokens/min"`: a number, a unit that is not `calls` for weights, a period.
+
+    Raises `ConfigError`.
+    """
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"limit {text!r}: a rate reads like '200/s', '3000/min' or '200000 tokens/min'")
+    amount, unit, period = match.groups()
+    seconds = _SECONDS.get(period.lower())
+    if seconds is None:
+        raise ConfigError(f"limit {text!r}: unknown period {period!r}; use s, min, h or d")
+    per_s = float(amount.replace("_", "").replace(",", "")) / seconds
+    if not per_s > 0:
+        raise ConfigError(f"limit {text!r}: a rate is greater than 0")
+    weighed = unit is not None and unit.lower() not in ("call", "calls", "row", "rows", "request", "requests")
+    return Rate(per_s, burst, "cost" if weighed else "calls")
+
+
+class Limit:
+    """What the other side allows.
+
+    `rates`: any number of them, all of which hold: `Limit("500/min", "200_000 tokens/min", cost=count_tokens)`. A rate with
+    a unit is one of weights, which `cost` gives for a row. `burst`: calls that may go at once after a pause; by default 20
+    ms of the rate, at least one. `concurrency`: calls in flight, or "auto" to follow the latency. `key`: of a row; each
+    key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it.
+    `cooldown`: seconds after a refusal that brings no hint, doubled while nothing goes through. `max_hint`: the longest
+    Retry-After that is honoured, in seconds. `outage_after`: so many rows whose calls failed one after another are an
+    outage. `outage_deadline`: seconds after which an outage fails the run.
+
+    With no rate and no concurrency, the governor finds out what the other side allows.
+    """
+
+    def __init__(
+        self,
+        *rates: str,
+        burst: float | None = None,
+        concurrency: int | Literal["auto"] | None = None,
+        cost: Callable[[Any], float] | None = None,
+        key: Callable[[Any], Hashable] | None = None,
+        name: str | None = None,
+        cooldown: float = 0.1,
+        max_hint: float = 300.0,
+        outage_after: int = 10,
+        outage_deadline: float = 600.0,
+    ) -> None:
+        parsed = tuple(parse_rate(rate, burst) for rate in rates)
+        if any(rate.unit == "cost" for rate in parsed) != (cost is not None):
+            raise ConfigError(
+                "a rate of weights such as '200000 tokens/min' and cost= go together: one of them is missing"
+            )
+        if isinstance(concurrency, int) and concurrency < 1:
+            raise ConfigError(f"concurrency={concurrency}: at least one call must be allowed")
+        if burst is not None and not burst >= 1:
+            raise ConfigError(f"burst={burst}: at least one call must be allowed")
+        self.rates = rates
+        self.cost = cost
+        self.key = key
+        self.name = name
+        self.terms = Terms(
+            rates=parsed,
+            concurrency=concurrency,
+            cooldown_s=cooldown,
+            hint_max_s=max_hint,
+            outage_after=outage_after,
+            outage_deadline_s=outage_deadline,
+        )
+
+    def __repr__(self) -> str:
+        return f"Limit({', '.join(map(repr, self.rates))})"
+
+
+def as_limit(limit: Limit | str | None) -> Limit:
+    """`limit="200/s"` is short for `Limit("200/s")`."""
+    if isinstance(limit, Limit):
+        return limit
+    return Limit(limit) if isinstance(limit, str) else Limit()
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often a call is tried again.
+
+    `attempts`: calls of one row at most, the first included. `base`, `cap`: seconds; the wait before a retry is a
+    random share of `base` doubled with each attempt, `cap` at most (full jitter). `refusals`: how often one row may
+    be refused (which costs no attempt). `classify`: your own word on an exception: "transient", "permanent", "refused",
+    or None to leave it to Headrace.
+    """
+
+    attempts: int = 3
+    base: float = 0.1
+    cap: float = 30.0
+    refusals: int = 100
+    classify: Classifier | None = None
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ConfigError(f"Retry({self.attempts}): the first call is an attempt too, so at least 1")
+
+    @property
+    def backoff(self) -> Backoff:
+        return Backoff(self.attempts, self.base, self.cap, self.refusals)

@@ -1,0 +1,173 @@
+"""The face to users: a pipeline is written down, then run, streamed or started."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Any, Literal, cast
+
+from headrace.actors.conductor import LifeTerms
+
+from .calls.aio import LoopThread
+from .connectors.memory import AsyncIterableSource, CallableSink, IterableSource, NullSink
+from .connectors.port import SinkConnector, SourceConnector
+from .errors import ConfigError
+from .limits import Limit, Retry, as_limit
+from .report import RunReport
+from .run import Plan, Run, StagePlan
+
+WORKERS = 16
+"""Calls in flight of a stage that does not say."""
+
+
+class Pipeline:
+    """Rows from a source through one or more functions to a sink.
+
+        report = (
+            Pipeline("geocode")
+            .source(["Lund", "Oslo"])
+            .map(geocode, workers=32, limit=Limit("200/s"), retry=Retry(5), timeout=10.0)
+            .sink(print)
+            .run()
+        )
+
+    Each method returns the pipeline. A pipeline may be run again where its source can be read again.
+    """
+
+    def __init__(self, name: str = "pipeline", *, window: int | None = None, ordered: bool = True) -> None:
+        """`window`: rows between source and sink at most. `ordered`: the sink sees rows in source order."""
+        if window is not None and window < 1:
+            raise ConfigError(f"window={window}: at least one row must fit")
+        self.name = name
+        self._window = window
+        self._ordered = ordered
+        self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
+        self._stages: list[StagePlan] = []
+        self._sink: SinkConnector | None = None
+        self._quarantine: SinkConnector | None = None
+
+    def source(self, rows: SourceConnector | Iterable[Any] | AsyncIterable[Any]) -> Pipeline:
+        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable."""
+        if self._source is not None:
+            raise ConfigError(f"pipeline {self.name!r} has a source already")
+        if hasattr(rows, "read") and hasattr(rows, "open"):
+            connector = cast(SourceConnector, rows)
+            self._source = lambda _: connector
+        elif isinstance(rows, AsyncIterable):
+            stream = rows
+            self._source = lambda loop: AsyncIterableSource(stream, loop)
+        elif isinstance(rows, Iterable):
+            iterable = rows
+            self._source = lambda _: IterableSource(iterable)
+        else:
+            raise ConfigError(f"source: {type(rows).__name__} is no connector, iterable or async iterable")
+        return self
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        name: str | None = None,
+        workers: int = WORKERS,
+        limit: Limit | str | None = None,
+        retry: Retry | int | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
+        on_unknown: Literal["retry", "quarantine"] = "retry",
+    ) -> Pipeline:
+        """A stage that calls `function` with each row; its result is the row from there on.
+
+        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function.
+        `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
+        included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
+        not have happened. Raises `ConfigError`.
+        """
+        if not callable(function):
+            raise ConfigError(f"map: {function!r} is not callable")
+        if workers < 1:
+            raise ConfigError(f"map: workers={workers}: at least one is needed")
+        for option, seconds in (("timeout", timeout), ("deadline", deadline)):
+            if seconds is not None and not seconds > 0:
+                raise ConfigError(f"map: {option}={seconds}: seconds greater than 0, or None")
+        if on_error not in ("quarantine", "fail", "drop"):
+            raise ConfigError(f"map: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
+        if on_unknown not in ("retry", "quarantine"):
+            raise ConfigError(f"map: on_unknown={on_unknown!r}: 'retry' or 'quarantine'")
+        name = name or self._unused_name(getattr(function, "__name__", type(function).__name__))
+        if any(stage.name == name for stage in self._stages):
+            raise ConfigError(f"two stages are named {name!r}")
+        policy = Retry(retry) if isinstance(retry, int) else retry or Retry()
+        self._stages.append(
+            StagePlan(name, function, workers, as_limit(limit), policy, timeout, deadline, on_error, on_unknown)
+        )
+        return self
+
+    def _unused_name(self, base: str) -> str:
+        base = base.strip("<>")
+        taken = {stage.name for stage in self._stages}
+        n = 2
+        name = base
+        while name in taken:
+            name, n = f"{base}-{n}", n + 1
+        return name
+
+    def sink(self, sink: SinkConnector | Callable[[Any], object]) -> Pipeline:
+        """Where delivered rows go: a connector out of `sinks`, or a callable that gets one row's value a call."""
+        if self._sink is not None:
+            raise ConfigError(f"pipeline {self.name!r} has a sink already")
+        self._sink = _as_sink(sink)
+        return self
+
+    def quarantine(self, sink: SinkConnector | Callable[[Any], object]) -> Pipeline:
+        """Where rows go that could not be delivered, as dicts: seq, stage, error, message, attempts, row."""
+        if self._quarantine is not None:
+            raise ConfigError(f"pipeline {self.name!r} has a quarantine already")
+        self._quarantine = _as_sink(sink)
+        return self
+
+    def start(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Run:
+        """Start a run and return its handle at once.
+
+        `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
+        seconds that a drain may take before it becomes an abort.
+        """
+        return Run(self._plan(self._sink or NullSink(), False, max_quarantined, drain_timeout))
+
+    def run(self, *, max_quarantined: float | None = None) -> RunReport:
+        """Run to the end. Raises `RunFailed` if it could not go on."""
+        run = self.start(max_quarantined=max_quarantined)
+        try:
+            return run.wait()
+        except BaseException:
+            if not run.done:
+                run.abort("the caller was interrupted")
+            raise
+
+    def _plan(
+        self, sink: SinkConnector, whole: bool, max_quarantined: float | None, drain_timeout: float | None = None
+    ) -> Plan:
+        if self._source is None:
+            raise ConfigError(f"pipeline {self.name!r} has no source")
+        if max_quarantined is not None and max_quarantined < 0:
+            raise ConfigError(f"max_quarantined={max_quarantined}: a number of rows, or a share of them below 1")
+        return Plan(
+            name=self.name,
+            source=self._source,
+            stages=tuple(self._stages),
+            sink=sink,
+            quarantine=self._quarantine,
+            whole=whole,
+            ordered=self._ordered,
+            window=self._window,
+            max_quarantined=max_quarantined,
+            life=LifeTerms(drain_s=drain_timeout),
+        )
+
+
+def _as_sink(sink: Any) -> SinkConnector:
+    if hasattr(sink, "write") and hasattr(sink, "open"):
+        connector: SinkConnector = sink
+        return connector
+    if callable(sink):
+        return CallableSink(sink)
+    raise ConfigError(f"sink: {type(sink).__name__} is neither a connector nor callable")

@@ -1,0 +1,178 @@
+"""The actors that may block: they open, read, write and close what is outside, each on a thread of its own.
+
+A resource answers `Open` with `Opened` and `Close` with `Closed`, in every case and once; what it is asked in between it
+does one thing at a time. No BaseException of a connector ends it: it becomes the answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, assert_never
+
+from headrace.actors import protocol
+from headrace.actors.actor import Actor, Ref
+from headrace.actors.protocol import Ended, Message, Outcomes, Release, Status
+
+from .calls.aio import LoopThread
+from .connectors.port import SinkConnector, SourceConnector
+from .report import Outcome
+
+
+class Resource(Actor):
+    """Base: pairs the opens with the closes."""
+
+    def receive(self, message: Any) -> None:
+        if isinstance(message, protocol.Open):
+            self.context.tell(message.reply_to, protocol.Opened(self.context.me, _error_of(self.open)))
+        elif isinstance(message, protocol.Close):
+            error = _error_of(self.close, message.complete)
+            self.context.tell(message.reply_to, protocol.Closed(self.context.me, error))
+        else:
+            self._unknown(message)
+
+    def open(self) -> None:
+        raise NotImplementedError
+
+    def close(self, complete: bool) -> None:
+        raise NotImplementedError
+
+
+def _error_of(function: Any, *args: object) -> BaseException | None:
+    try:
+        function(*args)
+    except BaseException as error:
+        return error
+    return None
+
+
+class Reader(Resource):
+    """Reads for a source."""
+
+    def __init__(self, connector: SourceConnector, source: Ref) -> None:
+        self._connector = connector
+        self._source = source
+
+    def open(self) -> None:
+        self._connector.open()
+
+    def close(self, complete: bool) -> None:
+        self._connector.close()
+
+    def receive(self, message: protocol.Read | protocol.Open | protocol.Close) -> None:
+        if not isinstance(message, protocol.Read):
+            super().receive(message)
+            return
+        try:
+            values, ended, bad = self._connector.read(message.n)
+        except BaseException as error:
+            self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
+        else:
+            self.context.tell(self._source, protocol.ReadDone(values, ended, bad))
+
+
+class Writer(Resource):
+    """Writes for a sink. `whole`: the connector takes `Outcome`s of all rows; `quarantine`: records of bad rows."""
+
+    def __init__(self, connector: SinkConnector, sink: Ref, whole: bool = False) -> None:
+        self._connector = connector
+        self._sink = sink
+        self._whole = whole
+
+    def open(self) -> None:
+        self._connector.open()
+
+    def close(self, complete: bool) -> None:
+        self._connector.close(complete)
+
+    def receive(self, message: protocol.Write | protocol.Open | protocol.Close) -> None:
+        if not isinstance(message, protocol.Write):
+            super().receive(message)
+            return
+        try:
+            for part in message.batch:
+                self._connector.write(self._items(part))
+        except BaseException as error:
+            self.context.tell(self._sink, protocol.WriteFailed(error))
+        else:
+            self.context.tell(self._sink, protocol.Written())
+
+    def _items(self, part: Release | Outcomes) -> list[Any]:
+        match part:
+            case Release(seqs, values, attempts):
+                if not self._whole:
+                    return values
+                tries = attempts or {}
+                return [
+                    Outcome(seq, Status.DELIVERED, value, None, tries.get(seq, 1))
+                    for seq, value in zip(seqs, values, strict=True)
+                ]
+            case Outcomes(ended):
+                if not self._whole:
+                    return [record_of(e) for e in ended]
+                return [Outcome(e.seq, e.status, e.value, e.error, e.attempts) for e in ended]
+            case _:
+                assert_never(part)
+
+
+def record_of(ended: Ended) -> dict[str, Any]:
+    """A row in quarantine, as a record for people: which row, where it ended, why, and the row itself."""
+    error = ended.error
+    return {
+        "seq": ended.seq,
+        "stage": ended.stage,
+        "error": type(error).__name__ if error is not None else None,
+        "message": str(error) if error is not None else None,
+        "attempts": ended.attempts,
+        "row": ended.value,
+    }
+
+
+class Strategies(Resource):
+    """Prepares the functions that have a `prepare`, once each, and closes those that were prepared, in reverse (L17)."""
+
+    def __init__(self, functions: list[Any], loop: LoopThread | None) -> None:
+        # One strategy may serve several stages: identity decides, not equality.
+        self._functions = list({id(function): function for function in functions}.values())
+        self._loop = loop
+        self._prepared: list[Any] = []
+
+    def open(self) -> None:
+        for function in self._functions:
+            try:
+                self._call(function, "prepare")
+            except BaseException as error:
+                # The conductor closes only what opened: what was prepared before this one is ours to close (L21).
+                for note in self._close_all():
+                    error.add_note(note)
+                raise
+            self._prepared.append(function)
+
+    def close(self, complete: bool) -> None:
+        notes = self._close_all()
+        if notes:
+            raise RuntimeError("; ".join(notes))
+
+    def _close_all(self) -> list[str]:
+        notes = []
+        while self._prepared:
+            function = self._prepared.pop()
+            error = _error_of(self._call, function, "close")
+            if error is not None:
+                notes.append(f"close() of {type(function).__name__}: {type(error).__name__}: {error}")
+        return notes
+
+    def _call(self, function: Any, name: str) -> None:
+        method = getattr(function, name, None)
+        if method is None or inspect.isfunction(function) or inspect.isclass(function):
+            return
+        result = method()
+        if inspect.isawaitable(result):
+            assert self._loop is not None, "an asynchronous strategy has a loop"
+            self._loop.run(_await(result))
+
+    def receive(self, message: Message) -> None:
+        super().receive(message)
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
