@@ -4,14 +4,18 @@ Until the first refusal, a window of calls in flight that grows by one with each
 round: TCP's slow start (RFC 5681, with the initial window of RFC 6928). Nothing is paced, so that a fast function is not
 slowed down.
 
-A refusal says where the quota is. From one refusal to the next the other side has let through what its quota allows in
-that time, so the number answered over that time, with and without the cooldown in it, bounds the quota from below and
-above. From there on calls are paced at a rate that follows CUBIC's curve (RFC 9438, in rates instead of windows): back
-quickly to just below the rate that was refused, flat around it, then steeper. How long it stays flat grows with what a
-refusal costs: a server whose hint silences us for a second is probed less often than one that lets us go on at once.
+The first refusal says that there is a quota, not yet where: what went through until then holds the server's full bucket.
+From there on calls are paced, from half of that rate, doubled every half second until the next refusal. Paced calls
+meet a refusal with little overshoot, so the rate at that moment bounds the quota from above; and what was answered from
+one refusal to the next, over the time between them, bounds it from below. Then the rate follows CUBIC's curve (RFC 9438,
+in rates instead of windows): from just below the rate that was refused back to it, flat around it, then steeper. How
+long it stays flat grows with what a refusal costs: a server whose hint silences us for a second is probed less often
+than one that lets us go on at once.
 """
 
 from __future__ import annotations
+
+import math
 
 from .bucket import Bucket
 
@@ -21,8 +25,14 @@ BETA = 0.9
 """What is left of the rate after a refusal."""
 BETA_NOTHING_ANSWERED = 0.5
 """The same where not one call went through since the refusal before."""
+KNOWN_WITHIN = 1.1
+"""Bounds of the quota that are no further apart pin it down."""
 BETA_KNOWN = 0.96
 """The same where two refusals have pinned the quota down."""
+SEARCH_START = 0.5
+"""Where the search starts, as a share of the rate up to the first refusal."""
+SEARCH_DOUBLES_S = 0.5
+"""Seconds in which the paced rate doubles until it is refused."""
 PLATEAU_S = 4.0
 """Seconds back to the rate that was refused, at least."""
 PLATEAU_PER_COOLDOWN = 20.0
@@ -44,6 +54,7 @@ class Pace:
         """Calls in flight at most; infinite where the user stated the limit."""
         self.bucket: Bucket | None = None
         """None until the first refusal."""
+        self._searching = False
         self._peak_rate = 0.0
         self._beta = BETA
         self._plateau_s = PLATEAU_S
@@ -62,22 +73,23 @@ class Pace:
 
     def on_refused(self, in_use: int, cooldown_s: float, now: float) -> None:
         """The first refusal of an epoch."""
+        self.move(True, now)
         elapsed_s = max(now - self._interval_began, 1e-3)
         active_s = max(now - self._active_since, 1e-3)
         low, high = self._answered / elapsed_s, self._answered / active_s
         if self.bucket is None:
-            rate = max(high, 1.0 / elapsed_s)
-            self._peak_rate, self._beta = rate, BETA
+            self._searching = True
+            self._peak_rate = max(high, 1.0 / elapsed_s) * SEARCH_START
         elif self._answered == 0:
-            rate = self.bucket.rate_per_s * BETA_NOTHING_ANSWERED
-            self._peak_rate, self._beta = rate, BETA
-        elif high <= low * 1.1:
-            self._peak_rate, self._beta = (low + high) / 2.0, BETA_KNOWN
+            # Not one went through: the quota has fallen, or is held by somebody else. Look for it again from below.
+            self._searching = True
+            self._peak_rate = self.bucket.rate_per_s * BETA_NOTHING_ANSWERED
         else:
-            refused_at = min(self.bucket.rate_per_s, high)
-            self._peak_rate, self._beta = max(refused_at * BETA, low) / BETA, BETA
-            if self._peak_rate > refused_at:
-                self._peak_rate = refused_at
+            refused_at = self.bucket.rate_per_s
+            known = not self._searching and high <= low * KNOWN_WITHIN
+            self._searching = False
+            self._peak_rate = min(refused_at, low + 0.25 * (high - low)) if known else max(refused_at, low)
+            self._beta = BETA_KNOWN if known else BETA
         self._plateau_s = max(PLATEAU_S, PLATEAU_PER_COOLDOWN * cooldown_s)
         self._limited_s = 0.0
         self._answered = 0
@@ -110,5 +122,7 @@ class Pace:
         self._moved_at = now
 
     def _rate(self) -> float:
+        if self._searching:
+            return self._peak_rate * math.pow(2.0, min(self._limited_s / SEARCH_DOUBLES_S, 60.0))
         x = self._limited_s / self._plateau_s - 1.0
         return max(self._peak_rate * (1.0 + (1.0 - self._beta) * x * x * x), 0.01)
