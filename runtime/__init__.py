@@ -5,6 +5,7 @@ What is named here is public.
 
 from loguru import logger
 
+from . import sinks, sources
 from .call import CallInfo, current_call
 from .classify import Verdict
 from .errors import (
@@ -36,6 +37,8 @@ __all__ = [
     "TransientError",
     "Verdict",
     "current_call",
+    "sinks",
+    "sources",
 ]
 
 # A library is silent unless its user says otherwise: `logger.enable("headrace")`.

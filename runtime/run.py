@@ -276,6 +276,8 @@ class Run:
 
     def _ask(self, whom: list[Inbox]) -> list[Any]:
         """The statistics of each, None for one that does not answer in time."""
+        if not whom:
+            return []
         answers: dict[str, Any] = {}
         complete = threading.Event()
 

@@ -1,0 +1,21 @@
+"""Where rows go: `sinks.jsonl("out.jsonl")`, `sinks.csv("out.csv")`; `-` is standard output.
+
+Any callable is a sink as it is: it gets one row's value a call. A file gets its name only when it is complete; until then
+it is called `NAME.part`.
+"""
+
+from __future__ import annotations
+
+from .connectors.files import CsvSink, JsonlSink, StrPath
+
+__all__ = ["csv", "jsonl"]
+
+
+def jsonl(path: StrPath) -> JsonlSink:
+    """One JSON value a line."""
+    return JsonlSink(path)
+
+
+def csv(path: StrPath, *, columns: list[str] | None = None, delimiter: str = ",") -> CsvSink:
+    """Rows as dicts or structs; the columns are those of the first row, unless they are named."""
+    return CsvSink(path, columns=columns, delimiter=delimiter)
