@@ -134,11 +134,15 @@ class Run:
     def wait(self, timeout: float | None = None) -> RunReport:
         """The report, when the run has ended. Raises `TimeoutError` after `timeout` seconds, `RunFailed` for a run that
         could not go on (what went wrong first is its `__cause__`)."""
-        report = self._report.result(timeout)
+        report = self.wait_ended(timeout)
         if report.state is State.FAILED:
             failed = RunFailed(f"{self.name}: {type(self._error).__name__}: {self._error}", report)
             raise failed from self._error
         return report
+
+    def wait_ended(self, timeout: float | None = None) -> RunReport:
+        """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
+        return self._report.result(timeout)
 
     @property
     def done(self) -> bool:
