@@ -89,9 +89,8 @@ def _run(url: str, options: argparse.Namespace) -> int:
         return 1
     print(report)
     rate = report.stages[0].calls.answered / report.elapsed_s
-    print(
-        f"  rate          {rate:>7.1f}/s of a quota of {QUOTA_PER_S:.0f}/s ({rate / QUOTA_PER_S:.0%}), the outage of 2 s included"
-    )
+    share = f"{rate / QUOTA_PER_S:.0%}"
+    print(f"  rate          {rate:>7.1f}/s of a quota of {QUOTA_PER_S:.0f}/s ({share}), the outage of 2 s included")
     with urllib.request.urlopen(f"{url}/counts", timeout=10) as response:
         counts = json.load(response)
     print("  the service's own count: " + ", ".join(f"{n:,} × {status}" for status, n in sorted(counts.items())))
