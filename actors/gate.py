@@ -134,7 +134,7 @@ class Gate:
         if answered:
             self._failing.clear()
             self._fruitless = 0
-            self._pace.on_answered(answered, in_use)
+            self._pace.on_answered(answered, in_use, latency_s)
             if self._gradient is not None:
                 self._gradient.on_answered(answered, latency_s, in_use)
         elif failed:
@@ -184,7 +184,7 @@ class Gate:
         self.state = GateState.PROBING if self.closure is Closure.OUTAGE else GateState.OPEN
         self.cooled_s += now - self._closed_at
         self._failing.clear()
-        self._pace.on_reopened(now)
+        self._pace.on_reopened(now - self._closed_at, now)
         return True
 
     def reopen(self) -> bool:

@@ -23,6 +23,9 @@ from .protocol import Key, Message
 KEYS_SWEEP = 1024
 """With more keys than this, idle ones are looked for whenever their number has doubled."""
 
+EARLIER_S = 0.0002
+"""A wake-up that is on the way is moved only if it is due sooner by more than this."""
+
 
 class _Wake(protocol.Control, frozen=True):
     key: Key
@@ -174,8 +177,9 @@ class Governor(Actor):
         self._sleep(hit.key, gate)
 
     def _on_wake(self, key: Key, at_s: float) -> None:
-        if self._wakes.get(key) == at_s:
-            del self._wakes[key]
+        if self._wakes.get(key) != at_s:
+            return
+        del self._wakes[key]
         gate = self._gates.get(key)
         if gate is None:
             return
@@ -202,7 +206,8 @@ class Governor(Actor):
         if at_s is None:
             return
         known = self._wakes.get(key)
-        if known is not None and known <= at_s and known > now:
+        # Sums of floats differ in the last bit: without tolerance every message would set a timer of its own.
+        if known is not None and now < known <= at_s + EARLIER_S:
             return
         self._wakes[key] = at_s
         self.context.after(max(0.0, at_s - now), _Wake(key, at_s))
