@@ -321,21 +321,53 @@ class Settled(Message, frozen=True):
     seqs: Seqs
 
 
-class Waited(Message, frozen=True):
-    """Desk → waiter: the outcome of one submitted row."""
+# --- waiting: every waiter is answered, once for each of its rows -------------------------------------------------------
 
-    seq: int
+
+class Submit(Message, frozen=True):
+    """Caller → Desk: rows for `stage`, and whom to tell. A waiter submits once."""
+
+    stage: Ref
+    values: list[Any]
+    waiter: Ref
+
+
+class EndOfSubmits(Message, frozen=True):
+    """Executor → Desk: that was the last one; end when all are answered."""
+
+
+class Withdraw(Message, frozen=True):
+    """Caller → Desk: nobody waits any more; what has not begun shall not begin."""
+
+    waiter: Ref
+
+
+class Retract(Message, frozen=True):
+    """Desk → Stage: end these rows as dropped where they wait; calls under way go on."""
+
+    seqs: Seqs
+
+
+class Waited(Message, frozen=True):
+    """Clerk → waiter: the outcome of the row at `place` in what it submitted."""
+
+    place: int
     status: Status
     value: Any
     error: BaseException | None
     attempts: int
 
 
-class Submit(Message, frozen=True):
-    """Caller → Desk: rows with, for each, whom to tell."""
+class Deliver(Message, frozen=True):
+    """Desk → Clerk: tell each waiter, in this order."""
 
-    values: list[Any]
-    waiters: list[Ref]
+    answers: list[tuple[Ref, Waited]]
+
+
+class DeliveryDone(Message, frozen=True):
+    """Clerk → Desk: all were told."""
+
+    clerk: Ref
 
 
 # --- life -----------------------------------------------------------------------------------------------------------------

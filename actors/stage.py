@@ -68,6 +68,10 @@ class WorkerLost(RuntimeError):
     """A worker ended in the middle of a call. Whether the call happened, nobody can say."""
 
 
+class Retracted(RuntimeError):
+    """The one who had asked for this call does not want it any more."""
+
+
 class TooManyRefusals(RuntimeError):
     """One row was refused more often than its stage's retry allows."""
 
@@ -138,6 +142,7 @@ Told = (
     | protocol.Reopened
     | protocol.OutageOverdue
     | protocol.Answered
+    | protocol.Retract
     | protocol.Died
     | protocol.Start
     | protocol.Abort
@@ -219,6 +224,8 @@ class Stage(Actor):
                 self._on_cooldown_began(message)
             case protocol.CooldownEnded():
                 self._on_cooldown_ended(message)
+            case protocol.Retract(seqs):
+                self._on_retract(seqs)
             case protocol.Reopened(_, key):
                 self._lane(key).outage = False
             case _CheckOverdue():
@@ -604,10 +611,7 @@ class Stage(Actor):
         error = DeadlineExceeded(
             f"not done within {self._terms.deadline_s:g} s (deadline of stage {self._terms.name!r}, waits included)"
         )
-        found, value = lane.backlog.remove(seq)
-        if not found and seq in self._resting:
-            value = self._resting.pop(seq)[0]
-            found = True
+        found, value = self._take_out(seq, lane)
         if not found:
             # In flight: what it answers will be late news.
             for assignment in self._assignments.values():
@@ -617,6 +621,23 @@ class Stage(Actor):
         self._end(seq, value, error)
         if lane.held and not len(lane.backlog):
             self._give_back(lane)
+
+    def _take_out(self, seq: int, lane: Lane) -> tuple[bool, Any]:
+        """A row that waits, for a permit or for its backoff: (found, value)."""
+        found, value = lane.backlog.remove(seq)
+        if not found and seq in self._resting:
+            return True, self._resting.pop(seq)[0]
+        return found, value
+
+    def _on_retract(self, seqs: Seqs) -> None:
+        for lane in list(self._lanes.values()):
+            for seq in seqs:
+                found, value = self._take_out(seq, lane)
+                if found:
+                    self._end(seq, value, Retracted("withdrawn before it began"), Status.DROPPED)
+            if lane.held and not len(lane.backlog):
+                self._give_back(lane)
+        self._finish_if_done()
 
     def _on_check_overdue(self) -> None:
         now = self.context.now()

@@ -16,6 +16,7 @@ from .errors import (
     RunFailed,
     TransientError,
 )
+from .executor import Executor
 from .limits import Limit, Retry
 from .pipeline import Pipeline
 from .report import Outcome, RunReport
@@ -24,6 +25,7 @@ from .run import Run
 __all__ = [
     "CallInfo",
     "ConfigError",
+    "Executor",
     "HeadraceError",
     "Limit",
     "Outcome",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -25,6 +26,17 @@ class _Shared(msgspec.Struct):
 
 _mutex = threading.Lock()
 _shared: dict[str, _Shared] = {}
+
+
+def _after_fork() -> None:
+    # The governors' threads are the parent's.
+    global _mutex
+    _mutex = threading.Lock()
+    _shared.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def acquire(name: str, terms: Terms, user: Ref) -> Inbox:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -57,8 +57,8 @@ class Limit:
         *rates: str,
         burst: float | None = None,
         concurrency: int | Literal["auto"] | None = None,
-        cost: Callable[[Any], float] | None = None,
-        key: Callable[[Any], Hashable] | None = None,
+        cost: Callable[..., float] | None = None,
+        key: Callable[..., Hashable] | None = None,
         name: str | None = None,
         cooldown: float = 0.1,
         max_hint: float = 300.0,

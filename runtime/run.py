@@ -175,7 +175,7 @@ class Run:
         """How the run stands now, in the form of its report."""
         if self._report.done():
             return self._report.result()
-        state, counts = self._ask([self._conductor, self._ledger])
+        state, counts = self._system.ask([self._conductor, self._ledger], ANSWER_S)
         return self._make_report(
             state if isinstance(state, State) else State.CLOSING,
             counts if isinstance(counts, Counts) else Counts(),
@@ -278,27 +278,10 @@ class Run:
 
     # --- statistics ---
 
-    def _ask(self, whom: list[Inbox]) -> list[Any]:
-        """The statistics of each, None for one that does not answer in time."""
-        if not whom:
-            return []
-        answers: dict[str, Any] = {}
-        complete = threading.Event()
-
-        def note(message: Any) -> None:
-            answers[message.who.name] = message.statistics
-            if len(answers) == len(whom):
-                complete.set()
-
-        reply_to = Callback("statistics", note)
-        for ref in whom:
-            ref.put(protocol.StatisticsWanted(reply_to))
-        complete.wait(ANSWER_S)
-        return [answers.get(ref.name) for ref in whom]
-
     def _make_report(self, state: State, counts: Counts, notes: tuple[str, ...]) -> RunReport:
         names = list(self._stages)
-        asked = self._ask([*(self._stages[n] for n in names), *dict.fromkeys(self._governors.values())])
+        whom = [*(self._stages[n] for n in names), *dict.fromkeys(self._governors.values())]
+        asked = self._system.ask(whom, ANSWER_S)
         calls = asked[: len(names)]
         limits = dict(zip(dict.fromkeys(g.name for g in self._governors.values()), asked[len(names) :], strict=True))
         stages = tuple(

@@ -29,7 +29,10 @@ class ThreadCalls:
         prefix: str,
         timeout_s: float | None = None,
         classifier: Classifier | None = None,
+        set_up: Callable[[], None] | None = None,
     ) -> None:
+        """`set_up` is called once, on the worker's thread, before its first call."""
+        self._set_up = set_up
         self._function = function
         self._prefix = prefix
         self._timeout_s = timeout_s
@@ -39,6 +42,9 @@ class ThreadCalls:
         self._began = 0.0
 
     def begin(self, assign: protocol.Assign, worker: Ref, tell: Tell) -> None:
+        if self._set_up is not None:
+            set_up, self._set_up = self._set_up, None
+            set_up()
         _current.set(self._info)
         results: list[Any] = []
         self._results = results
@@ -73,6 +79,7 @@ class ThreadCalls:
             well = [(s, v) for s, v in zip(seqs, results, strict=True) if not isinstance(v, Fault)]
             seqs, answers = [s for s, _ in well], [v for _, v in well]
         self._assign = None
+        self._results = []
         tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s))
 
     def _fault(self, seq: int, error: BaseException) -> Fault:

@@ -161,6 +161,8 @@ class Host(pykka.ThreadingActor):
                 self._on_host_message(message)
             else:
                 receive(message)
+            # While this actor waits for the next one, nobody's row shall live on in it.
+            message = None
 
     def _on_host_message(self, message: Any) -> None:
         if isinstance(message, protocol.StatisticsWanted):
@@ -249,6 +251,10 @@ class System:
     def add(self, host: Host) -> None:
         with self._mutex:
             self._hosts.add(host)
+            ended = self._ended
+        if ended:
+            # Born while the others were being ended.
+            host.me.put(_STOP())
 
     def remove(self, host: Host) -> None:
         with self._mutex:
@@ -257,6 +263,7 @@ class System:
     def stop(self, timeout_s: float) -> list[str]:
         """End all actors; the names of those whose thread is still in a call after `timeout_s`."""
         with self._mutex:
+            self._ended = True
             hosts = list(self._hosts)
         for host in hosts:
             host.me.put(_STOP())
@@ -271,6 +278,29 @@ class System:
                 host.abandoned = True
                 hung.append(host.me.name)
         return hung
+
+    def ask(self, whom: list[Inbox], timeout_s: float) -> list[Any]:
+        """The statistics of each, None for one that does not answer in time."""
+        if not whom:
+            return []
+        answers: dict[str, Any] = {}
+        complete = threading.Event()
+
+        def note(message: Any) -> None:
+            answers[message.who.name] = message.statistics
+            if len(answers) == len(whom):
+                complete.set()
+
+        reply_to = Callback("statistics", note)
+        for ref in whom:
+            ref.put(protocol.StatisticsWanted(reply_to))
+        complete.wait(timeout_s)
+        return [answers.get(ref.name) for ref in whom]
+
+    def is_mine(self, thread: threading.Thread) -> bool:
+        """Whether one of the actors lives on `thread`."""
+        with self._mutex:
+            return any(host.thread is thread for host in self._hosts)
 
     @property
     def threads(self) -> int:

@@ -1,0 +1,265 @@
+"""The desk: takes calls from many callers at once, and sees to it that each one is answered.
+
+Told: `Submit` and `Withdraw` by callers, `Rows` and `Outcomes` by its stages, `DeliveryDone` by clerks, `EndOfSubmits`
+by the executor, `Failing` and `Drained` by stages, `Died` by the host. Tells: `Rows`, `Retract` and `EndOfRows` to stages,
+`Deliver` to clerks, `Failing` and `Drained` to the executor.
+
+Promises: each submission gets its own rows and no other's (L07); submissions take turns, so that a small one does not wait
+for a large one to end; one that is withdrawn frees its share (L08). Answers are given by a clerk, so that a waiter that
+blocks stops no work; where a clerk is slow, another one is hired.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Ref
+from .protocol import Message, Outcomes, Rows, Status, Waited
+
+CLERK_SLOW_S = 0.01
+"""A delivery that takes longer may be blocked by a waiter: the next one goes to another clerk."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One stage of the desk. `room`: rows that wait or run in it at most; None: all there are (keyed limits need to see
+    the rows of every key)."""
+
+    stage: Ref
+    room: int | None
+
+
+class DeskStatistics(msgspec.Struct, frozen=True):
+    """`waiting` rows have not gone to a stage yet, `open` ones are there."""
+
+    submissions: int
+    rows: int
+    answered: int
+    waiting: int
+    open: int
+    clerks: int
+
+
+class _ClerkSlow(protocol.Control, frozen=True):
+    pass
+
+
+class _Submission(msgspec.Struct):
+    stage: Ref
+    waiter: Ref
+    values: list[Any]
+    unanswered: int
+    given: int = 0
+    withdrawn: bool = False
+
+
+class Clerk(Actor):
+    """Tells waiters; the only one whom they can keep waiting."""
+
+    def __init__(self, desk: Ref) -> None:
+        self._desk = desk
+
+    def receive(self, message: protocol.Deliver) -> None:
+        match message:
+            case protocol.Deliver(answers):
+                answers.reverse()
+                while answers:
+                    # What was told is the waiter's alone: nothing of it stays here while the others are told.
+                    self.context.tell(*answers.pop())
+                self.context.tell(self._desk, protocol.DeliveryDone(self.context.me))
+            case _:
+                self._unknown(message)
+
+
+Told = (
+    protocol.Submit
+    | protocol.Withdraw
+    | Rows
+    | Outcomes
+    | protocol.EndOfRows
+    | protocol.DeliveryDone
+    | protocol.EndOfSubmits
+    | protocol.Drained
+    | protocol.Failing
+    | protocol.Died
+    | _ClerkSlow
+)
+
+
+class Desk(Actor):
+    """See the module. `clerks`: at most so many."""
+
+    def __init__(self, office: Ref, lines: list[Line], clerks: int, new_clerk: Callable[[Ref], Actor] = Clerk) -> None:
+        self._office = office
+        self._lines = {line.stage: line for line in lines}
+        self._queues: dict[Ref, deque[_Submission]] = {line.stage: deque() for line in lines}
+        self._fed = {line.stage: 0 for line in lines}
+        self._submissions: dict[Ref, _Submission] = {}
+        self._open: dict[int, tuple[_Submission, int]] = {}
+        self._next = 0
+        self._answers: list[tuple[Ref, Waited]] = []
+        self._clerks_max = clerks
+        self._new_clerk = new_clerk
+        self._clerks: list[Ref] = []
+        self._idle_clerks: list[Ref] = []
+        self._watching = False
+        self._draining = False
+        self._ended = False
+        self._drained: set[Ref] = set()
+        self._waiting = 0
+        self._taken = 0
+        self._rows = 0
+        self._answered = 0
+
+    def receive(self, message: Told) -> None:
+        match message:
+            case protocol.Submit(stage, values, waiter):
+                submission = _Submission(stage, waiter, values, len(values))
+                self._submissions[waiter] = submission
+                self._queues[stage].append(submission)
+                self._waiting += len(values)
+                self._taken += 1
+                self._rows += len(values)
+                self._feed(stage)
+            case Rows(seqs, values, attempts):
+                tries = attempts or {}
+                for seq, value in zip(seqs, values, strict=True):
+                    self._answer(seq, Status.DELIVERED, value, None, tries.get(seq, 1))
+                self._go_on()
+            case Outcomes(ended):
+                for end in ended:
+                    self._answer(end.seq, end.status, end.value, end.error, end.attempts)
+                self._go_on()
+            case protocol.DeliveryDone(clerk):
+                self._idle_clerks.append(clerk)
+                self._deliver()
+                self._end_if_done()
+            case protocol.Withdraw(waiter):
+                self._on_withdraw(waiter)
+            case _ClerkSlow():
+                self._watching = False
+                if self._answers and not self._idle_clerks and len(self._clerks) < self._clerks_max:
+                    self._hire()
+                    self._deliver()
+                elif self._answers:
+                    self._watch()
+            case protocol.EndOfSubmits():
+                self._draining = True
+                self._end_if_done()
+            case protocol.Drained(who):
+                self._drained.add(who)
+                self._end_if_done()
+            case protocol.Failing():
+                self.context.tell(self._office, message)
+            case protocol.Died(who, error):
+                self.context.tell(self._office, protocol.Failing(who, error))
+            case protocol.EndOfRows():
+                pass
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    # --- to the stages ---
+
+    def _go_on(self) -> None:
+        for stage in self._lines:
+            self._feed(stage)
+        self._deliver()
+        self._end_if_done()
+
+    def _feed(self, stage: Ref) -> None:
+        """Rows to the stage, as far as there is room, from each submission in turn."""
+        queue = self._queues[stage]
+        room = self._lines[stage].room
+        free = self._waiting if room is None else room - self._fed[stage]
+        first = self._next
+        values: list[Any] = []
+        while queue and free > 0:
+            submission = queue.popleft()
+            if submission.withdrawn:
+                continue
+            share = max(1, free // (len(queue) + 1))
+            begin = submission.given
+            part = submission.values[begin : begin + share]
+            for place in range(begin, begin + len(part)):
+                self._open[self._next] = (submission, place)
+                self._next += 1
+            values.extend(part)
+            free -= len(part)
+            self._waiting -= len(part)
+            submission.given += len(part)
+            if submission.given < len(submission.values):
+                queue.append(submission)
+            else:
+                # The stage has them now; what is answered shall not be held here.
+                submission.values = []
+        if values:
+            self._fed[stage] += len(values)
+            self.context.tell(stage, Rows(range(first, self._next), values))
+
+    def _on_withdraw(self, waiter: Ref) -> None:
+        submission = self._submissions.pop(waiter, None)
+        if submission is None:
+            return
+        submission.withdrawn = True
+        self._waiting -= max(0, len(submission.values) - submission.given)
+        submission.values = []
+        seqs = [seq for seq, (whose, _) in self._open.items() if whose is submission]
+        if seqs:
+            self.context.tell(submission.stage, protocol.Retract(seqs))
+        self._end_if_done()
+
+    # --- to the waiters ---
+
+    def _answer(self, seq: int, status: Status, value: Any, error: BaseException | None, attempts: int) -> None:
+        submission, place = self._open.pop(seq)
+        self._fed[submission.stage] -= 1
+        self._answered += 1
+        if submission.withdrawn:
+            return
+        self._answers.append((submission.waiter, Waited(place, status, value, error, attempts)))
+        submission.unanswered -= 1
+        if not submission.unanswered:
+            del self._submissions[submission.waiter]
+
+    def _deliver(self) -> None:
+        if not self._answers:
+            return
+        if not self._idle_clerks:
+            if self._clerks:
+                self._watch()
+                return
+            self._hire()
+        clerk = self._idle_clerks.pop()
+        answers, self._answers = self._answers, []
+        self.context.tell(clerk, protocol.Deliver(answers))
+
+    def _hire(self) -> None:
+        clerk = self.context.spawn(f"clerk_{len(self._clerks)}", self._new_clerk(self.context.me))
+        self._clerks.append(clerk)
+        self._idle_clerks.append(clerk)
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self.context.after(CLERK_SLOW_S, _ClerkSlow())
+
+    # --- the end ---
+
+    def _end_if_done(self) -> None:
+        if not self._draining or self._waiting or self._open or self._answers:
+            return
+        if not self._ended:
+            self._ended = True
+            for stage in self._lines:
+                self.context.tell(stage, protocol.EndOfRows(self._next))
+        if len(self._drained) == len(self._lines) and len(self._idle_clerks) == len(self._clerks):
+            self.context.tell(self._office, protocol.Drained(self.context.me))
+
+    def statistics(self) -> DeskStatistics:
+        return DeskStatistics(
+            self._taken, self._rows, self._answered, self._waiting, len(self._open), len(self._clerks)
+        )

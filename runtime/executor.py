@@ -1,0 +1,142 @@
+"""`Executor`: a `concurrent.futures.Executor` whose calls keep a rate limit, are tried again, and are all answered."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import inspect
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+from .errors import ConfigError, RunAborted
+from .hosts.threads import Inbox
+from .limits import Limit, Retry, as_limit
+from .office import ExecutorTerms, Office
+from .report import Outcome, RunReport
+from .waiters import Batch, CallFuture, Task
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Executor(concurrent.futures.Executor):
+    """A `concurrent.futures.Executor` that keeps a limit, tries again, and answers every caller.
+
+        with Executor(max_workers=32, limit=Limit("200/s"), retry=Retry(5)) as executor:
+            future = executor.submit(geocode, "Lund")
+            outcomes = executor.execute_batch(geocode, cities)
+
+    Functions run on threads, coroutine functions on one event loop; any number of threads may submit at once. Calls that
+    the limit has `key=` or `cost=` for give them the arguments of the call.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        limit: Limit | str | None = None,
+        retry: Retry | int | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        on_unknown: Literal["retry", "quarantine"] = "retry",
+    ) -> None:
+        """`max_workers`: calls in flight at most, by default as many as a `ThreadPoolExecutor` has. `timeout`: seconds for
+        an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. Raises `ValueError`."""
+        if max_workers is None:
+            max_workers = min(32, (os.cpu_count() or 1) + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        for option, seconds in (("timeout", timeout), ("deadline", deadline)):
+            if seconds is not None and not seconds > 0:
+                raise ConfigError(f"Executor: {option}={seconds}: seconds greater than 0, or None")
+        if on_unknown not in ("retry", "quarantine"):
+            raise ConfigError(f"Executor: on_unknown={on_unknown!r}: 'retry' or 'quarantine'")
+        policy = Retry(retry) if isinstance(retry, int) else retry
+        self._office = Office(
+            ExecutorTerms(
+                max_workers,
+                thread_name_prefix,
+                as_limit(limit),
+                policy,
+                timeout,
+                deadline,
+                on_unknown,
+                initializer,
+                initargs,
+            )
+        )
+        # Not ours to promise, but there are libraries that look at these of a `ThreadPoolExecutor`.
+        self._max_workers = max_workers
+        self._threads = self._office.workers
+        # An executor that nobody holds any more ends when its calls are answered.
+        weakref.finalize(self, self._office.close).atexit = False
+
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> concurrent.futures.Future[T]: ...
+
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]: ...
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        """Call `fn(*args, **kwargs)` soon. A call that has not begun can be cancelled. Raises `RuntimeError` after
+        `shutdown`."""
+        office = self._office
+        future = CallFuture(office)
+        office.submit(self._stage_of(fn), [Task(fn, args, kwargs, future)], future)
+        return future
+
+    def execute_batch(
+        self, fn: Callable[[Any], Any], rows: Iterable[Any], timeout: float | None = None
+    ) -> list[Outcome]:
+        """Call `fn` with each row; the outcomes, in the order of the rows. No row's error is raised.
+
+        Raises `TimeoutError` after `timeout` seconds; what has not begun by then does not begin.
+        """
+        values = list(rows)
+        if not values:
+            return []
+        batch = Batch(self._office, values)
+        self._office.submit(self._stage_of(fn), [Task(fn, (row,), {}, None) for row in values], batch)
+        try:
+            return batch.wait(timeout)
+        except BaseException:
+            self._office.withdraw(batch)
+            raise
+
+    def _stage_of(self, fn: Callable[..., Any]) -> Inbox:
+        on_loop = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+            getattr(fn, "__call__", None)  # noqa: B004 - the method's kind is asked for, not whether it is there
+        )
+        return self._office.loop_stage if on_loop else self._office.threads_stage
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls. `wait`: return when all are answered and the threads gone. `cancel_futures`: those that have
+        not begun are cancelled."""
+        self._office.close()
+        if cancel_futures:
+            self._office.give_up(RunAborted("the executor was shut down"), begun=False)
+        if wait:
+            self._office.wait()
+
+    def abort(self, reason: str = "aborted") -> None:
+        """Stop now: every caller is answered with `RunAborted`. Calls under way on threads are left to themselves."""
+        self._office.abort(RunAborted(reason))
+
+    def set_limit(self, limit: Limit | str) -> None:
+        """Change the limit while the executor is in use."""
+        self._office.set_limit(as_limit(limit))
+
+    def stats(self) -> RunReport:
+        """What the executor has done so far; `rows` are the calls submitted."""
+        return self._office.report()
+
+
+__all__ = ["Executor"]

@@ -1,0 +1,279 @@
+"""The actors behind an executor, and what becomes of them when the interpreter ends."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
+
+import msgspec
+from loguru import logger
+
+from headrace.actors import protocol
+from headrace.actors.desk import Desk, DeskStatistics, Line
+from headrace.actors.governor import Governor, GovernorStatistics
+from headrace.actors.protocol import State
+from headrace.actors.stage import Stage, StageStatistics, StageTerms
+from headrace.actors.worker import Worker
+
+from . import governors
+from .calls.aio import LoopCalls, LoopThread
+from .calls.threads import ThreadCalls
+from .hosts.threads import Callback, Inbox, System
+from .limits import Limit, Retry
+from .report import RunReport, StageReport
+from .waiters import Batch, CallFuture, Task, call, call_async
+
+NEVER = 1 << 62
+"""So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
+ANSWER_S = 2.0
+"""An actor answers a question about its statistics within this time, or is left out."""
+STOP_S = 1.0
+"""Seconds for idle threads to end."""
+
+_numbers = itertools.count(1)
+
+
+class ExecutorTerms(msgspec.Struct, frozen=True):
+    max_workers: int
+    prefix: str
+    limit: Limit
+    retry: Retry | None
+    timeout: float | None
+    deadline: float | None
+    on_unknown: Literal["retry", "quarantine"]
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+
+class Office:
+    """The actors behind an executor. They do not know it, so that one that is forgotten can be collected."""
+
+    def __init__(self, terms: ExecutorTerms) -> None:
+        self.terms = terms
+        self.began = time.monotonic()
+        self.outstanding: set[CallFuture | Batch] = set()
+        self.workers: set[threading.Thread] = set()
+        self.ended = threading.Event()
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._broken: BaseException | None = None
+        self._loop_thread: LoopThread | None = None
+        self._threads = itertools.count()
+        self._system = system = System(terms.prefix or f"headrace-executor-{next(_numbers)}")
+        self._desk = system.address("desk")
+        self.threads_stage = system.address("threads")
+        self.loop_stage = system.address("loop")
+        self._governor = self._new_governor()
+        room = None if terms.limit.key is not None else 2 * terms.max_workers
+        lines = [Line(self.threads_stage, room), Line(self.loop_stage, room)]
+        watch = Callback("executor", self._on_told)
+        system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
+        for address, on_loop in ((self.threads_stage, False), (self.loop_stage, True)):
+            stage = Stage(
+                self._stage_terms("loop" if on_loop else "threads", on_loop),
+                self._governor,
+                self._desk,
+                self._desk,
+                self._desk,
+                self._new_loop_worker if on_loop else self._new_thread_worker,
+            )
+            system.host(address, stage, self._desk)
+        _offices.add(self)
+
+    def _new_governor(self) -> Inbox:
+        terms = self.terms.limit.terms
+        if self.terms.limit.name is not None:
+            return governors.acquire(self.terms.limit.name, terms, self._desk)
+        if not terms.stated:
+            # Calls of an executor may wait for each other, so it must not begin with fewer than it has workers.
+            terms = msgspec.structs.replace(terms, concurrency=terms.concurrency or self.terms.max_workers)
+        if self.terms.retry is None:
+            terms = msgspec.structs.replace(terms, outage_after=NEVER)
+        address = self._system.address("governor")
+        self._system.host(address, Governor(terms), self._desk)
+        return address
+
+    def _stage_terms(self, name: str, on_loop: bool) -> StageTerms:
+        terms, limit = self.terms, self.terms.limit
+        key: Callable[[Task], Hashable] | None = None
+        weigh: Callable[[Task], float] | None = None
+        if (key_of := limit.key) is not None:
+            key = lambda task: key_of(*task.args, **task.kwargs)  # noqa: E731
+        if (cost_of := limit.cost) is not None:
+            weigh = lambda task: cost_of(*task.args, **task.kwargs)  # noqa: E731
+        return StageTerms(
+            name=name,
+            workers=terms.max_workers,
+            concurrent=on_loop,
+            timeout_s=terms.timeout,
+            deadline_s=terms.deadline,
+            backoff=(terms.retry or Retry(1)).backoff,
+            on_unknown=terms.on_unknown,
+            # Calls may wait for each other, so none may stand behind another in one worker.
+            chunk_max=1,
+            key=key,
+            weigh=weigh,
+        )
+
+    def _new_thread_worker(self, stage: Any) -> Worker:
+        classify = self.terms.retry.classify if self.terms.retry else None
+        calls = ThreadCalls(call, self._system.name, self.terms.timeout, classify, self._set_up_thread)
+        return Worker(stage, calls)
+
+    def _new_loop_worker(self, stage: Any) -> Worker:
+        if self._loop_thread is None:
+            self._loop_thread = LoopThread(f"{self._system.name}.loop")
+        terms = self.terms
+        classify = terms.retry.classify if terms.retry else None
+        calls = LoopCalls(self._loop_thread, call_async, terms.max_workers, self._system.name, terms.timeout, classify)
+        return Worker(stage, calls)
+
+    def _set_up_thread(self) -> None:
+        thread = threading.current_thread()
+        thread.name = f"{self._system.name}_{next(self._threads)}"
+        self.workers.add(thread)
+        if self.terms.initializer is None:
+            return
+        try:
+            self.terms.initializer(*self.terms.initargs)
+        except BaseException as error:
+            self._break("a worker's initializer raised", error)
+            raise
+
+    # --- the caller's side ---
+
+    def submit(self, stage: Inbox, values: list[Any], waiter: CallFuture | Batch) -> None:
+        with self._mutex:
+            if self._broken is not None:
+                raise concurrent.futures.BrokenExecutor(str(self._broken)) from self._broken
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if _exiting:
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            self.outstanding.add(waiter)
+            self._desk.put(protocol.Submit(stage, values, waiter))
+
+    def withdraw(self, waiter: CallFuture | Batch) -> None:
+        self.outstanding.discard(waiter)
+        self._desk.put(protocol.Withdraw(waiter))
+
+    def close(self) -> None:
+        """Take no more; end when all is answered."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+        self._desk.put(protocol.EndOfSubmits())
+
+    def give_up(self, error: BaseException, *, begun: bool) -> None:
+        for waiter in list(self.outstanding):
+            waiter.give_up(error, begun=begun)
+
+    def abort(self, error: BaseException) -> None:
+        """Answer everybody now, and end."""
+        with self._mutex:
+            self._closed = True
+        self.give_up(error, begun=True)
+        for stage in (self.threads_stage, self.loop_stage):
+            stage.put(protocol.Abort(str(error)))
+        self._end(0.1)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until everything has ended. In a thread of the executor itself: not at all."""
+        if self._system.is_mine(threading.current_thread()):
+            return
+        self.ended.wait(timeout)
+        if self.ended.is_set():
+            self._system.stop(STOP_S)
+
+    def set_limit(self, limit: Limit) -> None:
+        self._governor.put(protocol.SetLimit(limit.terms))
+        if self.terms.limit.name is not None:
+            governors.retune(self.terms.limit.name, limit.terms)
+
+    def report(self) -> RunReport:
+        whom = [self._desk, self.threads_stage, self.loop_stage, self._governor]
+        desk, *stages, limit = self._system.ask(whom, 0.0 if self.ended.is_set() else ANSWER_S)
+        counted = desk if isinstance(desk, DeskStatistics) else DeskStatistics(0, 0, 0, 0, 0, 0)
+        governor = limit if isinstance(limit, GovernorStatistics) else None
+        calls = [s for s in stages if isinstance(s, StageStatistics)]
+        return RunReport(
+            name=self._system.name,
+            state=State.COMPLETED if self.ended.is_set() else State.DRAINING if self._closed else State.RUNNING,
+            rows=counted.rows,
+            delivered=sum(s.answered for s in calls),
+            dropped=0,
+            quarantined=0,
+            failed=counted.answered - sum(s.answered for s in calls),
+            interrupted=0,
+            calls=sum(s.calls for s in calls),
+            refusals=sum(s.refusals for s in calls),
+            cooldowns=governor.cooldowns if governor else 0,
+            elapsed_s=time.monotonic() - self.began,
+            stages=tuple(StageReport(s, governor) for s in calls if s.rows),
+        )
+
+    # --- what the actors tell ---
+
+    def _on_told(self, message: Any) -> None:
+        match message:
+            case protocol.Drained():
+                self._end(STOP_S)
+            case protocol.Failing(_, error) | protocol.Died(_, error):
+                self._break(f"{type(error).__name__}: {error}", error)
+                self._end(STOP_S)
+            case _:
+                raise TypeError(f"an executor was told {type(message).__name__}")
+
+    def _break(self, what: str, error: BaseException) -> None:
+        broken = concurrent.futures.BrokenExecutor(f"{what}; this executor is not usable any more")
+        broken.__cause__ = error
+        with self._mutex:
+            if self._broken is None:
+                self._broken = broken
+        logger.opt(exception=error).error("executor {} is broken: {}", self._system.name, what)
+        self.give_up(broken, begun=True)
+
+    def _end(self, timeout_s: float) -> None:
+        with self._mutex:
+            if self.ended.is_set():
+                return
+            self._closed = True
+            self.ended.set()
+        self._system.stop(timeout_s)
+        if self._loop_thread is not None:
+            self._loop_thread.stop(timeout_s)
+        if self.terms.limit.name is not None:
+            governors.release(self.terms.limit.name, self._desk)
+        _offices.discard(self)
+
+
+_offices: weakref.WeakSet[Office] = weakref.WeakSet()
+_exiting = False
+
+
+def _at_exit() -> None:
+    global _exiting
+    _exiting = True
+    for office in list(_offices):
+        office.close()
+    for office in list(_offices):
+        office.wait()
+
+
+def _after_fork() -> None:
+    # The threads are the parent's; a child that waited for them would wait for ever.
+    _offices.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+# As the standard library's executors do: before the interpreter stops letting threads start. `atexit` comes later.
+getattr(threading, "_register_atexit", atexit.register)(_at_exit)

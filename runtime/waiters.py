@@ -1,0 +1,149 @@
+"""Who waits for an executor's answers: the future of one call, the rows of one batch."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from loguru import logger
+
+from headrace.actors.protocol import Status, Waited
+from headrace.actors.stage import Retracted
+
+from .report import Outcome
+
+
+class Registry(Protocol):
+    """What a waiter needs of the executor behind it."""
+
+    outstanding: set[Any]
+
+    def withdraw(self, waiter: Any) -> None: ...
+
+
+class Task:
+    """A call, as the row that goes through the stage. `future` is None for a row of a batch."""
+
+    __slots__ = ("args", "function", "future", "kwargs")
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], future: CallFuture | None
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.future = future
+
+
+def call(task: Task) -> Any:
+    if task.future is not None and not task.future.begin():
+        raise Retracted("cancelled before it began")
+    return task.function(*task.args, **task.kwargs)
+
+
+async def call_async(task: Task) -> Any:
+    if task.future is not None and not task.future.begin():
+        raise Retracted("cancelled before it began")
+    return await task.function(*task.args, **task.kwargs)
+
+
+class CallFuture(concurrent.futures.Future[Any]):
+    """The waiter of one submitted call."""
+
+    name = "future"
+
+    def __init__(self, office: Registry) -> None:
+        super().__init__()
+        self._office = office
+        # Whoever takes the ticket moves the future out of PENDING; `list.pop` lets one have it.
+        self._ticket = [None]
+
+    def _take_ticket(self) -> bool:
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
+
+    def begin(self) -> bool:
+        """The call begins, for the first time or again. False: it was cancelled."""
+        if self._take_ticket():
+            return self.set_running_or_notify_cancel()
+        # Again; or it was cancelled, or answered by an abort.
+        return self.running()
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        if self._take_ticket():
+            self.set_running_or_notify_cancel()
+        self._office.withdraw(self)
+        return True
+
+    def put(self, waited: Waited, /) -> None:
+        """Told by a clerk."""
+        self._office.outstanding.discard(self)
+        self._take_ticket()
+        try:
+            if waited.status is Status.DELIVERED:
+                self.set_result(waited.value)
+            else:
+                assert waited.error is not None, "what was not delivered has an error"
+                self.set_exception(waited.error)
+        except concurrent.futures.InvalidStateError:
+            # Cancelled, or answered by an abort, in the meantime.
+            pass
+        except BaseException as error:
+            logger.opt(exception=error).warning("a callback of a future raised {}", type(error).__name__)
+
+    def give_up(self, error: BaseException, *, begun: bool) -> None:
+        """Answer now; where not `begun`, only a call that has not begun."""
+        if not begun:
+            self.cancel()
+            return
+        self.put(Waited(0, Status.INTERRUPTED, None, error, 0))
+
+
+class Batch:
+    """The waiter of one `execute_batch`."""
+
+    __slots__ = ("_complete", "_left", "_mutex", "_office", "_rows", "name", "outcomes")
+
+    def __init__(self, office: Registry, rows: list[Any]) -> None:
+        self.name = "batch"
+        self._office = office
+        self._rows = rows
+        self._left = len(rows)
+        self._complete = threading.Event()
+        self._mutex = threading.Lock()
+        self.outcomes: list[Outcome | None] = [None] * len(rows)
+
+    def put(self, waited: Waited, /) -> None:
+        place, status = waited.place, waited.status
+        value = waited.value if status is Status.DELIVERED else self._rows[place]
+        self._note(place, Outcome(place, status, value, waited.error, waited.attempts))
+
+    def _note(self, place: int, outcome: Outcome) -> None:
+        with self._mutex:
+            if self.outcomes[place] is not None:
+                return
+            self.outcomes[place] = outcome
+            self._left -= 1
+            left = self._left
+        if not left:
+            self._office.outstanding.discard(self)
+            self._complete.set()
+
+    def give_up(self, error: BaseException, *, begun: bool) -> None:
+        for place, outcome in enumerate(self.outcomes):
+            if outcome is None:
+                self._note(place, Outcome(place, Status.INTERRUPTED, self._rows[place], error, 0))
+        if not begun:
+            self._office.withdraw(self)
+
+    def wait(self, timeout: float | None) -> list[Outcome]:
+        if self._left and not self._complete.wait(timeout):
+            raise TimeoutError(f"{self._left} of {len(self._rows)} rows have no outcome after {timeout:g} s")
+        return [outcome for outcome in self.outcomes if outcome is not None]
