@@ -124,8 +124,7 @@ class Host(pykka.ThreadingActor):
 
     def _start_actor_loop(self) -> None:
         self.thread = threading.Thread(target=self._actor_loop, name=self._inbox.name, daemon=True)
-        self._system.add(self)
-        self.thread.start()
+        self._system.begin(self, self.thread)
 
     def _actor_loop(self) -> None:
         try:
@@ -248,8 +247,10 @@ class System:
         host._start_actor_loop()
         return host
 
-    def add(self, host: Host) -> None:
+    def begin(self, host: Host, thread: threading.Thread) -> None:
+        """Start the thread of an actor, so that `stop` either sees it running or not at all."""
         with self._mutex:
+            thread.start()
             self._hosts.add(host)
             ended = self._ended
         if ended:
