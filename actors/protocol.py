@@ -107,6 +107,12 @@ class Demand(Message, frozen=True):
     n: int
 
 
+class Appetite(Message, frozen=True):
+    """Stage → what stands before it: I can take `n` more rows. So rows wait unread, not half done, where calls are slow."""
+
+    n: int
+
+
 class Read(Message, frozen=True):
     """Source → Reader: up to `n` rows, please; fewer if the next one is slow in coming."""
 

@@ -1,6 +1,7 @@
 """The source: numbers the rows and gives no more than was asked for.
 
-Told: `Demand` by the reorder buffer, `ReadDone` and `ReadFailed` by its reader (a resource that may block), `Start`,
+Told: `Demand` by the reorder buffer, `Appetite` by the first stage, `ReadDone` and `ReadFailed` by its reader (a
+resource that may block), `Start`,
 `Drain`, `Abort` by the conductor. Tells: `Rows`, `Outcomes` (lines that could not be read) and `EndOfRows` to the first
 stage, `RowsGiven` to the ledger, `Drained` or `Failing` to the conductor.
 
@@ -20,6 +21,7 @@ from .actor import Actor, Ref
 from .protocol import BadRow, Ended, Message, Status
 from .retry import Backoff
 
+UNLIMITED = 1 << 62
 READ_MAX = 1024
 """Rows of one read at most; demand above it is read in several."""
 DRAIN_PATIENCE_S = 1.0
@@ -52,6 +54,7 @@ class SourceStatistics(msgspec.Struct, frozen=True):
 
 Told = (
     protocol.Demand
+    | protocol.Appetite
     | protocol.ReadDone
     | protocol.ReadFailed
     | protocol.Start
@@ -66,8 +69,16 @@ class Source(Actor):
     """See the module."""
 
     def __init__(
-        self, reader: Ref, first: Ref, gaps: Ref, ledger: Ref, conductor: Ref, backoff: Backoff | None = None
+        self,
+        reader: Ref,
+        first: Ref,
+        gaps: Ref,
+        ledger: Ref,
+        conductor: Ref,
+        backoff: Backoff | None = None,
+        greedy: bool = False,
     ) -> None:
+        """`greedy`: what comes first takes all that the window allows, and tells no appetite."""
         self._reader = reader
         self._first = first
         self._gaps = gaps
@@ -77,6 +88,7 @@ class Source(Actor):
         self._state = _State.IDLE
         self._draining = False
         self._demand = 0
+        self._appetite = UNLIMITED if greedy else 0
         self._next = 0
         self._bad = 0
         self._failures = 0
@@ -88,6 +100,9 @@ class Source(Actor):
                 self._on_read_done(message)
             case protocol.Demand(n):
                 self._demand += n
+                self._read()
+            case protocol.Appetite(n):
+                self._appetite += n
                 self._read()
             case protocol.ReadFailed(error, resumable):
                 self._on_read_failed(error, resumable)
@@ -112,9 +127,10 @@ class Source(Actor):
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
     def _read(self) -> None:
-        if self._state is _State.IDLE and self._demand:
+        n = min(self._demand, self._appetite, READ_MAX)
+        if self._state is _State.IDLE and n > 0:
             self._state = _State.READING
-            self.context.tell(self._reader, protocol.Read(min(self._demand, READ_MAX)))
+            self.context.tell(self._reader, protocol.Read(n))
 
     def _on_read_done(self, done: protocol.ReadDone) -> None:
         if self._state is _State.ENDED:
@@ -132,6 +148,7 @@ class Source(Actor):
             if done.bad:
                 seqs, values = self._without_bad(seqs, values)
             if values:
+                self._appetite -= len(values)
                 self.context.tell(self._first, protocol.Rows(seqs, values))
         self._state = _State.IDLE
         if done.ended or self._draining:

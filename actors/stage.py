@@ -1,6 +1,7 @@
 """A stage: owns its rows from their arrival until they go on or end, its workers, and the permits it holds.
 
-Told: `Rows` and `EndOfRows` by what stands before it; `PermitsGranted`, `CooldownBegan`, `CooldownEnded`,
+Told: `Rows` and `EndOfRows` by what stands before it, `Appetite` by a stage after it; `PermitsGranted`,
+`CooldownBegan`, `CooldownEnded`,
 `OutageOverdue` by its governor; `Answered` by its workers and `Died` by the host about them; `Abort` by the conductor.
 Tells: `Rows` and `EndOfRows` to what stands after it, `Outcomes` to the one who keeps the order, `Assign` to workers,
 `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit` to the governor, `Drained` and `Failing` to the conductor.
@@ -8,6 +9,9 @@ Tells: `Rows` and `EndOfRows` to what stands after it, `Outcomes` to the one who
 Promises: a row leaves exactly once. A call starts only on a permit of today's epoch. A refused row stays here, goes to
 the head, and loses no attempt (L11). A row that waits to be tried again keeps its place. A worker that is lost costs
 one attempt of one row, and is replaced. The answer to an assignment that was given up reaches nobody, and is counted (L05).
+
+How many rows: as many as keep its workers busy, and no more, so that what waits here is soon done with when the run is
+drained; it tells its `Appetite` to what stands before it, and starts no call whose row the next stage has no room for.
 
 How rows are cut: calls on threads get chunks of about `CHUNK_S` of work, one row where calls are slow; calls on a loop
 get as many rows as have permits, since each is on its own there.
@@ -32,6 +36,9 @@ CHUNK_S = 0.001
 """Work in one assignment to a thread, about."""
 CHUNK_MAX = 256
 """Rows in one assignment to a thread at most."""
+APPETITE = 3
+"""Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
+UNLIMITED = 1 << 62
 ABANDONED_PER_WORKER = 4
 """Hung calls that a stage leaves behind, for each of its workers, before it fails the run."""
 
@@ -136,6 +143,7 @@ class _Trouble(msgspec.Struct):
 Told = (
     protocol.Rows
     | protocol.EndOfRows
+    | protocol.Appetite
     | protocol.PermitsGranted
     | protocol.CooldownBegan
     | protocol.CooldownEnded
@@ -163,13 +171,19 @@ class Stage(Actor):
         outcomes: Ref,
         conductor: Ref,
         new_worker: Callable[[Ref], Actor],
+        before: Ref | None = None,
+        followed: bool = False,
     ) -> None:
+        """`before`: who is told its appetite. `followed`: what stands after it tells one."""
         self._terms = terms
         self._governor = governor
         self._following = following
         self._outcomes = outcomes
         self._conductor = conductor
         self._new_worker = new_worker
+        self._before = before
+        self._promised = 0
+        self._room_after = 0 if followed else UNLIMITED
         self._lanes: dict[Key, Lane] = {}
         self._launchable: dict[Key, Lane] = {}
         self._idle: list[Ref] = []
@@ -240,8 +254,12 @@ class Stage(Actor):
                     f"raise outage_deadline, or run again when the service is back"
                 )
                 self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            case protocol.Appetite(n):
+                self._room_after += n
+                for lane in list(self._lanes.values()):
+                    self._pump(lane)
             case protocol.Start():
-                pass
+                self._tell_appetite()
             case protocol.Abort():
                 self._on_abort()
             case _:
@@ -253,6 +271,7 @@ class Stage(Actor):
         n = len(seqs)
         self._rows += n
         self._rows_here += n
+        self._promised -= n
         if attempts:
             self._carried.update(attempts)
         if self._terms.key is None and self._terms.weigh is None:
@@ -278,6 +297,18 @@ class Stage(Actor):
         for lane in touched.values():
             self._pump(lane)
         self._finish_if_done()
+
+    def _tell_appetite(self) -> None:
+        """Ask for rows, in portions that are worth a message. Rows that rest between attempts are not in the way."""
+        if self._before is None or self._total is not None:
+            return
+        chunks = 1 if self._terms.concurrent else self._chunk
+        # Rows of a key that must wait shall not keep those of another one away.
+        wanted = APPETITE * self._terms.workers * chunks if self._terms.key is None else UNLIMITED
+        n = wanted - (self._rows_here - len(self._resting)) - self._promised
+        if n * 4 >= wanted:
+            self._promised += n
+            self._tell(self._before, protocol.Appetite(n))
 
     def _lane(self, key: Key) -> Lane:
         lane = self._lanes.get(key)
@@ -305,9 +336,9 @@ class Stage(Actor):
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
         if self._terms.concurrent:
             ahead = 0 if lane.scarce else self._margin()
-            return self._terms.workers + ahead - self._in_flight
+            return min(self._terms.workers + ahead - self._in_flight, self._room_after)
         idle = len(self._idle) + self._to_hire()
-        return (idle if lane.scarce else idle + self._terms.workers) * self._chunk
+        return min((idle if lane.scarce else idle + self._terms.workers) * self._chunk, self._room_after)
 
     def _margin(self) -> int:
         """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
@@ -324,6 +355,7 @@ class Stage(Actor):
             n = self._chunk
             if self._terms.concurrent:
                 n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._in_flight
+            n = min(n, self._room_after)
             if n <= 0 or not self._assign(self._idle[-1], lane, n):
                 break
             if not self._terms.concurrent:
@@ -345,6 +377,7 @@ class Stage(Actor):
         if self._troubles:
             attempts = {s: self._troubles[s].failed + 1 for s in seqs if s in self._troubles} or None
         self._in_flight += n
+        self._room_after -= n
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
         self._loads[worker] = self._loads.get(worker, 0) + n
         self._tell(worker, protocol.Assign(id_, seqs, values, attempts))
@@ -409,6 +442,7 @@ class Stage(Actor):
             if not assignment.open:
                 del self._assignments[answered.id]
         self._in_flight -= gone
+        self._room_after += gone
         lane.in_flight -= gone
         self._loads[answered.worker] -= gone
         if answered.complete and not self._terms.concurrent:
@@ -429,6 +463,7 @@ class Stage(Actor):
             self._on_fault(lane, assignment, fault)
         self._pump(lane)
         self._launch_others(lane)
+        self._tell_appetite()
         self._finish_if_done()
 
     def _launch_others(self, just_pumped: Lane) -> None:
@@ -469,6 +504,7 @@ class Stage(Actor):
                 lane.forget(seq)
         self._answered += len(seqs)
         self._rows_here -= len(seqs)
+        self._room_after -= len(seqs)
         self._tell(self._following, protocol.Rows(seqs, values, attempts or None))
 
     def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
@@ -557,6 +593,7 @@ class Stage(Actor):
                 lane.forget(seq)
         status = status or _STATUS_OF[self._terms.on_error]
         self._rows_here -= 1
+        self._tell_appetite()
         self._tell(
             self._outcomes,
             protocol.Outcomes([Ended(seq, status, error, attempts, value, self._terms.name)]),

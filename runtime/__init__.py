@@ -1,26 +1,27 @@
 """Headrace: moves rows through slow, flaky, rate-limited calls, in order, and loses none.
 
-What is named here is public.
+What is named here is public. A name is imported when it is first used (PEP 562), so that `headrace --version` and
+programs that import this package without running anything pay for nothing.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from . import sinks, sources
-from .call import CallInfo, current_call
-from .classify import Verdict
-from .errors import (
-    ConfigError,
-    HeadraceError,
-    RateLimited,
-    RunAborted,
-    RunFailed,
-    TransientError,
-)
-from .executor import Executor
-from .limits import Limit, Retry
-from .pipeline import Pipeline
-from .report import Outcome, RunReport
-from .run import Run
+if TYPE_CHECKING:
+    from . import sinks, sources
+    from .call import CallInfo, current_call
+    from .classify import Verdict
+    from .errors import ConfigError, HeadraceError, RateLimited, RunAborted, RunFailed, TransientError
+    from .executor import Executor
+    from .limits import Limit, Retry
+    from .pipeline import Pipeline
+    from .report import Outcome, RunReport
+    from .run import Run
+    from .stream import Stream
 
 __all__ = [
     "CallInfo",
@@ -36,6 +37,7 @@ __all__ = [
     "RunAborted",
     "RunFailed",
     "RunReport",
+    "Stream",
     "TransientError",
     "Verdict",
     "current_call",
@@ -43,5 +45,39 @@ __all__ = [
     "sources",
 ]
 
+_HOME = {
+    "CallInfo": "call",
+    "ConfigError": "errors",
+    "Executor": "executor",
+    "HeadraceError": "errors",
+    "Limit": "limits",
+    "Outcome": "report",
+    "Pipeline": "pipeline",
+    "RateLimited": "errors",
+    "Retry": "limits",
+    "Run": "run",
+    "RunAborted": "errors",
+    "RunFailed": "errors",
+    "RunReport": "report",
+    "Stream": "stream",
+    "TransientError": "errors",
+    "Verdict": "classify",
+    "current_call": "call",
+}
+
 # A library is silent unless its user says otherwise: `logger.enable("headrace")`.
 logger.disable("headrace")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("sinks", "sources"):
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

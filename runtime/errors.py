@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headrace.actors.conductor import ActorDied, Overdue
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.stage import (
@@ -72,7 +74,7 @@ class BadInput(HeadraceError, ValueError):
 class RunFailed(HeadraceError):
     """The run could not go on. `__cause__` is what went wrong first; `report` is what it came to."""
 
-    def __init__(self, message: str, report: object = None) -> None:
+    def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report
 

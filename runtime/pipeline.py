@@ -14,7 +14,11 @@ from .errors import ConfigError
 from .limits import Limit, Retry, as_limit
 from .report import RunReport
 from .run import Plan, Run, StagePlan
+from .signals import draining
+from .stream import Stream
 
+STREAM_WINDOW_MIN = 64
+"""Rows under way in a stream, at least."""
 WORKERS = 16
 """Calls in flight of a stage that does not say."""
 
@@ -125,6 +129,13 @@ class Pipeline:
         self._quarantine = _as_sink(sink)
         return self
 
+    def describe(self) -> str:
+        """One line: the source, the stages with their calls in flight, the sink."""
+        parts = ["source"]
+        parts += [f"{stage.name} ({stage.workers}{' on a loop' if stage.concurrent else ''})" for stage in self._stages]
+        parts.append(self._sink.name if self._sink is not None else "nowhere")
+        return " → ".join(parts)
+
     def start(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Run:
         """Start a run and return its handle at once.
 
@@ -133,18 +144,47 @@ class Pipeline:
         """
         return Run(self._plan(self._sink or NullSink(), False, max_quarantined, drain_timeout))
 
-    def run(self, *, max_quarantined: float | None = None) -> RunReport:
-        """Run to the end. Raises `RunFailed` if it could not go on."""
-        run = self.start(max_quarantined=max_quarantined)
+    def run(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> RunReport:
+        """Run to the end. Raises `RunFailed` if it could not go on.
+
+        In the main thread, the first SIGINT or SIGTERM drains and the second aborts, unless the application handles
+        them itself; the report then says so. Options as of `start`.
+        """
+        run = self.start(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         try:
-            return run.wait()
+            with draining(run):
+                return run.wait()
         except BaseException:
             if not run.done:
                 run.abort("the caller was interrupted")
             raise
 
+    def stream(self, *, max_quarantined: float | None = None) -> Stream:
+        """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
+
+        Lazy and bounded: nothing is read before the first outcome is asked for, and no more rows are under way than the
+        window holds, by default four for each worker. Leaving the loop early stops the source, finishes what is under
+        way and closes everything. Raises `RunFailed` as `run` does.
+        """
+        if self._sink is not None:
+            raise ConfigError(f"pipeline {self.name!r} has a sink: stream() takes its place")
+        if self._quarantine is not None:
+            raise ConfigError(
+                f"pipeline {self.name!r} has a quarantine: stream() gives the rows in quarantine among its outcomes"
+            )
+        # What is wrong is told here, not at the first outcome.
+        self._plan(NullSink(), True, max_quarantined, None)
+        workers = sum(stage.workers for stage in self._stages)
+        window = self._window or max(STREAM_WINDOW_MIN, 4 * workers)
+        return Stream(lambda handover: Run(self._plan(handover, True, max_quarantined, None, window)))
+
     def _plan(
-        self, sink: SinkConnector, whole: bool, max_quarantined: float | None, drain_timeout: float | None = None
+        self,
+        sink: SinkConnector,
+        whole: bool,
+        max_quarantined: float | None,
+        drain_timeout: float | None,
+        window: int | None = None,
     ) -> Plan:
         if self._source is None:
             raise ConfigError(f"pipeline {self.name!r} has no source")
@@ -158,7 +198,7 @@ class Pipeline:
             quarantine=self._quarantine,
             whole=whole,
             ordered=self._ordered,
-            window=self._window,
+            window=window or self._window,
             max_quarantined=max_quarantined,
             life=LifeTerms(drain_s=drain_timeout),
         )

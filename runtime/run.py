@@ -154,13 +154,17 @@ class Run:
         self._report.add_done_callback(lambda future: function(future.result()))
 
     def __await__(self) -> Generator[Any, None, RunReport]:
-        import asyncio
-
-        async def ended() -> RunReport:
-            await asyncio.wrap_future(self._report)
+        async def wait() -> RunReport:
+            await self.ended()
             return self.wait()
 
-        return ended().__await__()
+        return wait().__await__()
+
+    async def ended(self) -> RunReport:
+        """As `wait_ended`, without blocking the loop. Cancelling this does not touch the run."""
+        import asyncio
+
+        return await asyncio.shield(asyncio.wrap_future(self._report))
 
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
         """Change the limit of a stage (of the only one, if unnamed) while the run goes on."""
@@ -230,10 +234,19 @@ class Run:
         self._host(self._ledger, Ledger(self._conductor, plan.max_quarantined))
         self._host(strategies, Strategies([stage.function for stage in plan.stages], self._loop_thread))
         self._host(reader, Reader(plan.source(self._loop), source))
-        self._host(source, Source(reader, following[0], reorder, self._ledger, self._conductor))
+        self._host(source, Source(reader, following[0], reorder, self._ledger, self._conductor, greedy=not stages))
         for i, (stage, address) in enumerate(zip(plan.stages, stages, strict=True)):
             governor = self._governors[stage.name]
-            actor = Stage(stage.terms, governor, following[i + 1], reorder, self._conductor, self._new_worker(stage))
+            actor = Stage(
+                stage.terms,
+                governor,
+                following[i + 1],
+                reorder,
+                self._conductor,
+                self._new_worker(stage),
+                before=stages[i - 1] if i else source,
+                followed=i + 1 < len(stages),
+            )
             self._host(address, actor)
         self._host(
             reorder,

@@ -1,0 +1,5 @@
+"""`python -m headrace.runtime.cli`."""
+
+from . import main
+
+main()

@@ -1,0 +1,109 @@
+"""`headrace run` and `headrace check`.
+
+Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from ..config import Job
+    from ..report import RunReport
+
+FAILED, WRONG, QUARANTINED, INTERRUPTED = 1, 2, 3, 130
+
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"headrace {version('headrace')}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say which it is.")
+def headrace() -> None:
+    """Move rows through slow, flaky, rate-limited calls: in order, at the rate the other side allows, and lose none."""
+
+
+@headrace.command()
+@FILE
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
+@click.option(
+    "--log", type=click.Choice(["debug", "info", "warning"]), help="Log to standard error from this level on."
+)
+@click.option("--traceback", is_flag=True, help="Where an error came from, too.")
+def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool) -> NoReturn:
+    """Run the pipeline that FILE describes.
+
+    The first Ctrl-C finishes what is under way, the second stops at once.
+    """
+    job = _read(file)
+    from ..errors import RunFailed
+    from ..progress import watch
+    from ..signals import draining
+
+    if log is not None:
+        _log(log)
+    started = job.pipeline.start(max_quarantined=job.max_quarantined, drain_timeout=job.drain_timeout)
+    with draining(started) as received:
+        try:
+            report = started.wait() if quiet else watch(started)
+        except RunFailed as failed:
+            _show(failed.report, as_json, quiet)
+            if traceback:
+                import traceback as lines
+
+                lines.print_exception(failed.__cause__ or failed)
+            click.echo(f"headrace: {failed}", err=True)
+            sys.exit(FAILED)
+    _show(report, as_json, quiet)
+    if received or report.interrupted:
+        sys.exit(INTERRUPTED)
+    sys.exit(QUARANTINED if report.quarantined else 0)
+
+
+@headrace.command()
+@FILE
+def check(file: Path) -> None:
+    """Say what is wrong with FILE, all of it, and run nothing."""
+    job = _read(file)
+    click.echo(f"{file}: {job.pipeline.describe()}")
+
+
+def _read(file: Path) -> Job:
+    from ..config import read
+    from ..errors import ConfigError
+
+    try:
+        return read(file)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+
+
+def _show(report: RunReport, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+    elif not quiet:
+        # Standard output may be where the rows go.
+        click.echo(str(report), err=True)
+
+
+def _log(level: str) -> None:
+    from loguru import logger
+
+    logger.remove()
+    logger.add(sys.stderr, level=level.upper(), backtrace=False, diagnose=False)
+    logger.enable("headrace")

@@ -1,0 +1,193 @@
+"""The command, as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GEO = """
+import time
+
+class Shout:
+    def __call__(self, row):
+        if row["name"] == "rom":
+            raise ValueError("not rome")
+        return {**row, "name": row["name"].upper()}
+
+def slow(row):
+    time.sleep(0.05)
+    return row
+
+def broken(row):
+    raise KeyError("no")
+
+def tokens(row):
+    return 1.0
+
+def endless():
+    n = 0
+    while True:
+        n += 1
+        yield {"n": n}
+"""
+
+GOOD = """
+name = "shout"
+[source]
+type = "csv"
+path = "in.csv"
+[[stage]]
+call = "geo:Shout"
+workers = 4
+[stage.limit]
+rates = ["1000/s"]
+[sink]
+type = "jsonl"
+path = "out.jsonl"
+[quarantine]
+type = "jsonl"
+path = "bad.jsonl"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "geo.py").write_text(GEO)
+    (tmp_path / "in.csv").write_text("n,name\n1,lund\n2,oslo\n")
+    (tmp_path / "good.toml").write_text(GOOD)
+    return tmp_path
+
+
+def headrace(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "headrace.runtime.cli", *arguments]
+    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=30)
+
+
+def test_run_ends_with_0_where_all_is_well(folder: Path) -> None:
+    done = headrace(folder, "run", "good.toml")
+    assert done.returncode == 0, done.stderr
+    assert "delivered" in done.stderr
+    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert rows == [{"n": "1", "name": "LUND"}, {"n": "2", "name": "OSLO"}]
+
+
+def test_run_ends_with_3_where_rows_are_in_quarantine(folder: Path) -> None:
+    (folder / "in.csv").write_text("n,name\n1,lund\n2,rom\n3,oslo,and more\n")
+    done = headrace(folder, "run", "good.toml", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["quarantined"] == 2
+    bad = [json.loads(line) for line in (folder / "bad.jsonl").read_text().splitlines()]
+    assert [b["seq"] for b in bad] == [1, 2]
+    assert "in.csv:4" in bad[1]["message"]
+
+
+def test_run_ends_with_1_where_the_run_failed_and_says_why_in_a_line(folder: Path) -> None:
+    text = GOOD.replace("geo:Shout", "geo:broken").replace("workers = 4", 'on_error = "fail"')
+    (folder / "fails.toml").write_text(text)
+    done = headrace(folder, "run", "fails.toml", "-q")
+    assert done.returncode == 1
+    assert done.stderr == "headrace: shout: KeyError: 'no'\n"
+    assert "Traceback" in headrace(folder, "run", "fails.toml", "-q", "--traceback").stderr
+    # It was cut short, so it has not the name of a whole one.
+    assert not (folder / "out.jsonl").exists()
+
+
+def test_every_mistake_is_told_at_once_with_its_key_and_line(folder: Path) -> None:
+    (folder / "bad.toml").write_text(
+        'nmae = "x"\n[source]\ntype = "xls"\npath = "in.csv"\n[[stage]]\ncall = "geo:shot"\nworkers = 0\n'
+        'limit = "200 per s"\n[[stage]]\ncall = "nix:da"\n[stage.retry]\nattempts = "3"\n[sink]\ntype = "jsonl"\n'
+    )
+    for command in ("check", "run"):
+        done = headrace(folder, command, "bad.toml")
+        assert done.returncode == 2
+        assert [line.split(": ")[0:2] for line in done.stderr.splitlines()] == [
+            ["bad.toml:1", "nmae"],
+            ["bad.toml:3", "source.type"],
+            ["bad.toml:6", "stage[0].call"],
+            ["bad.toml:7", "stage[0].workers"],
+            ["bad.toml:8", "stage[0].limit"],
+            ["bad.toml:10", "stage[1].call"],
+            ["bad.toml:12", "stage[1].retry.attempts"],
+            ["bad.toml:13", "sink.path"],
+        ]
+        assert "did you mean 'name'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "source: is missing"),
+        ("source = 3", "expected a table, got a number"),
+        ("[source\n", "f.toml:1: not TOML"),
+        (GOOD.replace("in.csv", "nix.csv"), "f.toml:5: source.path: no such file: nix.csv"),
+        (GOOD.replace("out.jsonl", "nix/out.jsonl"), "sink.path: no such folder: nix"),
+        (GOOD.replace('call = "geo:Shout"', 'call = "geo"'), "stage[0].call"),
+        (GOOD.replace('["1000/s"]', '["5 tokens/s"]'), "cost= go together"),
+        (GOOD.replace('type = "csv"', 'type = "csv"\nencoding = "klingon"'), "unknown encoding 'klingon'"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_message(folder: Path, text: str, said: str) -> None:
+    (folder / "f.toml").write_text(text)
+    done = headrace(folder, "check", "f.toml")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_file(folder: Path) -> None:
+    done = headrace(folder, "run", "nix.toml")
+    assert (done.returncode, done.stderr) == (2, "nix.toml: no such file\n")
+
+
+def test_check_runs_nothing(folder: Path) -> None:
+    done = headrace(folder, "check", "good.toml")
+    assert (done.returncode, done.stdout) == (0, "good.toml: source → Shout (4) → out.jsonl\n")
+    assert not (folder / "out.jsonl").exists()
+
+
+def test_standard_input_and_output(folder: Path) -> None:
+    (folder / "pipe.toml").write_text(GOOD.replace("in.csv", "-").replace("out.jsonl", "-"))
+    done = headrace(folder, "run", "pipe.toml", stdin="n,name\n1,lund\n")
+    assert (done.returncode, done.stdout) == (0, '{"n":"1","name":"LUND"}\n')
+
+
+def test_a_source_in_python_and_an_interrupt_ends_with_130(folder: Path) -> None:
+    text = GOOD.replace('type = "csv"\npath = "in.csv"', 'type = "python"\ncall = "geo:endless"')
+    (folder / "endless.toml").write_text(text.replace("geo:Shout", "geo:slow"))
+    command = [sys.executable, "-m", "headrace.runtime.cli", "run", "endless.toml", "--log", "info"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        part = folder / "out.jsonl.part"
+        while not (part.exists() and part.stat().st_size):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "drained in" in said
+
+
+def test_version_and_help_import_no_actors_L46(folder: Path) -> None:
+    assert headrace(folder, "--version").stdout.startswith("headrace ")
+    assert "check" in headrace(folder, "--help").stdout
+    script = (
+        "import sys\nsys.argv = ['headrace', '--version']\nfrom headrace.runtime.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(m for m in sys.modules if m.startswith(('pykka', 'msgspec', 'rich', 'httpx', 'headrace.actors'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_its_extra_the_command_says_which(folder: Path) -> None:
+    (folder / "click.py").write_text("raise ImportError('not here')")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace.runtime.cli"], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 2
+    assert done.stderr == "headrace: the command needs the extra 'cli': pip install 'headrace[cli]'\n"
