@@ -292,7 +292,7 @@ class Gate:
     def scarce(self) -> bool:
         """Permits are slots of something: a stage should ask for no more than it can start."""
         return (
-            self.terms.stated
+            bool(self.terms.rates)
             or self._gradient is not None
             or self._pace.bucket is not None
             or self.state is not GateState.OPEN

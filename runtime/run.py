@@ -40,6 +40,8 @@ from .resources import Reader, Strategies, Writer
 
 WINDOW_MIN = 8192
 """Rows between source and settlement, unless the stages have more workers than a quarter of it."""
+UNBOUND = 1 << 30
+"""Calls in flight where the governor need not count them."""
 ANSWER_S = 2.0
 """An actor answers a question about its statistics within this time, or is left out."""
 
@@ -269,6 +271,9 @@ class Run:
             address = governors.acquire(stage.limit.name, terms, self._conductor)
             self._shared.append(stage.limit.name)
             return address
+        if isinstance(terms.concurrency, int) and terms.concurrency >= stage.workers and stage.limit.key is None:
+            # The workers are the limit: none of them need wait for word that another one's call has ended.
+            terms = msgspec.structs.replace(terms, concurrency=UNBOUND)
         address = self._system.address(f"governor-{stage.name}")
         own.append(address)
         self._host(address, Governor(terms))

@@ -1,0 +1,246 @@
+"""What is measured, each in a process of its own: `python -m tests.benchmarks.cases NAME` prints one JSON object.
+
+`figure` is a ratio against a peer or an ideal in the same run, `budget` what it must reach, `at_least` its direction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from headrace.runtime import Limit, Pipeline, RateLimited
+
+
+def same(x: int) -> int:
+    return x
+
+
+def no_op() -> dict[str, Any]:
+    """No-op rows through a whole pipeline, ordered, 16 thread workers, defaults; against ThreadPoolExecutor.map."""
+    ours = theirs = 0.0
+    for _ in range(3):
+        n = 1_000_000
+        began = time.perf_counter()
+        report = Pipeline().source(range(n)).map(same, workers=16).run()
+        ours = max(ours, n / (time.perf_counter() - began))
+        assert report.delivered == n
+        n = 100_000
+        began = time.perf_counter()
+        with ThreadPoolExecutor(16) as pool:
+            deque(pool.map(same, range(n)), maxlen=0)
+        theirs = max(theirs, n / (time.perf_counter() - began))
+    return result(ours / theirs, 10.0, f"{ours:,.0f} rows/s against {theirs:,.0f}")
+
+
+async def _slow(x: int) -> int:
+    await asyncio.sleep(0.05)
+    return x
+
+
+def _async_rate(limit: Limit | None, n: int) -> float:
+    began = time.perf_counter()
+    Pipeline().source(range(n)).map(_slow, workers=1000, limit=limit).run()
+    return n / (time.perf_counter() - began)
+
+
+async def _semaphore_rate(n: int) -> float:
+    semaphore = asyncio.Semaphore(1000)
+
+    async def one(x: int) -> int:
+        async with semaphore:
+            return await _slow(x)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(x) for x in range(n)))
+    return n / (time.perf_counter() - began)
+
+
+def async_calls() -> dict[str, Any]:
+    """Calls of 50 ms, 1,000 in flight, 20,000 rows, `Limit(concurrency=1000)`; against the ideal of 20,000/s."""
+    n = 20_000
+    ours = max(_async_rate(Limit(concurrency=1000), n) for _ in range(3))
+    unstated = _async_rate(None, n)
+    theirs = max(asyncio.run(_semaphore_rate(n)) for _ in range(3))
+    text = (
+        f"{ours:,.0f}/s; semaphore and gather {theirs:,.0f}/s; nothing stated, so with a slow start, {unstated:,.0f}/s"
+    )
+    return result(ours / 20_000, 0.92, text)
+
+
+class Server:
+    """A token bucket that refuses, in this process."""
+
+    def __init__(self, per_s: float = 200.0, burst: float = 20.0) -> None:
+        self.per_s, self.burst = per_s, burst
+        self._tokens, self._at = burst, time.monotonic()
+        self._mutex = threading.Lock()
+        self.refused = self.allowed = 0
+
+    def call(self, x: int) -> int:
+        time.sleep(0.02)
+        with self._mutex:
+            now = time.monotonic()
+            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
+            self._at = now
+            if self._tokens < 1.0:
+                self.refused += 1
+                raise RateLimited
+            self._tokens -= 1.0
+            self.allowed += 1
+            return x
+
+
+def known_quota() -> dict[str, Any]:
+    """200/s stated, 50 workers, calls of 20 ms, 3,000 rows; the share of the quota that was used."""
+    server = Server()
+    began = time.monotonic()
+    Pipeline().source(range(3000)).map(server.call, workers=50, limit="200/s").run()
+    share = 3000 / 200.0 / (time.monotonic() - began)
+    made = result(share, 0.97, f"{server.refused} refused")
+    made["met"] = made["met"] and server.refused == 0
+    return made
+
+
+def _unknown(workers: int) -> dict[str, Any]:
+    server = Server()
+    rows = 6020
+    began = time.monotonic()
+    report = Pipeline().source(range(rows)).map(server.call, workers=workers).run()
+    elapsed = time.monotonic() - began
+    refused = server.refused / (server.refused + server.allowed)
+    share = (rows - server.burst) / server.per_s / elapsed
+    made = result(share, 0.95, f"{elapsed:.1f} s, {refused:.2%} refused (1 % allowed), {report.cooldowns} cooldowns")
+    made["met"] = made["met"] and refused <= 0.01 and report.delivered == rows
+    return made
+
+
+def unknown_quota_50() -> dict[str, Any]:
+    """200/s, burst 20, not stated; 50 workers, calls of 20 ms, 30 s; the share of the quota that was used."""
+    return _unknown(50)
+
+
+def unknown_quota_1000() -> dict[str, Any]:
+    """The same with 1,000 workers."""
+    return _unknown(1000)
+
+
+def storm() -> dict[str, Any]:
+    """L52: 3,000 rows, 50 workers, 20 ms a call, 200/s and burst 20, nothing configured; seconds, of 16 at most."""
+    server = Server()
+    began = time.monotonic()
+    report = Pipeline().source(range(3000)).map(server.call, workers=50).run()
+    elapsed = time.monotonic() - began
+    refused = server.refused / (server.refused + server.allowed)
+    made = result(elapsed, 16.0, f"{refused:.2%} refused (1 % allowed), {report.quarantined} failed", at_least=False)
+    made["met"] = made["met"] and refused <= 0.01 and report.delivered == 3000
+    return made
+
+
+def _peak_kib(rows: int) -> int:
+    script = (
+        "import resource\nfrom headrace.runtime import Pipeline\n"
+        f"Pipeline().source(range({rows})).map(lambda x: x, workers=16).run()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    return int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+
+
+def memory() -> dict[str, Any]:
+    """Peak resident memory, 5,000,000 rows against 100,000: the difference in MB."""
+    few, many = _peak_kib(100_000), _peak_kib(5_000_000)
+    return result((many - few) / 1024, 10.0, f"{few / 1024:.1f} MB and {many / 1024:.1f} MB", at_least=False)
+
+
+def idle() -> dict[str, Any]:
+    """CPU of a pipeline whose source is quiet for 3 s, as a share of a core."""
+    quiet = threading.Event()
+
+    def rows() -> Any:
+        yield 1
+        quiet.wait(10)
+
+    run = Pipeline().source(rows()).map(same).start()
+    time.sleep(0.5)
+    before = time.process_time()
+    time.sleep(3.0)
+    share = (time.process_time() - before) / 3.0
+    quiet.set()
+    run.wait()
+    return result(share * 100, 0.1, "percent of a core", at_least=False)
+
+
+def imports() -> dict[str, Any]:
+    """`import headrace.runtime` against importing pykka, msgspec and loguru alone."""
+
+    def seconds(code: str) -> float:
+        best = float("inf")
+        for _ in range(7):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    bare = seconds("pass")
+    three = seconds("import pykka, msgspec, loguru") - bare
+    ours = seconds("import headrace.runtime") - bare
+    used = seconds("from headrace.runtime import Pipeline") - bare
+    text = f"{ours * 1000:.0f} ms against {three * 1000:.0f} ms; {used * 1000:.0f} ms with `Pipeline`, loaded when used"
+    return result(ours / three, 1.4, text, at_least=False)
+
+
+def latency_of_the_first_answer() -> dict[str, Any]:
+    """From `start` to the first delivered row, calls of 20 ms: as a multiple of the call."""
+    first: list[float] = []
+
+    def note(_: int) -> None:
+        first.append(time.monotonic())
+
+    def call(x: int) -> int:
+        time.sleep(0.02)
+        return x
+
+    began = time.monotonic()
+    Pipeline().source(range(200)).map(call).sink(note).run()
+    return result((first[0] - began) / 0.02, 2.0, f"{(first[0] - began) * 1000:.1f} ms", at_least=False)
+
+
+def result(figure: float, budget: float, text: str, *, at_least: bool = True) -> dict[str, Any]:
+    met = figure >= budget if at_least else figure <= budget
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "figure": figure,
+        "budget": budget,
+        "at_least": at_least,
+        "met": met,
+        "text": text,
+        "peak_mb": round(peak, 1),
+    }
+
+
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
+    case.__name__: case
+    for case in (
+        no_op,
+        async_calls,
+        known_quota,
+        unknown_quota_50,
+        unknown_quota_1000,
+        storm,
+        memory,
+        idle,
+        imports,
+        latency_of_the_first_answer,
+    )
+}
+
+if __name__ == "__main__":
+    print(json.dumps(CASES[sys.argv[1]]()))
