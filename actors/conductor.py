@@ -154,7 +154,11 @@ class Conductor(Actor):
                 self._to_close.append(resource)
             return
         self._pending = None
-        if error is not None:
+        if self._aborting:
+            if error is not None:
+                self._blame(error)
+            self._close()
+        elif error is not None:
             self._abort(error, None, State.FAILED)
         elif self._state is State.OPENING:
             self._open_next()
@@ -190,8 +194,11 @@ class Conductor(Actor):
         self._aborting = True
         self._outcome = outcome
         if self._state in (State.NEW, State.OPENING):
-            self._pending = None
-            self._close()
+            if self._pending is None:
+                self._close()
+            else:
+                # It may open yet, and is then to be closed.
+                self._begin_step(self._terms.abort_s)
             return
         self._drained.clear()
         self._begin_step(self._terms.abort_s)
@@ -209,7 +216,9 @@ class Conductor(Actor):
         died = ActorDied(f"{who.name} died: {type(error).__name__}: {error}")
         died.__cause__ = error
         self._drained.add(who.name)
-        if who in self._to_close or who == self._pending:
+        if who == self._pending and self._state is State.OPENING:
+            self._on_opened(who, died)
+        elif who in self._to_close or who == self._pending:
             self._blame(died)
             self._on_closed(who, None)
         elif self._state is not State.CLOSING:
@@ -272,8 +281,14 @@ class Conductor(Actor):
             case State.OPENING:
                 assert self._pending is not None
                 name = self._pending.name
-                error = Overdue(f"{name} was not open within {self._terms.open_s:g} s")
-                self._abort(error, None, State.FAILED)
+                if not self._aborting:
+                    self._pending = None
+                    error = Overdue(f"{name} was not open within {self._terms.open_s:g} s")
+                    self._abort(error, None, State.FAILED)
+                else:
+                    self._notes.append(f"{name} was still opening at the end")
+                    self._pending = None
+                    self._close()
             case State.RUNNING | State.DRAINING if self._aborting:
                 missing = [ref.name for ref in self._all.line if ref.name not in self._drained]
                 self._notes.append(f"did not end within {self._terms.abort_s:g} s: {', '.join(missing)}")

@@ -21,14 +21,25 @@ from .report import Outcome
 class Resource(Actor):
     """Base: pairs the opens with the closes."""
 
+    _is_open = False
+
     def receive(self, message: Any) -> None:
         if isinstance(message, protocol.Open):
-            self.context.tell(message.reply_to, protocol.Opened(self.context.me, _error_of(self.open)))
+            error = _error_of(self.open)
+            self._is_open = error is None
+            self.context.tell(message.reply_to, protocol.Opened(self.context.me, error))
         elif isinstance(message, protocol.Close):
+            self._is_open = False
             error = _error_of(self.close, message.complete)
             self.context.tell(message.reply_to, protocol.Closed(self.context.me, error))
         else:
             self._unknown(message)
+
+    def ended(self) -> None:
+        # Opened after everybody had stopped waiting for it, or its conductor is dead.
+        if self._is_open:
+            self._is_open = False
+            self.close(False)
 
     def open(self) -> None:
         raise NotImplementedError

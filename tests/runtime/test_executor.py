@@ -10,28 +10,11 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
-import pykka
 import pytest
 
 from headrace.runtime import Executor, Limit, RateLimited, Retry, RunAborted, TransientError, current_call
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    threads = set(threading.enumerate())
-    yield
-    gc.collect()
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline:
-        left = [t for t in threading.enumerate() if t not in threads and "hang" not in t.name]
-        if not left:
-            break
-        left[0].join(0.1)
-    assert not left
-    assert not pykka.ActorRegistry.get_all()
 
 
 def twice(x: int) -> int:

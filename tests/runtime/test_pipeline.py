@@ -24,16 +24,6 @@ from headrace.runtime import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    """Threads and pykka's registry are afterwards what they were before."""
-    threads = set(threading.enumerate())
-    yield
-    left = [t for t in threading.enumerate() if t not in threads and "hang" not in t.name]
-    assert not left
-    assert not pykka.ActorRegistry.get_all()
-
-
 def accounted(report: RunReport) -> bool:
     ended = report.delivered + report.dropped + report.quarantined + report.failed + report.interrupted
     return ended == report.rows

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from headrace.runtime import ConfigError, Pipeline, Retry, RunFailed
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Iterator[None]:
-    threads = set(threading.enumerate())
-    yield
-    assert not [t for t in threading.enumerate() if t not in threads and t.is_alive() and "asyncio" not in t.name]
 
 
 def invert(x: int) -> float:

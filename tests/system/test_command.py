@@ -37,6 +37,8 @@ def endless():
         yield {"n": n}
 """
 
+RUN = "runpy.run_module('headrace.runtime.cli', run_name='__main__', alter_sys=True)"
+
 GOOD = """
 name = "shout"
 [source]
@@ -161,7 +163,10 @@ def test_a_source_in_python_and_an_interrupt_ends_with_130(folder: Path) -> None
     text = GOOD.replace('type = "csv"\npath = "in.csv"', 'type = "python"\ncall = "geo:endless"')
     (folder / "endless.toml").write_text(text.replace("geo:Shout", "geo:slow"))
     command = [sys.executable, "-m", "headrace.runtime.cli", "run", "endless.toml", "--log", "info"]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    listening = ["-c", f"import signal, runpy, sys; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN}"]
+    with subprocess.Popen(
+        [sys.executable, *listening, *command[3:]], cwd=folder, stderr=subprocess.PIPE, text=True
+    ) as process:
         part = folder / "out.jsonl.part"
         while not (part.exists() and part.stat().st_size):
             assert process.poll() is None

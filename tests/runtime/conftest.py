@@ -1,0 +1,28 @@
+"""For every test here: threads and pykka's registry are afterwards what they were before."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+
+import pykka
+import pytest
+
+GRACE_S = 5.0
+"""A thread that has told its last word may need a moment to end."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    deadline = time.monotonic() + GRACE_S
+    for thread in threading.enumerate():
+        # A test that leaves a call hanging on purpose says so in its thread's name; loops' own pools are asyncio's.
+        if thread not in before and "hang" not in thread.name and "asyncio" not in thread.name:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            assert not thread.is_alive(), f"{thread.name} is left behind"
+    assert not pykka.ActorRegistry.get_all()
