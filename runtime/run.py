@@ -35,6 +35,7 @@ from .connectors.port import SinkConnector, SourceConnector
 from .errors import RunAborted, RunFailed
 from .hosts.threads import Callback, Inbox, System
 from .limits import Limit, Retry
+from .narrator import CooldownLog, OutcomesTap, discharge, enlist
 from .report import RunReport, StageReport
 from .resources import Reader, Strategies, Writer
 
@@ -117,10 +118,12 @@ class Run:
         self._mutex = threading.Lock()
         self._governors: dict[str, Inbox] = {}
         self._shared: list[str] = []
+        self._listeners: list[tuple[Inbox, CooldownLog]] = []
         self._stages: dict[str, Inbox] = {}
         self._conductor = self._system.address("conductor")
         self._ledger = self._system.address("ledger")
         self._set_up()
+        self._log.info("{} starts", plan.name)
         self._conductor.put(protocol.Start())
 
     # --- the caller's side ---
@@ -228,6 +231,11 @@ class Run:
                 resources=list(resources), source=source, line=list(line), ledger=self._ledger, others=[*own_governors]
             )
         )
+        outcomes = OutcomesTap(reorder, self.id, plan.name)
+        for stage in plan.stages:
+            listener = CooldownLog(self.id, plan.name, stage.name)
+            self._listeners.append((self._governors[stage.name], listener))
+            enlist(self._governors[stage.name], listener)
         following = [*stages, reorder]
         workers = max((stage.workers for stage in plan.stages), default=1)
         window = plan.window or max(WINDOW_MIN, 4 * workers)
@@ -236,14 +244,14 @@ class Run:
         self._host(self._ledger, Ledger(self._conductor, plan.max_quarantined))
         self._host(strategies, Strategies([stage.function for stage in plan.stages], self._loop_thread))
         self._host(reader, Reader(plan.source(self._loop), source))
-        self._host(source, Source(reader, following[0], reorder, self._ledger, self._conductor, greedy=not stages))
+        self._host(source, Source(reader, following[0], outcomes, self._ledger, self._conductor, greedy=not stages))
         for i, (stage, address) in enumerate(zip(plan.stages, stages, strict=True)):
             governor = self._governors[stage.name]
             actor = Stage(
                 stage.terms,
                 governor,
                 following[i + 1],
-                reorder,
+                outcomes,
                 self._conductor,
                 self._new_worker(stage),
                 before=stages[i - 1] if i else source,
@@ -345,10 +353,12 @@ class Run:
             notes.append(f"left behind in calls that do not come back: {', '.join(hung)}")
         if self._loop_thread is not None and not self._loop_thread.stop(self._plan.life.abort_s):
             notes.append("the event loop did not end: a coroutine blocks it")
+        for governor, listener in self._listeners:
+            discharge(governor, listener)
         for name in self._shared:
             governors.release(name, self._conductor)
         self._error = ended.errors[0] if ended.errors else None
-        self._log.info("ended: {}", ended.state.value)
+        self._log.info("{} ended: {}, {} rows", self.name, ended.state.value, ended.counts.rows)
         self._report.set_result(msgspec.structs.replace(report, notes=tuple(notes)))
 
 

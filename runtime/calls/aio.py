@@ -22,6 +22,9 @@ from headrace.actors.worker import Progress, Tell
 from ..call import CallInfo, _current
 from ..classify import Classifier, classify
 
+STUBBORN_S = 1.0
+"""A coroutine that has not ended so long after it was cancelled is left to itself."""
+
 monotonic = time.monotonic
 
 
@@ -90,6 +93,7 @@ class LoopCalls:
         self._classifier = classifier
         self._queue: deque[_Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._left_behind: set[asyncio.Task[None]] = set()
         self._done: dict[int, tuple[list[int], list[Any], list[Fault]]] = {}
         self._busy_s = 0.0
         self._worker: Ref | None = None
@@ -111,9 +115,7 @@ class LoopCalls:
             calls = [_Call(id_, seq, value, 1) for seq, value in zip(assign.seqs, assign.values, strict=True)]
         self._queue.extend(calls)
         for _ in range(min(self._slots - len(self._tasks), len(calls))):
-            task = self._thread.loop.create_task(self._slot())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._hire()
 
     async def _slot(self) -> None:
         queue, function, timeout_s = self._queue, self._function, self._timeout_s
@@ -129,14 +131,21 @@ class LoopCalls:
                 else:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
-                self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
+                if asyncio.current_task() not in self._left_behind:
+                    self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
                 result = self._fault(call.seq, error)
+            if timeout_s is not None and asyncio.current_task() in self._left_behind:
+                # Its row has been answered for it; this slot has a successor.
+                return
             self._note(call, result, began)
 
     async def _timed(self, call: _Call, timeout_s: float) -> Any:
         scope = asyncio.timeout(timeout_s)
+        task = asyncio.current_task()
+        assert task is not None, "a slot is a task"
+        backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
         try:
             async with scope:
                 return await self._function(call.value)
@@ -146,6 +155,23 @@ class LoopCalls:
             late = AttemptTimedOut(f"no answer within {timeout_s:g} s")
             late.__cause__ = error
             return Fault(call.seq, Kind.UNKNOWN, late)
+        finally:
+            backup.cancel()
+
+    def _give_up(self, task: asyncio.Task[None], call: _Call, timeout_s: float) -> None:
+        """The coroutine goes on although it was cancelled: leave it to itself, and put another slot in its place."""
+        self._tasks.discard(task)
+        self._left_behind.add(task)
+        task.add_done_callback(self._left_behind.discard)
+        late = AttemptTimedOut(f"no answer within {timeout_s:g} s, and cancelling the coroutine has not ended it")
+        self._note(call, Fault(call.seq, Kind.UNKNOWN, late), monotonic())
+        if self._queue:
+            self._hire()
+
+    def _hire(self) -> None:
+        task = self._thread.loop.create_task(self._slot())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _note(self, call: _Call, result: Any, began: float) -> None:
         if not self._done:
@@ -199,7 +225,7 @@ class LoopCalls:
 
     def _cancel_all(self) -> None:
         self._queue.clear()
-        for task in list(self._tasks):
+        for task in [*self._tasks, *self._left_behind]:
             task.cancel()
 
     def progress(self) -> Progress | None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pykka
 import pytest
+from loguru import logger
 
 from headrace.runtime import (
     ConfigError,
@@ -489,3 +490,56 @@ def test_an_outage_burns_no_attempts_and_rows_wait_it_out_L40() -> None:
 def test_what_cannot_be_is_said_when_it_is_written(build: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+def test_a_coroutine_that_does_not_let_itself_be_cancelled_is_left_behind() -> None:
+    async def stubborn(x: int) -> int:
+        if x == 0 and current_call().attempt == 1:
+            while True:
+                try:
+                    await asyncio.sleep(30)
+                except asyncio.CancelledError:
+                    if stop.is_set():
+                        raise
+        return x
+
+    stop = threading.Event()
+    got: list[int] = []
+    run = Pipeline().source(range(5)).map(stubborn, workers=1, timeout=0.05).sink(got.append).start()
+    while len(got) < 5:
+        run.stats()
+    stop.set()
+    report = run.wait()
+    assert got == list(range(5))
+    assert report.stages[0].calls.unknown == 1
+
+
+def test_logs_are_silent_unless_enabled_and_name_run_stage_and_row() -> None:
+    def refuse_once(x: int) -> int:
+        if x == 7:
+            raise ValueError("the secret of row 7")
+        if x == 3 and not refused:
+            refused.append(x)
+            raise RateLimited(retry_after=0.01)
+        return x
+
+    said: list[Any] = []
+    handler = logger.add(said.append, level="DEBUG", format="{message}", backtrace=False, diagnose=False)
+    try:
+        refused = [0]
+        Pipeline().source(range(10)).map(refuse_once, name="call").run()
+        assert said == []
+        logger.enable("headrace")
+        refused = []
+        report = Pipeline("logged").source(range(10)).map(refuse_once, name="call").run()
+    finally:
+        logger.disable("headrace")
+        logger.remove(handler)
+    assert report.refusals == 1
+    records = [message.record for message in said]
+    assert len({record["extra"]["run"] for record in records if "run" in record["extra"]}) == 1
+    texts = [record["message"] for record in records]
+    assert any(text.startswith("call: closed (refused)") for text in texts)
+    (bad,) = [record for record in records if record["level"].name == "WARNING"]
+    assert (bad["extra"]["stage"], bad["extra"]["row"]) == ("call", 7)
+    assert not any("secret" in text for text in texts)

@@ -1,0 +1,71 @@
+"""What a run logs: bound with run, stage and row, never with a row's contents (an error's text may hold some)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loguru import logger
+
+from headrace.actors import protocol
+from headrace.actors.actor import Ref
+
+from .hosts.threads import Inbox
+
+
+class OutcomesTap:
+    """In front of the one who keeps the order: passes everything on, and logs the rows that ended badly."""
+
+    __slots__ = ("_log", "_to", "name")
+
+    def __init__(self, to: Inbox, run: str, pipeline: str) -> None:
+        self.name = to.name
+        self._to = to
+        self._log = logger.bind(run=run, pipeline=pipeline)
+
+    def put(self, message: Any, /) -> None:
+        """Told by a stage or the source."""
+        if isinstance(message, protocol.Outcomes):
+            for ended in message.ended:
+                error = type(ended.error).__name__ if ended.error is not None else "no error"
+                self._log.bind(stage=ended.stage, row=ended.seq).warning(
+                    "row {} {} in {}: {} after {} attempts",
+                    ended.seq,
+                    ended.status.value,
+                    ended.stage,
+                    error,
+                    ended.attempts,
+                )
+        self._to.put(message)
+
+
+class CooldownLog:
+    """Enlisted with a governor as if it were a stage: hears of cooldowns, and logs them."""
+
+    __slots__ = ("_log", "_stage", "name")
+
+    def __init__(self, run: str, pipeline: str, stage: str) -> None:
+        self.name = f"log of {stage}"
+        self._stage = stage
+        self._log = logger.bind(run=run, pipeline=pipeline, stage=stage)
+
+    def put(self, message: Any, /) -> None:
+        """Told by the governor."""
+        match message:
+            case protocol.CooldownBegan(epoch, _, closure, _):
+                self._log.info("{}: closed ({}), epoch {}", self._stage, closure.value, epoch)
+            case protocol.CooldownEnded(epoch, probing, _):
+                self._log.info("{}: open{}, epoch {}", self._stage, " for a probe" if probing else "", epoch)
+            case protocol.Reopened(epoch, _):
+                self._log.info("{}: the outage is over, epoch {}", self._stage, epoch)
+            case _:
+                return
+
+
+def enlist(governor: Inbox, listener: Ref) -> None:
+    """Let `listener` hear of the governor's cooldowns."""
+    governor.put(protocol.Enlist(listener))
+
+
+def discharge(governor: Inbox, listener: Ref) -> None:
+    """The opposite."""
+    governor.put(protocol.Discharge(listener))
