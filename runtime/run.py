@@ -211,7 +211,7 @@ class Run:
         conductor_actor = Conductor(Callback("caller", self._on_ended), plan.life)
         stages = [system.address(stage.name) for stage in plan.stages]
         self._stages = {stage.name: address for stage, address in zip(plan.stages, stages, strict=True)}
-        source, reader = system.address("source"), system.address("reader")
+        source, reader = system.address("source"), system.doorbell("reader")
         reorder, sink, writer = system.address("reorder"), system.address("sink"), system.address("writer")
         quarantine = quarantine_writer = None
         strategies = system.address("strategies")
@@ -243,7 +243,9 @@ class Run:
         self._host(self._conductor, conductor_actor, Callback("caller", self._on_conductor_died))
         self._host(self._ledger, Ledger(self._conductor, plan.max_quarantined))
         self._host(strategies, Strategies([stage.function for stage in plan.stages], self._loop_thread))
-        self._host(reader, Reader(plan.source(self._loop), source))
+        connector = plan.source(self._loop)
+        reader.ring = getattr(connector, "interrupt", None)
+        self._host(reader, Reader(connector, source))
         self._host(source, Source(reader, following[0], outcomes, self._ledger, self._conductor, greedy=not stages))
         for i, (stage, address) in enumerate(zip(plan.stages, stages, strict=True)):
             governor = self._governors[stage.name]

@@ -34,6 +34,7 @@ class _FileSource(IteratorSource):
         super().__init__()
         self.path = os.fspath(path)
         self.name = "standard input" if self.path == "-" else self.path
+        self.quiet = self.path == "-"
         # A byte order mark is no part of the first field, where the encoding is UTF-8 anyway.
         self._encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
 
+from headrace.actors.protocol import BadRow
+
 from ..calls.aio import LoopThread
+from .ahead import LoopAhead, ThreadAhead
 
 FAST_S = 0.002
 """A portion that took less may be twice as large next time."""
@@ -29,14 +32,20 @@ class Portions:
 
 
 class IteratorSource:
-    """Base of sources that iterate. Subclasses implement `iterate`, and count the `BadRow`s they give in `bad`."""
+    """Base of sources that iterate. Subclasses implement `iterate`, and count the `BadRow`s they give in `bad`.
+
+    `quiet`: the next row may be long in coming, so rows are pulled ahead (see `ahead.py`).
+    """
 
     name = "iterable"
     resumable = False
+    quiet = False
 
     def __init__(self) -> None:
         self.bad = 0
+        self._bad_told = 0
         self._iterator: Iterator[Any] | None = None
+        self._ahead: ThreadAhead | None = None
         self._portions = Portions()
         self._error: BaseException | None = None
 
@@ -46,15 +55,24 @@ class IteratorSource:
 
     def open(self) -> None:
         self._iterator = self.iterate()
+        if self.quiet:
+            self._ahead = ThreadAhead(self._iterator, self.name)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         assert self._iterator is not None, "a source is opened before it is read"
+        began = time.monotonic()
+        if self._ahead is not None:
+            values, ended = self._ahead.take(n, self._portions.n)
+        else:
+            values, ended = self._take(min(n, self._portions.n))
+        self._portions.learn(time.monotonic() - began, len(values))
+        return values, ended, self._count_bad(values)
+
+    def _take(self, n: int) -> tuple[list[Any], bool]:
+        assert self._iterator is not None
         if self._error is not None:
             raise self._error
-        n = min(n, self._portions.n)
         values: list[Any] = []
-        bad = self.bad
-        began = time.monotonic()
         try:
             # `extend` keeps what came before an error.
             values.extend(islice(self._iterator, n))
@@ -62,12 +80,27 @@ class IteratorSource:
             if not values:
                 raise
             self._error = error
-            return values, False, self.bad - bad
-        self._portions.learn(time.monotonic() - began, len(values))
-        return values, len(values) < n, self.bad - bad
+            return values, False
+        return values, len(values) < n
+
+    def _count_bad(self, values: list[Any]) -> int:
+        if self.bad == self._bad_told:
+            return 0
+        bad = sum(isinstance(value, BadRow) for value in values)
+        self._bad_told += bad
+        return bad
+
+    def interrupt(self) -> None:
+        """From any thread: a `read` that waits for its next row shall not."""
+        if (ahead := self._ahead) is not None:
+            ahead.interrupt()
 
     def close(self) -> None:
         iterator, self._iterator = self._iterator, None
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+            return
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
@@ -79,14 +112,11 @@ class IterableSource(IteratorSource):
     def __init__(self, rows: Iterable[Any]) -> None:
         super().__init__()
         self._rows = rows
+        # What is in memory is never quiet; a generator, a cursor, a queue may be.
+        self.quiet = not isinstance(rows, Sequence | Set | Mapping)
 
     def iterate(self) -> Iterator[Any]:
         return iter(self._rows)
-
-    def close(self) -> None:
-        rows = self._rows
-        if isinstance(rows, Iterator):
-            super().close()
 
 
 class AsyncIterableSource:
@@ -98,40 +128,28 @@ class AsyncIterableSource:
     def __init__(self, rows: AsyncIterable[Any], loop: Callable[[], LoopThread]) -> None:
         self._rows = rows
         self._loop = loop
-        self._iterator: AsyncIterator[Any] | None = None
+        self._ahead: LoopAhead | None = None
         self._portions = Portions()
-        self._error: BaseException | None = None
 
     def open(self) -> None:
-        self._iterator = self._rows.__aiter__()
+        self._ahead = LoopAhead(self._rows.__aiter__(), self._loop)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
-        if self._error is not None:
-            raise self._error
+        assert self._ahead is not None, "a source is opened before it is read"
         began = time.monotonic()
-        values, ended = self._loop().run(self._take(min(n, self._portions.n)))
+        values, ended = self._ahead.take(n, self._portions.n)
         self._portions.learn(time.monotonic() - began, len(values))
         return values, ended, 0
 
-    async def _take(self, n: int) -> tuple[list[Any], bool]:
-        assert self._iterator is not None, "a source is opened before it is read"
-        values: list[Any] = []
-        for _ in range(n):
-            try:
-                values.append(await anext(self._iterator))
-            except StopAsyncIteration:
-                return values, True
-            except BaseException as error:
-                if not values:
-                    raise
-                self._error = error
-                return values, False
-        return values, False
+    def interrupt(self) -> None:
+        """From any thread: a `read` that waits for its next row shall not."""
+        if (ahead := self._ahead) is not None:
+            ahead.interrupt()
 
     def close(self) -> None:
-        close = getattr(self._iterator, "aclose", None)
-        if close is not None:
-            self._loop().run(close())
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
 
 
 class CallableSink:

@@ -6,7 +6,11 @@ from typing import Any, Protocol
 
 
 class SourceConnector(Protocol):
-    """Rows from somewhere. All calls come from one thread, one at a time."""
+    """Rows from somewhere. All calls come from one thread, one at a time.
+
+    One that can be quiet may also have `interrupt()`: called from another thread before `close`, it makes a `read` that is
+    waiting return at once.
+    """
 
     name: str
     resumable: bool

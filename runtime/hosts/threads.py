@@ -69,6 +69,21 @@ class Inbox:
         return not self._control and self._rows.empty()
 
 
+class Doorbell(Inbox):
+    """The inbox of an actor whose handler may wait for something outside: `Close` rings, so that it waits no longer."""
+
+    __slots__ = ("ring",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.ring: Callable[[], None] | None = None
+
+    def put(self, item: Any, /) -> None:
+        if self.ring is not None and isinstance(item, protocol.Close):
+            self.ring()
+        super().put(item)
+
+
 class Callback:
     """A ref outside the actors: what it is told goes to a function, in the thread of the one who tells."""
 
@@ -239,6 +254,10 @@ class System:
     def address(self, name: str) -> Inbox:
         """The address of an actor that is yet to be hosted."""
         return Inbox(f"{self.name}.{name}")
+
+    def doorbell(self, name: str) -> Doorbell:
+        """The address of an actor that `Close` must wake."""
+        return Doorbell(f"{self.name}.{name}")
 
     def host(self, address: Inbox, actor: Actor, parent: Ref | None) -> Host:
         """Start `actor` on a thread of its own."""
