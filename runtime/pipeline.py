@@ -150,14 +150,15 @@ class Pipeline:
         In the main thread, the first SIGINT or SIGTERM drains and the second aborts, unless the application handles
         them itself; the report then says so. Options as of `start`.
         """
-        run = self.start(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
-        try:
-            with draining(run):
+        with draining() as signals:
+            run = self.start(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
+            signals.govern(run)
+            try:
                 return run.wait()
-        except BaseException:
-            if not run.done:
-                run.abort("the caller was interrupted")
-            raise
+            except BaseException:
+                if not run.done:
+                    run.abort("the caller was interrupted")
+                raise
 
     def stream(self, *, max_quarantined: float | None = None) -> Stream:
         """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.

@@ -1,8 +1,15 @@
-"""SIGINT and SIGTERM while a run goes on: the first drains, the second aborts (L34)."""
+"""SIGINT and SIGTERM while a run goes on: the first drains, the second aborts (L34).
+
+A handler in Python runs only when the main thread comes round to it, and one that is just about to wait for a lock may not
+(a signal between its last look and the wait is seen after the wait). The interpreter's own handler, though, writes each
+signal's number to the wake-up file descriptor at once; a thread reads them there.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,49 +24,80 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Received:
-    """Which signals came, in order."""
+class Signals:
+    """The numbers of the signals that came, in order, and the run that they are for."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self._run: Run | None = None
+        self._mutex = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self.numbers)
 
+    def govern(self, run: Run) -> None:
+        """From now on, signals are for `run`; those that came before, too."""
+        with self._mutex:
+            self._run = run
+            for count, number in enumerate(self.numbers, 1):
+                _act(run, number, count)
+
+    def note(self, number: int) -> None:
+        """One has come."""
+        with self._mutex:
+            self.numbers.append(number)
+            if self._run is not None:
+                _act(self._run, number, len(self.numbers))
+
+
+def _act(run: Run, number: int, count: int) -> None:
+    name = signal.Signals(number).name
+    if count == 1:
+        logger.warning("{}: draining; once more to abort", name)
+        run.drain()
+    elif count == 2:
+        run.abort(f"{name}, for the second time")
+
 
 @contextmanager
-def draining(run: Run) -> Iterator[Received]:
-    """While in the block, the first signal drains `run`, the second aborts it, the third does what it did before.
+def draining() -> Iterator[Signals]:
+    """While in the block, the first signal drains the run that is named to `govern`, and the second aborts it.
 
     Only in the main thread, and only for signals that the application does not handle itself; elsewhere without effect.
     """
-    received = Received()
-    previous: dict[int, Any] = {}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.numbers.append(number)
-        name = signal.Signals(number).name
-        match len(received.numbers):
-            case 1:
-                logger.warning("{}: draining; once more to abort", name)
-                run.drain()
-            case 2:
-                run.abort(f"{name}, for the second time")
-            case _:
-                _restore(previous)
-                signal.raise_signal(number)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                previous[number] = signal.signal(number, handle)
+    signals = Signals()
+    ours = [n for n in SIGNALS if signal.getsignal(n) in (signal.SIG_DFL, signal.default_int_handler)]
+    if threading.current_thread() is not threading.main_thread() or not ours:
+        yield signals
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(
+        target=_listen, args=(reader, ours, before, signals), name="headrace signals", daemon=True
+    )
+    listener.start()
+    handlers: dict[int, Any] = {number: signal.signal(number, _leave_to_listener) for number in ours}
     try:
-        yield received
+        yield signals
     finally:
-        _restore(previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        writer.close()
+        listener.join()
+        reader.close()
 
 
-def _restore(previous: dict[int, Any]) -> None:
-    while previous:
-        number, handler = previous.popitem()
-        signal.signal(number, handler)
+def _leave_to_listener(number: int, frame: FrameType | None) -> None:
+    """The listener has heard of it already."""
+
+
+def _listen(reader: socket.socket, ours: list[signal.Signals], before: int, signals: Signals) -> None:
+    while numbers := reader.recv(64):
+        for number in numbers:
+            if number in ours:
+                signals.note(number)
+            if before != -1:
+                # Whoever had the descriptor before us, an event loop perhaps, hears of all.
+                os.write(before, bytes([number]))

@@ -56,9 +56,10 @@ def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool
 
     if log is not None:
         _log(log)
-    started = job.pipeline.start(max_quarantined=job.max_quarantined, drain_timeout=job.drain_timeout)
-    with draining(started) as received:
+    with draining() as signals:
         try:
+            started = job.pipeline.start(max_quarantined=job.max_quarantined, drain_timeout=job.drain_timeout)
+            signals.govern(started)
             report = started.wait() if quiet else watch(started)
         except RunFailed as failed:
             _show(failed.report, as_json, quiet)
@@ -69,7 +70,7 @@ def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool
             click.echo(f"headrace: {failed}", err=True)
             sys.exit(FAILED)
     _show(report, as_json, quiet)
-    if received or report.interrupted:
+    if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
 
