@@ -6,6 +6,9 @@ in debt, so that a row that weighs more than the burst still passes, and the ave
 
 from __future__ import annotations
 
+ROUNDING = 1e-9
+"""Tokens may be short by this much: a refill is a float."""
+
 
 class Bucket:
     """Starts full. Amounts are calls, or the unit of the rows' weights."""
@@ -28,11 +31,11 @@ class Bucket:
         """How many amounts of 1 may be taken now."""
         self._refill(now)
         # A refill is a float: 0.9999999 tokens after exactly one interval is one token.
-        return max(0, int(self._tokens + 1e-9))
+        return max(0, int(self._tokens + ROUNDING))
 
     def affords(self, amount: float, now: float) -> bool:
         self._refill(now)
-        return self._tokens + 1e-9 >= min(amount, self.burst)
+        return self._tokens + ROUNDING >= min(amount, self.burst)
 
     def take(self, amount: float) -> None:
         self._tokens -= amount
@@ -48,11 +51,13 @@ class Bucket:
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until `amount` can be taken."""
         self._refill(now)
-        return max(0.0, (min(amount, self.burst) - self._tokens) / self.rate_per_s)
+        missing = min(amount, self.burst) - self._tokens
+        # As in `room`: what is there but for rounding is there, else one would wake for ever at the same instant.
+        return missing / self.rate_per_s if missing > ROUNDING else 0.0
 
     def full(self, now: float) -> bool:
         self._refill(now)
-        return self._tokens >= self.burst - 1e-9
+        return self._tokens >= self.burst - ROUNDING
 
     def _refill(self, now: float) -> None:
         if now > self._at:

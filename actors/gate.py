@@ -22,6 +22,9 @@ from .gradient import Gradient
 from .pace import INITIAL_WINDOW, Pace, small_burst
 from .protocol import Closure, Epoch
 
+TICK_S = 1e-5
+"""A wake-up is so far off at least: a shorter one may be no later than now, where now is a large number."""
+
 
 class Rate(msgspec.Struct, frozen=True):
     """`per_s` of a unit a second. `burst` None: 20 ms of it, at least one."""
@@ -92,6 +95,7 @@ class Gate:
         self._fruitless = 0
         self._probes = 0
         self._failing: set[int] = set()
+        self._rate_bound = False
         self._pace = Pace(float("inf"), now)
         self.set_terms(terms, now)
         if not terms.stated:
@@ -201,10 +205,10 @@ class Gate:
 
     def grant(self, now: float) -> list[Grant]:
         """Permits that may go out now."""
+        self._pace.move(self._rate_bound, now)
+        self._rate_bound = False
         if self.state is GateState.COOLING or not self._wishes:
-            self._pace.move(False, now)
             return []
-        self._pace.move(True, now)
         grants: list[Grant] = []
         room = self._room(now)
         while self._wishes and room > 0:
@@ -222,17 +226,22 @@ class Gate:
             if not wish.n:
                 self._wishes.popleft()
             grants.append(Grant(wish.stage, n, cost))
+        self._rate_bound = bool(self._wishes) and self.state is GateState.OPEN and self._room_in_flight() >= 1
         return grants
 
-    def _room(self, now: float) -> int:
-        if self.state is GateState.PROBING:
-            return max(0, 1 - self._out)
-        room = float(self._waiting)
+    def _room_in_flight(self) -> float:
+        """Calls that may be in flight on top of those that are, whatever the rate says."""
+        room = self._pace.window - self._out
         if isinstance(self.terms.concurrency, int):
             room = min(room, self.terms.concurrency - self._out)
         if self._gradient is not None:
             room = min(room, int(self._gradient.limit) - self._out)
-        room = min(room, self._pace.window - self._out)
+        return room
+
+    def _room(self, now: float) -> int:
+        if self.state is GateState.PROBING:
+            return max(0, 1 - self._out)
+        room = min(float(self._waiting), self._room_in_flight())
         if self._pace.bucket is not None:
             room = min(room, self._pace.bucket.room(now))
         for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
@@ -286,7 +295,7 @@ class Gate:
             waits.append(bucket.wait_s(amount, now))
         wait_s = max(waits, default=0.0)
         # Nothing to wait for but a call's end: its message will bring us back.
-        return now + wait_s if wait_s > 0.0 else None
+        return now + max(wait_s, TICK_S) if wait_s > 0.0 else None
 
     @property
     def scarce(self) -> bool:

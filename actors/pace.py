@@ -67,6 +67,8 @@ GROWN = 1.15
 """So far above the estimate without a refusal, the quota has grown: search."""
 GROWN_DOUBLES_S = 1.0
 """As `SEARCH_DOUBLES_S`, for that search."""
+RATE_MIN, RATE_MAX = 0.01, 1e6
+"""Calls a second."""
 BURST_S = 0.02
 """A stated rate's default burst, as seconds of it: makes up for a late timer, too little to be noticed (L55)."""
 LEARNED_BURST_S = 0.001
@@ -114,7 +116,7 @@ class Pace:
 
     def on_refused(self, in_use: int, cooldown_s: float, now: float) -> None:
         """The first refusal of an epoch."""
-        self.move(True, now)
+        self.move(False, now)
         self.window = max(2.0, in_use / 2.0)
         if self.bucket is not None and self._answered == 0:
             # Not one went through since the last refusal: the bucket is as empty as it was. Nothing new, but to wait longer.
@@ -178,7 +180,7 @@ class Pace:
             self.bucket.empty(now)
 
     def move(self, limited: bool, now: float) -> None:
-        """Time has passed. Only time in which rows waited for permits counts: an idle rate proves nothing."""
+        """Time has passed. Only time in which rows waited for the rate counts (`limited`): one not used proves nothing."""
         if self.bucket is not None:
             if limited:
                 self._limited_s += now - self._moved_at
@@ -194,6 +196,6 @@ class Pace:
     def _rate(self) -> float:
         if self._searching:
             doubles_s = max(self._doubles_s, SEARCH_DOUBLES_CALLS * self._latency_s)
-            return self._base * math.pow(2.0, min(self._limited_s / doubles_s, 60.0))
+            return min(self._base * math.pow(2.0, min(self._limited_s / doubles_s, 60.0)), RATE_MAX)
         x = self._limited_s / self._plateau_s - 1.0
-        return max(self._estimate * (1.0 + (1.0 - self._beta) * x * x * x), 0.01)
+        return min(max(self._estimate * (1.0 + (1.0 - self._beta) * x * x * x), RATE_MIN), RATE_MAX)
