@@ -18,9 +18,9 @@ import msgspec
 
 from .actor import Ref
 from .bucket import Bucket
-from .gradient import Gradient
 from .pace import INITIAL_WINDOW, Pace, small_burst
 from .protocol import Closure, Epoch
+from .vegas import Vegas
 
 TICK_S = 1e-5
 """A wake-up is so far off at least: a shorter one may be no later than now, where now is a large number."""
@@ -105,7 +105,7 @@ class Gate:
         """A limit changes while in use; permits out stay out."""
         self.terms = terms
         self._buckets = [Bucket(r.per_s, r.burst or small_burst(r.per_s), now) for r in terms.rates]
-        self._gradient = Gradient() if terms.concurrency == "auto" else None
+        self._vegas = Vegas() if terms.concurrency == "auto" else None
         if terms.stated and self._pace.bucket is None:
             self._pace.window = float("inf")
 
@@ -139,8 +139,8 @@ class Gate:
             self._failing.clear()
             self._fruitless = 0
             self._pace.on_answered(answered, in_use, latency_s)
-            if self._gradient is not None:
-                self._gradient.on_answered(answered, latency_s, in_use)
+            if self._vegas is not None:
+                self._vegas.on_answered(answered, latency_s, in_use)
         elif failed:
             self._failing.update(failed)
         if self.state is GateState.PROBING:
@@ -234,8 +234,8 @@ class Gate:
         room = self._pace.window - self._out
         if isinstance(self.terms.concurrency, int):
             room = min(room, self.terms.concurrency - self._out)
-        if self._gradient is not None:
-            room = min(room, int(self._gradient.limit) - self._out)
+        if self._vegas is not None:
+            room = min(room, int(self._vegas.limit) - self._out)
         return room
 
     def _room(self, now: float) -> int:
@@ -302,7 +302,7 @@ class Gate:
         """Permits are slots of something: a stage should ask for no more than it can start."""
         return (
             bool(self.terms.rates)
-            or self._gradient is not None
+            or self._vegas is not None
             or self._pace.bucket is not None
             or self.state is not GateState.OPEN
             or self._waiting > 0

@@ -67,9 +67,12 @@ def _live(run: Run, total: int | None, stream: IO[str], every: float) -> None:
 
 
 def _calm(run: Run, total: int | None, stream: IO[str], every: float) -> None:
-    while not _ended(run, every):
+    of = f" of {total:,}" if total is not None else ""
+    ended = False
+    while not ended:
+        # Once more after the end, so that the last line is exact (L28).
+        ended = _ended(run, every)
         report = run.stats()
-        of = f" of {total:,}" if total is not None else ""
         print(f"{report.elapsed_s:7.1f} s  {_done(report):,}{of} rows  {_detail(report)}", file=stream, flush=True)
 
 

@@ -1,0 +1,160 @@
+"""The host on pykka: lanes, timers, deaths, and the hooks that we rely on."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import Any
+
+import pykka
+import pytest
+
+from headrace.actors import protocol
+from headrace.actors.actor import Actor, Context, UnknownMessage
+from headrace.actors.protocol import Rows
+from headrace.runtime.hosts.threads import Callback, Host, Inbox, System
+
+
+class Box:
+    """A ref that can be waited for."""
+
+    def __init__(self) -> None:
+        self.name = "box"
+        self.got: list[Any] = []
+        self._changed = threading.Condition()
+
+    def put(self, item: Any, /) -> None:
+        with self._changed:
+            self.got.append(item)
+            self._changed.notify_all()
+
+    def wait_for(self, n: int) -> list[Any]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.got) >= n, 10)
+            return list(self.got)
+
+
+def test_control_overtakes_rows_however_many_L48_L58() -> None:
+    inbox = Inbox()
+    for _ in range(10_000):
+        inbox.put(Rows([0], [0]))
+    inbox.put(protocol.Abort("now"))
+    inbox.put(protocol.Failing(inbox, OSError()))
+    assert isinstance(inbox.get(), protocol.Abort)
+    assert isinstance(inbox.get(), protocol.Failing)
+    assert isinstance(inbox.get(), Rows)
+
+
+class Echo(Actor):
+    """Tells everything on; timers and errors on demand."""
+
+    def __init__(self, to: Any) -> None:
+        self._to = to
+
+    def receive(self, message: Any) -> None:
+        match message:
+            case protocol.Demand(n):
+                self.context.after(n / 1000, protocol.Read(n))
+            case protocol.Abort(_, BaseException() as error):
+                raise error
+            case Rows() | protocol.Read():
+                self.context.tell(self._to, message)
+            case _:
+                self._unknown(message)
+
+
+def hosted(box: Box) -> tuple[System, Inbox]:
+    system = System("test")
+    address = system.address("echo")
+    system.host(address, Echo(box), box)
+    return system, address
+
+
+def test_rows_of_one_teller_stay_in_order_and_timers_come_when_due() -> None:
+    box = Box()
+    system, address = hosted(box)
+    address.put(protocol.Demand(60))
+    address.put(protocol.Demand(20))
+    for i in range(100):
+        address.put(Rows([i], [i]))
+    got = box.wait_for(102)
+    assert [m.seqs[0] for m in got if isinstance(m, Rows)] == list(range(100))
+    assert [m.n for m in got if isinstance(m, protocol.Read)] == [20, 60]
+    assert system.stop(5.0) == []
+
+
+@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), GeneratorExit(), MemoryError(), ValueError()])
+def test_a_death_goes_to_the_parent_and_nowhere_else_L31(error: BaseException) -> None:
+    bystander = pykka.ThreadingActor.start()
+    try:
+        box = Box()
+        system, address = hosted(box)
+        address.put(protocol.Abort("die", error))
+        (died,) = box.wait_for(1)
+        assert (died.who, died.error) == (address, error)
+        assert bystander.is_alive()
+        system.stop(5.0)
+    finally:
+        bystander.stop()
+
+
+def test_a_message_that_is_not_known_is_loud() -> None:
+    box = Box()
+    system, address = hosted(box)
+    address.put(protocol.Start())
+    (died,) = box.wait_for(1)
+    assert isinstance(died.error, UnknownMessage)
+    assert "Start" in str(died.error)
+    system.stop(5.0)
+
+
+def test_stop_all_of_the_application_does_not_see_our_actors_L31() -> None:
+    box = Box()
+    system, address = hosted(box)
+    pykka.ActorRegistry.stop_all()
+    address.put(Rows([1], [1]))
+    assert box.wait_for(1) == [Rows([1], [1])]
+    system.stop(5.0)
+
+
+def test_pykkas_hooks_are_called_as_we_rely_on() -> None:
+    called = []
+
+    class Watched(Host):
+        @staticmethod
+        def _create_actor_inbox() -> Inbox:
+            called.append("inbox")
+            return Inbox()
+
+    system = System("test")
+    host = Watched(system, system.address("watched"), Echo(Box()), None)
+    assert called == ["inbox"]
+    assert host.actor_ref.actor_inbox is host.actor_inbox
+    # What `start` does besides is what we leave out: the registry.
+    source = inspect.getsource(pykka.Actor.start)
+    assert "ActorRegistry.register" in source
+    assert "_start_actor_loop" in source
+    assert inspect.signature(pykka.Actor._create_actor_inbox).parameters == {}
+
+
+def test_an_actor_born_while_the_others_are_ended_ends_too() -> None:
+    system = System("test")
+    system.stop(1.0)
+    host = system.host(system.address("late"), Echo(Box()), Callback("parent", lambda _: None))
+    assert host.thread is not None
+    host.thread.join(5.0)
+    assert not host.thread.is_alive()
+
+
+def test_no_actor_asks_another_L33() -> None:
+    # There is nothing to ask with: the context has no question that waits for its answer.
+    assert {name for name in vars(Context) if not name.startswith("_")} == {
+        "me",
+        "tell",
+        "after",
+        "now",
+        "random",
+        "spawn",
+        "abandon",
+        "stop",
+    }
