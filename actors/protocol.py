@@ -459,8 +459,8 @@ class RowsGiven(Message, frozen=True):
     total: int
 
 
-class CloseAccount(Control, frozen=True):
-    """Conductor → Ledger: the run is over; what has no outcome now is interrupted."""
+class CloseAccount(Message, frozen=True):
+    """Conductor → Ledger: the run is over; what has no outcome now is interrupted. It must not overtake a `Settled`."""
 
     reply_to: Ref
     complete: bool

@@ -368,3 +368,16 @@ def test_the_interpreter_ends_after_what_was_submitted() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+def test_an_abort_that_races_a_result_leaves_one_of_the_two_L04() -> None:
+    for _ in range(60):
+        executor = Executor(4)
+        futures = [executor.submit(twice, x) for x in range(20)]
+        racing = threading.Thread(target=executor.abort, args=("race",))
+        racing.start()
+        for x, future in enumerate(futures):
+            error = future.exception(5)
+            assert isinstance(error, RunAborted) if error else future.result() == 2 * x
+        racing.join()
+        executor.shutdown()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +120,24 @@ def test_the_same_pipeline_runs_twice(tmp_path: Path) -> None:
     pipeline.run()
     pipeline.run()
     assert len(got) == 4
+
+
+def test_what_is_released_is_written_before_the_end_L37(tmp_path: Path) -> None:
+    release = threading.Event()
+
+    def rows() -> Iterator[dict[str, int]]:
+        for n in range(20):
+            yield {"n": n}
+        release.wait(20)
+
+    out = tmp_path / "out.jsonl"
+    run = Pipeline().source(rows()).map(dict).sink(sinks.jsonl(out)).start()
+    part = tmp_path / "out.jsonl.part"
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not (part.exists() and part.read_text().count("\n") == 20):
+        run.stats()
+    assert part.read_text().count("\n") == 20
+    assert not out.exists()
+    release.set()
+    assert run.wait(10).delivered == 20
+    assert out.exists()

@@ -543,3 +543,27 @@ def test_logs_are_silent_unless_enabled_and_name_run_stage_and_row() -> None:
     (bad,) = [record for record in records if record["level"].name == "WARNING"]
     assert (bad["extra"]["stage"], bad["extra"]["row"]) == ("call", 7)
     assert not any("secret" in text for text in texts)
+
+
+def test_calls_that_all_hang_end_the_run_by_name_and_do_not_pile_up_threads_L05() -> None:
+    never = threading.Event()
+
+    def hang(x: int) -> int:
+        threading.current_thread().name += " hangs"
+        never.wait(20)
+        return x
+
+    run = Pipeline().source(range(100)).map(hang, workers=2, timeout=0.02, retry=Retry(50, base=0.001)).start()
+    report = run.wait_ended(20)
+    never.set()
+    assert report.state == "failed"
+    with pytest.raises(RunFailed, match="has lost 9 workers to hung or crashed calls"):
+        run.wait()
+
+
+def test_a_limit_is_changed_while_the_run_goes_on() -> None:
+    run = Pipeline().source(range(50)).map(abs, limit="1/h").start()
+    with pytest.raises(TimeoutError):
+        run.wait(0.1)
+    run.set_limit("10000/s")
+    assert run.wait(10).delivered == 50

@@ -45,6 +45,13 @@ def test_control_overtakes_rows_however_many_L48_L58() -> None:
     assert isinstance(inbox.get(), Rows)
 
 
+def test_the_account_is_not_closed_before_what_was_settled_earlier() -> None:
+    inbox = Inbox()
+    inbox.put(protocol.Settled(protocol.Status.DELIVERED, range(1)))
+    inbox.put(protocol.CloseAccount(inbox, True))
+    assert isinstance(inbox.get(), protocol.Settled)
+
+
 class Echo(Actor):
     """Tells everything on; timers and errors on demand."""
 
