@@ -21,92 +21,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .crew import ABANDONED_PER_WORKER, Crew
 from .lane import Lane
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
-from .retry import Backoff
+from .stage_terms import (
+    AttemptTimedOut,
+    DeadlineExceeded,
+    OutageDeadlineExceeded,
+    Retracted,
+    StageStatistics,
+    StageTerms,
+    TooManyHungCalls,
+    TooManyRefusals,
+)
 from .worker import Progress
 
 CHUNK_S = 0.001
 """Work in one assignment to a thread, about."""
-CHUNK_MAX = 256
-"""Rows in one assignment to a thread at most."""
 APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
 UNLIMITED = 1 << 62
-ABANDONED_PER_WORKER = 4
-"""Hung calls that a stage leaves behind, for each of its workers, before it fails the run."""
-
-
-class StageTerms(msgspec.Struct, frozen=True):
-    """What the user said of a stage.
-
-    `workers`: calls in flight at most. `concurrent`: they run on a loop, in one worker. `timeout_s`: of an attempt;
-    `deadline_s`: of a row in this stage, all waits included. `key`, `weigh`: of a row, for keyed and weighted limits.
-    """
-
-    name: str
-    workers: int
-    concurrent: bool = False
-    timeout_s: float | None = None
-    deadline_s: float | None = None
-    backoff: Backoff = Backoff()
-    on_error: Literal["quarantine", "fail", "drop"] = "quarantine"
-    on_unknown: Literal["retry", "quarantine"] = "retry"
-    chunk_max: int = CHUNK_MAX
-    key: Callable[[Any], Key] | None = None
-    weigh: Callable[[Any], float] | None = None
-
-
-class DeadlineExceeded(TimeoutError):
-    """A row was longer in a stage than its deadline allows, waits for permits and cooldowns included."""
-
-
-class AttemptTimedOut(TimeoutError):
-    """A call did not come back within the attempt's time-out. Whether it happened, nobody can say."""
-
-
-class WorkerLost(RuntimeError):
-    """A worker ended in the middle of a call. Whether the call happened, nobody can say."""
-
-
-class Retracted(RuntimeError):
-    """The one who had asked for this call does not want it any more."""
-
-
-class TooManyRefusals(RuntimeError):
-    """One row was refused more often than its stage's retry allows."""
-
-
-class TooManyHungCalls(RuntimeError):
-    """More calls hang than a stage may leave behind."""
-
-
-class OutageDeadlineExceeded(TimeoutError):
-    """The other side has been out for longer than the outage deadline."""
-
-
-class StageStatistics(msgspec.Struct, frozen=True):
-    """Counted by one stage. `calls` counts attempts that were started, refused ones too; `late` answers reached nobody."""
-
-    name: str
-    rows: int
-    calls: int
-    answered: int
-    refusals: int
-    retries: int
-    unknown: int
-    late: int
-    workers_lost: int
-    in_flight: int
-    in_flight_max: int
-    waiting: int
-    busy_s: float
 
 
 class _Again(Message, frozen=True):
@@ -186,10 +126,7 @@ class Stage(Actor):
         self._room_after = 0 if followed else UNLIMITED
         self._lanes: dict[Key, Lane] = {}
         self._launchable: dict[Key, Lane] = {}
-        self._idle: list[Ref] = []
-        self._workers: list[Ref] = []
-        self._loads: dict[Ref, int] = {}
-        self._born = 0
+        self._crew = Crew(1 if terms.concurrent else terms.workers)
         self._assignments: dict[int, _Assignment] = {}
         self._next_id = 1
         self._overdue: deque[tuple[float, int]] = deque()
@@ -211,7 +148,6 @@ class Stage(Actor):
         self._retries = 0
         self._unknown_fates = 0
         self._late = 0
-        self._lost = 0
         self._in_flight_max = 0
         self._busy_s = 0.0
 
@@ -337,7 +273,7 @@ class Stage(Actor):
         if self._terms.concurrent:
             ahead = 0 if lane.scarce else self._margin()
             return min(self._terms.workers + ahead - self._in_flight, self._room_after)
-        idle = len(self._idle) + self._to_hire()
+        idle = len(self._crew.idle) + self._crew.to_hire
         return min((idle if lane.scarce else idle + self._terms.workers) * self._chunk, self._room_after)
 
     def _margin(self) -> int:
@@ -348,18 +284,18 @@ class Stage(Actor):
         if lane.cooling:
             return
         while lane.held and len(lane.backlog):
-            if not self._idle:
-                if self._to_hire() <= 0:
+            if not self._crew.idle:
+                if self._crew.to_hire <= 0:
                     break
                 self._hire()
             n = self._chunk
             if self._terms.concurrent:
                 n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._in_flight
             n = min(n, self._room_after)
-            if n <= 0 or not self._assign(self._idle[-1], lane, n):
+            if n <= 0 or not self._assign(self._crew.idle[-1], lane, n):
                 break
             if not self._terms.concurrent:
-                self._idle.pop()
+                self._crew.idle.pop()
         if lane.held and len(lane.backlog):
             self._launchable[lane.key] = lane
         else:
@@ -379,7 +315,6 @@ class Stage(Actor):
         self._in_flight += n
         self._room_after -= n
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
-        self._loads[worker] = self._loads.get(worker, 0) + n
         self._tell(worker, protocol.Assign(id_, seqs, values, attempts))
         if self._terms.timeout_s is not None and not self._terms.concurrent:
             self._overdue.append((self.context.now() + self._terms.timeout_s, id_))
@@ -411,7 +346,7 @@ class Stage(Actor):
         lane.outage = began.closure is protocol.Closure.OUTAGE
         self._give_back(lane)
         if self._terms.concurrent:
-            for worker in self._workers:
+            for worker in self._crew.members:
                 self._tell(worker, protocol.Recall())
 
     def _on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
@@ -444,9 +379,8 @@ class Stage(Actor):
         self._in_flight -= gone
         self._room_after += gone
         lane.in_flight -= gone
-        self._loads[answered.worker] -= gone
         if answered.complete and not self._terms.concurrent:
-            self._idle.append(answered.worker)
+            self._crew.idle.append(answered.worker)
         self._learn_pace(answered, ended)
         if seqs:
             self._pass_on(lane, seqs, values)
@@ -617,7 +551,7 @@ class Stage(Actor):
 
     def _on_abort(self) -> None:
         self._over = True
-        for worker in self._workers:
+        for worker in self._crew.members:
             if self._terms.concurrent:
                 self._tell(worker, protocol.CancelCalls())
         self._leave()
@@ -689,27 +623,16 @@ class Stage(Actor):
 
     # --- workers ---
 
-    def _to_hire(self) -> int:
-        """Workers that may still be born. They are spawned when first needed."""
-        return (1 if self._terms.concurrent else self._terms.workers) - len(self._workers)
-
     def _hire(self) -> None:
-        ref = self.context.spawn(f"{self._terms.name}_{self._born}", self._new_worker(self.context.me))
-        self._born += 1
-        self._workers.append(ref)
-        self._idle.append(ref)
+        name = f"{self._terms.name}_{self._crew.born}"
+        self._crew.welcome(self.context.spawn(name, self._new_worker(self.context.me)))
 
     def _on_worker_died(self, worker: Ref, error: BaseException, estate: Progress | None) -> None:
-        if worker not in self._workers:
+        if not self._crew.lose(worker):
             return
-        self._lost += 1
-        self._workers.remove(worker)
-        if worker in self._idle:
-            self._idle.remove(worker)
-        self._loads.pop(worker, None)
-        if self._lost > ABANDONED_PER_WORKER * self._terms.workers:
+        if self._crew.too_many_lost(self._terms.workers):
             fatal = TooManyHungCalls(
-                f"stage {self._terms.name!r} has lost {self._lost} workers to hung or crashed calls "
+                f"stage {self._terms.name!r} has lost {self._crew.lost} workers to hung or crashed calls "
                 f"(at most {ABANDONED_PER_WORKER} for each of its {self._terms.workers} workers); "
                 f"give the call a time-out of its own"
             )
@@ -740,9 +663,7 @@ class Stage(Actor):
         elif rest:
             faults.append(Fault(rest[0], Kind.UNKNOWN, error))
             rest = rest[1:]
-        self._loads[worker] = len(seqs)
         self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))
-        self._loads.pop(worker, None)
 
     def _tell(self, ref: Ref, message: Message) -> None:
         self.context.tell(ref, message)
@@ -757,7 +678,7 @@ class Stage(Actor):
             retries=self._retries,
             unknown=self._unknown_fates,
             late=self._late,
-            workers_lost=self._lost,
+            workers_lost=self._crew.lost,
             in_flight=self._in_flight,
             in_flight_max=self._in_flight_max,
             waiting=self._rows_here - self._in_flight,

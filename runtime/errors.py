@@ -6,13 +6,12 @@ from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
 from headrace.actors.ledger import TooManyQuarantined
-from headrace.actors.stage import (
+from headrace.actors.stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
     TooManyHungCalls,
     TooManyRefusals,
-    WorkerLost,
 )
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "TooManyQuarantined",
     "TooManyRefusals",
     "TransientError",
-    "WorkerLost",
 ]
 
 

@@ -19,7 +19,8 @@ from headrace.actors import protocol
 from headrace.actors.desk import Desk, DeskStatistics, Line
 from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.protocol import State
-from headrace.actors.stage import Stage, StageStatistics, StageTerms
+from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
 from . import governors

@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.actors.governor import GovernorStatistics
 from headrace.actors.protocol import State, Status
-from headrace.actors.stage import StageStatistics
+from headrace.actors.stage_terms import StageStatistics
 
 
 class Outcome(msgspec.Struct, frozen=True):

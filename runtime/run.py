@@ -25,7 +25,8 @@ from headrace.actors.protocol import Counts, State
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
-from headrace.actors.stage import Stage, StageStatistics, StageTerms
+from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
 from . import governors

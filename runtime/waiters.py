@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from headrace.actors.protocol import Status, Waited
-from headrace.actors.stage import Retracted
+from headrace.actors.stage_terms import Retracted
 
 from .report import Outcome
 

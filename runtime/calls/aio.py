@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
 from headrace.actors.protocol import Answered, Fault, Kind
-from headrace.actors.stage import AttemptTimedOut
+from headrace.actors.stage_terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
 from ..call import CallInfo, _current
