@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import inspect
 import os
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
@@ -71,11 +72,15 @@ class Executor(concurrent.futures.Executor):
                 initargs,
             )
         )
-        # Not ours to promise, but there are libraries that look at these of a `ThreadPoolExecutor`.
+        # Not ours to promise, but there are libraries that look at it in a `ThreadPoolExecutor`.
         self._max_workers = max_workers
-        self._threads = self._office.workers
         # An executor that nobody holds any more ends when its calls are answered.
         weakref.finalize(self, self._office.close).atexit = False
+
+    @property
+    def _threads(self) -> set[threading.Thread]:
+        """As `_max_workers`: those that have made a call."""
+        return set(self._office.workers)
 
     @overload
     def submit(

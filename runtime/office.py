@@ -67,6 +67,7 @@ class Office:
         self._broken: BaseException | None = None
         self._loop_thread: LoopThread | None = None
         self._threads = itertools.count()
+        self._parked = 0
         self._system = system = System(terms.prefix or f"headrace-executor-{next(_numbers)}")
         self._desk = system.address("desk")
         self.threads_stage = system.address("threads")
@@ -129,8 +130,7 @@ class Office:
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
-        if self._loop_thread is None:
-            self._loop_thread = LoopThread(f"{self._system.name}.loop")
+        assert self._loop_thread is not None, "a loop is there before the first coroutine function"
         terms = self.terms
         classify = terms.retry.classify if terms.retry else None
         calls = LoopCalls(self._loop_thread, call_async, terms.max_workers, self._system.name, terms.timeout, classify)
@@ -158,8 +158,19 @@ class Office:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            self._prepare(stage)
             self.outstanding.add(waiter)
             self._desk.put(protocol.Submit(stage, values, waiter))
+
+    def _prepare(self, stage: Inbox) -> None:
+        """Have a thread ready for one more worker, and one for the clerk: it may be too late when they are hired."""
+        if not self._parked:
+            self._system.park()
+        if self._parked < self.terms.max_workers:
+            self._parked += 1
+            self._system.park()
+        if stage is self.loop_stage and self._loop_thread is None:
+            self._loop_thread = LoopThread(f"{self._system.name}.loop")
 
     def withdraw(self, waiter: CallFuture | Batch) -> None:
         self.outstanding.discard(waiter)

@@ -45,12 +45,18 @@ class Pipeline:
         self._window = window
         self._ordered = ordered
         self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
+        self._source_retry = Retry()
         self._stages: list[StagePlan] = []
         self._sink: SinkConnector | None = None
         self._quarantine: SinkConnector | None = None
 
-    def source(self, rows: SourceConnector | Iterable[Any] | AsyncIterable[Any]) -> Pipeline:
-        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable."""
+    def source(
+        self, rows: SourceConnector | Iterable[Any] | AsyncIterable[Any], *, retry: Retry | int | None = None
+    ) -> Pipeline:
+        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable.
+
+        `retry`: how often a connector that knows where it is (`resumable`) is read again after an error.
+        """
         if self._source is not None:
             raise ConfigError(f"pipeline {self.name!r} has a source already")
         if hasattr(rows, "read") and hasattr(rows, "open"):
@@ -64,6 +70,7 @@ class Pipeline:
             self._source = lambda _: IterableSource(iterable)
         else:
             raise ConfigError(f"source: {type(rows).__name__} is no connector, iterable or async iterable")
+        self._source_retry = Retry(retry) if isinstance(retry, int) else retry or Retry()
         return self
 
     def map(
@@ -194,6 +201,7 @@ class Pipeline:
         return Plan(
             name=self.name,
             source=self._source,
+            source_retry=self._source_retry,
             stages=tuple(self._stages),
             sink=sink,
             quarantine=self._quarantine,

@@ -153,24 +153,29 @@ class Strategies(Resource):
                 self._call(function, "prepare")
             except BaseException as error:
                 # The conductor closes only what opened: what was prepared before this one is ours to close (L21).
-                for note in self._close_all():
-                    error.add_note(note)
+                for own in self._close_all():
+                    error.add_note(str(own))
                 raise
             self._prepared.append(function)
 
     def close(self, complete: bool) -> None:
-        notes = self._close_all()
-        if notes:
-            raise RuntimeError("; ".join(notes))
+        errors = self._close_all()
+        if len(errors) > 1:
+            raise ExceptionGroup("; ".join(map(str, errors)), errors)
+        if errors:
+            raise errors[0]
 
-    def _close_all(self) -> list[str]:
-        notes = []
+    def _close_all(self) -> list[Exception]:
+        """Close all, whatever any of them raises; none of their errors comes before another."""
+        errors: list[Exception] = []
         while self._prepared:
             function = self._prepared.pop()
             error = _error_of(self._call, function, "close")
             if error is not None:
-                notes.append(f"close() of {type(function).__name__}: {type(error).__name__}: {error}")
-        return notes
+                told = RuntimeError(f"close() of {type(function).__name__}: {type(error).__name__}: {error}")
+                told.__cause__ = error
+                errors.append(told)
+        return errors
 
     def _call(self, function: Any, name: str) -> None:
         method = getattr(function, name, None)

@@ -92,6 +92,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     name: str
     source: Callable[[Callable[[], LoopThread]], SourceConnector]
+    source_retry: Retry
     stages: tuple[StagePlan, ...]
     sink: SinkConnector
     quarantine: SinkConnector | None
@@ -247,7 +248,12 @@ class Run:
         connector = plan.source(self._loop)
         reader.ring = getattr(connector, "interrupt", None)
         self._host(reader, Reader(connector, source))
-        self._host(source, Source(reader, following[0], outcomes, self._ledger, self._conductor, greedy=not stages))
+        self._host(
+            source,
+            Source(
+                reader, following[0], outcomes, self._ledger, self._conductor, plan.source_retry.backoff, not stages
+            ),
+        )
         for i, (stage, address) in enumerate(zip(plan.stages, stages, strict=True)):
             governor = self._governors[stage.name]
             actor = Stage(

@@ -138,8 +138,7 @@ class Host(pykka.ThreadingActor):
         return Inbox()
 
     def _start_actor_loop(self) -> None:
-        self.thread = threading.Thread(target=self._actor_loop, name=self._inbox.name, daemon=True)
-        self._system.begin(self, self.thread)
+        self._system.begin(self)
 
     def _actor_loop(self) -> None:
         try:
@@ -242,12 +241,19 @@ class Host(pykka.ThreadingActor):
 _OF_THE_HOST = frozenset({protocol.StatisticsWanted, _STOP, pykka._envelope.Envelope})
 
 
+def _parked(work: SimpleQueue[Callable[[], None] | None]) -> None:
+    loop = work.get()
+    if loop is not None:
+        loop()
+
+
 class System:
     """The actors of one run (or executor): started together, ended together."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._hosts: set[Host] = set()
+        self._parked: deque[tuple[threading.Thread, SimpleQueue[Callable[[], None] | None]]] = deque()
         self._ended = False
         self._mutex = threading.Lock()
 
@@ -266,10 +272,26 @@ class System:
         host._start_actor_loop()
         return host
 
-    def begin(self, host: Host, thread: threading.Thread) -> None:
-        """Start the thread of an actor, so that `stop` either sees it running or not at all."""
+    def park(self) -> None:
+        """Start a thread for an actor that is yet to come. At the interpreter's end no more can be started (Python 3.12),
+        but actors may still be needed then."""
+        work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        thread = threading.Thread(target=_parked, args=(work,), name=f"{self.name}.parked", daemon=True)
         with self._mutex:
-            thread.start()
+            if not self._ended:
+                thread.start()
+                self._parked.append((thread, work))
+
+    def begin(self, host: Host) -> None:
+        """Give an actor its thread, so that `stop` either sees it running or not at all."""
+        with self._mutex:
+            if self._parked:
+                host.thread, work = self._parked.popleft()
+                host.thread.name = host.me.name
+                work.put(host._actor_loop)
+            else:
+                host.thread = threading.Thread(target=host._actor_loop, name=host.me.name, daemon=True)
+                host.thread.start()
             self._hosts.add(host)
             ended = self._ended
         if ended:
@@ -285,8 +307,12 @@ class System:
         with self._mutex:
             self._ended = True
             hosts = list(self._hosts)
+            parked, self._parked = self._parked, deque()
         for host in hosts:
             host.me.put(_STOP())
+        for thread, work in parked:
+            work.put(None)
+            thread.join(timeout_s)
         deadline = monotonic() + timeout_s
         hung = []
         for host in hosts:

@@ -364,10 +364,11 @@ def test_bad_options_are_told_at_once() -> None:
 def test_the_interpreter_ends_after_what_was_submitted() -> None:
     script = (
         "import time\nfrom headrace.runtime import Executor\nex = Executor(2)\n"
-        "ex.submit(lambda: (time.sleep(0.2), print('done', flush=True)))\n"
+        "f = ex.submit(lambda: (time.sleep(0.2), print('called', flush=True)))\n"
+        "f.add_done_callback(lambda _: print('told', flush=True))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
-    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("called\ntold\n", "", 0)
 
 
 def test_an_abort_that_races_a_result_leaves_one_of_the_two_L04() -> None:

@@ -567,3 +567,21 @@ def test_a_limit_is_changed_while_the_run_goes_on() -> None:
         run.wait(0.1)
     run.set_limit("10000/s")
     assert run.wait(10).delivered == 50
+
+
+def test_several_strategies_that_cannot_be_closed_are_all_named_L19() -> None:
+    class Bad:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __call__(self, x: int) -> int:
+            return x
+
+        def close(self) -> None:
+            raise OSError(self._name)
+
+    report = Pipeline().source([1]).map(Bad("one"), name="a").map(Bad("two"), name="b").run()
+    assert report.state == "completed"
+    (note,) = report.notes
+    assert "two" in note
+    assert "one" in note

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.runtime import Pipeline, RunFailed
+from headrace.runtime import Pipeline, Retry, RunFailed
 
 
 class Got:
@@ -167,6 +167,13 @@ def test_a_page_that_is_refused_is_asked_for_again_L38() -> None:
     assert got.values == list(range(90))
     assert report.delivered == 90
     assert pages.asked == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8]
+
+
+def test_a_source_has_a_retry_of_its_own_L38() -> None:
+    with pytest.raises(RunFailed, match="page 4"):
+        Pipeline().source(Paged(failures=4), retry=Retry(4, base=0.001)).map(abs).run()
+    report = Pipeline().source(Paged(failures=4), retry=Retry(5, base=0.001)).map(abs).run()
+    assert report.delivered == 90
 
 
 def test_a_page_that_is_refused_for_ever_fails_the_run_and_keeps_what_was_read_L38() -> None:
