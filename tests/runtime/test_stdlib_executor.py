@@ -16,6 +16,7 @@ NOT_FOR_US = {
     "test_saturation": "looks into `_work_queue`",
     "test_idle_thread_reuse": "looks into `_idle_semaphore`",
     "test_threads_terminate": "counts threads before `submit` has returned; ours are hired by the stage, a moment later",
+    "test_thread_names_default": "expects threads that are called ThreadPoolExecutor",
     "test_cancel_futures": "expects a call to have begun when `submit` returns; ours may all be cancelled before",
     "test_initializer": "looks into `_broken` and for a log of the standard library's; see test_executor.py",
 }
