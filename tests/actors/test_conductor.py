@@ -127,3 +127,13 @@ def test_a_drain_before_the_start_opens_nothing_more() -> None:
     fake.receive(protocol.Drain(), protocol.Opened(WRITER))
     assert closed_refs(fake) == ["writer"]
     assert end(fake).state is State.DRAINED
+
+
+def test_what_opens_after_its_deadline_is_closed_with_the_others_L21() -> None:
+    fake = conducted()
+    fake.receive(protocol.Opened(WRITER))
+    fake.pass_time(60.0)
+    fake.receive(protocol.Opened(READER))
+    assert sorted(closed_refs(fake)) == ["reader", "writer"]
+    ended = end(fake)
+    assert (ended.state, str(ended.errors[0])) == (State.FAILED, "reader was not open within 60 s")

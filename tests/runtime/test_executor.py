@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from headrace.runtime import Executor, Limit, RateLimited, Retry, RunAborted, TransientError, current_call
+from headrace.runtime.waiters import CallFuture
 
 
 def twice(x: int) -> int:
@@ -382,3 +383,15 @@ def test_an_abort_that_races_a_result_leaves_one_of_the_two_L04() -> None:
             assert isinstance(error, RunAborted) if error else future.result() == 2 * x
         racing.join()
         executor.shutdown()
+
+
+def test_a_future_that_was_cancelled_does_not_let_its_call_begin() -> None:
+    with Executor(1) as executor:
+        future = CallFuture(executor._office)
+        assert future.cancel()
+        assert not future.begin()
+        other = CallFuture(executor._office)
+        assert other.begin()
+        assert not other.cancel()
+        # Again, for a retry.
+        assert other.begin()
