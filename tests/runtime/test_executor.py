@@ -390,6 +390,10 @@ def test_a_future_that_was_cancelled_does_not_let_its_call_begin() -> None:
         future = CallFuture(executor._office)
         assert future.cancel()
         assert not future.begin()
+        racing = CallFuture(executor._office)
+        # A cancel of which only the first half has happened.
+        assert concurrent.futures.Future.cancel(racing)
+        assert not racing.begin()
         other = CallFuture(executor._office)
         assert other.begin()
         assert not other.cancel()
