@@ -215,7 +215,6 @@ class Conductor(Actor):
     def _on_died(self, who: Ref, error: BaseException) -> None:
         died = ActorDied(f"{who.name} died: {type(error).__name__}: {error}")
         died.__cause__ = error
-        self._drained.add(who.name)
         if who == self._pending and self._state is State.OPENING:
             self._on_opened(who, died)
         elif who in self._to_close or who == self._pending:
@@ -290,12 +289,10 @@ class Conductor(Actor):
                     self._pending = None
                     self._close()
             case State.RUNNING | State.DRAINING if self._aborting:
-                missing = [ref.name for ref in self._all.line if ref.name not in self._drained]
-                self._notes.append(f"did not end within {self._terms.abort_s:g} s: {', '.join(missing)}")
+                self._notes.append(f"did not end within {self._terms.abort_s:g} s: {self._undrained()}")
                 self._close()
             case State.DRAINING:
-                missing = [ref.name for ref in self._all.line if ref.name not in self._drained]
-                error = Overdue(f"not drained within {self._terms.drain_s:g} s: {', '.join(missing)}")
+                error = Overdue(f"not drained within {self._terms.drain_s:g} s: {self._undrained()}")
                 self._abort(error, None, State.FAILED)
             case State.CLOSING if self._pending is not None:
                 name = self._pending.name
@@ -306,6 +303,9 @@ class Conductor(Actor):
                 self._finish()
             case _:
                 pass
+
+    def _undrained(self) -> str:
+        return ", ".join(ref.name for ref in self._all.line if ref.name not in self._drained)
 
     def statistics(self) -> State:
         return self._state

@@ -12,7 +12,6 @@ blocks stops no work; where a clerk is slow, another one is hired.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
@@ -93,7 +92,7 @@ Told = (
 class Desk(Actor):
     """See the module. `clerks`: at most so many."""
 
-    def __init__(self, office: Ref, lines: list[Line], clerks: int, new_clerk: Callable[[Ref], Actor] = Clerk) -> None:
+    def __init__(self, office: Ref, lines: list[Line], clerks: int) -> None:
         self._office = office
         self._lines = {line.stage: line for line in lines}
         self._queues: dict[Ref, deque[_Submission]] = {line.stage: deque() for line in lines}
@@ -103,7 +102,6 @@ class Desk(Actor):
         self._next = 0
         self._answers: list[tuple[Ref, Waited]] = []
         self._clerks_max = clerks
-        self._new_clerk = new_clerk
         self._clerks: list[Ref] = []
         self._idle_clerks: list[Ref] = []
         self._watching = False
@@ -238,7 +236,7 @@ class Desk(Actor):
         self.context.tell(clerk, protocol.Deliver(answers))
 
     def _hire(self) -> None:
-        clerk = self.context.spawn(f"clerk_{len(self._clerks)}", self._new_clerk(self.context.me))
+        clerk = self.context.spawn(f"clerk_{len(self._clerks)}", Clerk(self.context.me))
         self._clerks.append(clerk)
         self._idle_clerks.append(clerk)
 

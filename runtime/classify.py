@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from headrace.actors.protocol import Kind
+from headrace.actors.protocol import Fault, Kind
 
 from .errors import RateLimited, TransientError
 
@@ -80,6 +80,16 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
     if any(_is_transport_error(cls) for cls in type(error).__mro__):
         return Verdict(Kind.TRANSIENT)
     return Verdict(Kind.PERMANENT)
+
+
+def fault_of(seq: int, error: BaseException, own: Classifier | None = None) -> Fault:
+    """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too."""
+    try:
+        kind, hint_s = classify(error, own)
+    except Exception as of_own:
+        of_own.__cause__ = error
+        return Fault(seq, Kind.PERMANENT, of_own)
+    return Fault(seq, kind, error, hint_s)
 
 
 def _by_status(status: int, hint_s: float | None) -> Verdict:

@@ -37,7 +37,7 @@ from msgspec import Meta, Struct
 from . import sinks, sources
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError
-from .limits import Limit, Retry
+from .limits import Limit, Retry, as_retry
 from .pipeline import WORKERS, Pipeline
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -283,7 +283,7 @@ def _limit(reading: _Reading, limit: str | LimitTable | None, key: str) -> Limit
 
 def _retry(reading: _Reading, retry: int | RetryTable | None, key: str) -> Retry | None:
     if retry is None or isinstance(retry, int):
-        return Retry(retry) if retry is not None else None
+        return as_retry(retry)
     own = _callable(reading, retry.classify, f"{key}.classify") if retry.classify else None
     return Retry(retry.attempts, retry.base, retry.cap, retry.refusals, own)
 

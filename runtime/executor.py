@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import inspect
 import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from .errors import ConfigError, RunAborted
+from .calls.aio import runs_on_a_loop
+from .errors import RunAborted
 from .hosts.threads import Inbox
-from .limits import Limit, Retry, as_limit
+from .limits import Limit, Retry, as_limit, as_retry, check_call_options
 from .office import ExecutorTerms, Office
 from .report import Outcome, RunReport
 from .waiters import Batch, CallFuture, Task
@@ -53,18 +53,13 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        for option, seconds in (("timeout", timeout), ("deadline", deadline)):
-            if seconds is not None and not seconds > 0:
-                raise ConfigError(f"Executor: {option}={seconds}: seconds greater than 0, or None")
-        if on_unknown not in ("retry", "quarantine"):
-            raise ConfigError(f"Executor: on_unknown={on_unknown!r}: 'retry' or 'quarantine'")
-        policy = Retry(retry) if isinstance(retry, int) else retry
+        check_call_options("Executor", timeout, deadline, on_unknown)
         self._office = Office(
             ExecutorTerms(
                 max_workers,
                 thread_name_prefix,
                 as_limit(limit),
-                policy,
+                as_retry(retry),
                 timeout,
                 deadline,
                 on_unknown,
@@ -117,10 +112,7 @@ class Executor(concurrent.futures.Executor):
             raise
 
     def _stage_of(self, fn: Callable[..., Any]) -> Inbox:
-        on_loop = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-            getattr(fn, "__call__", None)  # noqa: B004 - the method's kind is asked for, not whether it is there
-        )
-        return self._office.loop_stage if on_loop else self._office.threads_stage
+        return self._office.loop_stage if runs_on_a_loop(fn) else self._office.threads_stage
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. `wait`: return when all are answered and the threads gone. `cancel_futures`: those that have

@@ -67,8 +67,9 @@ def release(name: str, user: Ref) -> None:
     known.system.stop(1.0)
 
 
-def retune(name: str, terms: Terms) -> None:
-    """Remember that a shared limit was changed while in use."""
+def retune(governor: Inbox, name: str | None, terms: Terms) -> None:
+    """Change a limit while it is in use; where it is a shared one, of this name, whoever comes later finds it so."""
+    governor.put(protocol.SetLimit(terms))
     with _mutex:
         if name in _shared:
             _shared[name].terms = terms

@@ -120,3 +120,17 @@ class Retry(msgspec.Struct, frozen=True):
     @property
     def backoff(self) -> Backoff:
         return Backoff(self.attempts, self.base, self.cap, self.refusals)
+
+
+def as_retry(retry: Retry | int | None) -> Retry | None:
+    """`retry=5` is short for `Retry(5)`."""
+    return Retry(retry) if isinstance(retry, int) else retry
+
+
+def check_call_options(where: str, timeout: float | None, deadline: float | None, on_unknown: str) -> None:
+    """What stages and executors are told alike. Raises `ConfigError`."""
+    for option, seconds in (("timeout", timeout), ("deadline", deadline)):
+        if seconds is not None and not seconds > 0:
+            raise ConfigError(f"{where}: {option}={seconds}: seconds greater than 0, or None")
+    if on_unknown not in ("retry", "quarantine"):
+        raise ConfigError(f"{where}: on_unknown={on_unknown!r}: 'retry' or 'quarantine'")

@@ -7,7 +7,6 @@ from typing import Any
 from loguru import logger
 
 from headrace.actors import protocol
-from headrace.actors.actor import Ref
 
 from .hosts.threads import Inbox
 
@@ -59,13 +58,3 @@ class CooldownLog:
                 self._log.info("{}: the outage is over, epoch {}", self._stage, epoch)
             case _:
                 return
-
-
-def enlist(governor: Inbox, listener: Ref) -> None:
-    """Let `listener` hear of the governor's cooldowns."""
-    governor.put(protocol.Enlist(listener))
-
-
-def discharge(governor: Inbox, listener: Ref) -> None:
-    """The opposite."""
-    governor.put(protocol.Discharge(listener))

@@ -26,15 +26,13 @@ from headrace.actors.worker import Worker
 from . import governors
 from .calls.aio import LoopCalls, LoopThread
 from .calls.threads import ThreadCalls
-from .hosts.threads import Callback, Inbox, System
+from .hosts.threads import ANSWER_S, Callback, Inbox, System
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
 from .waiters import Batch, CallFuture, Task, call, call_async
 
 NEVER = 1 << 62
 """So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
-ANSWER_S = 2.0
-"""An actor answers a question about its statistics within this time, or is left out."""
 STOP_S = 1.0
 """Seconds for idle threads to end."""
 
@@ -206,9 +204,7 @@ class Office:
             self._system.stop(STOP_S)
 
     def set_limit(self, limit: Limit) -> None:
-        self._governor.put(protocol.SetLimit(limit.terms))
-        if self.terms.limit.name is not None:
-            governors.retune(self.terms.limit.name, limit.terms)
+        governors.retune(self._governor, self.terms.limit.name, limit.terms)
 
     def report(self) -> RunReport:
         whom = [self._desk, self.threads_stage, self.loop_stage, self._governor]

@@ -11,7 +11,7 @@ from .calls.aio import LoopThread
 from .connectors.memory import AsyncIterableSource, CallableSink, IterableSource, NullSink
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError
-from .limits import Limit, Retry, as_limit
+from .limits import Limit, Retry, as_limit, as_retry, check_call_options
 from .report import RunReport
 from .run import Plan, Run, StagePlan
 from .signals import draining
@@ -70,7 +70,7 @@ class Pipeline:
             self._source = lambda _: IterableSource(iterable)
         else:
             raise ConfigError(f"source: {type(rows).__name__} is no connector, iterable or async iterable")
-        self._source_retry = Retry(retry) if isinstance(retry, int) else retry or Retry()
+        self._source_retry = as_retry(retry) or Retry()
         return self
 
     def map(
@@ -97,17 +97,13 @@ class Pipeline:
             raise ConfigError(f"map: {function!r} is not callable")
         if workers < 1:
             raise ConfigError(f"map: workers={workers}: at least one is needed")
-        for option, seconds in (("timeout", timeout), ("deadline", deadline)):
-            if seconds is not None and not seconds > 0:
-                raise ConfigError(f"map: {option}={seconds}: seconds greater than 0, or None")
+        check_call_options("map", timeout, deadline, on_unknown)
         if on_error not in ("quarantine", "fail", "drop"):
             raise ConfigError(f"map: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
-        if on_unknown not in ("retry", "quarantine"):
-            raise ConfigError(f"map: on_unknown={on_unknown!r}: 'retry' or 'quarantine'")
         name = name or self._unused_name(getattr(function, "__name__", type(function).__name__))
         if any(stage.name == name for stage in self._stages):
             raise ConfigError(f"two stages are named {name!r}")
-        policy = Retry(retry) if isinstance(retry, int) else retry or Retry()
+        policy = as_retry(retry) or Retry()
         self._stages.append(
             StagePlan(name, function, workers, as_limit(limit), policy, timeout, deadline, on_error, on_unknown)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import inspect
 import itertools
 import threading
 import time
@@ -30,13 +29,13 @@ from headrace.actors.stage_terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
 from . import governors
-from .calls.aio import LoopCalls, LoopThread
+from .calls.aio import LoopCalls, LoopThread, runs_on_a_loop
 from .calls.threads import ThreadCalls
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import RunAborted, RunFailed
 from .hosts.threads import Callback, Inbox, System
-from .limits import Limit, Retry
-from .narrator import CooldownLog, OutcomesTap, discharge, enlist
+from .limits import Limit, Retry, as_limit
+from .narrator import CooldownLog, OutcomesTap
 from .report import RunReport, StageReport
 from .resources import Reader, Strategies, Writer
 
@@ -44,8 +43,6 @@ WINDOW_MIN = 8192
 """Rows between source and settlement, unless the stages have more workers than a quarter of it."""
 UNBOUND = 1 << 30
 """Calls in flight where the governor need not count them."""
-ANSWER_S = 2.0
-"""An actor answers a question about its statistics within this time, or is left out."""
 
 _numbers = itertools.count(1)
 
@@ -66,10 +63,7 @@ class StagePlan(msgspec.Struct, frozen=True):
     @property
     def concurrent(self) -> bool:
         """Its function is a coroutine function, so its calls run on the loop."""
-        function = self.function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - the method's kind is asked for, not whether it is there
-        )
+        return runs_on_a_loop(self.function)
 
     @property
     def terms(self) -> StageTerms:
@@ -176,17 +170,14 @@ class Run:
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
         """Change the limit of a stage (of the only one, if unnamed) while the run goes on."""
         name = stage if stage is not None else next(iter(self._governors))
-        terms = (Limit(limit) if isinstance(limit, str) else limit).terms
-        self._governors[name].put(protocol.SetLimit(terms))
-        shared = next((s.limit.name for s in self._plan.stages if s.name == name and s.limit.name), None)
-        if shared is not None:
-            governors.retune(shared, terms)
+        shared = next((s.limit.name for s in self._plan.stages if s.name == name), None)
+        governors.retune(self._governors[name], shared, as_limit(limit).terms)
 
     def stats(self) -> RunReport:
         """How the run stands now, in the form of its report."""
         if self._report.done():
             return self._report.result()
-        state, counts = self._system.ask([self._conductor, self._ledger], ANSWER_S)
+        state, counts = self._system.ask([self._conductor, self._ledger])
         return self._make_report(
             state if isinstance(state, State) else State.CLOSING,
             counts if isinstance(counts, Counts) else Counts(),
@@ -237,7 +228,7 @@ class Run:
         for stage in plan.stages:
             listener = CooldownLog(self.id, plan.name, stage.name)
             self._listeners.append((self._governors[stage.name], listener))
-            enlist(self._governors[stage.name], listener)
+            self._governors[stage.name].put(protocol.Enlist(listener))
         following = [*stages, reorder]
         workers = max((stage.workers for stage in plan.stages), default=1)
         window = plan.window or max(WINDOW_MIN, 4 * workers)
@@ -316,7 +307,7 @@ class Run:
     def _make_report(self, state: State, counts: Counts, notes: tuple[str, ...]) -> RunReport:
         names = list(self._stages)
         whom = [*(self._stages[n] for n in names), *dict.fromkeys(self._governors.values())]
-        asked = self._system.ask(whom, ANSWER_S)
+        asked = self._system.ask(whom)
         calls = asked[: len(names)]
         limits = dict(zip(dict.fromkeys(g.name for g in self._governors.values()), asked[len(names) :], strict=True))
         stages = tuple(
@@ -363,7 +354,7 @@ class Run:
         if self._loop_thread is not None and not self._loop_thread.stop(self._plan.life.abort_s):
             notes.append("the event loop did not end: a coroutine blocks it")
         for governor, listener in self._listeners:
-            discharge(governor, listener)
+            governor.put(protocol.Discharge(listener))
         for name in self._shared:
             governors.release(name, self._conductor)
         self._error = ended.errors[0] if ended.errors else None

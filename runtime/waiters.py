@@ -38,15 +38,15 @@ class Task:
 
 
 def call(task: Task) -> Any:
+    """Make the call; what a coroutine function gives is yet to be awaited."""
     if task.future is not None and not task.future.begin():
         raise Retracted("cancelled before it began")
     return task.function(*task.args, **task.kwargs)
 
 
 async def call_async(task: Task) -> Any:
-    if task.future is not None and not task.future.begin():
-        raise Retracted("cancelled before it began")
-    return await task.function(*task.args, **task.kwargs)
+    """Make the call of a coroutine function."""
+    return await call(task)
 
 
 class CallFuture(concurrent.futures.Future[Any]):

@@ -7,6 +7,7 @@ loop are told together.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import time
 from collections import deque
@@ -20,12 +21,19 @@ from headrace.actors.stage_terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
 from ..call import CallInfo, _current
-from ..classify import Classifier, classify
+from ..classify import Classifier, fault_of
 
 STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
 
 monotonic = time.monotonic
+
+
+def runs_on_a_loop(function: Callable[..., Any]) -> bool:
+    """Whether it is a coroutine function, or an object whose `__call__` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - the method's kind is asked for, not whether it is there
+    )
 
 
 class LoopThread:
@@ -105,16 +113,11 @@ class LoopCalls:
 
     def _start(self, assign: protocol.Assign) -> None:
         attempts = assign.attempts or {}
-        id_ = assign.id
-        if attempts:
-            calls = [
-                _Call(id_, seq, value, attempts.get(seq, 1))
-                for seq, value in zip(assign.seqs, assign.values, strict=True)
-            ]
-        else:
-            calls = [_Call(id_, seq, value, 1) for seq, value in zip(assign.seqs, assign.values, strict=True)]
-        self._queue.extend(calls)
-        for _ in range(min(self._slots - len(self._tasks), len(calls))):
+        self._queue.extend(
+            _Call(assign.id, seq, value, attempts.get(seq, 1))
+            for seq, value in zip(assign.seqs, assign.values, strict=True)
+        )
+        for _ in range(min(self._slots - len(self._tasks), len(assign.seqs))):
             self._hire()
 
     async def _slot(self) -> None:
@@ -135,7 +138,7 @@ class LoopCalls:
                     self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
-                result = self._fault(call.seq, error)
+                result = fault_of(call.seq, error, self._classifier)
             if timeout_s is not None and asyncio.current_task() in self._left_behind:
                 # Its row has been answered for it; this slot has a successor.
                 return
@@ -195,14 +198,6 @@ class LoopCalls:
         for id_, (seqs, values, faults) in done.items():
             busy_s = each_s * (len(seqs) + len(faults))
             self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
-
-    def _fault(self, seq: int, error: BaseException) -> Fault:
-        try:
-            kind, hint_s = classify(error, self._classifier)
-        except Exception as own:
-            own.__cause__ = error
-            return Fault(seq, Kind.PERMANENT, own)
-        return Fault(seq, kind, error, hint_s)
 
     def _info(self, call: _Call, deadline: float | None) -> CallInfo:
         return CallInfo(f"{self._prefix}:{call.seq}", call.seq, call.attempt, deadline)

@@ -12,7 +12,7 @@ from headrace.actors.protocol import Answered, Fault, Kind
 from headrace.actors.worker import Progress, Tell
 
 from ..call import CallInfo, _current
-from ..classify import Classifier, classify
+from ..classify import Classifier, fault_of
 
 SLICE_S = 0.01
 """After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
@@ -64,7 +64,7 @@ class ThreadCalls:
                 else:
                     break
             except BaseException as error:
-                fault = self._fault(assign.seqs[len(results)], error)
+                fault = fault_of(assign.seqs[len(results)], error, self._classifier)
                 faults.append(fault)
                 append(fault)
                 if fault.kind is Kind.REFUSED:
@@ -81,14 +81,6 @@ class ThreadCalls:
         self._assign = None
         self._results = []
         tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s))
-
-    def _fault(self, seq: int, error: BaseException) -> Fault:
-        try:
-            kind, hint_s = classify(error, self._classifier)
-        except Exception as own:
-            own.__cause__ = error
-            return Fault(seq, Kind.PERMANENT, own)
-        return Fault(seq, kind, error, hint_s)
 
     def _info(self) -> CallInfo:
         assign = self._assign

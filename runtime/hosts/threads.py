@@ -30,6 +30,9 @@ from pykka.messages import _ActorStop
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
 
+ANSWER_S = 2.0
+"""An actor answers a question about its statistics within this time, or is left out."""
+
 monotonic = time.monotonic
 
 
@@ -325,7 +328,7 @@ class System:
                 hung.append(host.me.name)
         return hung
 
-    def ask(self, whom: list[Inbox], timeout_s: float) -> list[Any]:
+    def ask(self, whom: list[Inbox], timeout_s: float = ANSWER_S) -> list[Any]:
         """The statistics of each, None for one that does not answer in time."""
         if not whom:
             return []
