@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.actor import Ref
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 
 from .errors import ConfigError
+from .hosts.port import Address
 from .hosts.threads import Callback, Inbox, System
 
 
@@ -21,7 +21,7 @@ class _Shared(msgspec.Struct):
     terms: Terms
     system: System
     address: Inbox
-    users: list[Ref]
+    users: list[Address]
 
 
 _mutex = threading.Lock()
@@ -39,7 +39,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def acquire(name: str, terms: Terms, user: Ref) -> Inbox:
+def acquire(name: str, terms: Terms, user: Address) -> Inbox:
     """The governor of that name. `user` is told `Died` if it dies. Raises `ConfigError` if the name has other terms."""
     with _mutex:
         known = _shared.get(name)
@@ -54,7 +54,7 @@ def acquire(name: str, terms: Terms, user: Ref) -> Inbox:
         return known.address
 
 
-def release(name: str, user: Ref) -> None:
+def release(name: str, user: Address) -> None:
     """The user is done; the governor ends with its last one."""
     with _mutex:
         known = _shared.get(name)
@@ -67,7 +67,7 @@ def release(name: str, user: Ref) -> None:
     known.system.stop(1.0)
 
 
-def retune(governor: Inbox, name: str | None, terms: Terms) -> None:
+def retune(governor: Address, name: str | None, terms: Terms) -> None:
     """Change a limit while it is in use; where it is a shared one, of this name, whoever comes later finds it so."""
     governor.put(protocol.SetLimit(terms))
     with _mutex:
@@ -80,4 +80,4 @@ def _on_death(name: str, died: Any) -> None:
         known = _shared.pop(name, None)
     if known is not None and isinstance(died, protocol.Died):
         for user in known.users:
-            user.put(died)  # type: ignore[attr-defined]
+            user.put(died)

@@ -8,7 +8,7 @@ from loguru import logger
 
 from headrace.actors import protocol
 
-from .hosts.threads import Inbox
+from .hosts.port import Address
 
 
 class OutcomesTap:
@@ -16,7 +16,7 @@ class OutcomesTap:
 
     __slots__ = ("_log", "_to", "name")
 
-    def __init__(self, to: Inbox, run: str, pipeline: str) -> None:
+    def __init__(self, to: Address, run: str, pipeline: str) -> None:
         self.name = to.name
         self._to = to
         self._log = logger.bind(run=run, pipeline=pipeline)

@@ -12,8 +12,9 @@ from .connectors.memory import AsyncIterableSource, CallableSink, IterableSource
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError
 from .limits import Limit, Retry, as_limit, as_retry, check_call_options
+from .plan import Plan, StagePlan
 from .report import RunReport
-from .run import Plan, Run, StagePlan
+from .run import Run
 from .signals import draining
 from .stream import Stream
 

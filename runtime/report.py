@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors.governor import GovernorStatistics
-from headrace.actors.protocol import State, Status
+from headrace.actors.protocol import Counts, State, Status
 from headrace.actors.stage_terms import StageStatistics
 
 
@@ -64,6 +64,40 @@ class RunReport(msgspec.Struct, frozen=True):
         """Plain dicts, lists, strings and numbers."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
+
+
+def report_of(
+    name: str,
+    state: State,
+    counts: Counts,
+    by_stage: list[tuple[Any, Any]],
+    elapsed_s: float,
+    notes: tuple[str, ...] = (),
+) -> RunReport:
+    """The report of these counts, with each stage's statistics and its governor's; None where one did not answer."""
+    stages = tuple(
+        StageReport(calls, limit if isinstance(limit, GovernorStatistics) else None)
+        for calls, limit in by_stage
+        if isinstance(calls, StageStatistics)
+    )
+    # Stages that share a limit have the same statistics of it.
+    limits = list({id(s.limit): s.limit for s in stages if s.limit is not None}.values())
+    return RunReport(
+        name=name,
+        state=state,
+        rows=counts.rows,
+        delivered=counts.delivered,
+        dropped=counts.dropped,
+        quarantined=counts.quarantined,
+        failed=counts.failed,
+        interrupted=counts.interrupted,
+        calls=sum(s.calls.calls for s in stages),
+        refusals=sum(s.calls.refusals for s in stages),
+        cooldowns=sum(limit.cooldowns for limit in limits),
+        elapsed_s=elapsed_s,
+        stages=stages,
+        notes=notes,
+    )
 
 
 def _stage_lines(stage: StageReport, elapsed_s: float) -> list[str]:

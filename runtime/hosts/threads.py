@@ -19,7 +19,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -29,6 +29,8 @@ from pykka.messages import _ActorStop
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
+
+from .port import Address
 
 ANSWER_S = 2.0
 """An actor answers a question about its statistics within this time, or is left out."""
@@ -328,7 +330,7 @@ class System:
                 hung.append(host.me.name)
         return hung
 
-    def ask(self, whom: list[Inbox], timeout_s: float = ANSWER_S) -> list[Any]:
+    def ask(self, whom: Sequence[Address], timeout_s: float = ANSWER_S) -> list[Any]:
         """The statistics of each, None for one that does not answer in time."""
         if not whom:
             return []
