@@ -7,7 +7,7 @@ same bytes of code. A message that an actor does not know is an error, never a w
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 
 class Ref(Protocol):
@@ -60,6 +60,8 @@ class Actor:
     """Base of all actors. Subclasses implement `receive`; `statistics()` is frozen and safe to hand out."""
 
     context: Context
+    blocks: ClassVar[bool] = False
+    """Its handler may take long, because it calls code that is not ours."""
 
     def start(self, context: Context) -> None:
         """Take the context and begin. Subclasses extend this to arm timers or spawn children."""

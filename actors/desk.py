@@ -59,6 +59,8 @@ class _Submission(msgspec.Struct):
 class Clerk(Actor):
     """Tells waiters; the only one whom they can keep waiting."""
 
+    blocks = True
+
     def __init__(self, desk: Ref) -> None:
         self._desk = desk
 

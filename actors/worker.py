@@ -53,6 +53,8 @@ class Progress(msgspec.Struct, frozen=True):
 class Worker(Actor):
     """See the module."""
 
+    blocks = True
+
     def __init__(self, stage: Ref, calls: Calls) -> None:
         self._stage = stage
         self._calls = calls

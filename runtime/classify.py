@@ -131,7 +131,7 @@ def _headers_of(error: BaseException) -> Any:
     return headers if headers is not None else getattr(error, "headers", None)
 
 
-def retry_after_s(headers: Any, now: Callable[[], float] = time.time) -> float | None:
+def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
     """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one."""
     get = getattr(headers, "get", None)
     if get is None:
@@ -143,7 +143,7 @@ def retry_after_s(headers: Any, now: Callable[[], float] = time.time) -> float |
         seconds = float(text)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(str(text)).timestamp() - now()
+            seconds = parsedate_to_datetime(str(text)).timestamp() - (now or time.time)()
         except (ValueError, TypeError, OverflowError):
             return None
     return seconds if 0.0 < seconds < float("inf") else None

@@ -11,7 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .calls.aio import runs_on_a_loop
 from .errors import RunAborted
-from .hosts.threads import Inbox
+from .hosts.port import Address
 from .limits import Limit, Retry, as_limit, as_retry, check_call_options
 from .office import ExecutorTerms, Office
 from .report import Outcome, RunReport
@@ -54,7 +54,7 @@ class Executor(concurrent.futures.Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         check_call_options("Executor", timeout, deadline, on_unknown)
-        self._office = Office(
+        self._office = self._open(
             ExecutorTerms(
                 max_workers,
                 thread_name_prefix,
@@ -71,6 +71,9 @@ class Executor(concurrent.futures.Executor):
         self._max_workers = max_workers
         # An executor that nobody holds any more ends when its calls are answered.
         weakref.finalize(self, self._office.close).atexit = False
+
+    def _open(self, terms: ExecutorTerms) -> Office:
+        return Office(terms)
 
     @property
     def _threads(self) -> set[threading.Thread]:
@@ -111,7 +114,7 @@ class Executor(concurrent.futures.Executor):
             self._office.withdraw(batch)
             raise
 
-    def _stage_of(self, fn: Callable[..., Any]) -> Inbox:
+    def _stage_of(self, fn: Callable[..., Any]) -> Address:
         return self._office.loop_stage if runs_on_a_loop(fn) else self._office.threads_stage
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 from loguru import logger
@@ -26,7 +26,8 @@ from headrace.actors.worker import Worker
 from . import governors
 from .calls.aio import LoopCalls, LoopThread
 from .calls.threads import ThreadCalls
-from .hosts.threads import ANSWER_S, Callback, Inbox, System
+from .hosts.port import Address
+from .hosts.threads import ANSWER_S, Callback, System
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
 from .waiters import Batch, CallFuture, Task, call, call_async
@@ -51,13 +52,65 @@ class ExecutorTerms(msgspec.Struct, frozen=True):
     initargs: tuple[Any, ...]
 
 
+class Ground(Protocol):
+    """What an office stands on: what differs from host to host."""
+
+    monotonic: Callable[[], float]
+
+    def actors(self, name: str) -> Any:
+        """A `System`."""
+
+    def loop(self, name: str) -> LoopThread:
+        """The loop for coroutine functions."""
+
+    def event(self) -> Any:
+        """What a caller waits for: a `threading.Event`, or what has its face."""
+
+    def named(self, name: str) -> threading.Thread:
+        """The thread of a worker, which is called so from now on."""
+
+    def opened(self, office: Office) -> None:
+        """An office stands here from now on, ..."""
+
+    def left(self, office: Office) -> None:
+        """... until now."""
+
+
+class Threads:
+    """The ground of the threads host."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def actors(self, name: str) -> System:
+        return System(name)
+
+    def loop(self, name: str) -> LoopThread:
+        return LoopThread(name)
+
+    def event(self) -> threading.Event:
+        return threading.Event()
+
+    def named(self, name: str) -> threading.Thread:
+        thread = threading.current_thread()
+        thread.name = name
+        return thread
+
+    def opened(self, office: Office) -> None:
+        _offices.add(office)
+
+    def left(self, office: Office) -> None:
+        _offices.discard(office)
+
+
 class Office:
     """The actors behind an executor. They do not know it, so that one that is forgotten can be collected."""
 
-    def __init__(self, terms: ExecutorTerms) -> None:
+    def __init__(self, terms: ExecutorTerms, ground: Ground | None = None) -> None:
         self.terms = terms
-        self.began = time.monotonic()
-        self.outstanding: set[CallFuture | Batch] = set()
+        self.ground = ground = ground or Threads()
+        self.began = ground.monotonic()
+        # In the order of their coming.
+        self.outstanding: dict[CallFuture | Batch, None] = {}
         self.workers: set[threading.Thread] = set()
         self.ended = threading.Event()
         self._mutex = threading.Lock()
@@ -66,7 +119,7 @@ class Office:
         self._loop_thread: LoopThread | None = None
         self._threads = itertools.count()
         self._parked = 0
-        self._system = system = System(terms.prefix or f"headrace-executor-{next(_numbers)}")
+        self._system = system = ground.actors(terms.prefix or f"headrace-executor-{next(_numbers)}")
         self._desk = system.address("desk")
         self.threads_stage = system.address("threads")
         self.loop_stage = system.address("loop")
@@ -85,9 +138,9 @@ class Office:
                 self._new_loop_worker if on_loop else self._new_thread_worker,
             )
             system.host(address, stage, self._desk)
-        _offices.add(self)
+        ground.opened(self)
 
-    def _new_governor(self) -> Inbox:
+    def _new_governor(self) -> Address:
         terms = self.terms.limit.terms
         if self.terms.limit.name is not None:
             return governors.acquire(self.terms.limit.name, terms, self._desk)
@@ -124,7 +177,8 @@ class Office:
 
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
-        calls = ThreadCalls(call, self._system.name, self.terms.timeout, classify, self._set_up_thread)
+        name, monotonic = self._system.name, self.ground.monotonic
+        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic)
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
@@ -135,8 +189,7 @@ class Office:
         return Worker(stage, calls)
 
     def _set_up_thread(self) -> None:
-        thread = threading.current_thread()
-        thread.name = f"{self._system.name}_{next(self._threads)}"
+        thread = self.ground.named(f"{self._system.name}_{next(self._threads)}")
         self.workers.add(thread)
         if self.terms.initializer is None:
             return
@@ -148,7 +201,7 @@ class Office:
 
     # --- the caller's side ---
 
-    def submit(self, stage: Inbox, values: list[Any], waiter: CallFuture | Batch) -> None:
+    def submit(self, stage: Address, values: list[Any], waiter: CallFuture | Batch) -> None:
         with self._mutex:
             if self._broken is not None:
                 raise concurrent.futures.BrokenExecutor(str(self._broken)) from self._broken
@@ -157,10 +210,10 @@ class Office:
             if _exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             self._prepare(stage)
-            self.outstanding.add(waiter)
+            self.outstanding[waiter] = None
             self._desk.put(protocol.Submit(stage, values, waiter))
 
-    def _prepare(self, stage: Inbox) -> None:
+    def _prepare(self, stage: Address) -> None:
         """Have a thread ready for one more worker, and one for the clerk: it may be too late when they are hired."""
         if not self._parked:
             self._system.park()
@@ -168,10 +221,10 @@ class Office:
             self._parked += 1
             self._system.park()
         if stage is self.loop_stage and self._loop_thread is None:
-            self._loop_thread = LoopThread(f"{self._system.name}.loop")
+            self._loop_thread = self.ground.loop(f"{self._system.name}.loop")
 
     def withdraw(self, waiter: CallFuture | Batch) -> None:
-        self.outstanding.discard(waiter)
+        self.outstanding.pop(waiter, None)
         self._desk.put(protocol.Withdraw(waiter))
 
     def close(self) -> None:
@@ -224,7 +277,7 @@ class Office:
             calls=sum(s.calls for s in calls),
             refusals=sum(s.refusals for s in calls),
             cooldowns=governor.cooldowns if governor else 0,
-            elapsed_s=time.monotonic() - self.began,
+            elapsed_s=self.ground.monotonic() - self.began,
             stages=tuple(StageReport(s, governor) for s in calls if s.rows),
         )
 
@@ -260,7 +313,7 @@ class Office:
             self._loop_thread.stop(timeout_s)
         if self.terms.limit.name is not None:
             governors.release(self.terms.limit.name, self._desk)
-        _offices.discard(self)
+        self.ground.left(self)
 
 
 _offices: weakref.WeakSet[Office] = weakref.WeakSet()

@@ -21,6 +21,8 @@ from .report import Outcome
 class Resource(Actor):
     """Base: pairs the opens with the closes."""
 
+    blocks = True
+
     _is_open = False
 
     def receive(self, message: Any) -> None:

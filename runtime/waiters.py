@@ -18,7 +18,8 @@ from .report import Outcome
 class Registry(Protocol):
     """What a waiter needs of the executor behind it."""
 
-    outstanding: set[Any]
+    outstanding: dict[Any, None]
+    ground: Any
 
     def withdraw(self, waiter: Any) -> None: ...
 
@@ -84,7 +85,7 @@ class CallFuture(concurrent.futures.Future[Any]):
 
     def put(self, waited: Waited, /) -> None:
         """Told by a clerk."""
-        self._office.outstanding.discard(self)
+        self._office.outstanding.pop(self, None)
         self._take_ticket()
         try:
             if waited.status is Status.DELIVERED:
@@ -116,7 +117,7 @@ class Batch:
         self._office = office
         self._rows = rows
         self._left = len(rows)
-        self._complete = threading.Event()
+        self._complete = office.ground.event()
         self._mutex = threading.Lock()
         self.outcomes: list[Outcome | None] = [None] * len(rows)
 
@@ -133,7 +134,7 @@ class Batch:
             self._left -= 1
             left = self._left
         if not left:
-            self._office.outstanding.discard(self)
+            self._office.outstanding.pop(self, None)
             self._complete.set()
 
     def give_up(self, error: BaseException, *, begun: bool) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from headrace.actors import protocol
@@ -25,8 +25,6 @@ from ..classify import Classifier, fault_of
 
 STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
-
-monotonic = time.monotonic
 
 
 def runs_on_a_loop(function: Callable[..., Any]) -> bool:
@@ -67,6 +65,10 @@ class LoopThread:
             if not self.loop.is_closed():
                 raise
 
+    def news(self) -> SimpleQueue[None]:
+        """Where another thread waits for word from this one."""
+        return SimpleQueue()
+
     def stop(self, timeout_s: float) -> bool:
         """End the loop, cancelling what is left. False if it did not end in time."""
         self.call_soon(self.loop.stop)
@@ -100,8 +102,9 @@ class LoopCalls:
         self._timeout_s = timeout_s
         self._classifier = classifier
         self._queue: deque[_Call] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._left_behind: set[asyncio.Task[None]] = set()
+        # In the order of their births, which the hash of a set's members does not keep.
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._left_behind: dict[asyncio.Task[None], None] = {}
         self._done: dict[int, tuple[list[int], list[Any], list[Fault]]] = {}
         self._busy_s = 0.0
         self._worker: Ref | None = None
@@ -122,6 +125,7 @@ class LoopCalls:
 
     async def _slot(self) -> None:
         queue, function, timeout_s = self._queue, self._function, self._timeout_s
+        monotonic = self._thread.loop.time
         while queue:
             call = queue.popleft()
             began = monotonic()
@@ -163,18 +167,21 @@ class LoopCalls:
 
     def _give_up(self, task: asyncio.Task[None], call: _Call, timeout_s: float) -> None:
         """The coroutine goes on although it was cancelled: leave it to itself, and put another slot in its place."""
-        self._tasks.discard(task)
-        self._left_behind.add(task)
-        task.add_done_callback(self._left_behind.discard)
+        self._tasks.pop(task, None)
+        self._left_behind[task] = None
+        task.add_done_callback(lambda done: self._left_behind.pop(done, None))
         late = AttemptTimedOut(f"no answer within {timeout_s:g} s, and cancelling the coroutine has not ended it")
-        self._note(call, Fault(call.seq, Kind.UNKNOWN, late), monotonic())
+        self._note(call, Fault(call.seq, Kind.UNKNOWN, late), self._thread.loop.time())
         if self._queue:
             self._hire()
 
     def _hire(self) -> None:
         task = self._thread.loop.create_task(self._slot())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
 
     def _note(self, call: _Call, result: Any, began: float) -> None:
         if not self._done:
@@ -187,7 +194,7 @@ class LoopCalls:
         else:
             part[0].append(call.seq)
             part[1].append(result)
-        self._busy_s += monotonic() - began
+        self._busy_s += self._thread.loop.time() - began
 
     def _flush(self) -> None:
         assert self._worker is not None

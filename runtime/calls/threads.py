@@ -17,8 +17,6 @@ from ..classify import Classifier, fault_of
 SLICE_S = 0.01
 """After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
 
-monotonic = time.monotonic
-
 
 class ThreadCalls:
     """One worker's calls; `begin` returns when they are done."""
@@ -30,8 +28,10 @@ class ThreadCalls:
         timeout_s: float | None = None,
         classifier: Classifier | None = None,
         set_up: Callable[[], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`set_up` is called once, on the worker's thread, before its first call."""
+        self._monotonic = monotonic
         self._set_up = set_up
         self._function = function
         self._prefix = prefix
@@ -51,7 +51,7 @@ class ThreadCalls:
         self._assign = assign
         faults: list[Fault] = []
         function, append = self._function, results.append
-        values = assign.values
+        values, monotonic = assign.values, self._monotonic
         began = self._began = monotonic()
         stop_at = began + SLICE_S
         n = len(values)

@@ -26,10 +26,10 @@ PATIENCE_S = 1.0
 class Ahead:
     """Base: `_begin(n)` has `n` rows pulled, which are told by `_append`, and the end of it by `_finish`."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: SimpleQueue[None]) -> None:
+        """`news`: hints that something may have changed; what has, is in the fields, each written by one side."""
         self._rows: deque[Any] = deque()
-        # Hints that something may have changed; what has, is in the other fields, each written by one side.
-        self._news: SimpleQueue[None] = SimpleQueue()
+        self._news = news
         self._pulling = False
         self._waiting = False
         self._ended = False
@@ -83,7 +83,7 @@ class ThreadAhead(Ahead):
     """Pulls from an iterator, on a thread."""
 
     def __init__(self, iterator: Iterator[Any], name: str) -> None:
-        super().__init__()
+        super().__init__(SimpleQueue())
         self._iterator = iterator
         self._name = name
         self._orders: SimpleQueue[int | None] = SimpleQueue()
@@ -126,7 +126,7 @@ class LoopAhead(Ahead):
     """Pulls from an async iterator, on the run's loop."""
 
     def __init__(self, iterator: AsyncIterator[Any], loop: Callable[[], LoopThread]) -> None:
-        super().__init__()
+        super().__init__(loop().news())
         self._iterator = iterator
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
