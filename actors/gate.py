@@ -96,6 +96,7 @@ class Gate:
         self._probes = 0
         self._failing: set[int] = set()
         self._rate_bound = False
+        self._idle_since: float | None = now
         self._pace = Pace(float("inf"), now)
         self.set_terms(terms, now)
         if not terms.stated:
@@ -207,6 +208,8 @@ class Gate:
         """Permits that may go out now."""
         self._pace.move(self._rate_bound, now)
         self._rate_bound = False
+        if not self._out and self._idle_since is None:
+            self._idle_since = now
         if self.state is GateState.COOLING or not self._wishes:
             return []
         grants: list[Grant] = []
@@ -220,7 +223,7 @@ class Gate:
                 if not n:
                     break
             room -= n
-            self._take(n)
+            self._take(n, now)
             self._in_use[wish.stage] = self._in_use.get(wish.stage, 0) + n
             wish.n -= n
             if not wish.n:
@@ -264,9 +267,12 @@ class Gate:
             taken += 1
         return taken, cost
 
-    def _take(self, n: int) -> None:
+    def _take(self, n: int, now: float) -> None:
         self._waiting -= n
         self._out += n
+        if self._idle_since is not None:
+            self._pace.on_idle(now - self._idle_since)
+            self._idle_since = None
         if self._pace.bucket is not None:
             self._pace.bucket.take(n)
         for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):

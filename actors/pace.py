@@ -102,6 +102,7 @@ class Pace:
         self._moved_at = now
         self._interval_began = now
         self._closed_s = 0.0
+        self._idle_s = 0.0
         self._opened_at = now
         self._answered = 0
         self._latency_s = 0.0
@@ -114,16 +115,24 @@ class Pace:
         if in_use * 2 >= self.window:
             self.window += n * self._growth()
 
+    def on_idle(self, seconds: float) -> None:
+        """So long no call was under way, and none was closed out."""
+        self._idle_s += seconds
+
     def on_refused(self, in_use: int, cooldown_s: float, now: float) -> None:
         """The first refusal of an epoch."""
         self.move(False, now)
         self.window = max(2.0, in_use / 2.0)
-        if self.bucket is not None and self._answered == 0:
-            # Not one went through since the last refusal: the bucket is as empty as it was. Nothing new, but to wait longer.
+        if self._answered == 0:
+            # Not one went through since the last refusal: the bucket is as empty as it was. Nothing new, but to wait
+            # longer; and where nothing ever went through, nothing is known of a rate.
             return
         interval_s = max(now - self._interval_began, 1e-3)
         high = self._answered / max(interval_s - self._closed_s, 1e-3)
         if self.bucket is None:
+            # Time in which nobody called says nothing of the other side.
+            interval_s = max(interval_s - self._idle_s, 1e-3)
+            high = max(high, self._answered / interval_s)
             self._searching = True
             self._base = max(high, 1.0 / interval_s) * SEARCH_START
         else:

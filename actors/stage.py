@@ -47,6 +47,8 @@ CHUNK_S = 0.001
 APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
 UNLIMITED = 1 << 62
+ABORT_PATIENCE_S = 0.05
+"""An aborted stage waits so long for the calls that are under way: whoever closes what they use shall not come before them."""
 
 
 class _Again(Message, frozen=True):
@@ -60,6 +62,10 @@ class _CheckOverdue(protocol.Control, frozen=True):
 
 
 class _CheckDeadlines(protocol.Control, frozen=True):
+    pass
+
+
+class _LeaveAnyway(protocol.Control, frozen=True):
     pass
 
 
@@ -97,6 +103,7 @@ Told = (
     | _Again
     | _CheckOverdue
     | _CheckDeadlines
+    | _LeaveAnyway
 )
 
 
@@ -139,6 +146,7 @@ class Stage(Actor):
         self._in_flight = 0
         self._total: int | None = None
         self._over = False
+        self._leaving = False
         self._chunk = 1
         self._call_s = 0.0
         self._rows = 0
@@ -157,6 +165,8 @@ class Stage(Actor):
 
     def receive(self, message: Told) -> None:
         if self._over:
+            if self._leaving:
+                self._on_last_word(message)
             return
         match message:
             case protocol.Answered():
@@ -198,6 +208,8 @@ class Stage(Actor):
                 self._tell_appetite()
             case protocol.Abort():
                 self._on_abort()
+            case _LeaveAnyway():
+                pass
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
@@ -550,11 +562,30 @@ class Stage(Actor):
         self._tell(self._conductor, protocol.Drained(self.context.me))
 
     def _on_abort(self) -> None:
-        self._over = True
+        self._over = self._leaving = True
         for worker in self._crew.members:
-            if self._terms.concurrent:
-                self._tell(worker, protocol.CancelCalls())
-        self._leave()
+            self._tell(worker, protocol.CancelCalls())
+        self.context.after(ABORT_PATIENCE_S, _LeaveAnyway())
+        self._leave_if_quiet()
+
+    def _on_last_word(self, message: Message) -> None:
+        """After an abort nothing counts any more but that a call has ended."""
+        match message:
+            case protocol.Answered(id_):
+                self._assignments.pop(id_, None)
+            case protocol.Died(who):
+                for id_ in [i for i, a in self._assignments.items() if a.worker == who]:
+                    del self._assignments[id_]
+            case _LeaveAnyway():
+                self._assignments.clear()
+            case _:
+                return
+        self._leave_if_quiet()
+
+    def _leave_if_quiet(self) -> None:
+        if not self._assignments:
+            self._leaving = False
+            self._leave()
 
     # --- time ---
 

@@ -5,7 +5,7 @@ Told: `Assign`, `Recall`, `CancelCalls` by its stage. Tells: `Answered` to its s
 The port `Calls` decides how user code runs. With threads, `begin` runs the assignment before it returns: this is the one
 actor whose handler may take long. With asyncio, `begin` returns at once and the answers come in parts.
 
-Promises: each row of an assignment is told once. A worker that dies, or that its stage abandons, leaves an estate: the
+Promises: each row of an assignment is told once, and after `CancelCalls` no call begins. A worker that dies, or that its stage abandons, leaves an estate: the
 rows that it had finished, and the place of the call it was in; only that one's fate is unknown (L49).
 """
 
@@ -58,14 +58,18 @@ class Worker(Actor):
     def __init__(self, stage: Ref, calls: Calls) -> None:
         self._stage = stage
         self._calls = calls
+        self._cancelled = False
 
     def receive(self, message: protocol.Assign | protocol.Recall | protocol.CancelCalls) -> None:
         match message:
             case protocol.Assign():
-                self._calls.begin(message, self.context.me, self._tell)
+                # The order to begin may have been on its way, and overtaken by the one to end.
+                if not self._cancelled:
+                    self._calls.begin(message, self.context.me, self._tell)
             case protocol.Recall():
                 self._calls.recall()
             case protocol.CancelCalls():
+                self._cancelled = True
                 self._calls.cancel()
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.actors.actor import Ref
+from headrace.actors.actor import Actor, Ref
 from headrace.actors.conductor import Cast, Conductor
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
@@ -16,7 +16,6 @@ from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
-from headrace.actors.worker import Worker
 
 from .calls.aio import LoopThread
 from .hosts.port import Actors, Address
@@ -39,7 +38,7 @@ class Surroundings(Protocol):
     def loop(self) -> LoopThread:
         """The loop of this run's coroutines, made when it is first asked for."""
 
-    def new_worker(self, stage: StagePlan) -> Callable[[Ref], Worker]:
+    def new_worker(self, stage: StagePlan) -> Callable[[Ref], Actor]:
         """Makes the workers of a stage."""
 
     def tap(self, reorder: Address) -> Any:

@@ -126,6 +126,8 @@ class Job(Struct, frozen=True):
 def read(path: Path) -> Job:
     """The job that a file describes. Raises `ConfigError` with all that is wrong, one line for each mistake."""
     reading = Reading.of(path)
+    if "stage" in reading.data and not reading.data["stage"]:
+        reading.note("stage", "expected at least one [[stage]] table")
     file = reading.table(File, reading.data, "")
     job = _build(reading, file)
     reading.check()

@@ -146,7 +146,7 @@ class Pipeline:
         `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
         seconds that a drain may take before it becomes an abort.
         """
-        return Run(self._plan(self._sink or NullSink(), False, max_quarantined, drain_timeout))
+        return Run(self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout))
 
     def run(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> RunReport:
         """Run to the end. Raises `RunFailed` if it could not go on.
@@ -182,6 +182,10 @@ class Pipeline:
         workers = sum(stage.workers for stage in self._stages)
         window = self._window or max(STREAM_WINDOW_MIN, 4 * workers)
         return Stream(lambda handover: Run(self._plan(handover, True, max_quarantined, None, window)))
+
+    def plan(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Plan:
+        """What `start` would run, checked, for another host than threads. Raises `ConfigError`."""
+        return self._plan(self._sink or NullSink(), False, max_quarantined, drain_timeout)
 
     def _plan(
         self,

@@ -90,8 +90,8 @@ class Reading:
     def _value(self, kind: Any, value: Any, key: str) -> Any:
         item = _struct_of_list(kind)
         if item is not None:
-            if not isinstance(value, list) or not value:
-                self.note(key, f"expected at least one [[{key}]] table")
+            if not isinstance(value, list):
+                self.note(key, f"expected [[{key}]] tables, got {_kind_of(value)}")
                 return _BAD
             return [self.table(item, each, f"{key}[{i}]") for i, each in enumerate(value)]
         tables = [k for k in _alternatives(kind) if isinstance(k, type) and issubclass(k, Struct)]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -44,8 +44,8 @@ class Killed(RuntimeError):
 class Watcher(Protocol):
     """Who sees all that happens. `told` and `received` are by message type: (now, sender, receiver, message)."""
 
-    told: Mapping[type, Callable[[float, Mailbox, Any, Any], None]]
-    received: Mapping[type, Callable[[float, Mailbox, Mailbox, Any], None]]
+    told: dict[type, Callable[[float, Mailbox, Any, Any], None]]
+    received: dict[type, Callable[[float, Mailbox, Mailbox, Any], None]]
     log: list[tuple[float, int, int, Any]]
     """Every step is appended: (now, sender's number, receiver's number, message)."""
 
@@ -292,6 +292,9 @@ class Signal:
     def clear(self) -> None:
         self._is_set = False
 
+    def is_set(self) -> bool:
+        return self._is_set
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until it is set, or so long. False: it was not."""
         if not self._is_set:
@@ -342,7 +345,7 @@ def _forget(_: object) -> None:
 class Simulation:
     """See the module. `random` is the actors' own; the schedule has another one, so that it can be changed alone."""
 
-    def __init__(self, seed: int = 0, schedule: Schedule | None = None, watcher: Watcher | None = None) -> None:
+    def __init__(self, seed: int = 0, schedule: Schedule | None = None) -> None:
         self.seed = seed
         self.schedule = schedule if schedule is not None else Schedule.of(seed)
         self.now = 0.0
@@ -355,24 +358,29 @@ class Simulation:
         self.closed = False
         self.depth_max = 0
         """Messages in one inbox at most, as far as was looked."""
-        self._watcher = watcher
-        self._watch = watcher.told if watcher is not None else {}
+        self._watcher: Watcher | None = None
+        self._watch: dict[type, Callable[[float, Mailbox, Any, Any], None]] = {}
         self._chance = Random(f"{seed}:steps")
         self._picker = picker_of(self.schedule, self._chance)
         self._ready: list[Carrier] = []
         self._events: list[tuple[float, int, Event]] = []
         self._number = 0
-        self._mailboxes = 0
+        self._addresses: list[Mailbox] = []
         self._finished = False
         self._current: Carrier | None = None
         self.outside = self.address("outside")
+
+    def watch(self, watcher: Watcher) -> None:
+        """Let somebody see all that happens."""
+        self._watcher = watcher
+        self._watch = watcher.told
 
     # --- who takes part ---
 
     def address(self, name: str) -> Mailbox:
         """The address of an actor that is yet to be hosted."""
-        mailbox = Mailbox(self, name, self._mailboxes)
-        self._mailboxes += 1
+        mailbox = Mailbox(self, name, len(self._addresses))
+        self._addresses.append(mailbox)
         return mailbox
 
     def host(self, address: Mailbox, actor: Actor, parent: Any, family: list[Carrier] | None = None) -> Carrier:
@@ -383,6 +391,10 @@ class Simulation:
         self.carriers.append(carrier)
         self.wake(carrier)
         return carrier
+
+    def names(self) -> list[str]:
+        """Of all mailboxes, by their numbers."""
+        return [mailbox.name for mailbox in self._addresses]
 
     def priority(self) -> float:
         """Of a new actor, for pct."""

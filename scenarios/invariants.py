@@ -1,0 +1,637 @@
+"""What must always hold (DESIGN's ten, and that no actor dies of itself), checked on every message of a simulation.
+
+A checker sees what is told, when it is told, and what is received, when it is received; it knows nothing of an actor's
+inside. What an actor promises is checked on what it tells; what it may do, on what it has heard.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from headrace.actors import protocol
+from headrace.actors.conductor import LifeTerms
+from headrace.actors.protocol import Closure, Key, Release, Seqs, State, Status
+from headrace.runtime.hosts.simulation import Killed, Mailbox, Simulation
+
+from .script import id_of
+
+CLOSING_S = 0.5
+"""An abort ends within its deadlines, and so much for the steps between them."""
+
+
+class Invariant(enum.StrEnum):
+    """What must always hold."""
+
+    ACCOUNTED = "accounted: every row has exactly one terminal outcome, and the counters are a fold over them"
+    ORDERED = "ordered: a sink sees rows in source order, and gaps are told"
+    ONCE = "once: no row is delivered twice, and none leaves a stage twice"
+    BOUNDED = "bounded: rows in flight never exceed the window, nor permits what was granted"
+    QUIET = "quiet in cooldown: no grant and no call between its begin and its end, and one cooldown an epoch"
+    ANSWERED = "answered: no waiter outlives its deadline; drain and abort end within theirs"
+    PAIRED = "paired: prepare before the first call, once; close once, also after a crash"
+    FIRST_ERROR = "first error first: what went wrong first is what the user sees"
+    ONE_PATH = "one path: complete only when the source has said its end and every row has an outcome"
+    ISOLATED = "isolated: batches and runs never see each other's rows"
+    ALIVE = "alive: no actor dies of itself"
+
+
+class Breach(msgspec.Struct, frozen=True):
+    """An invariant that did not hold, when and how."""
+
+    invariant: Invariant
+    what: str
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"{self.invariant.name}: {self.what}, at {self.at_s:.6f} s\n  ({self.invariant.value})"
+
+
+class _Account:
+    """One ledger's rows."""
+
+    __slots__ = ("ahead", "by_status", "ended", "given", "mark", "said_end", "settled", "window")
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.given = 0
+        self.settled = 0
+        self.mark = 0
+        self.ahead: set[int] = set()
+        self.by_status: dict[Status, int] = dict.fromkeys(Status, 0)
+        self.said_end = False
+        self.ended = False
+
+    def settle(self, seqs: Seqs) -> int | None:
+        """The row that was settled before, if any."""
+        ahead = self.ahead
+        if isinstance(seqs, range) and seqs.start == self.mark and not ahead:
+            self.mark = seqs.stop
+            return None
+        for seq in seqs:
+            if seq < self.mark or seq in ahead:
+                return seq
+            ahead.add(seq)
+        mark = self.mark
+        while mark in ahead:
+            ahead.remove(mark)
+            mark += 1
+        self.mark = mark
+        return None
+
+
+class _Buffer:
+    """What a reorder buffer has been told and has told."""
+
+    __slots__ = ("gaps", "next", "ordered", "released")
+
+    def __init__(self, ordered: bool) -> None:
+        self.ordered = ordered
+        self.next = 0
+        self.gaps: set[int] = set()
+        self.released: set[int] = set()
+
+
+class _Stage:
+    """What a stage has been told and has told."""
+
+    __slots__ = (
+        "aborted",
+        "assigned",
+        "concurrent",
+        "cooling",
+        "governor",
+        "granted",
+        "inside",
+        "keyed",
+        "out",
+        "unstarted",
+    )
+
+    def __init__(self, keyed: bool) -> None:
+        self.keyed = keyed
+        self.inside: set[int] = set()
+        self.out = 0
+        self.granted = 0
+        self.assigned = 0
+        self.unstarted = 0
+        self.cooling = False
+        self.aborted = False
+
+
+class _Gate:
+    """One key of one governor."""
+
+    __slots__ = ("cooling", "epoch", "hit")
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.cooling = False
+        self.hit = -1
+        """The latest epoch that a refusal has been told of."""
+
+
+class RunTerms(msgspec.Struct, frozen=True):
+    """What the checker must know of a run. `first_id`: of row 0, where rows can be told by what they have
+    become (`script.id_of`)."""
+
+    conductor: Mailbox
+    ledger: Mailbox
+    source: Mailbox
+    reorder: Mailbox
+    sink: Mailbox
+    stages: tuple[Mailbox, ...]
+    keyed: tuple[bool, ...]
+    window: int
+    ordered: bool
+    life: LifeTerms
+    resources: int
+    first_id: int | None
+
+
+class _Run:
+    """The life of a run."""
+
+    def __init__(self, terms: RunTerms) -> None:
+        self.terms = terms
+        self.first_error: BaseException | None = None
+        self.stopping_since: float | None = None
+        self.aborted = False
+        self.drained = False
+        self.ended: protocol.RunEnded | None = None
+        self.ended_at = 0.0
+        self.opened: dict[Mailbox, int] = defaultdict(int)
+        self.closed: dict[Mailbox, int] = defaultdict(int)
+        self.settled_after_end = 0
+
+
+class Checker:
+    """See the module. `told` and `received` are what a simulation asks a watcher for."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self.breach: Breach | None = None
+        self.refusals_expected = True
+        self._accounts: dict[Mailbox, _Account] = {}
+        self._ledger_of: dict[Mailbox, Mailbox] = {}
+        self._buffers: dict[Mailbox, _Buffer] = {}
+        self._stages: dict[Mailbox, _Stage] = {}
+        self._runs: dict[Mailbox, _Run] = {}
+        self._gates: dict[tuple[Mailbox, Key], _Gate] = {}
+        self._writing: dict[Mailbox, set[int]] = {}
+        self._written: dict[Mailbox, set[int]] = {}
+        self._first_id: dict[Mailbox, int | None] = {}
+        self._waiters: dict[Any, tuple[int, set[int]]] = {}
+        self.on_settled: Callable[[float, Seqs], None] | None = None
+        self.on_given: Callable[[float, int, int], None] | None = None
+        p = protocol
+        self.told: dict[type, Callable[[float, Mailbox, Any, Any], None]] = {
+            p.RowsGiven: self._on_rows_given,
+            p.Settled: self._on_settled,
+            p.Rows: self._on_rows,
+            p.Outcomes: self._on_outcomes,
+            p.EndOfRows: self._on_end_of_rows,
+            p.Release: self._on_release,
+            p.Write: self._on_write,
+            p.Written: self._on_written,
+            p.WriteFailed: self._on_write_failed,
+            p.PermitsGranted: self._on_granted,
+            p.PermitsReturned: self._on_returned,
+            p.CallsEnded: self._on_calls_ended,
+            p.LimitHit: self._on_limit_hit,
+            p.CooldownBegan: self._on_cooldown_began,
+            p.CooldownEnded: self._on_cooldown_ended,
+            p.Discharge: self._on_discharge,
+            p.Assign: self._on_assign,
+            p.Opened: self._on_opened,
+            p.Close: self._on_close,
+            p.RunEnded: self._on_run_ended,
+            p.Died: self._on_died,
+            p.Submit: self._on_submit,
+            p.Waited: self._on_waited,
+        }
+        self.received: dict[type, Callable[[float, Mailbox, Mailbox, Any], None]] = {
+            p.CooldownBegan: self._heard_cooldown_began,
+            p.CooldownEnded: self._heard_cooldown_ended,
+            p.Answered: self._heard_answered,
+            p.Drain: self._heard_drain,
+            p.Abort: self._heard_abort,
+            p.Failing: self._heard_failing,
+            p.Died: self._heard_died,
+            p.Opened: self._heard_opened,
+        }
+
+    # --- what is checked ---
+
+    def watch_run(self, terms: RunTerms) -> None:
+        """A run takes part."""
+        self._runs[terms.conductor] = _Run(terms)
+        self._accounts[terms.ledger] = _Account(terms.window)
+        self._ledger_of[terms.source] = terms.ledger
+        self._buffers[terms.reorder] = _Buffer(terms.ordered)
+        for stage, keyed in zip(terms.stages, terms.keyed, strict=True):
+            self.watch_stage(stage, keyed)
+        for actor in (terms.sink, terms.reorder, *terms.stages):
+            self._first_id[actor] = terms.first_id
+
+    def watch_stage(self, stage: Mailbox, keyed: bool) -> None:
+        """A stage takes part, of a run or of an executor."""
+        self._stages[stage] = _Stage(keyed)
+
+    def fail(self, invariant: Invariant, what: str) -> None:
+        """Note a breach, the first one, and stop the simulation."""
+        if self.breach is None:
+            self.breach = Breach(invariant, what, self._simulation.now)
+        self._simulation.finish()
+
+    # --- rows ---
+
+    def _on_rows_given(self, now: float, sender: Mailbox, ref: Any, message: protocol.RowsGiven) -> None:
+        account = self._accounts[ref]
+        if message.total < account.given:
+            self.fail(Invariant.ACCOUNTED, f"the source gave {message.total} rows in all, and {account.given} before")
+        if self.on_given is not None:
+            self.on_given(now, account.given, message.total)
+        account.given = message.total
+        in_flight = account.given - account.settled
+        if in_flight > account.window:
+            self.fail(Invariant.BOUNDED, f"{in_flight} rows in a window of {account.window}")
+
+    def _on_settled(self, now: float, sender: Mailbox, ref: Any, message: protocol.Settled) -> None:
+        account = self._accounts.get(ref)
+        if account is None:
+            return
+        seqs = message.seqs
+        n = len(seqs)
+        again = account.settle(seqs)
+        if again is not None:
+            delivered = message.status is Status.DELIVERED
+            invariant = Invariant.ONCE if delivered else Invariant.ACCOUNTED
+            self.fail(invariant, f"row {again} has an outcome, and is now {message.status.value}")
+        if seqs[-1] >= account.given:
+            self.fail(Invariant.ACCOUNTED, f"row {seqs[-1]} is settled, and the source has given {account.given}")
+        account.settled += n
+        account.by_status[message.status] += n
+        if message.status is Status.DELIVERED:
+            written = self._written.get(sender)
+            if written is None or not written.issuperset(seqs):
+                self.fail(Invariant.ONCE, f"{sender.name} calls row {seqs[0]} delivered, which was not written")
+            else:
+                written.difference_update(seqs)
+        if self.on_settled is not None:
+            self.on_settled(now, seqs)
+
+    def _on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
+        seqs = message.seqs
+        before = self._stages.get(sender)
+        if before is not None:
+            self._leave(sender, before, seqs)
+        after = self._stages.get(ref)
+        if after is not None:
+            after.inside.update(seqs)
+        first_id = self._first_id.get(ref)
+        if first_id is not None:
+            for seq, value in zip(seqs, message.values, strict=True):
+                if id_of(value) != first_id + seq:
+                    self.fail(Invariant.ISOLATED, f"row {seq} holds what belongs to row {id_of(value) - first_id}")
+                    return
+
+    def _leave(self, name: Mailbox, stage: _Stage, seqs: Seqs) -> None:
+        n = len(stage.inside)
+        stage.inside.difference_update(seqs)
+        if n - len(stage.inside) != len(seqs):
+            self.fail(Invariant.ONCE, f"a row of {seqs[0]} to {seqs[-1]} leaves {name.name} once more")
+
+    def _on_outcomes(self, now: float, sender: Mailbox, ref: Any, message: protocol.Outcomes) -> None:
+        seqs = [ended.seq for ended in message.ended]
+        stage = self._stages.get(sender)
+        if stage is not None:
+            self._leave(sender, stage, seqs)
+        buffer = self._buffers.get(ref)
+        if buffer is not None:
+            buffer.gaps.update(seqs)
+        buffer = self._buffers.get(sender)
+        if buffer is not None and buffer.ordered:
+            self._release(buffer, sender, seqs)
+
+    def _on_end_of_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.EndOfRows) -> None:
+        ledger = self._ledger_of.get(sender)
+        if ledger is not None:
+            account = self._accounts[ledger]
+            account.said_end = True
+            if message.total != account.given:
+                self.fail(
+                    Invariant.ACCOUNTED, f"the source says {message.total} rows at its end, and gave {account.given}"
+                )
+        stage = self._stages.get(sender)
+        if stage is not None and stage.inside:
+            self.fail(Invariant.ACCOUNTED, f"{sender.name} says its end with {len(stage.inside)} rows inside")
+
+    def _on_release(self, now: float, sender: Mailbox, ref: Any, message: Release) -> None:
+        buffer = self._buffers[sender]
+        seqs = message.seqs
+        if not buffer.ordered:
+            n = len(buffer.released)
+            buffer.released.update(seqs)
+            if len(buffer.released) - n != len(seqs):
+                self.fail(Invariant.ONCE, f"a row of {seqs[0]} to {seqs[-1]} is released once more")
+            return
+        self._release(buffer, sender, seqs)
+
+    def _release(self, buffer: _Buffer, sender: Mailbox, seqs: Seqs) -> None:
+        for seq in (seqs[0],) if isinstance(seqs, range) else seqs:
+            while buffer.next < seq and buffer.next in buffer.gaps:
+                buffer.gaps.remove(buffer.next)
+                buffer.next += 1
+            if seq < buffer.next:
+                invariant = Invariant.ONCE if seq not in buffer.gaps else Invariant.ORDERED
+                self.fail(invariant, f"row {seq} is released where {buffer.next} was next")
+            elif seq > buffer.next:
+                self.fail(
+                    Invariant.ORDERED,
+                    f"row {seq} is released before {buffer.next}, of which nobody said that it had ended",
+                )
+            buffer.gaps.discard(seq)
+            buffer.next = seq + 1
+        if isinstance(seqs, range):
+            buffer.next = seqs[-1] + 1
+
+    # --- sinks ---
+
+    def _on_write(self, now: float, sender: Mailbox, ref: Any, message: protocol.Write) -> None:
+        if self._writing.get(sender):
+            self.fail(Invariant.ORDERED, f"{sender.name} has two writes under way")
+        rows: set[int] = set()
+        for part in message.batch:
+            if isinstance(part, Release):
+                rows.update(part.seqs)
+            else:
+                rows.update(ended.seq for ended in part.ended)
+        self._writing[sender] = rows
+
+    def _on_written(self, now: float, sender: Mailbox, ref: Any, message: protocol.Written) -> None:
+        self._written[ref] = self._writing.pop(ref, set())
+
+    def _on_write_failed(self, now: float, sender: Mailbox, ref: Any, message: protocol.WriteFailed) -> None:
+        self._writing.pop(ref, None)
+
+    # --- permits ---
+
+    def _gate(self, governor: Mailbox, key: Key) -> _Gate:
+        gate = self._gates.get((governor, key))
+        if gate is None:
+            gate = self._gates[governor, key] = _Gate()
+        return gate
+
+    def _on_granted(self, now: float, sender: Mailbox, ref: Any, message: protocol.PermitsGranted) -> None:
+        gate = self._gate(sender, message.key)
+        if gate.cooling:
+            self.fail(
+                Invariant.QUIET, f"{sender.name} grants {message.n} permits in the cooldown of epoch {gate.epoch}"
+            )
+        if message.epoch != gate.epoch:
+            self.fail(Invariant.QUIET, f"{sender.name} grants permits of epoch {message.epoch} in epoch {gate.epoch}")
+        stage = self._stages.get(ref)
+        if stage is not None:
+            stage.granted += message.n
+            stage.out += message.n
+
+    def _on_returned(self, now: float, sender: Mailbox, ref: Any, message: protocol.PermitsReturned) -> None:
+        self._come_back(sender, message.n)
+
+    def _on_calls_ended(self, now: float, sender: Mailbox, ref: Any, message: protocol.CallsEnded) -> None:
+        self._come_back(sender, message.used)
+
+    def _come_back(self, sender: Mailbox, n: int) -> None:
+        stage = self._stages[sender]
+        stage.out -= n
+        if stage.out < 0:
+            self.fail(Invariant.BOUNDED, f"{sender.name} gives back {-stage.out} permits that it was not granted")
+
+    def _on_discharge(self, now: float, sender: Mailbox, ref: Any, message: protocol.Discharge) -> None:
+        stage = self._stages.get(sender)
+        if stage is not None and stage.out and not stage.aborted:
+            self.fail(Invariant.BOUNDED, f"{sender.name} is done, and {stage.out} of its permits have leaked")
+
+    def _on_assign(self, now: float, sender: Mailbox, ref: Any, message: protocol.Assign) -> None:
+        stage = self._stages[sender]
+        stage.assigned += len(message.seqs)
+        if stage.assigned > stage.granted + stage.unstarted:
+            self.fail(
+                Invariant.BOUNDED,
+                f"{sender.name} has started {stage.assigned - stage.unstarted} calls on {stage.granted} permits",
+            )
+        if stage.cooling:
+            self.fail(
+                Invariant.QUIET, f"{sender.name} starts a call of row {message.seqs[0]} in a cooldown that it knows of"
+            )
+        if not stage.inside.issuperset(message.seqs):
+            self.fail(Invariant.ONCE, f"{sender.name} calls for row {message.seqs[0]}, which has left it")
+
+    def _on_limit_hit(self, now: float, sender: Mailbox, ref: Any, message: protocol.LimitHit) -> None:
+        gate = self._gate(ref, message.key)
+        gate.hit = max(gate.hit, message.epoch)
+
+    def _on_cooldown_began(self, now: float, sender: Mailbox, ref: Any, message: protocol.CooldownBegan) -> None:
+        gate = self._gate(sender, message.key)
+        if message.epoch == gate.epoch and gate.cooling:
+            # The same news to another stage.
+            return
+        if message.epoch != gate.epoch + 1 or gate.cooling:
+            self.fail(
+                Invariant.QUIET,
+                f"{sender.name} begins a cooldown of epoch {message.epoch} in epoch {gate.epoch}"
+                f"{', which is cooling' if gate.cooling else ''}",
+            )
+        if message.closure is Closure.REFUSED and gate.hit < message.epoch - 1:
+            self.fail(
+                Invariant.QUIET,
+                f"{sender.name} begins a cooldown, and nobody was refused since the last one: old news of epoch {gate.hit}",
+            )
+        gate.epoch = message.epoch
+        gate.cooling = True
+
+    def _on_cooldown_ended(self, now: float, sender: Mailbox, ref: Any, message: protocol.CooldownEnded) -> None:
+        self._gate(sender, message.key).cooling = False
+
+    def _heard_cooldown_began(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.CooldownBegan) -> None:
+        stage = self._stages.get(me)
+        if stage is not None and not stage.keyed:
+            stage.cooling = True
+
+    def _heard_cooldown_ended(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.CooldownEnded) -> None:
+        stage = self._stages.get(me)
+        if stage is not None:
+            stage.cooling = False
+
+    def _heard_answered(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Answered) -> None:
+        self._stages[me].unstarted += len(message.unstarted)
+
+    # --- life ---
+
+    def _on_opened(self, now: float, sender: Mailbox, ref: Any, message: protocol.Opened) -> None:
+        run = self._runs.get(ref)
+        if run is not None and message.error is None:
+            run.opened[sender] += 1
+            if run.opened[sender] > 1:
+                self.fail(Invariant.PAIRED, f"{sender.name} was opened twice")
+
+    def _on_close(self, now: float, sender: Mailbox, ref: Any, message: protocol.Close) -> None:
+        run = self._runs.get(sender)
+        if run is None:
+            return
+        run.closed[ref] += 1
+        if run.closed[ref] > 1:
+            self.fail(Invariant.PAIRED, f"{ref.name} is closed twice")
+        if not run.opened[ref]:
+            self.fail(Invariant.PAIRED, f"{ref.name} is closed and was not opened")
+
+    def _heard_drain(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Drain) -> None:
+        run = self._runs.get(me)
+        if run is not None:
+            run.drained = True
+
+    def _heard_abort(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Abort) -> None:
+        run = self._runs.get(me)
+        if run is not None:
+            self._stop(run, now)
+        stage = self._stages.get(me)
+        if stage is not None:
+            stage.aborted = True
+
+    def _stop(self, run: _Run, now: float) -> None:
+        run.aborted = True
+        if run.stopping_since is None:
+            run.stopping_since = now
+
+    def _heard_failing(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Failing) -> None:
+        self._blame(now, me, message.error)
+
+    def _heard_died(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Died) -> None:
+        stage = self._stages.get(me)
+        if stage is not None:
+            # What it had not begun comes back; how much that is, it alone knows.
+            stage.unstarted += len(stage.inside)
+        self._blame(now, me, message.error)
+
+    def _heard_opened(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Opened) -> None:
+        if message.error is not None:
+            self._blame(now, me, message.error)
+
+    def _blame(self, now: float, conductor: Mailbox, error: BaseException) -> None:
+        run = self._runs.get(conductor)
+        if run is None or run.ended is not None:
+            return
+        if run.first_error is None:
+            run.first_error = error
+        self._stop(run, now)
+
+    def _on_died(self, now: float, sender: Mailbox, ref: Any, message: protocol.Died) -> None:
+        error = message.error
+        if sender is message.who and not isinstance(error, Killed):
+            self.fail(Invariant.ALIVE, f"{sender.name} died of {type(error).__name__}: {error}")
+
+    def _on_run_ended(self, now: float, sender: Mailbox, ref: Any, message: protocol.RunEnded) -> None:
+        run = self._runs[sender]
+        if run.ended is not None:
+            self.fail(Invariant.ONE_PATH, f"the run ended {message.state.value}, and had ended {run.ended.state.value}")
+            return
+        run.ended, run.ended_at = message, now
+        self._check_accounts(run, message)
+        self._check_end(run, message)
+        self._check_errors(run, message)
+        if run.stopping_since is not None:
+            life = run.terms.life
+            allowed = 2 * life.abort_s + life.close_s * run.terms.resources + CLOSING_S
+            took = now - run.stopping_since
+            if took > allowed:
+                self.fail(Invariant.ANSWERED, f"it took {took:.3f} s to stop, and {allowed:g} s are allowed")
+
+    def _check_accounts(self, run: _Run, ended: protocol.RunEnded) -> None:
+        account = self._accounts[run.terms.ledger]
+        account.ended = True
+        counts = ended.counts
+        if any("counts are missing" in note for note in ended.notes):
+            return
+        told = {status: getattr(counts, status.value) for status in Status}
+        own = dict(account.by_status)
+        # What was told and not received when the account was closed is the ledger's to call interrupted.
+        own[Status.INTERRUPTED] = counts.rows - sum(n for s, n in told.items() if s is not Status.INTERRUPTED)
+        late = account.settled - sum(n for s, n in told.items() if s is not Status.INTERRUPTED)
+        if sum(told.values()) != counts.rows:
+            self.fail(Invariant.ACCOUNTED, f"{counts.rows} rows, and outcomes of {sum(told.values())}")
+        elif not run.aborted and (counts.rows != account.given or late or told != own):
+            self.fail(
+                Invariant.ACCOUNTED, f"the report says {counts}, and the outcomes add up to {own} of {account.given}"
+            )
+        elif any(told[s] > n for s, n in account.by_status.items() if s is not Status.INTERRUPTED):
+            self.fail(Invariant.ACCOUNTED, f"the report says {counts}, and no more than {account.by_status} was told")
+
+    def _check_end(self, run: _Run, ended: protocol.RunEnded) -> None:
+        account = self._accounts[run.terms.ledger]
+        state, interrupted = ended.state, ended.counts.interrupted
+        if state is State.COMPLETED and (not account.said_end or interrupted or account.settled != account.given):
+            self.fail(
+                Invariant.ONE_PATH,
+                f"completed with {interrupted} rows interrupted, {account.settled} of {account.given} settled, "
+                f"and the source {'at' if account.said_end else 'not at'} its end",
+            )
+        if not run.aborted and (interrupted or account.settled != account.given):
+            self.fail(
+                Invariant.ACCOUNTED, f"{interrupted} rows were interrupted by a run that nobody aborted ({state.value})"
+            )
+        if state in (State.COMPLETED, State.DRAINED) and run.first_error is not None and not ended.notes:
+            self.fail(
+                Invariant.FIRST_ERROR, f"{state.value}, and {type(run.first_error).__name__} is nowhere to be seen"
+            )
+        for resource, n in run.opened.items():
+            if n and not run.closed[resource]:
+                self.fail(Invariant.PAIRED, f"{resource.name} was opened and is not closed at the end")
+
+    def _check_errors(self, run: _Run, ended: protocol.RunEnded) -> None:
+        first = run.first_error
+        if ended.state is not State.FAILED or first is None:
+            if ended.state is State.FAILED and not ended.errors:
+                self.fail(Invariant.FIRST_ERROR, "failed without an error")
+            return
+        shown = ended.errors[0] if ended.errors else None
+        if shown is not first and getattr(shown, "__cause__", None) is not first and not _is_of_time(shown):
+            self.fail(Invariant.FIRST_ERROR, f"{shown!r} is shown, and {first!r} came first")
+
+    # --- waiters ---
+
+    def _on_submit(self, now: float, sender: Mailbox, ref: Any, message: protocol.Submit) -> None:
+        self._waiters[message.waiter] = (len(message.values), set())
+
+    def _on_waited(self, now: float, sender: Mailbox, ref: Any, message: protocol.Waited) -> None:
+        n, answered = self._waiters[ref]
+        if message.place in answered or not 0 <= message.place < n:
+            self.fail(Invariant.ANSWERED, f"place {message.place} of {ref.name} is answered once more")
+        answered.add(message.place)
+
+    # --- at the end ---
+
+    def has_ended(self) -> bool:
+        """Every run has."""
+        return all(run.ended is not None for run in self._runs.values())
+
+    def check_stalled(self, now: float) -> None:
+        """Nothing is left to happen, or time is up: whoever has not ended never will."""
+        for conductor, run in self._runs.items():
+            if run.ended is None:
+                account = self._accounts[run.terms.ledger]
+                self.fail(
+                    Invariant.ANSWERED,
+                    f"{conductor.name} has not ended after {now:.3f} s, with {account.settled} of {account.given} rows settled",
+                )
+
+
+def _is_of_time(error: BaseException | None) -> bool:
+    """The conductor's own errors come of time, not of a message."""
+    from headrace.actors.conductor import Overdue
+
+    return isinstance(error, Overdue)

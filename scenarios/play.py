@@ -1,0 +1,209 @@
+"""Plays a scenario in simulation: one seed, one history, one verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from headrace.runtime.hosts.schedule import Schedule
+from headrace.runtime.hosts.simulation import Signal
+from headrace.runtime.hosts.virtual_time import EPOCH_S, real_monotonic
+from headrace.runtime.pipeline import Pipeline
+from headrace.runtime.plan import Plan
+
+from .callers import Callers
+from .faults import Faults
+from .figures import Figures, figures_of, misses
+from .invariants import Breach, Invariant
+from .outside import Answer, Quota, Service, value_of
+from .script import ExecutorTable, LimitTable, Script, StageTable, limit_of, retry_of
+from .stand_ins import FOREVER_S, AsyncFunction, Diary, Event, Function, ScriptedSink, ScriptedSource, Transport
+from .world import World
+
+RUN_IDS = 1_000_000_000
+"""Rows of different runs are told apart by so much."""
+
+
+class Played(msgspec.Struct):
+    """What came of one seed. `breach`: an invariant that did not hold; `missed`: expectations that were not met."""
+
+    scenario: str
+    seed: int
+    schedule: Schedule
+    figures: Figures
+    breach: Breach | None
+    missed: list[str]
+    digest: str
+    steps: int
+    switches: int
+    took_s: float
+    story: list[str] = []
+
+    @property
+    def well(self) -> bool:
+        return self.breach is None and not self.missed
+
+
+class SimulatedTransport:
+    """The way to a simulated service."""
+
+    def __init__(self, service: Service, world: World) -> None:
+        self._service = service
+        self._simulation = world.simulation
+
+    def open(self) -> None:
+        """There is no connection."""
+
+    def close(self) -> None:
+        """As above."""
+
+    def _arrive(self, row: int, key: int) -> tuple[Answer, list[Quota]]:
+        return self._service.arrive(self._simulation.now, row, key)
+
+    def call(self, row: int, key: int) -> None:
+        answer, quotas = self._arrive(row, key)
+        try:
+            self._simulation.sleep(answer.after_s if answer.after_s is not None else FOREVER_S)
+        finally:
+            self._service.leave(quotas)
+        value_of(answer, row)
+
+    async def call_async(self, row: int, key: int) -> None:
+        answer, quotas = self._arrive(row, key)
+        try:
+            await asyncio.sleep(answer.after_s if answer.after_s is not None else FOREVER_S)
+        finally:
+            self._service.leave(quotas)
+        value_of(answer, row)
+
+
+def play(
+    script: Script,
+    seed: int,
+    *,
+    schedule: Schedule | None = None,
+    trace: BinaryIO | None = None,
+    prepare: Callable[[World], object] | None = None,
+    story: int = 60,
+) -> Played:
+    """Play a scenario with a seed. `prepare` sees the world before it begins; `story`: last steps told of a breach."""
+    began = real_monotonic()
+    world = World(seed, schedule, trace)
+    diary = Diary(world.note)
+    services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
+
+    def event() -> Event:
+        return cast(Event, Signal(world.simulation))
+
+    def transport(name: str) -> Transport | None:
+        return SimulatedTransport(services[name], world) if name != "none" else None
+
+    callers = None
+    if script.executor is not None:
+        callers = Callers(world, script.executor, executor_function(script.executor, transport, diary))
+    else:
+        for i in range(script.pipeline.runs):
+            first_id = i * RUN_IDS
+            world.start(plan_of(script, i, diary, event, transport), first_id)
+    faults = Faults(world, script.fault)
+    if prepare is not None:
+        prepare(world)
+    world.run(script.until)
+    figures = _figures(script, world, services, faults, callers)
+    if world.checker.breach is None:
+        if callers is not None:
+            callers.check()
+        else:
+            diary.check()
+        for name, what in diary.complaints[:1]:
+            world.checker.fail(Invariant[name], what)
+    breach = world.checker.breach
+    played = Played(
+        scenario=script.name,
+        seed=seed,
+        schedule=world.simulation.schedule,
+        figures=figures,
+        breach=breach,
+        missed=misses(script.expect, figures) if breach is None else [],
+        digest=world.history.digest,
+        steps=world.simulation.steps,
+        switches=world.simulation.switches,
+        took_s=real_monotonic() - began,
+    )
+    if not played.well:
+        played.story = world.history.last(story)
+    world.close()
+    return played
+
+
+def _figures(
+    script: Script, world: World, services: dict[str, Service], faults: Faults, callers: Callers | None
+) -> Figures:
+    reports = [run.report for run in world.runs if run.report is not None]
+    if callers is not None:
+        reports = [callers.executor.stats()]
+    figures = figures_of(reports, script)
+    figures.in_flight = max((service.inside_max for service in services.values()), default=0)
+    figures.inbox = world.simulation.depth_max
+    rows = figures.rows or 1
+    figures.messages_per_row = world.history.entries / rows
+    errors = [run.ended.errors[0] for run in world.runs if run.ended is not None and run.ended.errors]
+    figures.error = type(errors[0]).__name__ if errors else None
+    if callers is not None:
+        figures.answered = callers.answered
+        figures.elapsed = callers.ended_at
+        figures.state = None
+    if faults.aborted_at is not None:
+        ends = [run.began + run.report.elapsed_s for run in world.runs if run.report is not None]
+        last = callers.ended_at if callers is not None else max(ends, default=0.0)
+        figures.abort_s = last - faults.aborted_at
+    return figures
+
+
+Transports = Callable[[str], Transport | None]
+
+
+def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event], transport: Transports) -> Plan:
+    """The plan of one of the scenario's runs, made by way of the face to users."""
+    table = script.pipeline
+    mutable = any(quirk.does == "mutate" for stage in script.stage for quirk in stage.quirk)
+    name = script.name or "scenario"
+    pipeline = Pipeline(name, window=table.window, ordered=table.ordered)
+    source = ScriptedSource(script.source, diary, event(), number * RUN_IDS, mutable)
+    pipeline.source(source, retry=script.source.retry)
+    shared: dict[str, Any] = {}
+    for stage in script.stage:
+        function = shared.get(stage.service) if stage.shared else None
+        if function is None:
+            function = shared[stage.service] = stage_function(stage, f"{stage.name} {number}", transport, diary)
+        pipeline.map(
+            function,
+            name=stage.name,
+            workers=stage.workers,
+            limit=limit_of(stage.limit),
+            retry=retry_of(stage.retry),
+            timeout=stage.timeout,
+            deadline=stage.deadline,
+            on_error=stage.on_error,
+            on_unknown=stage.on_unknown,
+        )
+    suffix = f" {number}" if number else ""
+    pipeline.sink(ScriptedSink(f"sink{suffix}", script.sink, diary, event(), table.ordered))
+    pipeline.quarantine(ScriptedSink(f"quarantine{suffix}", script.quarantine, diary, event(), False))
+    return pipeline.plan(max_quarantined=table.max_quarantined, drain_timeout=table.drain_timeout)
+
+
+def stage_function(stage: StageTable, name: str, transport: Transports, diary: Diary, managed: bool = True) -> Any:
+    """The function of a stage."""
+    keys = stage.limit.keys if isinstance(stage.limit, LimitTable) else None
+    kind = AsyncFunction if stage.on == "loop" else Function
+    return kind(name, stage, transport(stage.service), diary, keys, managed)
+
+
+def executor_function(table: ExecutorTable, transport: Transports, diary: Diary) -> Any:
+    """What the callers of an executor call."""
+    stage = StageTable(name="call", service=table.service, on=table.on, limit=table.limit, quirk=table.quirk)
+    return stage_function(stage, "call", transport, diary, managed=False)

@@ -1,0 +1,430 @@
+"""The grammar of a scenario: a TOML file that says what runs, what the outside is like, what goes wrong, and what must come of
+it. `README.md` beside this file explains each table; `scenario.schema.json` is generated from these types.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.limits import Limit, Retry
+from headrace.runtime.tables import Reading
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+Seconds = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Lesson = Annotated[str, Meta(pattern=r"^L[0-9]{2}$")]
+Span = Annotated[list[float], Meta(min_length=2, max_length=2)]
+"""From and to, both included."""
+Bounds = float | Span
+"""A number, or from and to."""
+
+
+# --- the outside ----------------------------------------------------------------------------------------------------------
+
+
+class LatencyTable(Struct, forbid_unknown_fields=True):
+    """Seconds that an answer takes; exactly one of these.
+
+    `lognormal`: median and sigma. `pareto`: least and alpha, a heavy tail; cut at 1,000 times the least.
+    """
+
+    uniform: Span | None = None
+    lognormal: Span | None = None
+    pareto: Span | None = None
+
+
+class ChangeTable(Struct, forbid_unknown_fields=True):
+    """From `at` seconds on, the quota is another one."""
+
+    at: Seconds
+    per_s: Annotated[float, Meta(gt=0)] | None = None
+    calls: Count | None = None
+
+
+class QuotaTable(Struct, forbid_unknown_fields=True):
+    """How many calls the service takes.
+
+    `bucket`: `per_s`, with `burst` saved up. `fixed`: `calls` in each window of `every` seconds. `sliding`: `calls` in any
+    `every` seconds. `concurrency`: `calls` at once. `per_key`: each key has its own.
+    """
+
+    kind: Literal["bucket", "fixed", "sliding", "concurrency"] = "bucket"
+    per_s: Annotated[float, Meta(gt=0)] | None = None
+    burst: Annotated[float, Meta(ge=1)] = 20.0
+    calls: Count | None = None
+    every: Annotated[float, Meta(gt=0)] = 1.0
+    change: list[ChangeTable] = []
+    per_key: bool = False
+
+
+class OutageTable(Struct, forbid_unknown_fields=True):
+    """From `at` on for `lasts` seconds, each call is answered by a 503, a refusal (429), a reset connection, or not at all."""
+
+    at: Seconds
+    lasts: Seconds
+    by: Literal["503", "429", "reset", "silence"] = "503"
+
+
+class TroubleTable(Struct, forbid_unknown_fields=True):
+    """Some calls are answered otherwise: those of `rows`, every n-th call, or a share of them; only the `first` n calls of
+    each row, where that is said.
+
+    `with`: a status code; `reset` (the connection breaks); `silence` (no answer, ever); `late` (an answer after
+    `seconds`); `nonsense` (an answer of the wrong type); `refusal` (a 429).
+    """
+
+    answer: Annotated[int, Meta(ge=400, le=599)] | Literal["reset", "silence", "late", "nonsense", "refusal"] = (
+        msgspec.field(name="with", default="refusal")
+    )
+    rows: list[int] = []
+    every: Count | None = None
+    share: Share | None = None
+    first: Count | None = None
+    seconds: Seconds = 1.0
+
+
+RetryAfter = Literal["none", "seconds", "date", "negative", "absurd", "unreadable", "zero"]
+
+
+class ServiceTable(Struct, forbid_unknown_fields=True):
+    """`[[service]]`: something remote. `retry_after`: the shape of the hint that comes with a refusal (L13); `hint`: its seconds."""
+
+    name: str = "api"
+    latency: Seconds | LatencyTable = 0.02
+    quota: list[QuotaTable] = []
+    retry_after: RetryAfter = "none"
+    hint: Seconds = 1.0
+    outage: list[OutageTable] = []
+    trouble: list[TroubleTable] = []
+
+
+# --- what runs ------------------------------------------------------------------------------------------------------------
+
+
+class LimitTable(Struct, forbid_unknown_fields=True):
+    """`[stage.limit]`; as `Limit`. `keys`: so many keys, by turns. `weights`: from and to, of the rows, for rates of weights."""
+
+    rates: list[str] = []
+    burst: Annotated[float, Meta(ge=1)] | None = None
+    concurrency: Count | Literal["auto"] | None = None
+    keys: Count | None = None
+    weights: Span | None = None
+    name: str | None = None
+    cooldown: Annotated[float, Meta(gt=0)] = 0.1
+    max_hint: Annotated[float, Meta(gt=0)] = 300.0
+    outage_after: Count = 10
+    outage_deadline: Annotated[float, Meta(gt=0)] = 600.0
+
+
+class RetryTable(Struct, forbid_unknown_fields=True):
+    """`[stage.retry]`; as `Retry`."""
+
+    attempts: Count = 3
+    base: Annotated[float, Meta(gt=0)] = 0.1
+    cap: Annotated[float, Meta(gt=0)] = 30.0
+    refusals: Count = 100
+
+
+class QuirkTable(Struct, forbid_unknown_fields=True):
+    """What the stage's own code does to some rows, in the first of their attempts only where `once`.
+
+    `raise`: a plain error. `interrupt`, `exit`: KeyboardInterrupt, SystemExit. `nonsense`: returns something else.
+    `mutate`: changes its row before it fails. `block`: never comes back. `slow`: takes `seconds` of its own.
+    """
+
+    does: Literal["raise", "interrupt", "exit", "nonsense", "mutate", "block", "slow"]
+    rows: list[int] = []
+    every: Count | None = None
+    once: bool = False
+    seconds: Seconds = 1.0
+
+
+class StageTable(Struct, forbid_unknown_fields=True):
+    """`[[stage]]`: calls of a service, as `Pipeline.map`. `on`: threads, or coroutines on a loop. `service` "none": no call,
+    the row goes on at once. `shared`: stages of the same service are given the same strategy object."""
+
+    name: str = "ask"
+    service: str = "api"
+    on: Literal["threads", "loop"] = "threads"
+    workers: Count = 16
+    limit: str | LimitTable | None = None
+    retry: Count | RetryTable | None = None
+    timeout: Annotated[float, Meta(gt=0)] | None = None
+    deadline: Annotated[float, Meta(gt=0)] | None = None
+    on_error: Literal["quarantine", "fail", "drop"] = "quarantine"
+    on_unknown: Literal["retry", "quarantine"] = "retry"
+    quirk: list[QuirkTable] = []
+    prepare: Seconds = 0.0
+    prepare_fails: bool = False
+    close_fails: bool = False
+    shared: bool = False
+
+
+class SourceTable(Struct, forbid_unknown_fields=True):
+    """`[source]`: rows 0, 1, 2, … `rows` -1: without end. `every`: seconds between rows. `pauses`: [row, seconds] pairs.
+
+    `bad`: rows that cannot be read. `fails_at`: reading fails before these rows, `fails` times each; `resumable`: it can be
+    tried again there. `hangs_at`: never gives this row.
+    """
+
+    rows: Annotated[int, Meta(ge=-1)] = 200
+    every: Seconds = 0.0
+    pauses: list[Span] = []
+    bad: list[int] = []
+    fails_at: list[int] = []
+    fails: Count = 1
+    resumable: bool = True
+    retry: Count = 3
+    hangs_at: int | None = None
+    opens: Seconds = 0.0
+    open_fails: bool = False
+    close_fails: bool = False
+
+
+class SinkTable(Struct, forbid_unknown_fields=True):
+    """`[sink]` and `[quarantine]`. `row`: seconds that a row takes. `fails_at`: the write that has this row fails, `error`:
+    as a refusal, a full disk, or plainly. `hangs_at`: never comes back from it."""
+
+    row: Seconds = 0.0
+    write: Seconds = 0.0
+    fails_at: int | None = None
+    error: Literal["plain", "disk full", "refused"] = "plain"
+    hangs_at: int | None = None
+    opens: Seconds = 0.0
+    open_fails: bool = False
+    close_fails: bool = False
+
+
+class PipelineTable(Struct, forbid_unknown_fields=True):
+    """`[pipeline]`. `runs`: so many at once, which share limits that have a name. `stream`: read by `stream()`, whose reader
+    takes `reader` seconds a row."""
+
+    window: Count | None = None
+    ordered: bool = True
+    max_quarantined: Annotated[float, Meta(ge=0)] | None = None
+    drain_timeout: Annotated[float, Meta(gt=0)] | None = None
+    runs: Count = 1
+
+
+class BatchTable(Struct, forbid_unknown_fields=True):
+    """`[[batch]]`: callers of the executor. So many `callers` at once from `at` on, `every` seconds apart, each with `rows`
+    rows, who wait for `timeout` seconds and then go away. `singly`: by `submit`, one call a row; `cancel`: each call is
+    cancelled so many seconds later, if it has not begun."""
+
+    callers: Count = 1
+    rows: Count = 50
+    at: Seconds = 0.0
+    every: Seconds = 0.0
+    timeout: Annotated[float, Meta(gt=0)] | None = None
+    singly: bool = False
+    cancel: Seconds | None = None
+
+
+class ExecutorTable(Struct, forbid_unknown_fields=True):
+    """`[executor]`, in the place of a pipeline: one `Executor`, with one stage's options."""
+
+    batch: list[BatchTable]
+    service: str = "api"
+    on: Literal["threads", "loop"] = "threads"
+    workers: Count = 8
+    limit: str | LimitTable | None = None
+    retry: Count | RetryTable | None = None
+    timeout: Annotated[float, Meta(gt=0)] | None = None
+    deadline: Annotated[float, Meta(gt=0)] | None = None
+    on_unknown: Literal["retry", "quarantine"] = "retry"
+    quirk: list[QuirkTable] = []
+    abort_at: Seconds | None = None
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------------
+
+
+class FaultTable(Struct, forbid_unknown_fields=True):
+    """`[[fault]]`. When: `at` seconds, or `after` seconds after the `nth` message named `when` was told (`Call` and
+    `Reply` count as messages).
+
+    `kill`: an actor ends, whatever it does. `hold`: it gets no turn for `lasts` seconds, so what it is told is delayed.
+    `pause`: the whole process stands still for `lasts` seconds (the clock jumps). `drain`, `abort`: as the user's.
+    `double`: the message that it came `when` comes once more (an `Answered`, for the protocol allows no other). `limit`: the
+    limit is `limit` from then on. `stats`: somebody asks how it stands. `times`, `every`: again, so many seconds later.
+
+    `actor`: the last part of its name: `source`, `reorder`, `sink`, `governor-ask`, a stage's name. `worker`: the one
+    that the message went to or came from; without `when`, one that has a call under way.
+    """
+
+    what: Literal["kill", "hold", "pause", "drain", "abort", "double", "limit", "stats"]
+    actor: str | None = None
+    at: Seconds | None = None
+    when: str | None = None
+    nth: Count = 1
+    after: Seconds = 0.0
+    lasts: Seconds = 1.0
+    limit: str | None = None
+    times: Count = 1
+    every: Seconds = 0.0
+
+
+# --- what must come of it -------------------------------------------------------------------------------------------------
+
+
+class ExpectTable(Struct, forbid_unknown_fields=True):
+    """`[expect]`: numbers, or from and to. What is not named is not looked at; the invariants hold besides.
+
+    `of_ideal`: seconds taken, as a multiple of the ideal that the file's own numbers imply. `elapsed`: seconds. `refused`:
+    share of the calls. `in_flight`: calls at once, at most seen. `inbox`: messages in one inbox. `abort_s`: from an abort (or
+    the second drain) to the end of the run, or to the last answered waiter. `calls_per_row`. `messages_per_row`. `answered`:
+    rows of executors that had an answer. `error`: the class of the run's error. `note`: a part of one of its notes.
+    `late`: answers that reached nobody. `lost`: workers. `opens`: prepares of each strategy.
+    """
+
+    state: str | list[str] | None = None
+    rows: Bounds | None = None
+    delivered: Bounds | None = None
+    dropped: Bounds | None = None
+    quarantined: Bounds | None = None
+    failed: Bounds | None = None
+    interrupted: Bounds | None = None
+    calls: Bounds | None = None
+    refusals: Bounds | None = None
+    refused: Bounds | None = None
+    cooldowns: Bounds | None = None
+    outages: Bounds | None = None
+    retries: Bounds | None = None
+    elapsed: Bounds | None = None
+    of_ideal: Bounds | None = None
+    in_flight: Bounds | None = None
+    inbox: Bounds | None = None
+    abort_s: Bounds | None = None
+    calls_per_row: Bounds | None = None
+    messages_per_row: Bounds | None = None
+    answered: Bounds | None = None
+    late: Bounds | None = None
+    lost: Bounds | None = None
+    error: str | None = None
+    note: str | None = None
+
+
+class RealTable(Struct, forbid_unknown_fields=True):
+    """`[real]`: what differs under `--real`. `skip`: why it cannot be had there. `expect`: in the place of the same
+    expectations."""
+
+    skip: str | None = None
+    expect: ExpectTable | None = None
+
+
+class Script(Struct, forbid_unknown_fields=True):
+    """A whole file."""
+
+    shows: Annotated[str, Meta(min_length=10)]
+    lessons: list[Lesson] = []
+    pipeline: PipelineTable = msgspec.field(default_factory=PipelineTable)
+    source: SourceTable = msgspec.field(default_factory=SourceTable)
+    stage: list[StageTable] = msgspec.field(default_factory=lambda: [StageTable()])
+    sink: SinkTable = msgspec.field(default_factory=SinkTable)
+    quarantine: SinkTable = msgspec.field(default_factory=SinkTable)
+    executor: ExecutorTable | None = None
+    service: list[ServiceTable] = msgspec.field(default_factory=lambda: [ServiceTable()])
+    fault: list[FaultTable] = []
+    expect: ExpectTable = msgspec.field(default_factory=ExpectTable)
+    real: RealTable = msgspec.field(default_factory=RealTable)
+    until: Seconds = 86_400.0
+    """Seconds after which a scenario that has not ended has failed."""
+    name: str = ""
+
+
+def read(path: Path) -> Script:
+    """The scenario of a file. Raises `ConfigError` with all that is wrong, one line for each mistake."""
+    reading = Reading.of(path)
+    script = reading.table(Script, reading.data, "")
+    reading.check()
+    assert isinstance(script, Script)
+    _check(reading, script)
+    reading.check()
+    return msgspec.structs.replace(script, name=script.name or path.stem)
+
+
+def find(name: str) -> Path:
+    """A file, or one of the scenarios that come with Headrace, by its name. Raises `ConfigError`."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    known = SCRIPTS / f"{name}.toml"
+    if not known.exists():
+        import difflib
+
+        near = difflib.get_close_matches(name, [p.stem for p in SCRIPTS.glob("*.toml")], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "`headrace scenario list` names those there are"
+        raise ConfigError(f"{name}: neither a file nor a scenario that comes with Headrace; {hint}")
+    return known
+
+
+def _check(reading: Reading, script: Script) -> None:
+    """What the types do not say."""
+    services = {service.name for service in script.service}
+    for i, stage in enumerate(script.stage):
+        if stage.service != "none" and stage.service not in services:
+            reading.note(f"stage[{i}].service", f"no [[service]] is named {stage.service!r}")
+        reading.attempt(f"stage[{i}].limit", lambda stage=stage: limit_of(stage.limit))  # type: ignore[misc]
+    if script.executor is not None and script.executor.service not in services:
+        reading.note("executor.service", f"no [[service]] is named {script.executor.service!r}")
+    for i, service in enumerate(script.service):
+        if isinstance(service.latency, LatencyTable):
+            given = [s for s in (service.latency.uniform, service.latency.lognormal, service.latency.pareto) if s]
+            if len(given) != 1:
+                reading.note(f"service[{i}].latency", "one of uniform, lognormal and pareto is needed")
+        for j, quota in enumerate(service.quota):
+            wanted = "per_s" if quota.kind == "bucket" else "calls"
+            if getattr(quota, wanted) is None:
+                reading.note(f"service[{i}].quota[{j}]", f"a quota of kind {quota.kind!r} needs {wanted!r}")
+    for i, fault in enumerate(script.fault):
+        key = f"fault[{i}]"
+        if (fault.at is None) == (fault.when is None):
+            reading.note(key, "one of 'at' and 'when' is needed")
+        if fault.what in ("kill", "hold") and fault.actor is None:
+            reading.note(key, f"{fault.what!r} needs an 'actor'")
+        if fault.what == "double" and fault.when != "Answered":
+            reading.note(key, "only an 'Answered' may come twice: when = \"Answered\"")
+        if fault.what == "limit" and fault.limit is None:
+            reading.note(key, "'limit' needs a 'limit'")
+
+
+def limit_of(limit: str | LimitTable | None) -> Limit:
+    """The limit that a table says. Raises `ConfigError`."""
+    if limit is None or isinstance(limit, str):
+        return Limit(limit) if limit is not None else Limit()
+    keys, weights = limit.keys, limit.weights
+    return Limit(
+        *limit.rates,
+        burst=limit.burst,
+        concurrency=limit.concurrency,
+        key=(lambda row: id_of(row) % keys) if keys else None,
+        cost=(lambda row: weights[0] + id_of(row) * 7919 % 100 / 99 * (weights[1] - weights[0])) if weights else None,
+        name=limit.name,
+        cooldown=limit.cooldown,
+        max_hint=limit.max_hint,
+        outage_after=limit.outage_after,
+        outage_deadline=limit.outage_deadline,
+    )
+
+
+def retry_of(retry: int | RetryTable | None) -> Retry | None:
+    """The retry that a table says."""
+    if retry is None or isinstance(retry, int):
+        return Retry(retry) if retry is not None else None
+    return Retry(retry.attempts, retry.base, retry.cap, retry.refusals)
+
+
+def id_of(row: Any) -> int:
+    """Which row a value belongs to, whatever a stage has made of it; -1: nobody can tell."""
+    if isinstance(row, list):
+        row = row[0] if row else -1
+    if isinstance(row, int):
+        return row if row >= 0 else -row - 2
+    return -1

@@ -1,0 +1,331 @@
+"""What stands in for a user's parts in a scenario: the source, the functions of the stages, the sinks. The same in simulation
+and in reality: they sleep by `time.sleep`, `asyncio.sleep` and events, all of which are virtual where time is.
+
+What they see from where they stand (what was opened and closed, when, and which rows came out) goes into a `Diary`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from headrace.actors.protocol import BadRow
+from headrace.runtime.call import current_call
+from headrace.runtime.errors import BadInput
+
+from .history import Call, Reply
+from .outside import HttpStatus
+from .script import QuirkTable, SinkTable, SourceTable, StageTable, id_of
+
+FOREVER_S = 1e9
+
+
+class Event(Protocol):
+    """The face of a `threading.Event`."""
+
+    def set(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Transport(Protocol):
+    """The way to a service."""
+
+    def call(self, row: int, key: int) -> None:
+        """Raises what a client's library would."""
+
+    async def call_async(self, row: int, key: int) -> None:
+        """The same on a loop."""
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Diary:
+    """What was seen outside. `complaints`: (invariant's name, what), where something must not be."""
+
+    def __init__(self, note: Callable[[Any], None]) -> None:
+        self.note = note
+        self.opened: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.complaints: list[tuple[str, str]] = []
+        self._last: dict[str, int] = {}
+
+    def open(self, name: str) -> None:
+        self.opened[name] += 1
+        if self.opened[name] > 1:
+            self.complaints.append(("PAIRED", f"{name} was opened twice"))
+
+    def close(self, name: str) -> None:
+        self.closed[name] += 1
+        if self.closed[name] > self.opened[name]:
+            self.complaints.append(
+                ("PAIRED", f"{name} was closed {self.closed[name]} times, opened {self.opened[name]} times")
+            )
+
+    def use(self, name: str) -> None:
+        """It must be open."""
+        if self.opened[name] != self.closed[name] + 1:
+            self.complaints.append(("PAIRED", f"{name} is used and {'closed' if self.closed[name] else 'not open'}"))
+
+    def write(self, name: str, rows: list[int], ordered: bool) -> None:
+        """Rows came out of a sink."""
+        self.written[name] += len(rows)
+        if not ordered:
+            return
+        last = self._last.get(name, -1)
+        for row in rows:
+            if row <= last:
+                self.complaints.append(("ORDERED", f"row {row} came out of {name} after {last}"))
+            last = row
+        self._last[name] = last
+
+    def check(self) -> None:
+        """At the end of everything."""
+        for name, n in self.opened.items():
+            if n != self.closed[name]:
+                self.complaints.append(("PAIRED", f"{name} was opened {n} times, closed {self.closed[name]} times"))
+
+
+class Broken(RuntimeError):
+    """A scripted error of a source, a sink or a function."""
+
+
+class ScriptedSource:
+    """A source connector, as `[source]` says. Rows are `first_id`, `first_id` + 1, …, in a list of one where they may change."""
+
+    name = "scripted source"
+
+    def __init__(self, table: SourceTable, diary: Diary, event: Event, first_id: int, mutable: bool) -> None:
+        self.resumable = table.resumable
+        self._table = table
+        self._diary = diary
+        self._interrupted = event
+        self._first_id = first_id
+        self._mutable = mutable
+        self._next = 0
+        self._failed: Counter[int] = Counter()
+        self._pauses = sorted((int(row), seconds) for row, seconds in table.pauses)
+        self._bad = set(table.bad)
+        special = {*table.fails_at, *(row for row, _ in self._pauses)}
+        if table.hangs_at is not None:
+            special.add(table.hangs_at)
+        self._special = sorted(special)
+
+    def open(self) -> None:
+        time.sleep(self._table.opens)
+        if self._table.open_fails:
+            raise Broken("the source cannot be opened")
+        self._diary.open(f"source {self._first_id}")
+
+    def read(self, n: int) -> tuple[list[Any], bool, int]:
+        self._diary.use(f"source {self._first_id}")
+        table, first = self._table, self._next
+        if first == table.hangs_at:
+            self._interrupted.wait(FOREVER_S)
+            return [], False, 0
+        if first in table.fails_at and self._failed[first] < table.fails:
+            self._failed[first] += 1
+            raise Broken(f"the source broke before row {first}")
+        if self._pauses and self._pauses[0][0] == first and self._interrupted.wait(self._pauses.pop(0)[1]):
+            return [], False, 0
+        if table.every:
+            if first and self._interrupted.wait(table.every):
+                return [], False, 0
+            n = 1
+        last = first + n if table.rows < 0 else min(first + n, table.rows)
+        last = min([last, *(row for row in self._special if row > first)])
+        self._next = last
+        values: list[Any] = [self._row(row) for row in range(first, last)]
+        return values, last == table.rows, sum(row in self._bad for row in range(first, last)) if self._bad else 0
+
+    def _row(self, row: int) -> Any:
+        if row in self._bad:
+            return BadRow(BadInput(f"row {row} is no row"), None)
+        return [self._first_id + row] if self._mutable else self._first_id + row
+
+    def interrupt(self) -> None:
+        """From any thread: do not wait for the next row."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        self._diary.close(f"source {self._first_id}")
+        if self._table.close_fails:
+            raise Broken("the source cannot be closed")
+
+
+class ScriptedSink:
+    """A sink connector, as `[sink]` or `[quarantine]` says."""
+
+    def __init__(self, name: str, table: SinkTable, diary: Diary, event: Event, ordered: bool) -> None:
+        self.name = name
+        self._table = table
+        self._diary = diary
+        self._never = event
+        self._ordered = ordered
+
+    def open(self) -> None:
+        time.sleep(self._table.opens)
+        if self._table.open_fails:
+            raise Broken(f"{self.name} cannot be opened")
+        self._diary.open(self.name)
+
+    def write(self, items: list[Any]) -> None:
+        self._diary.use(self.name)
+        table = self._table
+        rows = [item["seq"] if isinstance(item, dict) else id_of(item) for item in items]
+        if table.write or table.row:
+            time.sleep(table.write + table.row * len(rows))
+        if table.hangs_at is not None and table.hangs_at in rows:
+            # Nobody can close what never comes back.
+            self._diary.closed[self.name] += 1
+            self._never.wait(FOREVER_S)
+        if table.fails_at is not None and table.fails_at in rows:
+            self._diary.write(self.name, rows[: rows.index(table.fails_at)], self._ordered)
+            match table.error:
+                case "disk full":
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                case "refused":
+                    raise HttpStatus(429)
+                case _:
+                    raise Broken(f"{self.name} cannot write row {table.fails_at}")
+        self._diary.write(self.name, rows, self._ordered)
+
+    def close(self, complete: bool) -> None:
+        self._diary.close(self.name)
+        if self._table.close_fails:
+            raise Broken(f"{self.name} cannot be closed")
+
+
+class Quirks:
+    """What a stage's own code does to some rows."""
+
+    def __init__(self, tables: list[QuirkTable]) -> None:
+        self._tables = tables
+
+    def of(self, row: int, attempt: int) -> QuirkTable | None:
+        """The one that strikes this call."""
+        for table in self._tables:
+            struck = row in table.rows or (table.every is not None and row % table.every == 0)
+            if struck and (attempt == 1 or not table.once):
+                return table
+        return None
+
+    @staticmethod
+    def strike(quirk: QuirkTable, value: Any) -> Any:
+        """Do it, as far as it takes no time."""
+        match quirk.does:
+            case "raise":
+                raise Broken("the function broke")
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "exit":
+                raise SystemExit(1)
+            case "mutate":
+                value.append("touched")
+                raise TimeoutError("the function broke after it had changed its row")
+            case "nonsense":
+                return -id_of(value) - 2
+        return value
+
+    @staticmethod
+    def takes_s(quirk: QuirkTable | None) -> float:
+        """The time that the function itself takes."""
+        if quirk is None:
+            return 0.0
+        return {"block": FOREVER_S, "slow": quirk.seconds}.get(quirk.does, 0.0)
+
+
+class _Function:
+    """The function of a stage: a strategy, with `prepare` and `close`."""
+
+    def __init__(
+        self,
+        name: str,
+        stage: StageTable,
+        transport: Transport | None,
+        diary: Diary,
+        keys: int | None,
+        managed: bool = True,
+    ) -> None:
+        """`managed`: somebody prepares and closes it."""
+        self.__name__ = stage.name
+        self._managed = managed
+        self._name = name
+        self._stage = stage
+        self._transport = transport
+        self._diary = diary
+        self._keys = keys
+        self._quirks = Quirks(stage.quirk)
+
+    def prepare(self) -> None:
+        time.sleep(self._stage.prepare)
+        if self._stage.prepare_fails:
+            raise Broken(f"{self._name} cannot be prepared")
+        self._diary.open(self._name)
+        if self._transport is not None:
+            self._transport.open()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self._diary.close(self._name)
+        if self._stage.close_fails:
+            raise Broken(f"{self._name} cannot be closed")
+
+    def _begin(self, value: Any) -> tuple[int, int, QuirkTable | None]:
+        row, attempt = id_of(value), current_call().attempt
+        if self._managed:
+            self._diary.use(self._name)
+        self._diary.note(Call(self._stage.name, row, attempt))
+        return row, attempt, self._quirks.of(row, attempt)
+
+    def _key(self, row: int) -> int:
+        return row % self._keys if self._keys else 0
+
+    def _replied(self, row: int, error: BaseException | None) -> None:
+        self._diary.note(Reply(self._stage.name, row, type(error).__name__ if error is not None else "ok"))
+
+
+class Function(_Function):
+    """On threads."""
+
+    def __call__(self, value: Any) -> Any:
+        row, attempt, quirk = self._begin(value)
+        if quirk is not None:
+            time.sleep(self._quirks.takes_s(quirk))
+            value = self._quirks.strike(quirk, value)
+        if self._transport is None:
+            return value
+        try:
+            self._transport.call(row, self._key(row))
+        except Exception as error:
+            self._replied(row, error)
+            raise
+        self._replied(row, None)
+        return value
+
+
+class AsyncFunction(_Function):
+    """On a loop."""
+
+    async def __call__(self, value: Any) -> Any:
+        row, attempt, quirk = self._begin(value)
+        if quirk is not None:
+            await asyncio.sleep(self._quirks.takes_s(quirk))
+            value = self._quirks.strike(quirk, value)
+        if self._transport is None:
+            return value
+        try:
+            await self._transport.call_async(row, self._key(row))
+        except Exception as error:
+            self._replied(row, error)
+            raise
+        self._replied(row, None)
+        return value

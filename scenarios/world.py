@@ -1,0 +1,300 @@
+"""A simulated process: runs and executors of Headrace with all their actors, in virtual time, watched by the checker."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+from headrace.actors import protocol
+from headrace.actors.actor import Actor, Ref
+from headrace.actors.gate import Terms
+from headrace.actors.governor import Governor
+from headrace.actors.protocol import Counts, State
+from headrace.actors.worker import Worker
+from headrace.runtime.assembly import assemble
+from headrace.runtime.calls.aio import LoopCalls, LoopThread
+from headrace.runtime.calls.threads import ThreadCalls
+from headrace.runtime.calls.virtual import VirtualLoopThread
+from headrace.runtime.executor import Executor
+from headrace.runtime.hosts.port import Address
+from headrace.runtime.hosts.schedule import Schedule
+from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
+from headrace.runtime.hosts.virtual_time import virtual_time
+from headrace.runtime.office import ExecutorTerms, Office
+from headrace.runtime.plan import Plan, StagePlan
+from headrace.runtime.report import RunReport, report_of
+
+from .history import Fault, History
+from .invariants import Checker, Invariant, RunTerms
+
+AFTERWARDS_S = 3.0
+"""What comes after the end (a late answer, a late opening) has so long to come."""
+STEPS_MAX = 20_000_000
+"""A simulation that takes more is taken to go round in circles."""
+GC_EVERY = 100_000
+"""Objects between two collections of garbage: messages are many, short-lived and without cycles."""
+
+
+class SimulatedRun:
+    """One run of a pipeline. Its face is that of a caller who waits, and of what the assembly asks for."""
+
+    name = "caller"
+
+    def __init__(self, world: World, plan: Plan, first_id: int | None) -> None:
+        self.world = world
+        self.plan = plan
+        self.ended: protocol.RunEnded | None = None
+        self.report: RunReport | None = None
+        self._system = System(world.simulation, "" if not world.runs else f"{plan.name}-{len(world.runs) + 1}")
+        self._loop: VirtualLoopThread | None = None
+        self.parts = parts = assemble(plan, self._system, self)
+        self.began = world.simulation.now
+        resources = 3 + (plan.quarantine is not None and not plan.whole)
+        world.checker.watch_run(
+            RunTerms(
+                conductor=cast(Mailbox, parts.conductor),
+                ledger=cast(Mailbox, parts.ledger),
+                source=cast(Mailbox, parts.source),
+                reorder=cast(Mailbox, parts.reorder),
+                sink=cast(Mailbox, parts.sink),
+                stages=tuple(cast(Mailbox, at) for at in parts.stages.values()),
+                keyed=tuple(stage.limit.key is not None for stage in plan.stages),
+                window=plan.rows_in_flight,
+                ordered=plan.ordered,
+                life=plan.life,
+                resources=resources,
+                first_id=first_id,
+            )
+        )
+
+    def put(self, message: Any, /) -> None:
+        """Told by the conductor, or by the host about it."""
+        if isinstance(message, protocol.Died):
+            notes = ["the conductor died; counts are missing"]
+            message = protocol.RunEnded(State.FAILED, Counts(), [message.error], notes)
+        if self.ended is None:
+            self.ended = message
+            self.report = self.stats(message.state, message.counts, tuple(message.notes))
+        self._system.stop(0.0)
+        self.world.one_has_ended()
+
+    def stats(self, state: State, counts: Counts, notes: tuple[str, ...] = ()) -> RunReport:
+        """The report as of now."""
+        parts, ask = self.parts, self._system.ask
+        stages = list(zip(ask(list(parts.stages.values())), ask(list(parts.governors.values())), strict=True))
+        return report_of(self.plan.name, state, counts, stages, self.world.simulation.now - self.began, notes)
+
+    # --- what the assembly asks for ---
+
+    def caller(self) -> SimulatedRun:
+        return self
+
+    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
+        return self.world.shared_governor(name, terms)
+
+    def loop(self) -> LoopThread:
+        if self._loop is None:
+            self._loop = VirtualLoopThread(self.world.simulation, f"{self._system.name}.loop".lstrip("."))
+        return cast(LoopThread, self._loop)
+
+    def new_worker(self, stage: StagePlan) -> Callable[[Ref], Actor]:
+        prefix, classify = f"{self.plan.name}:{stage.name}", stage.retry.classify
+        clock = self.world.simulation.clock
+        if stage.concurrent:
+            return lambda ref: Worker(
+                ref, LoopCalls(self.loop(), stage.function, stage.workers, prefix, stage.timeout, classify)
+            )
+        return lambda ref: Worker(ref, ThreadCalls(stage.function, prefix, stage.timeout, classify, monotonic=clock))
+
+    def tap(self, reorder: Address) -> Address:
+        return reorder
+
+
+class Ground:
+    """What a simulated executor stands on."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.monotonic = world.simulation.clock
+
+    def actors(self, name: str) -> System:
+        return System(self._world.simulation, name)
+
+    def loop(self, name: str) -> LoopThread:
+        return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
+
+    def event(self) -> Signal:
+        return Signal(self._world.simulation)
+
+    def named(self, name: str) -> Any:
+        return name
+
+    def opened(self, office: Office) -> None:
+        """The world keeps its executors itself."""
+
+    def left(self, office: Office) -> None:
+        """As above."""
+
+
+class SimulatedExecutor(Executor):
+    """An executor of a world; the same code on another ground."""
+
+    def __init__(self, world: World, **options: Any) -> None:
+        self._world = world
+        super().__init__(thread_name_prefix="executor", **options)
+
+    def _open(self, terms: ExecutorTerms) -> Office:
+        return Office(terms, cast(Any, Ground(self._world)))
+
+    @property
+    def office(self) -> Office:
+        return self._office
+
+
+class _Person(Actor):
+    """Somebody in the application, who may wait."""
+
+    blocks = True
+
+    def __init__(self, script: Callable[[], object], ended: Callable[[], None]) -> None:
+        self._script = script
+        self._ended = ended
+
+    def start(self, context: Any) -> None:
+        super().start(context)
+        try:
+            self._script()
+        finally:
+            self._ended()
+
+    def receive(self, message: Any) -> None:
+        self._unknown(message)
+
+
+class World:
+    """See the module. It is what the simulation asks a watcher for, too."""
+
+    def __init__(self, seed: int, schedule: Schedule | None = None, trace: BinaryIO | None = None) -> None:
+        self.simulation = Simulation(seed, schedule)
+        self.checker = Checker(self.simulation)
+        self.history = History(self._name_of, trace)
+        self.told = self.checker.told
+        self.received = self.checker.received
+        self.log = self.history.log
+        self.spill = self.history.spill
+        self.simulation.watch(self)
+        self.runs: list[SimulatedRun] = []
+        self.executors: list[SimulatedExecutor] = []
+        self.people = 0
+        self.finishing = False
+        self._shared: dict[str, Address] = {}
+        self._names: list[str] = []
+        self._noticed: dict[type, list[Callable[[Any], None]]] = {}
+
+    # --- who takes part ---
+
+    def start(self, plan: Plan, first_id: int | None = None) -> SimulatedRun:
+        """Start a run, as `Pipeline.start` does."""
+        run = SimulatedRun(self, plan, first_id)
+        self.runs.append(run)
+        run.parts.conductor.put(protocol.Start())
+        return run
+
+    def executor(self, **options: Any) -> SimulatedExecutor:
+        """Open an executor, as `Executor(...)` does."""
+        executor = SimulatedExecutor(self, **options)
+        self.executors.append(executor)
+        office = executor.office
+        for stage in (office.threads_stage, office.loop_stage):
+            self.checker.watch_stage(cast(Mailbox, stage), office.terms.limit.key is not None)
+        return executor
+
+    def person(self, name: str, script: Callable[[], object]) -> None:
+        """Somebody who does this, and may wait in it."""
+        self.people += 1
+        self.simulation.host(self.simulation.address(name), _Person(script, self._person_ended), None)
+
+    def _person_ended(self) -> None:
+        self.people -= 1
+        self.one_has_ended()
+
+    def shared_governor(self, name: str, terms: Terms) -> Address:
+        """The governor of a limit with a name."""
+        if name not in self._shared:
+            address = self.simulation.address(f"governor-{name}")
+            self.simulation.host(address, Governor(terms), None)
+            self._shared[name] = address
+        return self._shared[name]
+
+    # --- what happens ---
+
+    def note(self, what: Any) -> None:
+        """Something that is no message, for the history and for those who wait for it."""
+        simulation = self.simulation
+        carrier = simulation._current
+        number = carrier.number if carrier is not None else 0
+        self.history.log.append((simulation.now, number, number, what))
+        for notice in self._noticed.get(type(what), ()):
+            notice(what)
+
+    def notice(self, kind: type, function: Callable[[Any], None]) -> None:
+        """Call `function` whenever something of this kind is noted."""
+        self._noticed.setdefault(kind, []).append(function)
+
+    def watch(self, kind: type, function: Callable[[Mailbox, Any, Any], None]) -> None:
+        """Call `function` with (sender, receiver, message) whenever a message of this kind is told."""
+        before = self.told.get(kind)
+
+        def both(now: float, sender: Mailbox, ref: Any, message: Any) -> None:
+            if before is not None:
+                before(now, sender, ref, message)
+            function(sender, ref, message)
+
+        self.told[kind] = both
+
+    def one_has_ended(self) -> None:
+        """A run, or a person. After the last one, what comes late may yet come."""
+        if not self.people and all(run.ended is not None for run in self.runs) and not self.finishing:
+            self.finishing = True
+            for executor in self.executors:
+                executor.shutdown(wait=False)
+            self.simulation.call_at(self.simulation.now + AFTERWARDS_S, self.simulation.finish)
+
+    def run(self, until_s: float, steps_max: int = STEPS_MAX) -> None:
+        """Until everything has ended, or something is wrong, or `until_s`."""
+        simulation = self.simulation
+        try:
+            with virtual_time(simulation), _seldom_collected():
+                simulation.run(until_s, steps_max)
+        except Stuck as stuck:
+            self.checker.fail(Invariant.ANSWERED, str(stuck))
+        if self.checker.breach is None and not self.finishing:
+            self.checker.check_stalled(simulation.now)
+            if self.people and self.checker.breach is None:
+                self.checker.fail(Invariant.ANSWERED, f"{self.people} callers still wait after {simulation.now:.3f} s")
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with virtual_time(self.simulation):
+            self.simulation.close()
+
+    def fault(self, what: str) -> None:
+        """A scripted fault, for the history."""
+        self.note(Fault(what))
+
+    def _name_of(self, number: int) -> str:
+        if number >= len(self._names):
+            self._names = self.simulation.names()
+        return self._names[number]
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(GC_EVERY, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
