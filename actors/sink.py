@@ -4,7 +4,7 @@ Told: `Release`, `Outcomes` and `EndOfRows` by the reorder buffer, `Written` and
 may block), `Abort` by the conductor. Tells: `Write` to the writer, `Settled` to the ledger and the reorder buffer,
 `Drained` or `Failing` to the conductor.
 
-Promises: batches in order, one under way; a row is settled only after its writer said so (L37, L51), and once.
+Promises: batches in order, one under way, and none after one that failed; a row is settled only after its writer said so (L37, L51), and once.
 What waits here is bounded by the window.
 """
 
@@ -70,6 +70,8 @@ class Sink(Actor):
                 if self._aborting:
                     self._finish_if_done()
                 else:
+                    # No row is written after one that could not be: the abort that this brings may be long in coming.
+                    self._aborting = True
                     self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
             case protocol.Start():
                 pass

@@ -15,7 +15,8 @@ import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.conductor import LifeTerms
-from headrace.actors.protocol import Closure, Key, Release, Seqs, State, Status
+from headrace.actors.protocol import Closure, Key, Kind, Release, Seqs, State, Status
+from headrace.actors.source import DRAIN_PATIENCE_S
 from headrace.runtime.hosts.simulation import Killed, Mailbox, Simulation
 
 from .script import id_of
@@ -37,6 +38,7 @@ class Invariant(enum.StrEnum):
     FIRST_ERROR = "first error first: what went wrong first is what the user sees"
     ONE_PATH = "one path: complete only when the source has said its end and every row has an outcome"
     ISOLATED = "isolated: batches and runs never see each other's rows"
+    FAIR = "fair: a refused row goes before those that were never tried"
     ALIVE = "alive: no actor dies of itself"
 
 
@@ -54,7 +56,7 @@ class Breach(msgspec.Struct, frozen=True):
 class _Account:
     """One ledger's rows."""
 
-    __slots__ = ("ahead", "by_status", "ended", "given", "mark", "said_end", "settled", "window")
+    __slots__ = ("ahead", "by_status", "drained_at", "given", "mark", "said_end", "settled", "taken", "window")
 
     def __init__(self, window: int) -> None:
         self.window = window
@@ -64,7 +66,9 @@ class _Account:
         self.ahead: set[int] = set()
         self.by_status: dict[Status, int] = dict.fromkeys(Status, 0)
         self.said_end = False
-        self.ended = False
+        self.taken = 0
+        """Rows that were read, but for those that came long after the drain (see `Source`)."""
+        self.drained_at: float | None = None
 
     def settle(self, seqs: Seqs) -> int | None:
         """The row that was settled before, if any."""
@@ -97,28 +101,19 @@ class _Buffer:
 
 
 class _Stage:
-    """What a stage has been told and has told."""
+    """What a stage has been told and has told. `tried`: rows whose calls did not answer, so that they will be tried again."""
 
-    __slots__ = (
-        "aborted",
-        "assigned",
-        "concurrent",
-        "cooling",
-        "governor",
-        "granted",
-        "inside",
-        "keyed",
-        "out",
-        "unstarted",
-    )
+    __slots__ = ("aborted", "assigned", "cooling", "epoch", "granted", "inside", "keyed", "out", "refused", "tried")
 
     def __init__(self, keyed: bool) -> None:
         self.keyed = keyed
         self.inside: set[int] = set()
+        self.tried: set[int] = set()
+        self.refused: set[int] = set()
         self.out = 0
         self.granted = 0
         self.assigned = 0
-        self.unstarted = 0
+        self.epoch = 0
         self.cooling = False
         self.aborted = False
 
@@ -161,12 +156,10 @@ class _Run:
         self.first_error: BaseException | None = None
         self.stopping_since: float | None = None
         self.aborted = False
-        self.drained = False
         self.ended: protocol.RunEnded | None = None
         self.ended_at = 0.0
         self.opened: dict[Mailbox, int] = defaultdict(int)
         self.closed: dict[Mailbox, int] = defaultdict(int)
-        self.settled_after_end = 0
 
 
 class Checker:
@@ -190,6 +183,7 @@ class Checker:
         self.on_given: Callable[[float, int, int], None] | None = None
         p = protocol
         self.told: dict[type, Callable[[float, Mailbox, Any, Any], None]] = {
+            p.ReadDone: self._on_read_done,
             p.RowsGiven: self._on_rows_given,
             p.Settled: self._on_settled,
             p.Rows: self._on_rows,
@@ -215,6 +209,7 @@ class Checker:
             p.Waited: self._on_waited,
         }
         self.received: dict[type, Callable[[float, Mailbox, Mailbox, Any], None]] = {
+            p.PermitsGranted: self._heard_granted,
             p.CooldownBegan: self._heard_cooldown_began,
             p.CooldownEnded: self._heard_cooldown_ended,
             p.Answered: self._heard_answered,
@@ -249,6 +244,11 @@ class Checker:
         self._simulation.finish()
 
     # --- rows ---
+
+    def _on_read_done(self, now: float, sender: Mailbox, ref: Any, message: protocol.ReadDone) -> None:
+        account = self._accounts[self._ledger_of[ref]]
+        if account.drained_at is None or now < account.drained_at + DRAIN_PATIENCE_S:
+            account.taken += len(message.values)
 
     def _on_rows_given(self, now: float, sender: Mailbox, ref: Any, message: protocol.RowsGiven) -> None:
         account = self._accounts[ref]
@@ -397,7 +397,6 @@ class Checker:
             self.fail(Invariant.QUIET, f"{sender.name} grants permits of epoch {message.epoch} in epoch {gate.epoch}")
         stage = self._stages.get(ref)
         if stage is not None:
-            stage.granted += message.n
             stage.out += message.n
 
     def _on_returned(self, now: float, sender: Mailbox, ref: Any, message: protocol.PermitsReturned) -> None:
@@ -420,17 +419,28 @@ class Checker:
     def _on_assign(self, now: float, sender: Mailbox, ref: Any, message: protocol.Assign) -> None:
         stage = self._stages[sender]
         stage.assigned += len(message.seqs)
-        if stage.assigned > stage.granted + stage.unstarted:
-            self.fail(
-                Invariant.BOUNDED,
-                f"{sender.name} has started {stage.assigned - stage.unstarted} calls on {stage.granted} permits",
-            )
+        if stage.assigned > stage.granted:
+            what = f"{sender.name} has started {stage.assigned} calls on {stage.granted} permits of epoch {stage.epoch}"
+            self.fail(Invariant.BOUNDED, what)
         if stage.cooling:
             self.fail(
                 Invariant.QUIET, f"{sender.name} starts a call of row {message.seqs[0]} in a cooldown that it knows of"
             )
+        if stage.refused:
+            self._check_turn(sender, stage, message.seqs)
         if not stage.inside.issuperset(message.seqs):
             self.fail(Invariant.ONCE, f"{sender.name} calls for row {message.seqs[0]}, which has left it")
+
+    def _check_turn(self, name: Mailbox, stage: _Stage, seqs: Seqs) -> None:
+        stage.refused &= stage.inside
+        stage.refused.difference_update(seqs)
+        if stage.refused and not stage.keyed:
+            stage.tried &= stage.inside
+            fresh = set(seqs) - stage.tried
+            if fresh:
+                self.fail(
+                    Invariant.FAIR, f"{name.name} calls for row {min(fresh)}, and row {min(stage.refused)} was refused before"
+                )
 
     def _on_limit_hit(self, now: float, sender: Mailbox, ref: Any, message: protocol.LimitHit) -> None:
         gate = self._gate(ref, message.key)
@@ -462,6 +472,14 @@ class Checker:
         stage = self._stages.get(me)
         if stage is not None and not stage.keyed:
             stage.cooling = True
+            # Permits of older epochs are void.
+            stage.epoch = message.epoch
+            stage.granted = stage.assigned = 0
+
+    def _heard_granted(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.PermitsGranted) -> None:
+        stage = self._stages.get(me)
+        if stage is not None and message.epoch >= stage.epoch:
+            stage.granted += message.n
 
     def _heard_cooldown_ended(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.CooldownEnded) -> None:
         stage = self._stages.get(me)
@@ -469,7 +487,13 @@ class Checker:
             stage.cooling = False
 
     def _heard_answered(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Answered) -> None:
-        self._stages[me].unstarted += len(message.unstarted)
+        stage = self._stages[me]
+        if message.unstarted:
+            stage.tried.update(message.unstarted)
+        for fault in message.faults:
+            stage.tried.add(fault.seq)
+            if fault.kind is Kind.REFUSED and fault.seq in stage.inside:
+                stage.refused.add(fault.seq)
 
     # --- life ---
 
@@ -493,7 +517,8 @@ class Checker:
     def _heard_drain(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Drain) -> None:
         run = self._runs.get(me)
         if run is not None:
-            run.drained = True
+            account = self._accounts[run.terms.ledger]
+            account.drained_at = account.drained_at if account.drained_at is not None else now
 
     def _heard_abort(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Abort) -> None:
         run = self._runs.get(me)
@@ -512,10 +537,6 @@ class Checker:
         self._blame(now, me, message.error)
 
     def _heard_died(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Died) -> None:
-        stage = self._stages.get(me)
-        if stage is not None:
-            # What it had not begun comes back; how much that is, it alone knows.
-            stage.unstarted += len(stage.inside)
         self._blame(now, me, message.error)
 
     def _heard_opened(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Opened) -> None:
@@ -553,7 +574,6 @@ class Checker:
 
     def _check_accounts(self, run: _Run, ended: protocol.RunEnded) -> None:
         account = self._accounts[run.terms.ledger]
-        account.ended = True
         counts = ended.counts
         if any("counts are missing" in note for note in ended.notes):
             return
@@ -568,6 +588,8 @@ class Checker:
             self.fail(
                 Invariant.ACCOUNTED, f"the report says {counts}, and the outcomes add up to {own} of {account.given}"
             )
+        elif not run.aborted and account.taken > account.given:
+            self.fail(Invariant.ACCOUNTED, f"{account.taken} rows were read, and {account.given} were given")
         elif any(told[s] > n for s, n in account.by_status.items() if s is not Status.INTERRUPTED):
             self.fail(Invariant.ACCOUNTED, f"the report says {counts}, and no more than {account.by_status} was told")
 

@@ -91,7 +91,7 @@ def play(
 ) -> Played:
     """Play a scenario with a seed. `prepare` sees the world before it begins; `story`: last steps told of a breach."""
     began = real_monotonic()
-    world = World(seed, schedule, trace)
+    world = World(seed, schedule or script.schedule, trace)
     diary = Diary(world.note)
     services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
 

@@ -11,10 +11,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.limits import Limit, Retry
 from headrace.runtime.tables import Reading
 
 SCRIPTS = Path(__file__).parent / "scripts"
+LONG = ("a_week",)
+"""Scenarios that are played only when they are named."""
 
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -29,7 +32,7 @@ Bounds = float | Span
 # --- the outside ----------------------------------------------------------------------------------------------------------
 
 
-class LatencyTable(Struct, forbid_unknown_fields=True):
+class LatencyTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Seconds that an answer takes; exactly one of these.
 
     `lognormal`: median and sigma. `pareto`: least and alpha, a heavy tail; cut at 1,000 times the least.
@@ -40,7 +43,7 @@ class LatencyTable(Struct, forbid_unknown_fields=True):
     pareto: Span | None = None
 
 
-class ChangeTable(Struct, forbid_unknown_fields=True):
+class ChangeTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """From `at` seconds on, the quota is another one."""
 
     at: Seconds
@@ -48,7 +51,7 @@ class ChangeTable(Struct, forbid_unknown_fields=True):
     calls: Count | None = None
 
 
-class QuotaTable(Struct, forbid_unknown_fields=True):
+class QuotaTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How many calls the service takes.
 
     `bucket`: `per_s`, with `burst` saved up. `fixed`: `calls` in each window of `every` seconds. `sliding`: `calls` in any
@@ -64,7 +67,7 @@ class QuotaTable(Struct, forbid_unknown_fields=True):
     per_key: bool = False
 
 
-class OutageTable(Struct, forbid_unknown_fields=True):
+class OutageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """From `at` on for `lasts` seconds, each call is answered by a 503, a refusal (429), a reset connection, or not at all."""
 
     at: Seconds
@@ -72,7 +75,7 @@ class OutageTable(Struct, forbid_unknown_fields=True):
     by: Literal["503", "429", "reset", "silence"] = "503"
 
 
-class TroubleTable(Struct, forbid_unknown_fields=True):
+class TroubleTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Some calls are answered otherwise: those of `rows`, every n-th call, or a share of them; only the `first` n calls of
     each row, where that is said.
 
@@ -93,7 +96,7 @@ class TroubleTable(Struct, forbid_unknown_fields=True):
 RetryAfter = Literal["none", "seconds", "date", "negative", "absurd", "unreadable", "zero"]
 
 
-class ServiceTable(Struct, forbid_unknown_fields=True):
+class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[[service]]`: something remote. `retry_after`: the shape of the hint that comes with a refusal (L13); `hint`: its seconds."""
 
     name: str = "api"
@@ -108,7 +111,7 @@ class ServiceTable(Struct, forbid_unknown_fields=True):
 # --- what runs ------------------------------------------------------------------------------------------------------------
 
 
-class LimitTable(Struct, forbid_unknown_fields=True):
+class LimitTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[stage.limit]`; as `Limit`. `keys`: so many keys, by turns. `weights`: from and to, of the rows, for rates of weights."""
 
     rates: list[str] = []
@@ -123,7 +126,7 @@ class LimitTable(Struct, forbid_unknown_fields=True):
     outage_deadline: Annotated[float, Meta(gt=0)] = 600.0
 
 
-class RetryTable(Struct, forbid_unknown_fields=True):
+class RetryTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[stage.retry]`; as `Retry`."""
 
     attempts: Count = 3
@@ -132,7 +135,7 @@ class RetryTable(Struct, forbid_unknown_fields=True):
     refusals: Count = 100
 
 
-class QuirkTable(Struct, forbid_unknown_fields=True):
+class QuirkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What the stage's own code does to some rows, in the first of their attempts only where `once`.
 
     `raise`: a plain error. `interrupt`, `exit`: KeyboardInterrupt, SystemExit. `nonsense`: returns something else.
@@ -146,7 +149,7 @@ class QuirkTable(Struct, forbid_unknown_fields=True):
     seconds: Seconds = 1.0
 
 
-class StageTable(Struct, forbid_unknown_fields=True):
+class StageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[[stage]]`: calls of a service, as `Pipeline.map`. `on`: threads, or coroutines on a loop. `service` "none": no call,
     the row goes on at once. `shared`: stages of the same service are given the same strategy object."""
 
@@ -162,16 +165,17 @@ class StageTable(Struct, forbid_unknown_fields=True):
     on_unknown: Literal["retry", "quarantine"] = "retry"
     quirk: list[QuirkTable] = []
     prepare: Seconds = 0.0
+    close: Seconds = 0.0
     prepare_fails: bool = False
     close_fails: bool = False
     shared: bool = False
 
 
-class SourceTable(Struct, forbid_unknown_fields=True):
+class SourceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[source]`: rows 0, 1, 2, … `rows` -1: without end. `every`: seconds between rows. `pauses`: [row, seconds] pairs.
 
     `bad`: rows that cannot be read. `fails_at`: reading fails before these rows, `fails` times each; `resumable`: it can be
-    tried again there. `hangs_at`: never gives this row.
+    tried again there. `hangs_at`: never gives this row. `deaf`: a read that waits cannot be interrupted.
     """
 
     rows: Annotated[int, Meta(ge=-1)] = 200
@@ -183,12 +187,13 @@ class SourceTable(Struct, forbid_unknown_fields=True):
     resumable: bool = True
     retry: Count = 3
     hangs_at: int | None = None
+    deaf: bool = False
     opens: Seconds = 0.0
     open_fails: bool = False
     close_fails: bool = False
 
 
-class SinkTable(Struct, forbid_unknown_fields=True):
+class SinkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[sink]` and `[quarantine]`. `row`: seconds that a row takes. `fails_at`: the write that has this row fails, `error`:
     as a refusal, a full disk, or plainly. `hangs_at`: never comes back from it."""
 
@@ -202,7 +207,7 @@ class SinkTable(Struct, forbid_unknown_fields=True):
     close_fails: bool = False
 
 
-class PipelineTable(Struct, forbid_unknown_fields=True):
+class PipelineTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[pipeline]`. `runs`: so many at once, which share limits that have a name. `stream`: read by `stream()`, whose reader
     takes `reader` seconds a row."""
 
@@ -213,7 +218,7 @@ class PipelineTable(Struct, forbid_unknown_fields=True):
     runs: Count = 1
 
 
-class BatchTable(Struct, forbid_unknown_fields=True):
+class BatchTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[[batch]]`: callers of the executor. So many `callers` at once from `at` on, `every` seconds apart, each with `rows`
     rows, who wait for `timeout` seconds and then go away. `singly`: by `submit`, one call a row; `cancel`: each call is
     cancelled so many seconds later, if it has not begun."""
@@ -227,7 +232,7 @@ class BatchTable(Struct, forbid_unknown_fields=True):
     cancel: Seconds | None = None
 
 
-class ExecutorTable(Struct, forbid_unknown_fields=True):
+class ExecutorTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[executor]`, in the place of a pipeline: one `Executor`, with one stage's options."""
 
     batch: list[BatchTable]
@@ -246,7 +251,7 @@ class ExecutorTable(Struct, forbid_unknown_fields=True):
 # --- what goes wrong ------------------------------------------------------------------------------------------------------
 
 
-class FaultTable(Struct, forbid_unknown_fields=True):
+class FaultTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[[fault]]`. When: `at` seconds, or `after` seconds after the `nth` message named `when` was told (`Call` and
     `Reply` count as messages).
 
@@ -274,7 +279,7 @@ class FaultTable(Struct, forbid_unknown_fields=True):
 # --- what must come of it -------------------------------------------------------------------------------------------------
 
 
-class ExpectTable(Struct, forbid_unknown_fields=True):
+class ExpectTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[expect]`: numbers, or from and to. What is not named is not looked at; the invariants hold besides.
 
     `of_ideal`: seconds taken, as a multiple of the ideal that the file's own numbers imply. `elapsed`: seconds. `refused`:
@@ -307,11 +312,11 @@ class ExpectTable(Struct, forbid_unknown_fields=True):
     answered: Bounds | None = None
     late: Bounds | None = None
     lost: Bounds | None = None
-    error: str | None = None
+    error: str | list[str] | None = None
     note: str | None = None
 
 
-class RealTable(Struct, forbid_unknown_fields=True):
+class RealTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[real]`: what differs under `--real`. `skip`: why it cannot be had there. `expect`: in the place of the same
     expectations."""
 
@@ -319,8 +324,8 @@ class RealTable(Struct, forbid_unknown_fields=True):
     expect: ExpectTable | None = None
 
 
-class Script(Struct, forbid_unknown_fields=True):
-    """A whole file."""
+class Script(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A whole file. `schedule`: pinned, where the seed shall not choose it."""
 
     shows: Annotated[str, Meta(min_length=10)]
     lessons: list[Lesson] = []
@@ -334,6 +339,7 @@ class Script(Struct, forbid_unknown_fields=True):
     fault: list[FaultTable] = []
     expect: ExpectTable = msgspec.field(default_factory=ExpectTable)
     real: RealTable = msgspec.field(default_factory=RealTable)
+    schedule: Schedule | None = None
     until: Seconds = 86_400.0
     """Seconds after which a scenario that has not ended has failed."""
     name: str = ""

@@ -152,7 +152,8 @@ class ScriptedSource:
 
     def interrupt(self) -> None:
         """From any thread: do not wait for the next row."""
-        self._interrupted.set()
+        if not self._table.deaf:
+            self._interrupted.set()
 
     def close(self) -> None:
         self._diary.close(f"source {self._first_id}")
@@ -169,6 +170,7 @@ class ScriptedSink:
         self._diary = diary
         self._never = event
         self._ordered = ordered
+        self._broken = False
 
     def open(self) -> None:
         time.sleep(self._table.opens)
@@ -186,7 +188,10 @@ class ScriptedSink:
             # Nobody can close what never comes back.
             self._diary.closed[self.name] += 1
             self._never.wait(FOREVER_S)
+        if self._broken:
+            self._diary.complaints.append(("ORDERED", f"{self.name} is given row {rows[0]} after a write that failed"))
         if table.fails_at is not None and table.fails_at in rows:
+            self._broken = True
             self._diary.write(self.name, rows[: rows.index(table.fails_at)], self._ordered)
             match table.error:
                 case "disk full":
@@ -276,6 +281,7 @@ class _Function:
         if self._transport is not None:
             self._transport.close()
         self._diary.close(self._name)
+        time.sleep(self._stage.close)
         if self._stage.close_fails:
             raise Broken(f"{self._name} cannot be closed")
 

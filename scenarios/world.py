@@ -31,6 +31,8 @@ from .invariants import Checker, Invariant, RunTerms
 
 AFTERWARDS_S = 3.0
 """What comes after the end (a late answer, a late opening) has so long to come."""
+CLEAN_UP_S = 0.01
+"""Between the end of a run and the end of its actors."""
 STEPS_MAX = 20_000_000
 """A simulation that takes more is taken to go round in circles."""
 GC_EVERY = 100_000
@@ -77,7 +79,9 @@ class SimulatedRun:
         if self.ended is None:
             self.ended = message
             self.report = self.stats(message.state, message.counts, tuple(message.notes))
-        self._system.stop(0.0)
+        # On threads it is another thread that ends the actors, a little later.
+        simulation = self.world.simulation
+        simulation.call_at(simulation.now + CLEAN_UP_S, self._system.stop, 0.0)
         self.world.one_has_ended()
 
     def stats(self, state: State, counts: Counts, notes: tuple[str, ...] = ()) -> RunReport:

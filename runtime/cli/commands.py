@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from .scenarios import scenario
+
 if TYPE_CHECKING:
     from ..config import Job
     from ..report import RunReport
@@ -34,6 +36,9 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say which it is.")
 def headrace() -> None:
     """Move rows through slow, flaky, rate-limited calls: in order, at the rate the other side allows, and lose none."""
+
+
+headrace.add_command(scenario)
 
 
 @headrace.command()

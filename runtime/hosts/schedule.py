@@ -22,7 +22,7 @@ import msgspec
 Policy = Literal["uniform", "pct", "round-robin"]
 
 
-class Schedule(msgspec.Struct, frozen=True):
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a simulation is scheduled.
 
     `depth`: of pct. `sticky`: the chance that the actor that went last goes on, where it can. `preempt`: the chance that

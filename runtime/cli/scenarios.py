@@ -1,0 +1,297 @@
+"""`headrace scenario` and `headrace soak`. What they need is imported when they are used.
+
+Exit status: 0 everything held, 1 something did not, 2 the command or a file was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.scenarios.play import Played
+    from headrace.scenarios.script import Script
+
+FAILED, WRONG = 1, 2
+NEEDS = "this command needs the extra 'scenarios': pip install 'headrace[scenarios]'"
+
+
+class Duration(click.ParamType):
+    """`90`, `90s`, `10m`, `24h`, `7d`, as seconds."""
+
+    name = "duration"
+    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        text = str(value).strip().lower()
+        unit = self._UNITS.get(text[-1:])
+        try:
+            seconds = float(text[:-1] if unit else text) * (unit or 1.0)
+        except ValueError:
+            self.fail(f"{value!r} is no duration; it reads like 90s, 10m, 24h or 7d", param, ctx)
+        if not seconds > 0:
+            self.fail(f"{value!r}: a duration is greater than 0", param, ctx)
+        return seconds
+
+
+def _ready() -> None:
+    try:
+        import greenlet  # noqa: F401 - asked for here, so that its absence is one line
+    except ImportError:
+        click.echo(f"headrace: {NEEDS}", err=True)
+        sys.exit(WRONG)
+
+
+def _read(name: str) -> tuple[Path, Script]:
+    from headrace.scenarios.script import find, read
+
+    from ..errors import ConfigError
+
+    try:
+        path = find(name)
+        return path, read(path)
+    except ConfigError as error:
+        click.echo(f"headrace: {error}", err=True)
+        sys.exit(WRONG)
+
+
+@click.group()
+def scenario() -> None:
+    """Scripted faults: list, show, run and write scenarios."""
+    _ready()
+
+
+@scenario.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
+def list_(as_json: bool) -> None:
+    """The scenarios that come with Headrace: what each shows, and which lessons it answers."""
+    from headrace.scenarios.script import SCRIPTS, read
+
+    scripts = [read(path) for path in sorted(SCRIPTS.glob("*.toml"))]
+    if as_json:
+        told = [{"name": s.name, "shows": s.shows, "lessons": s.lessons} for s in scripts]
+        click.echo(json.dumps(told, indent=2))
+        return
+    for script in scripts:
+        click.echo(f"{script.name:<32} {', '.join(script.lessons)}")
+        click.echo(f"{'':<4}{script.shows}")
+
+
+@scenario.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """The file of one scenario."""
+    path, _ = _read(name)
+    click.echo(path.read_text(encoding="utf-8"), nl=False)
+
+
+@scenario.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def new(file: Path) -> None:
+    """Write a scenario to start from, with comments, to FILE."""
+    if file.exists():
+        click.echo(f"headrace: {file} exists; name another one", err=True)
+        sys.exit(WRONG)
+    from headrace.scenarios.template import TEMPLATE
+
+    try:
+        file.write_text(TEMPLATE, encoding="utf-8")
+    except OSError as error:
+        click.echo(f"headrace: {file} cannot be written: {error}", err=True)
+        sys.exit(WRONG)
+    click.echo(f"{file} is written; try: headrace scenario run {file} --seeds 100")
+
+
+@scenario.command()
+@click.argument("names", metavar="FILE...", nargs=-1)
+@click.option("--seed", type=int, help="Play this seed only; with --seeds or --for, begin with it.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Play so many seeds of each scenario.")
+@click.option("--for", "for_s", type=Duration(), help="Play as many seeds as fit into this time, such as 3m.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--real", is_flag=True, help="On threads, in real time, against a real HTTP service on loopback.")
+@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write the history of one seed to this file.")
+@click.option("--shrink/--no-shrink", default=True, help="Make what broke smaller.")
+@click.option("--json", "as_json", is_flag=True, help="What came of it as JSON, on standard output.")
+def run(
+    names: tuple[str, ...],
+    seed: int | None,
+    seeds: int | None,
+    for_s: float | None,
+    jobs: int,
+    real: bool,
+    trace: Path | None,
+    shrink: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Play scenarios: files, or names out of `headrace scenario list`; all of those where none is named."""
+    from headrace.scenarios.script import SCRIPTS
+
+    found = [_read(name) for name in names or sorted(path.stem for path in SCRIPTS.glob("*.toml"))]
+    if not names and not real:
+        from headrace.scenarios.script import LONG
+
+        found = [(path, script) for path, script in found if script.name not in LONG]
+    if real:
+        sys.exit(_run_real(found, as_json))
+    if trace is not None and (len(found) > 1 or seeds is not None or for_s is not None):
+        raise click.UsageError("--trace writes one history: name one scenario, and one --seed")
+    if seeds is None and for_s is None:
+        sys.exit(_run_one_seed(found, seed or 0, trace, shrink, as_json))
+    if seed is None and for_s is not None:
+        import secrets
+
+        seed = secrets.randbelow(1_000_000_000)
+    sys.exit(_run_many(found, seed or 0, seeds, for_s, jobs, shrink, as_json))
+
+
+def _run_one_seed(
+    found: list[tuple[Path, Script]], seed: int, trace: Path | None, shrink: bool, as_json: bool
+) -> int:
+    from headrace.scenarios.play import play
+
+    all_played = []
+    for path, script in found:
+        if trace is not None:
+            with trace.open("wb") as file:
+                played = play(script, seed, trace=file)
+        else:
+            played = play(script, seed)
+        all_played.append(played)
+        if not as_json:
+            _tell(path, script, played, shrink)
+    if as_json:
+        _tell_json(all_played)
+    return 0 if all(played.well for played in all_played) else FAILED
+
+
+def _run_many(
+    found: list[tuple[Path, Script]],
+    first_seed: int,
+    seeds: int | None,
+    for_s: float | None,
+    jobs: int,
+    shrink: bool,
+    as_json: bool,
+) -> int:
+    import time
+
+    from headrace.scenarios.explore import explore
+
+    scripts = {script.name: (path, script) for path, script in found}
+    plays = dict.fromkeys(scripts, 0)
+    bad: list[Played] = []
+    steps = 0
+    began = time.monotonic()
+    if not as_json:
+        span = f"{seeds:,} seeds of each" if seeds is not None else f"for {for_s:g} s"
+        click.echo(f"{len(found)} scenarios, {span}, from seed {first_seed} on")
+    for played in explore([path for path, _ in found], first_seed, seeds, jobs, for_s):
+        plays[played.scenario] += 1
+        steps += played.steps
+        if not played.well:
+            bad.append(played)
+            if not as_json and sum(b.scenario == played.scenario for b in bad) == 1:
+                what = str(played.breach).splitlines()[0] if played.breach else "; ".join(played.missed)
+                click.echo(f"{played.scenario}, seed {played.seed}: {what}")
+    took_s = time.monotonic() - began
+    if as_json:
+        _tell_json(bad, {"plays": plays, "steps": steps, "seconds": took_s, "first_seed": first_seed})
+        return FAILED if bad else 0
+    for name, n in plays.items():
+        wrong = [played.seed for played in bad if played.scenario == name]
+        told = f"; wrong: {len(wrong)}, seeds {', '.join(map(str, wrong[:5]))}" if wrong else ""
+        click.echo(f"  {name:<36} {n:>7,} seeds{told}")
+    click.echo(f"{sum(plays.values()):,} plays, {steps:,} steps in {took_s:.1f} s ({steps / took_s:,.0f}/s), {len(bad)} wrong")
+    if bad:
+        first = min(bad, key=lambda played: (played.breach is None, played.steps))
+        path, script = scripts[first.scenario]
+        _tell(path, script, first, shrink)
+    return FAILED if bad else 0
+
+
+def _tell_json(all_played: list[Played], more: dict[str, Any] | None = None) -> None:
+    import msgspec
+
+    told = [msgspec.to_builtins(played) for played in all_played]
+    click.echo(json.dumps({**(more or {}), "played" if more is None else "wrong": told}, indent=2, ensure_ascii=False))
+
+
+def _tell(path: Path, script: Script, played: Played, shrink: bool) -> None:
+    figures = played.figures
+    verdict = "as expected" if played.well else "BROKEN" if played.breach else "NOT as expected"
+    click.echo(f"{script.name}, seed {played.seed}: {verdict}")
+    click.echo(f"  {script.shows}")
+    if figures.rows:
+        outcomes = ("delivered", "dropped", "quarantined", "failed", "interrupted")
+        ended = ", ".join(f"{getattr(figures, name):,g} {name}" for name in outcomes if getattr(figures, name))
+        click.echo(f"  {figures.rows:,g} rows: {ended or 'none ended'}; {figures.state or 'executor'} after {figures.elapsed:.3f} s")
+    click.echo(
+        f"  {figures.calls:,g} calls, {figures.in_flight:g} at once at most; {figures.refusals:,g} refused, "
+        f"{figures.cooldowns:g} cooldowns, {figures.retries:,g} retries, {figures.late:g} late answers"
+    )
+    click.echo(
+        f"  {played.steps:,} steps, {played.switches:,} switches, {played.schedule.policy}; "
+        f"{played.took_s:.2f} s; history {played.digest}"
+    )
+    for missed in played.missed:
+        click.echo(f"  expected otherwise: {missed}")
+    if played.breach is None:
+        return
+    click.echo(f"\n{played.breach}\n\nthe last steps:")
+    for line in played.story:
+        click.echo(f"  {line}")
+    click.echo(f"\nreplay: headrace scenario run {path} --seed {played.seed}")
+    if shrink:
+        _shrink(path, script, played)
+
+
+def _shrink(path: Path, script: Script, played: Played) -> None:
+    import msgspec
+
+    from headrace.scenarios.shrink import shrink
+
+    smallest = shrink(script, played)
+    small = smallest.script
+    to = Path(f"{path.stem}.shrunk.toml")
+    to.write_bytes(msgspec.toml.encode(msgspec.structs.replace(small, name=f"{script.name}-shrunk")))
+    rows = small.source.rows if small.executor is None else sum(b.callers * b.rows for b in small.executor.batch)
+    click.echo(
+        f"\nthe smallest found in {smallest.tried} plays: {rows} rows, {len(small.fault)} faults, "
+        f"{smallest.played.steps} steps, {smallest.played.switches} switches"
+    )
+    click.echo(f"{smallest.played.breach}\n")
+    for line in smallest.played.story:
+        click.echo(f"  {line}")
+    click.echo(f"\nreplay: headrace scenario run {to} --seed {smallest.played.seed}")
+
+
+def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
+    from headrace.scenarios.real import play_real
+
+    wrong = 0
+    told = []
+    for _, script in found:
+        if script.real.skip is not None:
+            if not as_json:
+                click.echo(f"{script.name}: left out: {script.real.skip}")
+            continue
+        figures, missed = play_real(script)
+        wrong += bool(missed)
+        told.append({"scenario": script.name, "missed": missed})
+        if not as_json:
+            click.echo(
+                f"{script.name}: {'NOT as expected' if missed else 'as expected'}: {figures.state or 'executor'} after "
+                f"{figures.elapsed:.2f} s, {figures.delivered:,g} of {figures.rows:,g} rows, {figures.calls:,g} calls, "
+                f"{figures.refusals:,g} refused, {figures.cooldowns:g} cooldowns"
+            )
+            for miss in missed:
+                click.echo(f"  expected otherwise: {miss}")
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    return FAILED if wrong else 0

@@ -1,0 +1,319 @@
+"""The real actors with one fault put into each: what the checker must catch, or it has a hole.
+
+A mutant is a small edit of one method's source. One whose text is not found any more fails loudly: it must move with the code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from headrace.actors.conductor import Conductor
+from headrace.actors.desk import Desk
+from headrace.actors.gate import Gate
+from headrace.actors.governor import Governor
+from headrace.actors.ledger import Ledger
+from headrace.actors.reorder import Reorder
+from headrace.actors.sink import Sink
+from headrace.actors.source import Source
+from headrace.actors.stage import Stage
+from headrace.actors.worker import Worker
+from headrace.runtime.office import Office
+from headrace.runtime.resources import Resource, Strategies
+from headrace.scenarios.invariants import Invariant as I
+
+
+class Mutant(NamedTuple):
+    """`old` becomes `new` in the source of `cls.method`; one of `caught_by` must name it, in one of `scenarios`."""
+
+    name: str
+    cls: type
+    method: str
+    old: str
+    new: str
+    caught_by: tuple[I, ...]
+    scenarios: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "a governor without epochs",
+        Gate,
+        "hit",
+        "if epoch != self.epoch or self.state is GateState.COOLING:",
+        "if self.state is GateState.COOLING:",
+        (I.QUIET,),
+        ("refusals_that_come_late",),
+    ),
+    Mutant(
+        "a governor that grants in a cooldown",
+        Gate,
+        "grant",
+        "if self.state is GateState.COOLING or not self._wishes:",
+        "if not self._wishes:",
+        (I.QUIET,),
+        ("ten_refused_at_once", "abort_ten_thousand_rows"),
+    ),
+    Mutant(
+        "a governor that grants what was returned in a cooldown at once, by the old epoch",
+        Governor,
+        "_grant",
+        "protocol.PermitsGranted(gate.epoch,",
+        "protocol.PermitsGranted(max(gate.epoch - 1, 0),",
+        (I.QUIET,),
+        ("ten_refused_at_once",),
+    ),
+    Mutant(
+        "a stage that leaks the permit of a worker that dies",
+        Stage,
+        "_inherit",
+        "self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))",
+        "tell, self._tell_governor = self._tell_governor, lambda *_: None\n"
+        "        self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))\n"
+        "        self._tell_governor = tell",
+        (I.BOUNDED, I.ANSWERED),
+        ("worker_killed_in_every_state", "calls_that_hang"),
+    ),
+    Mutant(
+        "a reorder buffer that releases on a gap",
+        Reorder,
+        "_release",
+        "first = self._next\n        while",
+        "if self._next not in self._runs and len(self._runs) > 2:\n"
+        "            self._next = min(self._runs)\n"
+        "        first = self._next\n        while",
+        (I.ORDERED, I.ACCOUNTED, I.ALIVE),
+        ("gaps_are_told", "retried_in_order"),
+    ),
+    Mutant(
+        "a stage that takes a late answer for its row's",
+        Stage,
+        "_on_answered",
+        "            self._late += len(answered.seqs) + len(answered.faults)\n            return",
+        "            if answered.seqs:\n"
+        "                self._tell(self._following, protocol.Rows(answered.seqs, answered.values))\n            return",
+        (I.ONCE,),
+        ("late_answers", "an_answer_comes_twice"),
+    ),
+    Mutant(
+        "a conductor that stops the stages before the source",
+        Conductor,
+        "_on_drain",
+        "self.context.tell(self._all.source, protocol.Drain())",
+        "[self.context.tell(ref, protocol.Abort('drain')) for ref in self._all.line]\n"
+        "                self.context.tell(self._all.source, protocol.Drain())",
+        (I.ACCOUNTED,),
+        ("drain_amid_a_hundred_rows",),
+    ),
+    Mutant(
+        "a conductor that closes twice",
+        Conductor,
+        "_on_account_closed",
+        "self._counts = counts",
+        "self._counts = counts\n"
+        "        [self.context.tell(ref, protocol.Close(self.context.me, False)) for ref in self._opened[:1]]",
+        (I.PAIRED,),
+        ("ten_refused_at_once",),
+    ),
+    Mutant(
+        "a conductor that forgets what opened before a later open failed",
+        Conductor,
+        "_close",
+        "self._to_close = list(self._opened)",
+        "self._to_close = list(self._opened) if self._drained else []",
+        (I.PAIRED,),
+        ("an_open_fails", "abort_during_the_start"),
+    ),
+    Mutant(
+        "an abort that does not answer those who wait",
+        Office,
+        "give_up",
+        "for waiter in list(self.outstanding):",
+        "for waiter in list(self.outstanding)[:-1]:",
+        (I.ANSWERED,),
+        ("executor_aborted",),
+    ),
+    Mutant(
+        "a stage that puts refused rows at the end",
+        Stage,
+        "_on_fault",
+        "lane.put_first(seq, value)\n                return",
+        "lane.backlog.append([seq], [value])\n                return",
+        (I.FAIR,),
+        ("siblings_do_not_starve", "ten_refused_at_once", "concurrency_by_latency"),
+    ),
+    Mutant(
+        "a ledger that counts a retry as a row",
+        Ledger,
+        "_on_settled",
+        "self._by_status[status] += len(seqs)",
+        "self._by_status[status] += len(seqs) + (seqs[0] % 97 == 5)",
+        (I.ACCOUNTED,),
+        ("retried_in_order",),
+    ),
+    Mutant(
+        "a ledger that does not mind a row that is settled twice, and a sink that settles twice",
+        Sink,
+        "_settle",
+        "self.context.tell(self._ledger, settled)",
+        "self.context.tell(self._ledger, settled)\n        self.context.tell(self._ledger, settled)",
+        (I.ONCE, I.ACCOUNTED),
+        ("ten_refused_at_once",),
+    ),
+    Mutant(
+        "a sink that settles before it has written",
+        Sink,
+        "_write",
+        "self.context.tell(self._writer, protocol.Write(self._writing))",
+        "self.context.tell(self._writer, protocol.Write(self._writing))\n"
+        "        [self._settle(protocol.Settled(Status.DELIVERED, p.seqs)) for p in self._writing if isinstance(p, Release)]",
+        (I.ONCE,),
+        ("disk_is_full", "sink_is_slow"),
+    ),
+    Mutant(
+        "a source that says its end and forgets a read that is under way",
+        Source,
+        "receive",
+        "elif self._state is _State.READING:\n                    self.context.after(DRAIN_PATIENCE_S, _DrainedLongEnough())",
+        "elif self._state is _State.READING:\n                    self._end()",
+        (I.ACCOUNTED,),
+        ("drain_a_slow_source",),
+    ),
+    Mutant(
+        "a source that reads more than was asked for",
+        Source,
+        "receive",
+        "self._demand += n\n                self._read()",
+        "self._demand += 2 * n\n                self._read()",
+        (I.BOUNDED,),
+        ("sink_is_slow", "a_heavy_tail"),
+    ),
+    Mutant(
+        "a conductor that shows the last error",
+        Conductor,
+        "_blame",
+        "if not self._errors:",
+        "if self._errors:\n            self._errors.insert(0, error)\n        elif not self._errors:",
+        (I.FIRST_ERROR,),
+        ("several_things_go_wrong",),
+    ),
+    Mutant(
+        "a conductor that ends once more",
+        Conductor,
+        "receive",
+        "if self._state.terminal:\n            return",
+        "if self._state.terminal and not isinstance(message, protocol.Abort):\n            return\n"
+        "        if self._state.terminal:\n            self._finish()\n            return",
+        (I.ONE_PATH,),
+        ("told_after_the_end",),
+    ),
+    Mutant(
+        "a stage that begins a call after an abort",
+        Worker,
+        "receive",
+        "if not self._cancelled:",
+        "if True:",
+        (I.PAIRED,),
+        ("abort_among_many_workers",),
+    ),
+    Mutant(
+        "a desk that answers the wrong waiter",
+        Desk,
+        "_answer",
+        "self._answers.append((submission.waiter, Waited(place, status, value, error, attempts)))",
+        "whom = next(iter(self._submissions.values())) if len(self._submissions) > 1 else submission\n"
+        "        self._answers.append((whom.waiter, Waited(place, status, value, error, attempts)))",
+        (I.ISOLATED, I.ANSWERED),
+        ("twenty_batches_at_once",),
+    ),
+    Mutant(
+        "a desk that keeps the share of those who left",
+        Desk,
+        "_on_withdraw",
+        "self.context.tell(submission.stage, protocol.Retract(seqs))",
+        "self._fed[submission.stage] += len(seqs)",
+        (I.ANSWERED,),
+        ("callers_who_leave",),
+    ),
+    Mutant(
+        "a strategy that is prepared once a stage",
+        Strategies,
+        "__init__",
+        "list({id(function): function for function in functions}.values())",
+        "list(functions)",
+        (I.PAIRED,),
+        ("one_strategy_three_stages",),
+    ),
+    Mutant(
+        "a resource that opens late and stays open",
+        Resource,
+        "ended",
+        "if self._is_open:",
+        "if False:",
+        (I.PAIRED,),
+        ("opens_after_all_is_over",),
+    ),
+    Mutant(
+        "a stage that forgets a row whose backoff is over",
+        Stage,
+        "_on_again",
+        "resting = self._resting.pop(seq, None)",
+        "resting = None if seq % 50 == 7 else self._resting.pop(seq, None)",
+        (I.ANSWERED,),
+        ("retried_in_order",),
+    ),
+    Mutant(
+        "a reorder buffer that forgets to tell a gap",
+        Reorder,
+        "_pass_gap",
+        "self._settle(1)",
+        "pass",
+        (I.ANSWERED, I.BOUNDED),
+        ("dropped_rows_leave_the_window",),
+    ),
+    Mutant(
+        "a stage that starts calls without permits",
+        Stage,
+        "_assign",
+        "seqs, values = lane.take(n)",
+        "lane.held += 1\n        seqs, values = lane.take(n)",
+        (I.BOUNDED,),
+        ("ten_refused_at_once",),
+    ),
+    Mutant(
+        "a stage that goes on with the permits it has when a cooldown begins",
+        Stage,
+        "_on_cooldown_began",
+        "self._give_back(lane)",
+        "lane.cooling = False\n        self._launch(lane)",
+        (I.QUIET, I.BOUNDED),
+        ("refusals_that_come_late", "concurrency_by_latency"),
+    ),
+    Mutant(
+        "a stage that keeps its permits through a cooldown",
+        Stage,
+        "_on_cooldown_began",
+        "self._give_back(lane)",
+        "pass",
+        (I.BOUNDED,),
+        ("refusals_that_come_late", "concurrency_by_latency"),
+    ),
+)
+
+
+@contextmanager
+def mutated(mutant: Mutant) -> Iterator[None]:
+    """Within this block, the fault is in the class."""
+    original = inspect.getattr_static(mutant.cls, mutant.method)
+    source = inspect.getsource(original)
+    assert source.count(mutant.old) == 1, f"{mutant.name}: {mutant.cls.__name__}.{mutant.method} has changed: move it along"
+    namespace: dict[str, Any] = dict(vars(sys.modules[mutant.cls.__module__]))
+    exec(compile("class Mutated:\n" + source.replace(mutant.old, mutant.new), f"<{mutant.name}>", "exec"), namespace)
+    setattr(mutant.cls, mutant.method, vars(namespace["Mutated"])[mutant.method])
+    try:
+        yield
+    finally:
+        setattr(mutant.cls, mutant.method, original)
