@@ -152,6 +152,10 @@ class Pace:
         assert self.bucket is not None, "an estimate comes of a refused rate"
         refused_at = self.bucket.rate_per_s
         early = now - self._opened_at < EARLY_S
+        if self._searching and early and self._answered < FEW and not self._estimate:
+            # Too little to go by: a straggler's answer, say, while the other side refuses everything.
+            self._base = refused_at * SEARCH_START
+            return
         if self._searching and self._doubles_s == SEARCH_DOUBLES_S and not (early and self._answered < FEW):
             self._doubles_s = max(SECOND_DOUBLES_S, SECOND_PER_COOLDOWN * cooldown_s)
             self._base = max(low, refused_at * OVERSHOT)
