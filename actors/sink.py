@@ -4,8 +4,8 @@ Told: `Release`, `Outcomes` and `EndOfRows` by the reorder buffer, `Written` and
 may block), `Abort` by the conductor. Tells: `Write` to the writer, `Settled` to the ledger and the reorder buffer,
 `Drained` or `Failing` to the conductor.
 
-Promises: batches in order, one under way, and none after one that failed; a row is settled only after its writer said so (L37, L51), and once.
-What waits here is bounded by the window.
+Promises: batches in order, one under way, and none after one that failed; a row is settled only after its writer
+said so (L37, L51), and once. What waits here is bounded by the window.
 """
 
 from __future__ import annotations

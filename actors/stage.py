@@ -48,7 +48,8 @@ APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
 UNLIMITED = 1 << 62
 ABORT_PATIENCE_S = 0.05
-"""An aborted stage waits so long for the calls that are under way: whoever closes what they use shall not come before them."""
+"""An aborted stage waits so long for the calls that are under way: whoever closes what they use shall not come
+before them."""
 
 
 class _Again(Message, frozen=True):

@@ -84,6 +84,20 @@ class Run:
         return self._report.result(timeout)
 
     @property
+    def error(self) -> BaseException | None:
+        """What went wrong first, once the run has ended; None where nothing did."""
+        return self._error
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of its stages."""
+        return tuple(self._parts.stages)
+
+    def tell(self, actor: str, message: Any) -> None:
+        """Tell one of its actors something, for fault injection: `source`, `reorder`, `governor-NAME`, a stage's name."""
+        self._system.tell(actor, message)
+
+    @property
     def done(self) -> bool:
         """The run has ended, well or not."""
         return self._report.done()

@@ -42,12 +42,15 @@ class Faults:
             seen += 1
             if table.nth <= seen < table.nth + table.times:
                 near = ref if isinstance(message, protocol.Assign) else sender
-                world.simulation.call_at(
-                    world.simulation.now + table.after, self._strike, table, near, (sender, ref, message)
-                )
+                told = (sender, ref, message)
+                world.simulation.call_at(world.simulation.now + table.after, self._strike, table, near, told)
+
+        def note(what: Any) -> None:
+            if table.stage is None or what.stage == table.stage:
+                count(world.simulation.current.me, None, what)
 
         if kind in (Call, Reply):
-            world.notice(kind, lambda what: count(world.simulation.current.me, None, what))
+            world.notice(kind, note)
         else:
             world.watch(kind, count)
 
@@ -55,7 +58,7 @@ class Faults:
         world, simulation = self._world, self._world.simulation
         match table.what:
             case "kill" | "hold":
-                carrier = self._carrier(table.actor or "", near)
+                carrier = self._carrier(table.actor or "", near, table.stage)
                 if carrier is None:
                     return
                 world.fault(f"{table.what} {carrier.me.name}")
@@ -85,11 +88,13 @@ class Faults:
             case _:
                 self._ask()
 
-    def _carrier(self, actor: str, near: Mailbox | None) -> Carrier | None:
+    def _carrier(self, actor: str, near: Mailbox | None, stage: str | None) -> Carrier | None:
         if actor == "worker":
             if near is not None and near.carrier is not None and _is_worker(near.carrier):
                 return near.carrier
             workers = [c for c in self._world.simulation.carriers if _is_worker(c) and not c.ended]
+            if stage is not None:
+                workers = [c for c in workers if c.parent.name.rpartition(".")[2] == stage]
             return next((c for c in workers if c.busy), workers[0] if workers else None)
         named = [c for c in self._world.simulation.carriers if c.me.name.rpartition(".")[2] == actor]
         return named[0] if named else None

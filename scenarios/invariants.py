@@ -101,7 +101,8 @@ class _Buffer:
 
 
 class _Stage:
-    """What a stage has been told and has told. `tried`: rows whose calls did not answer, so that they will be tried again."""
+    """What a stage has been told and has told. `tried`: rows whose calls did not answer, so that they will be tried
+    again."""
 
     __slots__ = ("aborted", "assigned", "cooling", "epoch", "granted", "inside", "keyed", "out", "refused", "tried")
 
@@ -439,7 +440,8 @@ class Checker:
             fresh = set(seqs) - stage.tried
             if fresh:
                 self.fail(
-                    Invariant.FAIR, f"{name.name} calls for row {min(fresh)}, and row {min(stage.refused)} was refused before"
+                    Invariant.FAIR,
+                    f"{name.name} calls for row {min(fresh)}, and row {min(stage.refused)} was refused before",
                 )
 
     def _on_limit_hit(self, now: float, sender: Mailbox, ref: Any, message: protocol.LimitHit) -> None:
@@ -646,10 +648,8 @@ class Checker:
         for conductor, run in self._runs.items():
             if run.ended is None:
                 account = self._accounts[run.terms.ledger]
-                self.fail(
-                    Invariant.ANSWERED,
-                    f"{conductor.name} has not ended after {now:.3f} s, with {account.settled} of {account.given} rows settled",
-                )
+                settled = f"{account.settled} of {account.given} rows settled"
+                self.fail(Invariant.ANSWERED, f"{conductor.name} has not ended after {now:.3f} s, with {settled}")
 
 
 def _is_of_time(error: BaseException | None) -> bool:

@@ -1,4 +1,5 @@
-"""The outside: a remote service as a scenario describes it. The same model answers in simulation and behind a real HTTP server.
+"""The outside: a remote service as a scenario describes it. The same model answers in simulation and behind a real
+HTTP server.
 
 It is told of each call when it arrives, and says what will come of it and when. Times are seconds since the scenario began.
 """

@@ -114,12 +114,11 @@ def play(
     world.run(script.until)
     figures = _figures(script, world, services, faults, callers)
     if world.checker.breach is None:
-        if callers is not None:
-            callers.check()
-        else:
+        if callers is None:
             diary.check()
-        for name, what in diary.complaints[:1]:
-            world.checker.fail(Invariant[name], what)
+        complaints = [(Invariant[name], what) for name, what in diary.complaints]
+        for invariant, what in [*complaints, *(callers.check() if callers is not None else ())]:
+            world.checker.fail(invariant, what)
     breach = world.checker.breach
     played = Played(
         scenario=script.name,

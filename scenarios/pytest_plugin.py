@@ -1,11 +1,11 @@
 """The fixture `simulation`, for tests of your own pipelines; pytest finds it by itself.
 
-    def test_no_row_is_lost(simulation):
-        result = simulation(lambda: Pipeline().source(range(100)).map(ask).sink(print))
-        assert result.report.delivered == 100
+def test_no_row_is_lost(simulation):
+    result = simulation(lambda: Pipeline().source(range(100)).map(ask).sink(print))
+    assert result.report.delivered == 100
 
-    pytest --simulation-seeds 200       plays each with 200 seeds
-    pytest --simulation-seed 17         plays seed 17 alone
+pytest --simulation-seeds 200       plays each with 200 seeds
+pytest --simulation-seed 17         plays seed 17 alone
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def simulation(request: pytest.FixtureRequest) -> Callable[..., Simulated]:
     """Plays a pipeline with several seeds: `simulation(make, check=None, **options)`.
 
-    `make` gives a fresh pipeline for each seed; `check(simulated)` may assert; options are those of `simulate`. What comes of the
-    last seed is returned. What fails is told with its seed.
+    `make` gives a fresh pipeline for each seed; `check(simulated)` may assert; options are those of `simulate`. What
+    comes of the last seed is returned. What fails is told with its seed.
     """
     alone = request.config.getoption("--simulation-seed")
     seeds = [alone] if alone is not None else range(request.config.getoption("--simulation-seeds"))

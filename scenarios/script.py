@@ -1,20 +1,26 @@
-"""The grammar of a scenario: a TOML file that says what runs, what the outside is like, what goes wrong, and what must come of
+"""The grammar of a scenario: a TOML file that says what runs, what the outside is like, what goes wrong, and what
+must come of
 it. `README.md` beside this file explains each table; `scenario.schema.json` is generated from these types.
 """
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from headrace.actors import protocol
+from headrace.actors.protocol import Message
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.limits import Limit, Retry
 from headrace.runtime.tables import Reading
 
+MESSAGES = sorted(name for name, kind in vars(protocol).items() if isinstance(kind, type) and issubclass(kind, Message))
+MESSAGES += ["Call", "Reply"]
 SCRIPTS = Path(__file__).parent / "scripts"
 LONG = ("a_week",)
 """Scenarios that are played only when they are named."""
@@ -68,7 +74,8 @@ class QuotaTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class OutageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """From `at` on for `lasts` seconds, each call is answered by a 503, a refusal (429), a reset connection, or not at all."""
+    """From `at` on for `lasts` seconds, each call is answered by a 503, a refusal (429), a reset connection, or not
+    at all."""
 
     at: Seconds
     lasts: Seconds
@@ -97,7 +104,8 @@ RetryAfter = Literal["none", "seconds", "date", "negative", "absurd", "unreadabl
 
 
 class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`[[service]]`: something remote. `retry_after`: the shape of the hint that comes with a refusal (L13); `hint`: its seconds."""
+    """`[[service]]`: something remote. `retry_after`: the shape of the hint that comes with a refusal (L13); `hint`:
+    its seconds."""
 
     name: str = "api"
     latency: Seconds | LatencyTable = 0.02
@@ -112,7 +120,8 @@ class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class LimitTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`[stage.limit]`; as `Limit`. `keys`: so many keys, by turns. `weights`: from and to, of the rows, for rates of weights."""
+    """`[stage.limit]`; as `Limit`. `keys`: so many keys, by turns. `weights`: from and to, of the rows, for rates of
+    weights."""
 
     rates: list[str] = []
     burst: Annotated[float, Meta(ge=1)] | None = None
@@ -253,7 +262,7 @@ class ExecutorTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 class FaultTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[[fault]]`. When: `at` seconds, or `after` seconds after the `nth` message named `when` was told (`Call` and
-    `Reply` count as messages).
+    `Reply` count as messages, those of `stage` only, where that is said).
 
     `kill`: an actor ends, whatever it does. `hold`: it gets no turn for `lasts` seconds, so what it is told is delayed.
     `pause`: the whole process stands still for `lasts` seconds (the clock jumps). `drain`, `abort`: as the user's.
@@ -268,6 +277,7 @@ class FaultTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     actor: str | None = None
     at: Seconds | None = None
     when: str | None = None
+    stage: str | None = None
     nth: Count = 1
     after: Seconds = 0.0
     lasts: Seconds = 1.0
@@ -283,7 +293,8 @@ class ExpectTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[expect]`: numbers, or from and to. What is not named is not looked at; the invariants hold besides.
 
     `of_ideal`: seconds taken, as a multiple of the ideal that the file's own numbers imply. `elapsed`: seconds. `refused`:
-    share of the calls. `in_flight`: calls at once, at most seen. `inbox`: messages in one inbox. `abort_s`: from an abort (or
+    share of the calls. `in_flight`: calls at once, at most seen. `inbox`: messages in one inbox. `abort_s`: from an
+    abort (or
     the second drain) to the end of the run, or to the last answered waiter. `calls_per_row`. `messages_per_row`. `answered`:
     rows of executors that had an answer. `error`: the class of the run's error. `note`: a part of one of its notes.
     `late`: answers that reached nobody. `lost`: workers. `opens`: prepares of each strategy.
@@ -363,8 +374,6 @@ def find(name: str) -> Path:
         return path
     known = SCRIPTS / f"{name}.toml"
     if not known.exists():
-        import difflib
-
         near = difflib.get_close_matches(name, [p.stem for p in SCRIPTS.glob("*.toml")], 1)
         hint = f"did you mean {near[0]!r}?" if near else "`headrace scenario list` names those there are"
         raise ConfigError(f"{name}: neither a file nor a scenario that comes with Headrace; {hint}")
@@ -393,6 +402,11 @@ def _check(reading: Reading, script: Script) -> None:
         key = f"fault[{i}]"
         if (fault.at is None) == (fault.when is None):
             reading.note(key, "one of 'at' and 'when' is needed")
+        if fault.when is not None and fault.when not in MESSAGES:
+            near = difflib.get_close_matches(fault.when, MESSAGES, 1)
+            reading.note(
+                f"{key}.when", f"no message is named {fault.when!r}{f'; did you mean {near[0]!r}?' if near else ''}"
+            )
         if fault.what in ("kill", "hold") and fault.actor is None:
             reading.note(key, f"{fault.what!r} needs an 'actor'")
         if fault.what == "double" and fault.when != "Answered":

@@ -1,4 +1,5 @@
-"""What stands in for a user's parts in a scenario: the source, the functions of the stages, the sinks. The same in simulation
+"""What stands in for a user's parts in a scenario: the source, the functions of the stages, the sinks. The same in
+simulation
 and in reality: they sleep by `time.sleep`, `asyncio.sleep` and events, all of which are virtual where time is.
 
 What they see from where they stand (what was opened and closed, when, and which rows came out) goes into a `Diary`.
@@ -98,7 +99,8 @@ class Broken(RuntimeError):
 
 
 class ScriptedSource:
-    """A source connector, as `[source]` says. Rows are `first_id`, `first_id` + 1, …, in a list of one where they may change."""
+    """A source connector, as `[source]` says. Rows are `first_id`, `first_id` + 1, …, in a list of one where they
+    may change."""
 
     name = "scripted source"
 
@@ -285,12 +287,12 @@ class _Function:
         if self._stage.close_fails:
             raise Broken(f"{self._name} cannot be closed")
 
-    def _begin(self, value: Any) -> tuple[int, int, QuirkTable | None]:
+    def _begin(self, value: Any) -> tuple[int, QuirkTable | None]:
         row, attempt = id_of(value), current_call().attempt
         if self._managed:
             self._diary.use(self._name)
         self._diary.note(Call(self._stage.name, row, attempt))
-        return row, attempt, self._quirks.of(row, attempt)
+        return row, self._quirks.of(row, attempt)
 
     def _key(self, row: int) -> int:
         return row % self._keys if self._keys else 0
@@ -303,7 +305,7 @@ class Function(_Function):
     """On threads."""
 
     def __call__(self, value: Any) -> Any:
-        row, attempt, quirk = self._begin(value)
+        row, quirk = self._begin(value)
         if quirk is not None:
             time.sleep(self._quirks.takes_s(quirk))
             value = self._quirks.strike(quirk, value)
@@ -322,7 +324,7 @@ class AsyncFunction(_Function):
     """On a loop."""
 
     async def __call__(self, value: Any) -> Any:
-        row, attempt, quirk = self._begin(value)
+        row, quirk = self._begin(value)
         if quirk is not None:
             await asyncio.sleep(self._quirks.takes_s(quirk))
             value = self._quirks.strike(quirk, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # A scenario: what runs, what the outside is like, what goes wrong, and what must come of it.
 #   headrace scenario run THIS_FILE --seeds 100     a hundred interleavings, in virtual time
 #   headrace scenario run THIS_FILE --real          threads, real time, a real HTTP service on loopback
@@ -50,4 +50,4 @@ row = 0.0                   # seconds that a row takes
 state = "completed"
 delivered = 200
 calls_per_row = [1.0, 1.6]
-'''
+"""

@@ -9,9 +9,11 @@
         report = simulate(pipeline, seed=7, faults=[kill_worker("ask", call=30)]).report
         assert report.delivered == 200 and out == list(range(200))
 
-Your functions run as they are: `time.sleep`, `asyncio.sleep`, `time.monotonic` and `time.time` are virtual meanwhile, so an hour
+Your functions run as they are: `time.sleep`, `asyncio.sleep`, `time.monotonic` and `time.time` are virtual
+meanwhile, so an hour
 takes milliseconds. What is remote needs a stand-in (`functions=`), for instance a `Service` with a latency and a quota. The
-same seed gives the same run, to the byte; with pytest, the fixture `simulation` plays several seeds and names the one that failed.
+same seed gives the same run, to the byte; with pytest, the fixture `simulation` plays several seeds and names the
+one that failed.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from headrace.actors.protocol import State
 from headrace.runtime.calls.aio import runs_on_a_loop
 from headrace.runtime.connectors.memory import IteratorSource
-from headrace.runtime.errors import ConfigError, RateLimited
+from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.plan import Plan
@@ -46,9 +48,10 @@ Fault = FaultTable
 
 
 def kill_worker(stage: str, *, call: int | None = None, at: float | None = None) -> Fault:
-    """A worker of `stage` dies: in the n-th call of the run, or at `at` seconds."""
-    del stage
-    return Fault(what="kill", actor="worker", at=at, when="Call" if at is None else None, nth=call or 1)
+    """A worker of `stage` dies: in the n-th call of that stage, or at `at` seconds."""
+    if at is not None:
+        return Fault(what="kill", actor="worker", stage=stage, at=at)
+    return Fault(what="kill", actor="worker", stage=stage, when="Call", nth=call or 1)
 
 
 def kill(actor: str, *, at: float) -> Fault:
@@ -121,7 +124,8 @@ def simulate(
 ) -> Simulated:
     """Run a pipeline in simulation, with every invariant checked on every message.
 
-    `functions`: stand-ins by the name of their stage. `faults`: see `kill_worker`, `kill`, `hold`, `drain`, `abort`, `pause`, or
+    `functions`: stand-ins by the name of their stage. `faults`: see `kill_worker`, `kill`, `hold`, `drain`, `abort`,
+    `pause`, or
     any `Fault`. `schedule`: None lets the seed choose. A run that fails is no error here: its report says so. Raises
     `InvariantBroken` where Headrace breaks a promise, `ConfigError` for a pipeline that cannot be simulated.
     """
@@ -213,7 +217,8 @@ class Service:
         service = Service(latency=0.05, per_s=20, burst=5)
         simulate(pipeline, functions={"ask": service})
 
-    `latency`: seconds, or (from, to). `per_s`, `burst`: of its token bucket. `outages`: (at, seconds) pairs, in which it answers
+    `latency`: seconds, or (from, to). `per_s`, `burst`: of its token bucket. `outages`: (at, seconds) pairs, in
+    which it answers
     503. `fails`: the share of calls answered 500. `answer`: what a row becomes; None: the row itself.
     `calls`, `refused`: what it counted.
     """
@@ -276,12 +281,9 @@ class Service:
         return self._answer(row) if self._answer is not None else row
 
 
-Policy = Literal["uniform", "pct", "round-robin"]
-
 __all__ = [
     "Fault",
     "InvariantBroken",
-    "RateLimited",
     "Schedule",
     "Service",
     "Simulated",

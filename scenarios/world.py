@@ -220,6 +220,14 @@ class World:
         self.people += 1
         self.simulation.host(self.simulation.address(name), _Person(script, self._person_ended), None)
 
+    def event(self) -> Signal:
+        """What a person waits for."""
+        return Signal(self.simulation)
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self.simulation.now
+
     def _person_ended(self) -> None:
         self.people -= 1
         self.one_has_ended()
@@ -278,6 +286,10 @@ class World:
             self.checker.check_stalled(simulation.now)
             if self.people and self.checker.breach is None:
                 self.checker.fail(Invariant.ANSWERED, f"{self.people} callers still wait after {simulation.now:.3f} s")
+
+        left = sum(len(executor.office.outstanding) for executor in self.executors)
+        if left and self.checker.breach is None:
+            self.checker.fail(Invariant.ANSWERED, f"{left} callers of an executor were never answered")
 
     def close(self) -> None:
         """Let go of everything."""

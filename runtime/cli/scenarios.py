@@ -20,17 +20,19 @@ FAILED, WRONG = 1, 2
 NEEDS = "this command needs the extra 'scenarios': pip install 'headrace[scenarios]'"
 
 
-class Duration(click.ParamType):
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """`90`, `90s`, `10m`, `24h`, `7d`, as seconds."""
 
     name = "duration"
-    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
         text = str(value).strip().lower()
-        unit = self._UNITS.get(text[-1:])
+        unit = _UNITS.get(text[-1:])
         try:
             seconds = float(text[:-1] if unit else text) * (unit or 1.0)
         except ValueError:
@@ -115,7 +117,9 @@ def new(file: Path) -> None:
 @click.option("--for", "for_s", type=Duration(), help="Play as many seeds as fit into this time, such as 3m.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--real", is_flag=True, help="On threads, in real time, against a real HTTP service on loopback.")
-@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write the history of one seed to this file.")
+@click.option(
+    "--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write the history of one seed to this file."
+)
 @click.option("--shrink/--no-shrink", default=True, help="Make what broke smaller.")
 @click.option("--json", "as_json", is_flag=True, help="What came of it as JSON, on standard output.")
 def run(
@@ -150,9 +154,7 @@ def run(
     sys.exit(_run_many(found, seed or 0, seeds, for_s, jobs, shrink, as_json))
 
 
-def _run_one_seed(
-    found: list[tuple[Path, Script]], seed: int, trace: Path | None, shrink: bool, as_json: bool
-) -> int:
+def _run_one_seed(found: list[tuple[Path, Script]], seed: int, trace: Path | None, shrink: bool, as_json: bool) -> int:
     from headrace.scenarios.play import play
 
     all_played = []
@@ -207,7 +209,9 @@ def _run_many(
         wrong = [played.seed for played in bad if played.scenario == name]
         told = f"; wrong: {len(wrong)}, seeds {', '.join(map(str, wrong[:5]))}" if wrong else ""
         click.echo(f"  {name:<36} {n:>7,} seeds{told}")
-    click.echo(f"{sum(plays.values()):,} plays, {steps:,} steps in {took_s:.1f} s ({steps / took_s:,.0f}/s), {len(bad)} wrong")
+    click.echo(
+        f"{sum(plays.values()):,} plays, {steps:,} steps in {took_s:.1f} s ({steps / took_s:,.0f}/s), {len(bad)} wrong"
+    )
     if bad:
         first = min(bad, key=lambda played: (played.breach is None, played.steps))
         path, script = scripts[first.scenario]
@@ -230,7 +234,9 @@ def _tell(path: Path, script: Script, played: Played, shrink: bool) -> None:
     if figures.rows:
         outcomes = ("delivered", "dropped", "quarantined", "failed", "interrupted")
         ended = ", ".join(f"{getattr(figures, name):,g} {name}" for name in outcomes if getattr(figures, name))
-        click.echo(f"  {figures.rows:,g} rows: {ended or 'none ended'}; {figures.state or 'executor'} after {figures.elapsed:.3f} s")
+        click.echo(
+            f"  {figures.rows:,g} rows: {ended or 'none ended'}; {figures.state or 'executor'} after {figures.elapsed:.3f} s"
+        )
     click.echo(
         f"  {figures.calls:,g} calls, {figures.in_flight:g} at once at most; {figures.refusals:,g} refused, "
         f"{figures.cooldowns:g} cooldowns, {figures.retries:,g} retries, {figures.late:g} late answers"
@@ -272,14 +278,15 @@ def _shrink(path: Path, script: Script, played: Played) -> None:
 
 
 def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
-    from headrace.scenarios.real import play_real
+    from headrace.scenarios.real import play_real, unsupported
 
     wrong = 0
     told = []
     for _, script in found:
-        if script.real.skip is not None:
+        reason = unsupported(script)
+        if reason is not None:
             if not as_json:
-                click.echo(f"{script.name}: left out: {script.real.skip}")
+                click.echo(f"{script.name}: left out: {reason}")
             continue
         figures, missed = play_real(script)
         wrong += bool(missed)

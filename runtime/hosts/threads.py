@@ -45,10 +45,11 @@ class Stopped(RuntimeError):
 class Inbox:
     """An actor's inbox, and its address: two lanes, filled from any thread."""
 
-    __slots__ = ("_control", "_rows", "name")
+    __slots__ = ("_control", "_rows", "ended", "name")
 
     def __init__(self, name: str = "?") -> None:
         self.name = name
+        self.ended = False
         self._rows: SimpleQueue[Any] = SimpleQueue()
         self._control: deque[Any] = deque()
 
@@ -200,6 +201,7 @@ class Host(pykka.ThreadingActor):
             self.tell(self._parent, protocol.Died(self._inbox, error, self._actor.estate()))
 
     def _end(self) -> None:
+        self._inbox.ended = True
         try:
             self._actor.ended()
         except BaseException as error:
@@ -331,22 +333,30 @@ class System:
         return hung
 
     def ask(self, whom: Sequence[Address], timeout_s: float = ANSWER_S) -> list[Any]:
-        """The statistics of each, None for one that does not answer in time."""
-        if not whom:
-            return []
+        """The statistics of each, None for one that does not answer in time or has ended."""
+        asked = [ref for ref in whom if not getattr(ref, "ended", False)]
+        if not asked:
+            return [None] * len(whom)
         answers: dict[str, Any] = {}
         complete = threading.Event()
 
         def note(message: Any) -> None:
             answers[message.who.name] = message.statistics
-            if len(answers) == len(whom):
+            if len(answers) == len(asked):
                 complete.set()
 
         reply_to = Callback("statistics", note)
-        for ref in whom:
+        for ref in asked:
             ref.put(protocol.StatisticsWanted(reply_to))
         complete.wait(timeout_s)
         return [answers.get(ref.name) for ref in whom]
+
+    def tell(self, name: str, message: Any) -> None:
+        """Tell the actor of that name something; without effect where there is none."""
+        with self._mutex:
+            whom = [host.me for host in self._hosts if host.me.name == f"{self.name}.{name}"]
+        for inbox in whom:
+            inbox.put(message)
 
     def is_mine(self, thread: threading.Thread) -> bool:
         """Whether one of the actors lives on `thread`."""

@@ -1,6 +1,7 @@
 """The real actors with one fault put into each: what the checker must catch, or it has a hole.
 
-A mutant is a small edit of one method's source. One whose text is not found any more fails loudly: it must move with the code.
+A mutant is a small edit of one method's source. One whose text is not found any more fails loudly: it must move with
+the code.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from headrace.actors.stage import Stage
 from headrace.actors.worker import Worker
 from headrace.runtime.office import Office
 from headrace.runtime.resources import Resource, Strategies
-from headrace.scenarios.invariants import Invariant as I
+from headrace.scenarios.invariants import Invariant
 
 
 class Mutant(NamedTuple):
@@ -34,7 +35,7 @@ class Mutant(NamedTuple):
     method: str
     old: str
     new: str
-    caught_by: tuple[I, ...]
+    caught_by: tuple[Invariant, ...]
     scenarios: tuple[str, ...]
 
 
@@ -45,7 +46,7 @@ MUTANTS = (
         "hit",
         "if epoch != self.epoch or self.state is GateState.COOLING:",
         "if self.state is GateState.COOLING:",
-        (I.QUIET,),
+        (Invariant.QUIET,),
         ("refusals_that_come_late",),
     ),
     Mutant(
@@ -54,7 +55,7 @@ MUTANTS = (
         "grant",
         "if self.state is GateState.COOLING or not self._wishes:",
         "if not self._wishes:",
-        (I.QUIET,),
+        (Invariant.QUIET,),
         ("ten_refused_at_once", "abort_ten_thousand_rows"),
     ),
     Mutant(
@@ -63,7 +64,7 @@ MUTANTS = (
         "_grant",
         "protocol.PermitsGranted(gate.epoch,",
         "protocol.PermitsGranted(max(gate.epoch - 1, 0),",
-        (I.QUIET,),
+        (Invariant.QUIET,),
         ("ten_refused_at_once",),
     ),
     Mutant(
@@ -74,7 +75,7 @@ MUTANTS = (
         "tell, self._tell_governor = self._tell_governor, lambda *_: None\n"
         "        self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))\n"
         "        self._tell_governor = tell",
-        (I.BOUNDED, I.ANSWERED),
+        (Invariant.BOUNDED, Invariant.ANSWERED),
         ("worker_killed_in_every_state", "calls_that_hang"),
     ),
     Mutant(
@@ -85,7 +86,7 @@ MUTANTS = (
         "if self._next not in self._runs and len(self._runs) > 2:\n"
         "            self._next = min(self._runs)\n"
         "        first = self._next\n        while",
-        (I.ORDERED, I.ACCOUNTED, I.ALIVE),
+        (Invariant.ORDERED, Invariant.ACCOUNTED, Invariant.ALIVE),
         ("gaps_are_told", "retried_in_order"),
     ),
     Mutant(
@@ -95,7 +96,7 @@ MUTANTS = (
         "            self._late += len(answered.seqs) + len(answered.faults)\n            return",
         "            if answered.seqs:\n"
         "                self._tell(self._following, protocol.Rows(answered.seqs, answered.values))\n            return",
-        (I.ONCE,),
+        (Invariant.ONCE,),
         ("late_answers", "an_answer_comes_twice"),
     ),
     Mutant(
@@ -105,7 +106,7 @@ MUTANTS = (
         "self.context.tell(self._all.source, protocol.Drain())",
         "[self.context.tell(ref, protocol.Abort('drain')) for ref in self._all.line]\n"
         "                self.context.tell(self._all.source, protocol.Drain())",
-        (I.ACCOUNTED,),
+        (Invariant.ACCOUNTED,),
         ("drain_amid_a_hundred_rows",),
     ),
     Mutant(
@@ -115,7 +116,7 @@ MUTANTS = (
         "self._counts = counts",
         "self._counts = counts\n"
         "        [self.context.tell(ref, protocol.Close(self.context.me, False)) for ref in self._opened[:1]]",
-        (I.PAIRED,),
+        (Invariant.PAIRED,),
         ("ten_refused_at_once",),
     ),
     Mutant(
@@ -124,7 +125,7 @@ MUTANTS = (
         "_close",
         "self._to_close = list(self._opened)",
         "self._to_close = list(self._opened) if self._drained else []",
-        (I.PAIRED,),
+        (Invariant.PAIRED,),
         ("an_open_fails", "abort_during_the_start"),
     ),
     Mutant(
@@ -133,7 +134,7 @@ MUTANTS = (
         "give_up",
         "for waiter in list(self.outstanding):",
         "for waiter in list(self.outstanding)[:-1]:",
-        (I.ANSWERED,),
+        (Invariant.ANSWERED,),
         ("executor_aborted",),
     ),
     Mutant(
@@ -142,7 +143,7 @@ MUTANTS = (
         "_on_fault",
         "lane.put_first(seq, value)\n                return",
         "lane.backlog.append([seq], [value])\n                return",
-        (I.FAIR,),
+        (Invariant.FAIR,),
         ("siblings_do_not_starve", "ten_refused_at_once", "concurrency_by_latency"),
     ),
     Mutant(
@@ -151,7 +152,7 @@ MUTANTS = (
         "_on_settled",
         "self._by_status[status] += len(seqs)",
         "self._by_status[status] += len(seqs) + (seqs[0] % 97 == 5)",
-        (I.ACCOUNTED,),
+        (Invariant.ACCOUNTED,),
         ("retried_in_order",),
     ),
     Mutant(
@@ -160,7 +161,7 @@ MUTANTS = (
         "_settle",
         "self.context.tell(self._ledger, settled)",
         "self.context.tell(self._ledger, settled)\n        self.context.tell(self._ledger, settled)",
-        (I.ONCE, I.ACCOUNTED),
+        (Invariant.ONCE, Invariant.ACCOUNTED),
         ("ten_refused_at_once",),
     ),
     Mutant(
@@ -169,17 +170,18 @@ MUTANTS = (
         "_write",
         "self.context.tell(self._writer, protocol.Write(self._writing))",
         "self.context.tell(self._writer, protocol.Write(self._writing))\n"
-        "        [self._settle(protocol.Settled(Status.DELIVERED, p.seqs)) for p in self._writing if isinstance(p, Release)]",
-        (I.ONCE,),
+        "        for p in self._writing:\n"
+        "            self._settle(protocol.Settled(Status.DELIVERED, p.seqs))",
+        (Invariant.ONCE,),
         ("disk_is_full", "sink_is_slow"),
     ),
     Mutant(
         "a source that says its end and forgets a read that is under way",
         Source,
         "receive",
-        "elif self._state is _State.READING:\n                    self.context.after(DRAIN_PATIENCE_S, _DrainedLongEnough())",
-        "elif self._state is _State.READING:\n                    self._end()",
-        (I.ACCOUNTED,),
+        "self.context.after(DRAIN_PATIENCE_S, _DrainedLongEnough())",
+        "self._end()",
+        (Invariant.ACCOUNTED,),
         ("drain_a_slow_source",),
     ),
     Mutant(
@@ -188,7 +190,7 @@ MUTANTS = (
         "receive",
         "self._demand += n\n                self._read()",
         "self._demand += 2 * n\n                self._read()",
-        (I.BOUNDED,),
+        (Invariant.BOUNDED,),
         ("sink_is_slow", "a_heavy_tail"),
     ),
     Mutant(
@@ -197,7 +199,7 @@ MUTANTS = (
         "_blame",
         "if not self._errors:",
         "if self._errors:\n            self._errors.insert(0, error)\n        elif not self._errors:",
-        (I.FIRST_ERROR,),
+        (Invariant.FIRST_ERROR,),
         ("several_things_go_wrong",),
     ),
     Mutant(
@@ -207,7 +209,7 @@ MUTANTS = (
         "if self._state.terminal:\n            return",
         "if self._state.terminal and not isinstance(message, protocol.Abort):\n            return\n"
         "        if self._state.terminal:\n            self._finish()\n            return",
-        (I.ONE_PATH,),
+        (Invariant.ONE_PATH,),
         ("told_after_the_end",),
     ),
     Mutant(
@@ -216,7 +218,7 @@ MUTANTS = (
         "receive",
         "if not self._cancelled:",
         "if True:",
-        (I.PAIRED,),
+        (Invariant.PAIRED,),
         ("abort_among_many_workers",),
     ),
     Mutant(
@@ -226,7 +228,7 @@ MUTANTS = (
         "self._answers.append((submission.waiter, Waited(place, status, value, error, attempts)))",
         "whom = next(iter(self._submissions.values())) if len(self._submissions) > 1 else submission\n"
         "        self._answers.append((whom.waiter, Waited(place, status, value, error, attempts)))",
-        (I.ISOLATED, I.ANSWERED),
+        (Invariant.ISOLATED, Invariant.ANSWERED),
         ("twenty_batches_at_once",),
     ),
     Mutant(
@@ -235,7 +237,7 @@ MUTANTS = (
         "_on_withdraw",
         "self.context.tell(submission.stage, protocol.Retract(seqs))",
         "self._fed[submission.stage] += len(seqs)",
-        (I.ANSWERED,),
+        (Invariant.ANSWERED,),
         ("callers_who_leave",),
     ),
     Mutant(
@@ -244,7 +246,7 @@ MUTANTS = (
         "__init__",
         "list({id(function): function for function in functions}.values())",
         "list(functions)",
-        (I.PAIRED,),
+        (Invariant.PAIRED,),
         ("one_strategy_three_stages",),
     ),
     Mutant(
@@ -253,7 +255,7 @@ MUTANTS = (
         "ended",
         "if self._is_open:",
         "if False:",
-        (I.PAIRED,),
+        (Invariant.PAIRED,),
         ("opens_after_all_is_over",),
     ),
     Mutant(
@@ -262,7 +264,7 @@ MUTANTS = (
         "_on_again",
         "resting = self._resting.pop(seq, None)",
         "resting = None if seq % 50 == 7 else self._resting.pop(seq, None)",
-        (I.ANSWERED,),
+        (Invariant.ANSWERED,),
         ("retried_in_order",),
     ),
     Mutant(
@@ -271,7 +273,7 @@ MUTANTS = (
         "_pass_gap",
         "self._settle(1)",
         "pass",
-        (I.ANSWERED, I.BOUNDED),
+        (Invariant.ANSWERED, Invariant.BOUNDED),
         ("dropped_rows_leave_the_window",),
     ),
     Mutant(
@@ -280,7 +282,7 @@ MUTANTS = (
         "_assign",
         "seqs, values = lane.take(n)",
         "lane.held += 1\n        seqs, values = lane.take(n)",
-        (I.BOUNDED,),
+        (Invariant.BOUNDED,),
         ("ten_refused_at_once",),
     ),
     Mutant(
@@ -289,7 +291,7 @@ MUTANTS = (
         "_on_cooldown_began",
         "self._give_back(lane)",
         "lane.cooling = False\n        self._launch(lane)",
-        (I.QUIET, I.BOUNDED),
+        (Invariant.QUIET, Invariant.BOUNDED),
         ("refusals_that_come_late", "concurrency_by_latency"),
     ),
     Mutant(
@@ -298,7 +300,7 @@ MUTANTS = (
         "_on_cooldown_began",
         "self._give_back(lane)",
         "pass",
-        (I.BOUNDED,),
+        (Invariant.BOUNDED,),
         ("refusals_that_come_late", "concurrency_by_latency"),
     ),
 )
@@ -309,7 +311,9 @@ def mutated(mutant: Mutant) -> Iterator[None]:
     """Within this block, the fault is in the class."""
     original = inspect.getattr_static(mutant.cls, mutant.method)
     source = inspect.getsource(original)
-    assert source.count(mutant.old) == 1, f"{mutant.name}: {mutant.cls.__name__}.{mutant.method} has changed: move it along"
+    assert source.count(mutant.old) == 1, (
+        f"{mutant.name}: {mutant.cls.__name__}.{mutant.method} has changed: move it along"
+    )
     namespace: dict[str, Any] = dict(vars(sys.modules[mutant.cls.__module__]))
     exec(compile("class Mutated:\n" + source.replace(mutant.old, mutant.new), f"<{mutant.name}>", "exec"), namespace)
     setattr(mutant.cls, mutant.method, vars(namespace["Mutated"])[mutant.method])
