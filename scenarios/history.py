@@ -1,7 +1,7 @@
 """What happened, step by step: hashed, kept for the last steps, and written to a file where that is wanted.
 
 An entry says when, from whom, to whom, what, and which rows; never what is in a row. In a file it is a msgpack array
-[microseconds, from, to, kind, ...]; the first object of the file names the kinds, and an entry of kind 0 an actor.
+[seconds, from, to, kind, details]; the first object of the file names the kinds, and an entry of kind 0 an actor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, BinaryIO
 
 import msgspec
@@ -42,9 +43,13 @@ class Fault(msgspec.Struct, frozen=True):
     what: str
 
 
-def _rows(seqs: Seqs) -> tuple[Any, ...]:
-    n = len(seqs)
-    return (seqs[0], n) if n else (-1, 0)
+def _rows(message: Any) -> tuple[Any, ...]:
+    seqs: Seqs = message.seqs
+    return (seqs[0], len(seqs)) if seqs else (-1, 0)
+
+
+def _nothing(_: Any) -> tuple[Any, ...]:
+    return ()
 
 
 def _error(error: BaseException | None) -> str:
@@ -55,67 +60,77 @@ def _parts(batch: list[Release | Outcomes]) -> int:
     return sum(len(part.seqs) if isinstance(part, Release) else len(part.ended) for part in batch)
 
 
-Detail = Callable[[Any], tuple[Any, ...]]
+Detail = Callable[[Any], Any]
 DETAILS: dict[type, Detail] = {
-    protocol.Rows: lambda m: _rows(m.seqs),
+    protocol.Rows: _rows,
     protocol.Outcomes: lambda m: (m.ended[0].seq if m.ended else -1, len(m.ended)),
-    protocol.EndOfRows: lambda m: (m.total,),
-    protocol.Demand: lambda m: (m.n,),
-    protocol.Appetite: lambda m: (m.n,),
-    protocol.Read: lambda m: (m.n,),
+    protocol.EndOfRows: attrgetter("total"),
+    protocol.Demand: attrgetter("n"),
+    protocol.Appetite: attrgetter("n"),
+    protocol.Read: attrgetter("n"),
     protocol.ReadDone: lambda m: (len(m.values), int(m.ended)),
     protocol.ReadFailed: lambda m: (_error(m.error),),
-    protocol.Enlist: lambda m: (),
-    protocol.Discharge: lambda m: (),
-    protocol.PermitsWanted: lambda m: (m.n,),
-    protocol.PermitsGranted: lambda m: (m.n, m.epoch),
-    protocol.PermitsReturned: lambda m: (m.n,),
-    protocol.CallsEnded: lambda m: (m.used, m.answered, len(m.failed)),
-    protocol.LimitHit: lambda m: (m.epoch,),
+    protocol.Enlist: _nothing,
+    protocol.Discharge: _nothing,
+    protocol.PermitsWanted: attrgetter("n"),
+    protocol.PermitsGranted: attrgetter("n", "epoch"),
+    protocol.PermitsReturned: attrgetter("n"),
+    protocol.CallsEnded: attrgetter("used", "answered"),
+    protocol.LimitHit: attrgetter("epoch"),
     protocol.CooldownBegan: lambda m: (m.epoch, m.closure.value),
     protocol.CooldownEnded: lambda m: (m.epoch, int(m.probing)),
-    protocol.Reopened: lambda m: (m.epoch,),
-    protocol.OutageOverdue: lambda m: (),
-    protocol.Assign: lambda m: (m.id, *_rows(m.seqs)),
-    protocol.Answered: lambda m: (m.id, *_rows(m.seqs), len(m.faults), len(m.unstarted)),
-    protocol.Recall: lambda m: (),
-    protocol.CancelCalls: lambda m: (),
-    protocol.Release: lambda m: _rows(m.seqs),
+    protocol.Reopened: attrgetter("epoch"),
+    protocol.OutageOverdue: _nothing,
+    protocol.Assign: lambda m: (m.id, m.seqs[0], len(m.seqs)),
+    protocol.Answered: lambda m: (m.id, len(m.seqs), len(m.faults), len(m.unstarted)),
+    protocol.Recall: _nothing,
+    protocol.CancelCalls: _nothing,
+    protocol.Release: _rows,
     protocol.Write: lambda m: (_parts(m.batch),),
-    protocol.Written: lambda m: (),
+    protocol.Written: _nothing,
     protocol.WriteFailed: lambda m: (_error(m.error),),
-    protocol.Settled: lambda m: (m.status.value, *_rows(m.seqs)),
+    protocol.Settled: lambda m: (m.status.value, m.seqs[0], len(m.seqs)),
     protocol.Submit: lambda m: (len(m.values),),
-    protocol.EndOfSubmits: lambda m: (),
-    protocol.Withdraw: lambda m: (),
-    protocol.Retract: lambda m: _rows(m.seqs),
+    protocol.EndOfSubmits: _nothing,
+    protocol.Withdraw: _nothing,
+    protocol.Retract: _rows,
     protocol.Waited: lambda m: (m.place, m.status.value),
-    protocol.Deliver: lambda m: (),
-    protocol.DeliveryDone: lambda m: (),
-    protocol.Open: lambda m: (),
+    protocol.Deliver: _nothing,
+    protocol.DeliveryDone: _nothing,
+    protocol.Open: _nothing,
     protocol.Opened: lambda m: (_error(m.error),),
     protocol.Close: lambda m: (int(m.complete),),
     protocol.Closed: lambda m: (_error(m.error),),
-    protocol.Start: lambda m: (),
-    protocol.Drain: lambda m: (),
-    protocol.Abort: lambda m: (),
-    protocol.Drained: lambda m: (),
+    protocol.Start: _nothing,
+    protocol.Drain: _nothing,
+    protocol.Abort: _nothing,
+    protocol.Drained: _nothing,
     protocol.Died: lambda m: (m.who.name, _error(m.error)),
     protocol.Failing: lambda m: (_error(m.error),),
-    protocol.RowsGiven: lambda m: (m.total,),
-    protocol.CloseAccount: lambda m: (),
-    protocol.AccountClosed: lambda m: (m.open_rows,),
+    protocol.RowsGiven: attrgetter("total"),
+    protocol.CloseAccount: _nothing,
+    protocol.AccountClosed: attrgetter("open_rows"),
     protocol.RunEnded: lambda m: (m.state.value,),
-    protocol.StatisticsWanted: lambda m: (),
-    protocol.Statistics: lambda m: (),
-    protocol.SetLimit: lambda m: (),
-    Call: lambda m: (m.stage, m.row, m.attempt),
-    Reply: lambda m: (m.stage, m.row, m.what),
-    Fault: lambda m: (m.what,),
+    protocol.StatisticsWanted: _nothing,
+    protocol.Statistics: _nothing,
+    protocol.SetLimit: _nothing,
+    Call: attrgetter("stage", "row", "attempt"),
+    Reply: attrgetter("stage", "row", "what"),
+    Fault: attrgetter("what"),
 }
 """What an entry says of each message. Timers' messages are private to their actors: their kind says enough."""
 KINDS = {kind: i for i, kind in enumerate(DETAILS, 2)}
 NAMED, TIMER = 0, 1
+
+
+class _Known(dict[type, tuple[int, Detail]]):
+    def __missing__(self, kind: type) -> tuple[int, Detail]:
+        name = kind.__name__
+        self[kind] = (TIMER, lambda _: name)
+        return self[kind]
+
+
+_KNOWN = _Known({kind: (KINDS[kind], detail) for kind, detail in DETAILS.items()})
 
 
 class History:
@@ -136,14 +151,11 @@ class History:
 
     def spill(self) -> None:
         """Encode what is in the log, and empty it."""
-        details, kinds = DETAILS, KINDS
+        known = _KNOWN
         entries: list[tuple[Any, ...]] = []
         for now, sender, receiver, message in self.log:
-            kind = type(message)
-            if kind in kinds:
-                entries.append((int(now * 1e6), sender, receiver, kinds[kind], *details[kind](message)))
-            else:
-                entries.append((int(now * 1e6), sender, receiver, TIMER, kind.__name__))
+            code, detail = known[type(message)]
+            entries.append((now, sender, receiver, code, detail(message)))
         self.entries += len(entries)
         self.log.clear()
         self._last.extend(entries)
@@ -168,12 +180,12 @@ class History:
         """The last `n` steps, as lines to be read."""
         names = {i: kind.__name__ for kind, i in KINDS.items()}
         lines = []
-        for at, sender, receiver, kind, *detail in list(self._last)[-n:]:
+        for at, sender, receiver, kind, detail in list(self._last)[-n:]:
             whom, who = self._name_of(receiver), self._name_of(sender)
-            said = " ".join(str(d) for d in (detail[1:] if kind == TIMER else detail))
             if kind == TIMER:
-                line = f"{whom}: {detail[0].lstrip('_')}"
+                line = f"{whom}: {detail.lstrip('_')}"
             else:
+                said = " ".join(map(str, detail)) if isinstance(detail, tuple) else str(detail)
                 line = f"{who} → {whom}: {names[kind]} {said}".rstrip()
-            lines.append(f"{at / 1e6:>12.6f}  {line}")
+            lines.append(f"{at:>12.6f}  {line}")
         return lines

@@ -108,6 +108,7 @@ def play(
         for i in range(script.pipeline.runs):
             first_id = i * RUN_IDS
             world.start(plan_of(script, i, diary, event, transport), first_id)
+    diary.replies = any(fault.when == "Reply" for fault in script.fault)
     faults = Faults(world, script.fault)
     if prepare is not None:
         prepare(world)

@@ -443,6 +443,8 @@ def retry_of(retry: int | RetryTable | None) -> Retry | None:
 
 def id_of(row: Any) -> int:
     """Which row a value belongs to, whatever a stage has made of it; -1: nobody can tell."""
+    if type(row) is int and row >= 0:
+        return row
     if isinstance(row, list):
         row = row[0] if row else -1
     if isinstance(row, int):

@@ -52,10 +52,14 @@ class Diary:
 
     def __init__(self, note: Callable[[Any], None]) -> None:
         self.note = note
+        self.replies = False
+        """Whether anybody wants to hear of replies, too."""
         self.opened: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.complaints: list[tuple[str, str]] = []
+        self.on_given: Callable[[range], None] | None = None
+        self.on_written: Callable[[list[int]], None] | None = None
         self._last: dict[str, int] = {}
 
     def open(self, name: str) -> None:
@@ -78,6 +82,8 @@ class Diary:
     def write(self, name: str, rows: list[int], ordered: bool) -> None:
         """Rows came out of a sink."""
         self.written[name] += len(rows)
+        if self.on_written is not None:
+            self.on_written(rows)
         if not ordered:
             return
         last = self._last.get(name, -1)
@@ -142,8 +148,11 @@ class ScriptedSource:
                 return [], False, 0
             n = 1
         last = first + n if table.rows < 0 else min(first + n, table.rows)
-        last = min([last, *(row for row in self._special if row > first)])
+        if self._special:
+            last = min([last, *(row for row in self._special if row > first)])
         self._next = last
+        if self._diary.on_given is not None:
+            self._diary.on_given(range(self._first_id + first, self._first_id + last))
         values: list[Any] = [self._row(row) for row in range(first, last)]
         return values, last == table.rows, sum(row in self._bad for row in range(first, last)) if self._bad else 0
 
@@ -298,7 +307,8 @@ class _Function:
         return row % self._keys if self._keys else 0
 
     def _replied(self, row: int, error: BaseException | None) -> None:
-        self._diary.note(Reply(self._stage.name, row, type(error).__name__ if error is not None else "ok"))
+        if self._diary.replies:
+            self._diary.note(Reply(self._stage.name, row, type(error).__name__ if error is not None else "ok"))
 
 
 class Function(_Function):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from .scenarios import scenario
+from .scenarios import scenario, soak
 
 if TYPE_CHECKING:
     from ..config import Job
@@ -39,6 +39,7 @@ def headrace() -> None:
 
 
 headrace.add_command(scenario)
+headrace.add_command(soak)
 
 
 @headrace.command()

@@ -302,3 +302,50 @@ def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(told, indent=2))
     return FAILED if wrong else 0
+
+
+@click.command()
+@click.argument("name", metavar="FILE")
+@click.option("--for", "for_s", type=Duration(), default="24h", show_default=True, help="How long, such as 10m, 24h or 7d.")
+@click.option("--real", is_flag=True, help="On threads, in real time, against a real HTTP service on loopback.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the simulation.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True, help="Folder.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
+def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: bool) -> NoReturn:
+    """Run one scenario for hours or days, and say whether anything leaks or decays.
+
+    Virtual time, unless --real. The report is written as soak-NAME.json and as one page, soak-NAME.html.
+    """
+    _ready()
+    _, script = _read(name)
+    if script.executor is not None:
+        click.echo("headrace: an executor's scenario has an end of its own; soak one with a pipeline", err=True)
+        sys.exit(WRONG)
+    from headrace.scenarios.soak import soak as soak_virtual
+    from headrace.scenarios.soak import soak_real, to_json
+    from headrace.scenarios.soak_page import page
+
+    def progress(share: float, sample: Any) -> None:
+        if not as_json and (share * 20) % 1 < 1e-9:
+            click.echo(
+                f"{share:>5.0%}  {sample.rows_per_s:>10,.1f} rows/s  99 % within {sample.p99_s:.3f} s  "
+                f"{sample.permits_out:>5} permits out  {sample.memory_mb:>7.1f} MB  {sample.threads:>5} threads",
+                err=True,
+            )
+
+    soaked = soak_real(script, for_s, progress=progress) if real else soak_virtual(script, for_s, seed=seed, progress=progress)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"soak-{script.name}.json").write_text(json.dumps(to_json(soaked), indent=2), encoding="utf-8")
+        (out / f"soak-{script.name}.html").write_text(page(soaked), encoding="utf-8")
+    except OSError as error:
+        click.echo(f"headrace: the report cannot be written: {error}", err=True)
+        sys.exit(WRONG)
+    if as_json:
+        click.echo(json.dumps(to_json(soaked)))
+    else:
+        click.echo(str(soaked.report))
+        for finding in soaked.findings:
+            click.echo(f"{'yes' if finding.well else 'NO ':<4} {finding.what}: {finding.figures}")
+        click.echo(f"in {soaked.took_s:.1f} s; {out / f'soak-{script.name}.html'}")
+    sys.exit(0 if soaked.well else FAILED)

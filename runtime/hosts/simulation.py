@@ -298,9 +298,11 @@ class Signal:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until it is set, or so long. False: it was not."""
         if not self._is_set:
-            token = object()
-            self._waiting.append((self._simulation.current, token))
-            self._simulation.suspend(token, timeout_s)
+            waiter = (self._simulation.current, object())
+            self._waiting.append(waiter)
+            self._simulation.suspend(waiter[1], timeout_s)
+            if not self._is_set:
+                self._waiting.remove(waiter)
         return self._is_set
 
 
@@ -451,13 +453,14 @@ class Simulation:
         if timeout_s is not None:
             event = self.call_at(self.now + timeout_s, self.resume, carrier, token)
         loop = asyncio._get_running_loop()
-        if loop is not None:
+        if loop is None:
+            self.hub.switch()
+        else:
             asyncio._set_running_loop(None)
-        self.hub.switch()
-        if loop is not None:
+            self.hub.switch()
             asyncio._set_running_loop(loop)
         if event is not None:
-            event.cancel()
+            event.cancelled = True
         if self.closed:
             raise GreenletExit
 
@@ -511,9 +514,10 @@ class Simulation:
         received = watcher.received if watcher is not None else {}
         log = watcher.log.append if watcher is not None else _forget
         steps_max = steps_max if steps_max is not None else 1 << 62
+        preempt, deliver = self.schedule.preempt, self.deliver
         self._finished = False
-        last: Carrier | None = None
-        look_at = self.steps + SPILL
+        steps = self.steps
+        look_at = steps + SPILL
         while not self._finished:
             if events and events[0][0] <= self.now:
                 self._happen()
@@ -526,15 +530,16 @@ class Simulation:
                 carrier = ready[picker.pick(ready)]
             else:
                 carrier = ready[int(random() * n)] if n > 1 else ready[0]
-            self.steps = steps = self.steps + 1
+            steps += 1
             if steps >= look_at:
+                self.steps = steps
                 look_at = steps + SPILL
                 self._look_around(steps_max)
-            self.now += step_s
-            if carrier is not last:
+            if step_s:
+                self.now += step_s
+            if carrier is not self._current:
                 self.switches += 1
-                last = carrier
-            self._current = carrier
+                self._current = carrier
             me = carrier.me
             if carrier.doomed is not None:
                 self._die(carrier, carrier.doomed)
@@ -570,13 +575,22 @@ class Simulation:
                     if carrier.stopping and not carrier.busy:
                         self._end(carrier)
             if self.outbox:
-                self._flush(carrier)
-            # As `has_work`, which takes a call.
-            if not (carrier.fired or me.rows or me.control or carrier.pending) or carrier.busy or carrier.ended:
+                if preempt:
+                    self._flush(carrier)
+                else:
+                    outbox, self.outbox = self.outbox, []
+                    deliver(outbox)
+            if carrier.busy or carrier.ended or carrier.held or carrier.pending:
                 if not carrier.has_work:
                     self._rest(carrier)
-            elif carrier.held:
-                self._rest(carrier)
+            elif not (me.rows or me.control or carrier.fired) and (slot := carrier.slot) >= 0:
+                # As `_rest`, which takes a call.
+                other = ready.pop()
+                if other is not carrier:
+                    ready[slot] = other
+                    other.slot = slot
+                carrier.slot = -1
+        self.steps = steps
         self._current = None
         if watcher is not None:
             watcher.spill()
@@ -651,8 +665,7 @@ class Simulation:
     def deliver(self, told: list[tuple[Mailbox, Any, Any]]) -> None:
         """Messages arrive."""
         watch, lag, ready = self._watch, self.schedule.lag, self._ready
-        for letter in told:
-            sender, ref, message = letter
+        for sender, ref, message in told:
             kind = type(message)
             if kind in watch:
                 watch[kind](self.now, sender, ref, message)
