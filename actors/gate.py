@@ -222,6 +222,9 @@ class Gate:
                 n, cost = self._take_weighed(wish, n, now)
                 if not n:
                     break
+            elif wish.costs:
+                # The limit was changed into one without weights; who asked weighs its rows all the same.
+                cost = sum(wish.costs.popleft() for _ in range(n))
             room -= n
             self._take(n, now)
             self._in_use[wish.stage] = self._in_use.get(wish.stage, 0) + n

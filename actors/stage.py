@@ -376,6 +376,8 @@ class Stage(Actor):
         if assignment is None:
             self._late += len(answered.seqs) + len(answered.faults)
             return
+        if assignment.open is not None:
+            answered = self._without_known(answered, assignment.open)
         lane = assignment.lane
         seqs, values, faults, unstarted = answered.seqs, answered.values, answered.faults, answered.unstarted
         ended = len(seqs) + len(faults)
@@ -412,6 +414,22 @@ class Stage(Actor):
         self._launch_others(lane)
         self._tell_appetite()
         self._finish_if_done()
+
+    def _without_known(self, answered: protocol.Answered, open_rows: set[int]) -> protocol.Answered:
+        """A part of an assignment's answer, less what another part has told: an answer that comes twice counts once."""
+        faults = answered.faults
+        if open_rows.issuperset(answered.seqs) and (not faults or open_rows.issuperset(f.seq for f in faults)):
+            return answered
+        new = [(s, v) for s, v in zip(answered.seqs, answered.values, strict=True) if s in open_rows]
+        new_faults = [fault for fault in faults if fault.seq in open_rows]
+        self._late += len(answered.seqs) + len(faults) - len(new) - len(new_faults)
+        return msgspec.structs.replace(
+            answered,
+            seqs=[s for s, _ in new],
+            values=[v for _, v in new],
+            faults=new_faults,
+            unstarted=[s for s in answered.unstarted if s in open_rows],
+        )
 
     def _launch_others(self, just_pumped: Lane) -> None:
         """A worker has come free: let the lanes that hold permits use it."""

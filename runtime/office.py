@@ -16,6 +16,7 @@ import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.gate import Terms
 from headrace.actors.desk import Desk, DeskStatistics, Line
 from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.protocol import State
@@ -63,6 +64,12 @@ class Ground(Protocol):
     def loop(self, name: str) -> LoopThread:
         """The loop for coroutine functions."""
 
+    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
+        """The governor of a limit with a name."""
+
+    def release_governor(self, name: str, user: Address) -> None:
+        """This user has done with it."""
+
     def event(self) -> Any:
         """What a caller waits for: a `threading.Event`, or what has its face."""
 
@@ -86,6 +93,12 @@ class Threads:
 
     def loop(self, name: str) -> LoopThread:
         return LoopThread(name)
+
+    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
+        return governors.acquire(name, terms, user)
+
+    def release_governor(self, name: str, user: Address) -> None:
+        governors.release(name, user)
 
     def event(self) -> threading.Event:
         return threading.Event()
@@ -143,7 +156,7 @@ class Office:
     def _new_governor(self) -> Address:
         terms = self.terms.limit.terms
         if self.terms.limit.name is not None:
-            return governors.acquire(self.terms.limit.name, terms, self._desk)
+            return self.ground.shared_governor(self.terms.limit.name, terms, self._desk)
         if not terms.stated:
             # Calls of an executor may wait for each other, so it must not begin with fewer than it has workers.
             terms = msgspec.structs.replace(terms, concurrency=terms.concurrency or self.terms.max_workers)
@@ -312,7 +325,7 @@ class Office:
         if self._loop_thread is not None:
             self._loop_thread.stop(timeout_s)
         if self.terms.limit.name is not None:
-            governors.release(self.terms.limit.name, self._desk)
+            self.ground.release_governor(self.terms.limit.name, self._desk)
         self.ground.left(self)
 
 

@@ -75,6 +75,9 @@ class Reader(Resource):
         if not isinstance(message, protocol.Read):
             super().receive(message)
             return
+        if not self._is_open:
+            # Overtaken by `Close`.
+            return
         try:
             values, ended, bad = self._connector.read(message.n)
         except BaseException as error:
@@ -100,6 +103,9 @@ class Writer(Resource):
     def receive(self, message: protocol.Write | protocol.Open | protocol.Close) -> None:
         if not isinstance(message, protocol.Write):
             super().receive(message)
+            return
+        if not self._is_open:
+            # Overtaken by `Close`: what is not written is interrupted.
             return
         try:
             for part in message.batch:

@@ -63,7 +63,7 @@ class Faults:
                     return
                 world.fault(f"{table.what} {carrier.me.name}")
                 if table.what == "kill":
-                    simulation.kill(carrier)
+                    simulation.kill(carrier, in_call=_is_worker(carrier))
                 else:
                     simulation.hold(carrier, table.lasts)
             case "pause":

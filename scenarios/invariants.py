@@ -104,12 +104,14 @@ class _Stage:
     """What a stage has been told and has told. `tried`: rows whose calls did not answer, so that they will be tried
     again."""
 
-    __slots__ = ("aborted", "assigned", "cooling", "epoch", "granted", "inside", "keyed", "out", "refused", "tried")
+    __slots__ = ("aborted", "assigned", "cooling", "epoch", "granted", "inside", "keyed", "open", "out", "refused", "tried")
 
     def __init__(self, keyed: bool) -> None:
         self.keyed = keyed
         self.inside: set[int] = set()
         self.tried: set[int] = set()
+        self.open: dict[int, tuple[Mailbox, Seqs, int]] = {}
+        """Assignments that have not been answered: their worker, their rows, and how many of them are left."""
         self.refused: set[int] = set()
         self.out = 0
         self.granted = 0
@@ -396,9 +398,6 @@ class Checker:
             )
         if message.epoch != gate.epoch:
             self.fail(Invariant.QUIET, f"{sender.name} grants permits of epoch {message.epoch} in epoch {gate.epoch}")
-        stage = self._stages.get(ref)
-        if stage is not None:
-            stage.out += message.n
 
     def _on_returned(self, now: float, sender: Mailbox, ref: Any, message: protocol.PermitsReturned) -> None:
         self._come_back(sender, message.n)
@@ -414,12 +413,17 @@ class Checker:
 
     def _on_discharge(self, now: float, sender: Mailbox, ref: Any, message: protocol.Discharge) -> None:
         stage = self._stages.get(sender)
-        if stage is not None and stage.out and not stage.aborted:
-            self.fail(Invariant.BOUNDED, f"{sender.name} is done, and {stage.out} of its permits have leaked")
+        if stage is None or stage.aborted:
+            return
+        # Rows whose deadline has passed may still be in a call.
+        leaked = stage.out - sum(left for _, _, left in stage.open.values())
+        if leaked:
+            self.fail(Invariant.BOUNDED, f"{sender.name} is done, and {leaked} of its permits have leaked")
 
     def _on_assign(self, now: float, sender: Mailbox, ref: Any, message: protocol.Assign) -> None:
         stage = self._stages[sender]
         stage.assigned += len(message.seqs)
+        stage.open[message.id] = (ref, message.seqs, len(message.seqs))
         if stage.assigned > stage.granted:
             what = f"{sender.name} has started {stage.assigned} calls on {stage.granted} permits of epoch {stage.epoch}"
             self.fail(Invariant.BOUNDED, what)
@@ -480,7 +484,10 @@ class Checker:
 
     def _heard_granted(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.PermitsGranted) -> None:
         stage = self._stages.get(me)
-        if stage is not None and message.epoch >= stage.epoch:
+        if stage is None:
+            return
+        stage.out += message.n
+        if message.epoch >= stage.epoch:
             stage.granted += message.n
 
     def _heard_cooldown_ended(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.CooldownEnded) -> None:
@@ -490,8 +497,17 @@ class Checker:
 
     def _heard_answered(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Answered) -> None:
         stage = self._stages[me]
-        if message.unstarted:
-            stage.tried.update(message.unstarted)
+        opened = stage.open.get(message.id)
+        if opened is None:
+            # Late news.
+            return
+        worker, seqs, left = opened
+        left -= len(message.seqs) + len(message.faults) + len(message.unstarted)
+        if left:
+            stage.open[message.id] = (worker, seqs, left)
+        else:
+            del stage.open[message.id]
+        stage.tried.update(message.unstarted)
         for fault in message.faults:
             stage.tried.add(fault.seq)
             if fault.kind is Kind.REFUSED and fault.seq in stage.inside:
@@ -539,6 +555,10 @@ class Checker:
         self._blame(now, me, message.error)
 
     def _heard_died(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Died) -> None:
+        stage = self._stages.get(me)
+        if stage is not None:
+            for id_ in [i for i, (worker, _, _) in stage.open.items() if worker is message.who]:
+                stage.tried.update(stage.open.pop(id_)[1])
         self._blame(now, me, message.error)
 
     def _heard_opened(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Opened) -> None:
@@ -608,7 +628,7 @@ class Checker:
             self.fail(
                 Invariant.ACCOUNTED, f"{interrupted} rows were interrupted by a run that nobody aborted ({state.value})"
             )
-        if state in (State.COMPLETED, State.DRAINED) and run.first_error is not None and not ended.notes:
+        if state in (State.COMPLETED, State.DRAINED) and run.first_error is not None and not (ended.notes or ended.errors):
             self.fail(
                 Invariant.FIRST_ERROR, f"{state.value}, and {type(run.first_error).__name__} is nowhere to be seen"
             )

@@ -129,6 +129,12 @@ class Ground:
     def loop(self, name: str) -> LoopThread:
         return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
 
+    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
+        return self._world.shared_governor(name, terms)
+
+    def release_governor(self, name: str, user: Address) -> None:
+        """The world keeps it to the end."""
+
     def event(self) -> Signal:
         return Signal(self._world.simulation)
 
@@ -139,7 +145,8 @@ class Ground:
         """The world keeps its executors itself."""
 
     def left(self, office: Office) -> None:
-        """As above."""
+        """One has ended."""
+        self._world.one_has_ended()
 
 
 class SimulatedExecutor(Executor):
@@ -267,11 +274,14 @@ class World:
         self.told[kind] = both
 
     def one_has_ended(self) -> None:
-        """A run, or a person. After the last one, what comes late may yet come."""
-        if not self.people and all(run.ended is not None for run in self.runs) and not self.finishing:
+        """A run, a person or an executor. After the last one, what comes late may yet come."""
+        if self.finishing or self.people or any(run.ended is None for run in self.runs):
+            return
+        for executor in self.executors:
+            # When nobody is left to call, it may end once all are answered.
+            executor.shutdown(wait=False)
+        if all(executor.office.ended.is_set() for executor in self.executors) and not self.finishing:
             self.finishing = True
-            for executor in self.executors:
-                executor.shutdown(wait=False)
             self.simulation.call_at(self.simulation.now + AFTERWARDS_S, self.simulation.finish)
 
     def run(self, until_s: float, steps_max: int = STEPS_MAX) -> None:

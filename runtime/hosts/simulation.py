@@ -116,6 +116,7 @@ class Carrier:
         "awaited",
         "busy",
         "children",
+        "dies_in_call",
         "doomed",
         "ended",
         "error",
@@ -149,6 +150,7 @@ class Carrier:
         self.children: dict[Mailbox, Carrier] = {}
         self.stopping = self.ended = self.abandoned = False
         self.doomed: BaseException | None = None
+        self.dies_in_call = False
         self.held = 0
         self.busy = False
         self.resumed = False
@@ -163,7 +165,7 @@ class Carrier:
         if self.ended:
             return False
         if self.doomed is not None:
-            return True
+            return not self.busy or self.dies_in_call
         if self.held:
             return False
         if self.pending:
@@ -484,9 +486,10 @@ class Simulation:
 
     # --- faults ---
 
-    def kill(self, carrier: Carrier, error: BaseException | None = None) -> None:
-        """End an actor, whatever it does: between two messages, or in the middle of a call."""
+    def kill(self, carrier: Carrier, error: BaseException | None = None, *, in_call: bool = False) -> None:
+        """End an actor: between two messages or, where it runs elsewhere (`in_call`), in the middle of its handler."""
         if not carrier.ended:
+            carrier.dies_in_call = in_call
             carrier.doomed = error or Killed(f"{carrier.me.name} was killed")
             self.wake(carrier)
 
@@ -541,7 +544,7 @@ class Simulation:
                 self.switches += 1
                 self._current = carrier
             me = carrier.me
-            if carrier.doomed is not None:
+            if carrier.doomed is not None and (not carrier.busy or carrier.dies_in_call):
                 self._die(carrier, carrier.doomed)
             elif carrier.pending:
                 self.outbox, carrier.pending = carrier.pending, []

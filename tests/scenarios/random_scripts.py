@@ -1,0 +1,255 @@
+"""Scenarios at random: any stages, limits, services, faults and stops; whatever they are, the invariants must hold."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from headrace.scenarios.script import (
+    BatchTable,
+    ExecutorTable,
+    FaultTable,
+    LatencyTable,
+    LimitTable,
+    OutageTable,
+    PipelineTable,
+    QuirkTable,
+    QuotaTable,
+    RetryTable,
+    Script,
+    ServiceTable,
+    SinkTable,
+    SourceTable,
+    StageTable,
+    TroubleTable,
+)
+
+ANSWERS = (400, 500, "reset", "silence", "late", "nonsense", "refusal")
+QUIRKS = ("raise", "interrupt", "exit", "mutate", "block", "slow")
+WHEN = (
+    "Assign",
+    "Answered",
+    "Call",
+    "CooldownBegan",
+    "CooldownEnded",
+    "Died",
+    "Drained",
+    "EndOfRows",
+    "LimitHit",
+    "Open",
+    "Opened",
+    "Outcomes",
+    "PermitsGranted",
+    "ReadDone",
+    "Release",
+    "RunEnded",
+    "Settled",
+    "Start",
+    "Write",
+    "Written",
+)
+
+
+GIVES_UP = FaultTable(what="abort", at=3000.0)
+"""What hangs for ever is aborted in the end, and must then end."""
+
+
+def random_script(seed: int) -> Script:
+    """One of them."""
+    random = Random(f"{seed}:script")
+    if random.random() < 0.2:
+        return _executor(random)
+    services = [_service(random, name) for name in ("a", "b")[: random.choice((1, 1, 2))]]
+    rows = random.choice((0, 1, 5, 30, 100, 200))
+    stages = [_stage(random, i, services, rows) for i in range(random.choice((0, 1, 1, 1, 2, 3)))]
+    window = random.choice((None, None, 1, 2, 16, 64))
+    return Script(
+        shows="a scenario at random",
+        name="random",
+        pipeline=PipelineTable(
+            window=window,
+            ordered=random.random() < 0.85,
+            drain_timeout=random.choice((None, None, 2.0)),
+            max_quarantined=random.choice((None, None, None, 20, 0.5)),
+            runs=random.choice((1, 1, 1, 2)),
+        ),
+        source=_source(random, rows),
+        stage=stages,
+        sink=_sink(random, rows),
+        quarantine=_sink(random, rows),
+        service=services,
+        fault=[*(_fault(random, stages) for _ in range(random.choice((0, 0, 1, 1, 2, 3, 5)))), GIVES_UP],
+        until=5000.0,
+    )
+
+
+def _some_rows(random: Random, rows: int) -> list[int]:
+    return sorted({int(random.random() * max(rows, 1)) for _ in range(random.choice((1, 3, 10)))})
+
+
+def _latency(random: Random) -> Any:
+    return random.choice(
+        (0.0, 0.02, 0.3, LatencyTable(uniform=[0.0, 0.2]), LatencyTable(lognormal=[0.02, 1.0]), LatencyTable(pareto=[0.01, 1.2]))
+    )
+
+
+def _service(random: Random, name: str) -> ServiceTable:
+    quota: list[QuotaTable] = []
+    if random.random() < 0.5:
+        kind: Any = random.choice(("bucket", "bucket", "fixed", "sliding", "concurrency"))
+        quota = [QuotaTable(kind, per_s=random.choice((20.0, 100.0)), burst=random.choice((1.0, 10.0)), calls=random.choice((3, 30)))]
+    outages = [
+        OutageTable(at=random.random() * 5, lasts=random.random() * 5, by=random.choice(("503", "429", "reset", "silence")))
+        for _ in range(random.choice((0, 0, 0, 1, 2)))
+    ]
+    troubles = [
+        TroubleTable(
+            answer=random.choice(ANSWERS),
+            rows=_some_rows(random, 100),
+            first=random.choice((None, 1, 2)),
+            seconds=random.random(),
+        )
+        for _ in range(random.choice((0, 0, 1, 2)))
+    ]
+    if random.random() < 0.2:
+        troubles.append(TroubleTable(answer=random.choice((500, "refusal", "reset")), share=random.random() * 0.5))
+    hints: tuple[Any, ...] = ("none", "none", "seconds", "date", "negative", "zero", "unreadable")
+    return ServiceTable(
+        name=name,
+        latency=_latency(random),
+        quota=quota,
+        retry_after=random.choice(hints),
+        hint=random.random() * 3,
+        outage=outages,
+        trouble=troubles,
+    )
+
+
+def _limit(random: Random) -> Any:
+    return random.choice(
+        (
+            None,
+            None,
+            "50/s",
+            "300/min",
+            LimitTable(concurrency=4),
+            LimitTable(concurrency="auto"),
+            LimitTable(rates=["100/s", "30/s"], concurrency=3),
+            LimitTable(rates=["200 tokens/s"], weights=[1, 40]),
+            LimitTable(keys=3, rates=["20/s"]),
+            LimitTable(keys=2),
+            LimitTable(rates=["40/s"], name="shared"),
+        )
+    )
+
+
+def _calls(random: Random, rows: int) -> dict[str, Any]:
+    timeout = random.choice((None, 0.25, 1.0))
+    quirks: tuple[Any, ...] = QUIRKS if timeout is not None else tuple(q for q in QUIRKS if q != "block")
+    return {
+        "on": random.choice(("threads", "threads", "loop")),
+        "workers": random.choice((1, 2, 4, 16, 40)),
+        "limit": _limit(random),
+        "retry": random.choice((None, 1, 5, RetryTable(attempts=4, base=0.01, refusals=random.choice((3, 100))))),
+        "timeout": timeout,
+        "deadline": random.choice((None, None, None, 2.0)),
+        "on_unknown": random.choice(("retry", "quarantine")),
+        "quirk": [
+            QuirkTable(does=random.choice(quirks), rows=_some_rows(random, rows), once=random.random() < 0.5, seconds=0.5)
+            for _ in range(random.choice((0, 0, 0, 1, 2)))
+        ],
+    }
+
+
+def _stage(random: Random, i: int, services: list[ServiceTable], rows: int) -> StageTable:
+    return StageTable(
+        name=f"stage{i}",
+        service=random.choice([s.name for s in services] + ["none"]),
+        on_error=random.choice(("quarantine", "quarantine", "drop", "fail")),
+        prepare=random.choice((0.0, 0.0, 0.5)),
+        close=random.choice((0.0, 0.0, 0.5)),
+        prepare_fails=random.random() < 0.03,
+        close_fails=random.random() < 0.1,
+        **_calls(random, rows),
+    )
+
+
+def _source(random: Random, rows: int) -> SourceTable:
+    return SourceTable(
+        rows=rows,
+        every=random.choice((0.0, 0.0, 0.0, 0.01, 0.3)),
+        pauses=[[float(int(random.random() * max(rows, 1))), random.random() * 20]] if random.random() < 0.2 else [],
+        bad=_some_rows(random, rows) if random.random() < 0.2 else [],
+        fails_at=_some_rows(random, rows) if random.random() < 0.2 else [],
+        fails=random.choice((1, 2)),
+        resumable=random.random() < 0.8,
+        hangs_at=int(random.random() * rows) if random.random() < 0.05 else None,
+        deaf=random.random() < 0.1,
+        opens=random.choice((0.0, 0.0, 0.5)),
+        open_fails=random.random() < 0.03,
+        close_fails=random.random() < 0.1,
+    )
+
+
+def _sink(random: Random, rows: int) -> SinkTable:
+    return SinkTable(
+        row=random.choice((0.0, 0.0, 0.001, 0.05)),
+        write=random.choice((0.0, 0.0, 0.01)),
+        fails_at=int(random.random() * rows) if random.random() < 0.1 else None,
+        error=random.choice(("plain", "disk full", "refused")),
+        hangs_at=int(random.random() * rows) if random.random() < 0.03 else None,
+        opens=random.choice((0.0, 0.0, 0.5)),
+        open_fails=random.random() < 0.03,
+        close_fails=random.random() < 0.1,
+    )
+
+
+def _fault(random: Random, stages: list[StageTable]) -> FaultTable:
+    what: Any = random.choice(("kill", "kill", "hold", "hold", "pause", "drain", "abort", "double", "limit", "stats"))
+    actors = ["worker", "worker", "source", "reorder", "sink", "ledger", "writer", "reader", "quarantine", "strategies"]
+    actors += [stage.name for stage in stages] + [f"governor-{stage.name}" for stage in stages]
+    when = "Answered" if what == "double" else random.choice(WHEN) if random.random() < 0.6 else None
+    return FaultTable(
+        what=what,
+        actor=random.choice(actors) if what in ("kill", "hold") else None,
+        at=random.random() * 6 if when is None else None,
+        when=when,
+        nth=random.choice((1, 1, 2, 5, 20)),
+        after=random.choice((0.0, 0.0, 0.001, 0.05, 1.0)),
+        lasts=random.choice((0.001, 0.05, 0.5, 3.0)),
+        limit="30/s" if what == "limit" else None,
+        times=random.choice((1, 1, 1, 2, 4)),
+        every=random.choice((0.0, 0.1)),
+    )
+
+
+def _executor(random: Random) -> Script:
+    batches = [
+        BatchTable(
+            callers=random.choice((1, 3, 8)),
+            rows=random.choice((1, 5, 20)),
+            at=random.choice((0.0, 0.2, 1.0)),
+            every=random.choice((0.0, 0.01)),
+            timeout=random.choice((None, None, 0.1, 1.0)),
+            singly=random.random() < 0.4,
+            cancel=random.choice((None, None, 0.0, 0.05)),
+        )
+        for _ in range(random.choice((1, 2, 3)))
+    ]
+    calls = _calls(random, 20)
+    calls["quirk"] = [q for q in calls["quirk"] if q.does != "mutate"]
+    return Script(
+        shows="an executor at random",
+        name="random",
+        executor=ExecutorTable(
+            batch=batches, service="a", abort_at=random.choice((None, None, None, 0.3, 1.0)), **calls
+        ),
+        service=[_service(random, "a")],
+        fault=[
+            fault
+            for fault in (_fault(random, []) for _ in range(random.choice((0, 0, 1, 2))))
+            if fault.actor == "worker" or fault.what in ("drain", "abort", "stats", "pause", "double")
+        ]
+        + [GIVES_UP],
+        until=5000.0,
+    )
