@@ -166,6 +166,9 @@ class Conductor(Actor):
     # --- ending ---
 
     def _on_drain(self) -> None:
+        if self._aborting:
+            # It must not take the place of the abort, whose deadline would be forgotten.
+            return
         match self._state:
             case State.RUNNING:
                 self._state = State.DRAINING

@@ -32,6 +32,8 @@ class Lane:
         self.asked = 0
         self.credit = 0.0
         self.in_flight = 0
+        self.resting = 0
+        """Rows between two attempts: they come back to this lane, so it must stay."""
         self._weights: dict[int, float] | None = {} if weighted else None
         self._unasked: deque[float] = deque()
 
@@ -120,4 +122,4 @@ class Lane:
 
     @property
     def idle(self) -> bool:
-        return not (len(self.backlog) or self.held or self.asked or self.in_flight)
+        return not (len(self.backlog) or self.held or self.asked or self.in_flight or self.resting)

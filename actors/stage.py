@@ -47,9 +47,8 @@ CHUNK_S = 0.001
 APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
 UNLIMITED = 1 << 62
-ABORT_PATIENCE_S = 0.05
-"""An aborted stage waits so long for the calls that are under way: whoever closes what they use shall not come
-before them."""
+PATIENCE_S = 0.05
+"""A stage that has ended waits so long for calls that are under way: who closes what they use shall not come before them."""
 
 
 class _Again(Message, frozen=True):
@@ -402,7 +401,8 @@ class Stage(Actor):
         if ended or faults:
             self._tell_governor(lane, assignment.epoch, answered, ended)
         for seq in unstarted:
-            lane.put_first(seq, _value_of(assignment, seq))
+            if self._present is None or seq in self._present:
+                lane.put_first(seq, _value_of(assignment, seq))
         if unstarted:
             self._tell(
                 self._governor,
@@ -534,6 +534,7 @@ class Stage(Actor):
         self._retries += 1
         delay_s = backoff.delay_s(trouble.failed, self.context.random())
         self._resting[seq] = (value, lane)
+        lane.resting += 1
         self.context.after(max(delay_s, fault.retry_after_s or 0.0), _Again(seq))
 
     def _on_again(self, seq: int) -> None:
@@ -541,8 +542,7 @@ class Stage(Actor):
         if resting is None:
             return
         value, lane = resting
-        if lane.key is not None:
-            self._lanes.setdefault(lane.key, lane)
+        lane.resting -= 1
         lane.put_first(seq, value)
         self._pump(lane)
 
@@ -568,9 +568,12 @@ class Stage(Actor):
 
     def _finish_if_done(self) -> None:
         if self._total is not None and self._rows_here == 0 and not self._over:
-            self._over = True
+            self._over = self._leaving = True
             self._tell(self._following, protocol.EndOfRows(self._total))
-            self._leave()
+            if self._assignments:
+                # Calls of rows whose deadline has passed.
+                self._end_calls()
+            self._leave_if_quiet()
 
     def _leave(self) -> None:
         for lane in self._lanes.values():
@@ -582,13 +585,16 @@ class Stage(Actor):
 
     def _on_abort(self) -> None:
         self._over = self._leaving = True
-        for worker in self._crew.members:
-            self._tell(worker, protocol.CancelCalls())
-        self.context.after(ABORT_PATIENCE_S, _LeaveAnyway())
+        self._end_calls()
         self._leave_if_quiet()
 
+    def _end_calls(self) -> None:
+        for worker in self._crew.members:
+            self._tell(worker, protocol.CancelCalls())
+        self.context.after(PATIENCE_S, _LeaveAnyway())
+
     def _on_last_word(self, message: Message) -> None:
-        """After an abort nothing counts any more but that a call has ended."""
+        """Nothing counts any more but that a call has ended."""
         match message:
             case protocol.Answered(id_):
                 self._assignments.pop(id_, None)
@@ -647,7 +653,9 @@ class Stage(Actor):
         """A row that waits, for a permit or for its backoff: (found, value)."""
         found, value = lane.backlog.remove(seq)
         if not found and seq in self._resting:
-            return True, self._resting.pop(seq)[0]
+            value, lane = self._resting.pop(seq)
+            lane.resting -= 1
+            return True, value
         return found, value
 
     def _on_retract(self, seqs: Seqs) -> None:

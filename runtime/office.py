@@ -16,8 +16,8 @@ import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
-from headrace.actors.gate import Terms
 from headrace.actors.desk import Desk, DeskStatistics, Line
+from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.protocol import State
 from headrace.actors.stage import Stage

@@ -104,14 +104,27 @@ class _Stage:
     """What a stage has been told and has told. `tried`: rows whose calls did not answer, so that they will be tried
     again."""
 
-    __slots__ = ("aborted", "assigned", "cooling", "epoch", "granted", "inside", "keyed", "open", "out", "refused", "tried")
+    __slots__ = (
+        "aborted",
+        "assigned",
+        "cooling",
+        "epoch",
+        "granted",
+        "inside",
+        "keyed",
+        "open",
+        "out",
+        "over",
+        "refused",
+        "tried",
+    )
 
     def __init__(self, keyed: bool) -> None:
         self.keyed = keyed
         self.inside: set[int] = set()
         self.tried: set[int] = set()
-        self.open: dict[int, tuple[Mailbox, Seqs, int]] = {}
-        """Assignments that have not been answered: their worker, their rows, and how many of them are left."""
+        self.open: dict[int, tuple[Mailbox, set[int]]] = {}
+        """Assignments that have not been answered: their worker, and the rows that are left."""
         self.refused: set[int] = set()
         self.out = 0
         self.granted = 0
@@ -119,6 +132,7 @@ class _Stage:
         self.epoch = 0
         self.cooling = False
         self.aborted = False
+        self.over = False
 
 
 class _Gate:
@@ -160,7 +174,6 @@ class _Run:
         self.stopping_since: float | None = None
         self.aborted = False
         self.ended: protocol.RunEnded | None = None
-        self.ended_at = 0.0
         self.opened: dict[Mailbox, int] = defaultdict(int)
         self.closed: dict[Mailbox, int] = defaultdict(int)
 
@@ -331,6 +344,8 @@ class Checker:
                     Invariant.ACCOUNTED, f"the source says {message.total} rows at its end, and gave {account.given}"
                 )
         stage = self._stages.get(sender)
+        if stage is not None:
+            stage.over = True
         if stage is not None and stage.inside:
             self.fail(Invariant.ACCOUNTED, f"{sender.name} says its end with {len(stage.inside)} rows inside")
 
@@ -416,14 +431,14 @@ class Checker:
         if stage is None or stage.aborted:
             return
         # Rows whose deadline has passed may still be in a call.
-        leaked = stage.out - sum(left for _, _, left in stage.open.values())
+        leaked = stage.out - sum(len(left) for _, left in stage.open.values())
         if leaked:
             self.fail(Invariant.BOUNDED, f"{sender.name} is done, and {leaked} of its permits have leaked")
 
     def _on_assign(self, now: float, sender: Mailbox, ref: Any, message: protocol.Assign) -> None:
         stage = self._stages[sender]
         stage.assigned += len(message.seqs)
-        stage.open[message.id] = (ref, message.seqs, len(message.seqs))
+        stage.open[message.id] = (ref, set(message.seqs))
         if stage.assigned > stage.granted:
             what = f"{sender.name} has started {stage.assigned} calls on {stage.granted} permits of epoch {stage.epoch}"
             self.fail(Invariant.BOUNDED, what)
@@ -484,7 +499,7 @@ class Checker:
 
     def _heard_granted(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.PermitsGranted) -> None:
         stage = self._stages.get(me)
-        if stage is None:
+        if stage is None or stage.over:
             return
         stage.out += message.n
         if message.epoch >= stage.epoch:
@@ -498,16 +513,18 @@ class Checker:
     def _heard_answered(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Answered) -> None:
         stage = self._stages[me]
         opened = stage.open.get(message.id)
-        if opened is None:
+        if opened is None or stage.over:
             # Late news.
             return
-        worker, seqs, left = opened
-        left -= len(message.seqs) + len(message.faults) + len(message.unstarted)
-        if left:
-            stage.open[message.id] = (worker, seqs, left)
-        else:
+        left = opened[1]
+        left.difference_update(message.seqs)
+        if message.unstarted:
+            left.difference_update(message.unstarted)
+            stage.tried.update(message.unstarted)
+        if message.faults:
+            left.difference_update(fault.seq for fault in message.faults)
+        if not left:
             del stage.open[message.id]
-        stage.tried.update(message.unstarted)
         for fault in message.faults:
             stage.tried.add(fault.seq)
             if fault.kind is Kind.REFUSED and fault.seq in stage.inside:
@@ -556,8 +573,8 @@ class Checker:
 
     def _heard_died(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Died) -> None:
         stage = self._stages.get(me)
-        if stage is not None:
-            for id_ in [i for i, (worker, _, _) in stage.open.items() if worker is message.who]:
+        if stage is not None and not stage.over:
+            for id_ in [i for i, (worker, _) in stage.open.items() if worker is message.who]:
                 stage.tried.update(stage.open.pop(id_)[1])
         self._blame(now, me, message.error)
 
@@ -583,7 +600,10 @@ class Checker:
         if run.ended is not None:
             self.fail(Invariant.ONE_PATH, f"the run ended {message.state.value}, and had ended {run.ended.state.value}")
             return
-        run.ended, run.ended_at = message, now
+        run.ended = message
+        if message.errors and _is_of_time(message.errors[0]):
+            # The conductor's own decision: a deadline has passed.
+            run.aborted = True
         self._check_accounts(run, message)
         self._check_end(run, message)
         self._check_errors(run, message)
@@ -628,7 +648,11 @@ class Checker:
             self.fail(
                 Invariant.ACCOUNTED, f"{interrupted} rows were interrupted by a run that nobody aborted ({state.value})"
             )
-        if state in (State.COMPLETED, State.DRAINED) and run.first_error is not None and not (ended.notes or ended.errors):
+        if (
+            state in (State.COMPLETED, State.DRAINED)
+            and run.first_error is not None
+            and not (ended.notes or ended.errors)
+        ):
             self.fail(
                 Invariant.FIRST_ERROR, f"{state.value}, and {type(run.first_error).__name__} is nowhere to be seen"
             )

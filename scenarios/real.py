@@ -130,7 +130,8 @@ class HttpTransport:
 
     def __init__(self, url: str, workers: int) -> None:
         self._url = url
-        limits = httpx.Limits(max_connections=workers + 8, max_keepalive_connections=workers + 8)
+        # Calls that were given up keep their connections.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=workers)
         # Time-outs are Headrace's business here.
         self._client = httpx.Client(limits=limits, timeout=None, trust_env=False)
         self._async_client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)

@@ -1,6 +1,7 @@
 """A soak: one scenario for hours or days, in virtual time or for real, sampled all along; does anything leak or decay?
 
-What is looked at, in each of `SAMPLES` intervals: rows a second, how long rows take from the source to the sink (percentiles),
+What is looked at, in each of `SAMPLES` intervals: rows a second, how long rows take from the source to the sink
+(percentiles),
 refusals, cooldowns, permits that are out, and what a leak would show in: memory, threads (actors, in virtual time), file
 descriptors, rows under way.
 """
@@ -194,7 +195,9 @@ def soak(
     world.run(script.until, steps_max=sys.maxsize)
     breach = world.checker.breach
     findings = judge(sampler.samples)
-    held = Finding("every invariant held", breach is None, str(breach) if breach else f"{world.simulation.steps:,} steps")
+    held = Finding(
+        "every invariant held", breach is None, str(breach) if breach else f"{world.simulation.steps:,} steps"
+    )
     report = run.report if run.report is not None else run.stats(State.FAILED, Counts())
     world.close()
     took_s = real_monotonic() - began
@@ -246,7 +249,7 @@ def judge(samples: list[Sample]) -> list[Finding]:
     early, late = samples[n // 4 : n // 2], samples[-(n // 4) :]
 
     def median(part: list[Sample], name: str) -> float:
-        return statistics.median(getattr(sample, name) for sample in part)
+        return float(statistics.median(getattr(sample, name) for sample in part))
 
     findings = [_of_rate(early, late, median), _of_latency(early, late, median)]
     balanced = all(sample.balanced for sample in samples)

@@ -24,14 +24,18 @@ def page(soaked: Soak) -> str:
     """The page."""
     _, unit_s, unit = next(each for each in UNITS if soaked.for_s >= each[0])
     at = [sample.at_s / unit_s for sample in soaked.samples]
-    figure = make_subplots(rows=len(PLOTS), cols=1, shared_xaxes=True, vertical_spacing=0.04, subplot_titles=[p[0] for p in PLOTS])
+    figure = make_subplots(
+        rows=len(PLOTS), cols=1, shared_xaxes=True, vertical_spacing=0.04, subplot_titles=[p[0] for p in PLOTS]
+    )
     for row, (_, lines) in enumerate(PLOTS, 1):
         for name, label in lines:
             values = [getattr(sample, name) for sample in soaked.samples]
             figure.add_trace(graph.Scatter(x=at, y=values, name=label, mode="lines"), row=row, col=1)
         figure.update_yaxes(rangemode="tozero", row=row, col=1)
     figure.update_xaxes(title_text=unit, row=len(PLOTS), col=1)
-    figure.update_layout(height=220 * len(PLOTS), margin={"t": 40, "r": 20}, template="plotly_white", hovermode="x unified")
+    figure.update_layout(
+        height=220 * len(PLOTS), margin={"t": 40, "r": 20}, template="plotly_white", hovermode="x unified"
+    )
     plots = figure.to_html(full_html=False, include_plotlyjs=True)
     findings = "\n".join(
         f"<tr class='{'well' if f.well else 'ill'}'><td>{'yes' if f.well else 'NO'}</td>"

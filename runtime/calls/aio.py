@@ -39,6 +39,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
+        self.over = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
 
@@ -71,6 +72,7 @@ class LoopThread:
 
     def stop(self, timeout_s: float) -> bool:
         """End the loop, cancelling what is left. False if it did not end in time."""
+        self.over = True
         self.call_soon(self.loop.stop)
         self.thread.join(timeout_s)
         return not self.thread.is_alive()
@@ -142,6 +144,9 @@ class LoopCalls:
                     self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
+                if self._thread.over:
+                    # Closed from outside, with nobody left who could be told.
+                    raise
                 result = fault_of(call.seq, error, self._classifier)
             if timeout_s is not None and asyncio.current_task() in self._left_behind:
                 # Its row has been answered for it; this slot has a successor.

@@ -7,8 +7,9 @@ and threads do not: there is no outside here but the one that the simulation pla
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from headrace.actors import protocol
@@ -48,7 +49,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._simulation = simulation
         self._mailbox = simulation.address(name)
         simulation.host(self._mailbox, _Loop(self), None)
-        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        simulation.at_close(self._close)
 
     # --- what asyncio asks of a loop ---
 
@@ -87,7 +89,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(coro, loop=self, **options)
+        task = asyncio.Task(coro, loop=self, **options)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        return task
+
+    def _close(self) -> None:
+        """What is still suspended ends here."""
+        asyncio._set_running_loop(self)
+        try:
+            for task in list(self._tasks):
+                coroutine = task.get_coro()
+                if coroutine is not None:
+                    with contextlib.suppress(BaseException):
+                        coroutine.close()
+        finally:
+            asyncio._set_running_loop(None)
 
     def is_running(self) -> bool:
         return True
@@ -122,6 +139,10 @@ class VirtualLoopThread:
     def __init__(self, simulation: Simulation, name: str) -> None:
         self._simulation = simulation
         self.loop = VirtualLoop(simulation, name)  # type: ignore[abstract]
+
+    @property
+    def over(self) -> bool:
+        return self._simulation.closed
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         self.loop.call_soon(function, *args)

@@ -306,10 +306,14 @@ def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
 
 @click.command()
 @click.argument("name", metavar="FILE")
-@click.option("--for", "for_s", type=Duration(), default="24h", show_default=True, help="How long, such as 10m, 24h or 7d.")
+@click.option(
+    "--for", "for_s", type=Duration(), default="24h", show_default=True, help="How long, such as 10m, 24h or 7d."
+)
 @click.option("--real", is_flag=True, help="On threads, in real time, against a real HTTP service on loopback.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the simulation.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True, help="Folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True, help="Folder."
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: bool) -> NoReturn:
     """Run one scenario for hours or days, and say whether anything leaks or decays.
@@ -333,7 +337,11 @@ def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: boo
                 err=True,
             )
 
-    soaked = soak_real(script, for_s, progress=progress) if real else soak_virtual(script, for_s, seed=seed, progress=progress)
+    soaked = (
+        soak_real(script, for_s, progress=progress)
+        if real
+        else soak_virtual(script, for_s, seed=seed, progress=progress)
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"soak-{script.name}.json").write_text(json.dumps(to_json(soaked), indent=2), encoding="utf-8")

@@ -371,6 +371,7 @@ class Simulation:
         self._number = 0
         self._addresses: list[Mailbox] = []
         self._finished = False
+        self._closers: list[Callable[[], object]] = []
         self._current: Carrier | None = None
         self.outside = self.address("outside")
 
@@ -692,6 +693,10 @@ class Simulation:
 
     # --- the end ---
 
+    def at_close(self, function: Callable[[], object]) -> None:
+        """Call this when the simulation is closed."""
+        self._closers.append(function)
+
     def _die(self, carrier: Carrier, error: BaseException) -> None:
         carrier.doomed = None
         if carrier.pending:
@@ -722,5 +727,7 @@ class Simulation:
         for carrier in self.carriers:
             self._current = carrier
             carrier.dispose()
+        for closer in self._closers:
+            closer()
         self._current = None
         self.outbox.clear()

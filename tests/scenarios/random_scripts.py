@@ -24,8 +24,8 @@ from headrace.scenarios.script import (
     TroubleTable,
 )
 
-ANSWERS = (400, 500, "reset", "silence", "late", "nonsense", "refusal")
-QUIRKS = ("raise", "interrupt", "exit", "mutate", "block", "slow")
+ANSWERS: tuple[Any, ...] = (400, 500, "reset", "silence", "late", "nonsense", "refusal")
+QUIRKS: tuple[Any, ...] = ("raise", "interrupt", "exit", "mutate", "block", "slow")
 WHEN = (
     "Assign",
     "Answered",
@@ -89,7 +89,14 @@ def _some_rows(random: Random, rows: int) -> list[int]:
 
 def _latency(random: Random) -> Any:
     return random.choice(
-        (0.0, 0.02, 0.3, LatencyTable(uniform=[0.0, 0.2]), LatencyTable(lognormal=[0.02, 1.0]), LatencyTable(pareto=[0.01, 1.2]))
+        (
+            0.0,
+            0.02,
+            0.3,
+            LatencyTable(uniform=[0.0, 0.2]),
+            LatencyTable(lognormal=[0.02, 1.0]),
+            LatencyTable(pareto=[0.01, 1.2]),
+        )
     )
 
 
@@ -97,9 +104,15 @@ def _service(random: Random, name: str) -> ServiceTable:
     quota: list[QuotaTable] = []
     if random.random() < 0.5:
         kind: Any = random.choice(("bucket", "bucket", "fixed", "sliding", "concurrency"))
-        quota = [QuotaTable(kind, per_s=random.choice((20.0, 100.0)), burst=random.choice((1.0, 10.0)), calls=random.choice((3, 30)))]
+        quota = [
+            QuotaTable(
+                kind, per_s=random.choice((20.0, 100.0)), burst=random.choice((1.0, 10.0)), calls=random.choice((3, 30))
+            )
+        ]
     outages = [
-        OutageTable(at=random.random() * 5, lasts=random.random() * 5, by=random.choice(("503", "429", "reset", "silence")))
+        OutageTable(
+            at=random.random() * 5, lasts=random.random() * 5, by=random.choice(("503", "429", "reset", "silence"))
+        )
         for _ in range(random.choice((0, 0, 0, 1, 2)))
     ]
     troubles = [
@@ -155,7 +168,9 @@ def _calls(random: Random, rows: int) -> dict[str, Any]:
         "deadline": random.choice((None, None, None, 2.0)),
         "on_unknown": random.choice(("retry", "quarantine")),
         "quirk": [
-            QuirkTable(does=random.choice(quirks), rows=_some_rows(random, rows), once=random.random() < 0.5, seconds=0.5)
+            QuirkTable(
+                does=random.choice(quirks), rows=_some_rows(random, rows), once=random.random() < 0.5, seconds=0.5
+            )
             for _ in range(random.choice((0, 0, 0, 1, 2)))
         ],
     }
@@ -206,7 +221,7 @@ def _sink(random: Random, rows: int) -> SinkTable:
 
 def _fault(random: Random, stages: list[StageTable]) -> FaultTable:
     what: Any = random.choice(("kill", "kill", "hold", "hold", "pause", "drain", "abort", "double", "limit", "stats"))
-    actors = ["worker", "worker", "source", "reorder", "sink", "ledger", "writer", "reader", "quarantine", "strategies"]
+    actors = ["worker", "worker", "source", "reorder", "sink", "ledger", "writer", "reader", "quarantine"]
     actors += [stage.name for stage in stages] + [f"governor-{stage.name}" for stage in stages]
     when = "Answered" if what == "double" else random.choice(WHEN) if random.random() < 0.6 else None
     return FaultTable(
