@@ -254,7 +254,7 @@ class Quirks:
         """Do it, as far as it takes no time."""
         match quirk.does:
             case "raise":
-                raise Broken("the function broke")
+                raise Broken("the function broke: it expected 4290 tokens, not a quota, a rate limit or 429")
             case "interrupt":
                 raise KeyboardInterrupt
             case "exit":

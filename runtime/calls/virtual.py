@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
 
-from ..hosts.simulation import Signal, Simulation
+from ..hosts.simulation import Event, Signal, Simulation
 
 
 class _Turn(protocol.Message, frozen=True):
@@ -40,6 +40,10 @@ class _Loop(Actor):
             message.handle._run()
         finally:
             asyncio._set_running_loop(None)
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    event: Event
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -74,16 +78,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._simulation.call_at(when, self._due, handle)
+        handle = _TimerHandle(when, callback, args, self, context)
+        handle.event = self._simulation.call_at(when, self._due, handle)
         return handle
 
     def _due(self, handle: asyncio.TimerHandle) -> None:
         if not handle.cancelled():
             self._mailbox.put(_Turn(handle))
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Asked for by `TimerHandle.cancel`; a cancelled one does nothing when it is due."""
+    def _timer_handle_cancelled(self, handle: _TimerHandle) -> None:
+        """Asked for by `TimerHandle.cancel`."""
+        handle.event.cancel()
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)

@@ -164,8 +164,8 @@ class Carrier:
     def has_work(self) -> bool:
         if self.ended:
             return False
-        if self.doomed is not None:
-            return not self.busy or self.dies_in_call
+        if self.doomed is not None and (not self.busy or self.dies_in_call):
+            return True
         if self.held:
             return False
         if self.pending:
@@ -584,7 +584,7 @@ class Simulation:
                 else:
                     outbox, self.outbox = self.outbox, []
                     deliver(outbox)
-            if carrier.busy or carrier.ended or carrier.held or carrier.pending:
+            if carrier.busy or carrier.ended or carrier.held or carrier.pending or carrier.doomed is not None:
                 if not carrier.has_work:
                     self._rest(carrier)
             elif not (me.rows or me.control or carrier.fired) and (slot := carrier.slot) >= 0:
