@@ -25,7 +25,7 @@ class Job(msgspec.Struct):
     path: Path
     next: int
     last: int | None
-    each_s: float = 0.05
+    each_s: float = UNIT_S
 
     def take(self) -> range:
         """The next seeds, as many as take about `UNIT_S`."""

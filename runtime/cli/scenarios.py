@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from headrace.scenarios.script import Script
 
 FAILED, WRONG = 1, 2
+FEW = 12
+"""With more scenarios than this, only those that went wrong have a line of their own."""
 NEEDS = "this command needs the extra 'scenarios': pip install 'headrace[scenarios]'"
 
 
@@ -206,12 +208,14 @@ def _run_many(
         _tell_json(bad, {"plays": plays, "steps": steps, "seconds": took_s, "first_seed": first_seed})
         return FAILED if bad else 0
     for name, n in plays.items():
+        if len(plays) > FEW and all(played.scenario != name for played in bad):
+            continue
         wrong = [played.seed for played in bad if played.scenario == name]
         told = f"; wrong: {len(wrong)}, seeds {', '.join(map(str, wrong[:5]))}" if wrong else ""
         click.echo(f"  {name:<36} {n:>7,} seeds{told}")
-    click.echo(
-        f"{sum(plays.values()):,} plays, {steps:,} steps in {took_s:.1f} s ({steps / took_s:,.0f}/s), {len(bad)} wrong"
-    )
+    each = f"{min(plays.values()):,} to {max(plays.values()):,} seeds of each"
+    rate = f"{steps:,} steps in {took_s:.1f} s ({steps / took_s:,.0f}/s)"
+    click.echo(f"{sum(plays.values()):,} plays, {each}, {rate}, {len(bad)} wrong")
     if bad:
         first = min(bad, key=lambda played: (played.breach is None, played.steps))
         path, script = scripts[first.scenario]

@@ -701,6 +701,8 @@ class Simulation:
         carrier.doomed = None
         if carrier.pending:
             self.outbox, carrier.pending = carrier.pending, []
+        for child in carrier.children.values():
+            child.me.put(_STOP)
         if carrier.parent is not None and not carrier.abandoned:
             self.outbox.append((carrier.me, carrier.parent, protocol.Died(carrier.me, error, carrier.actor.estate())))
         self._end(carrier)

@@ -197,6 +197,9 @@ class Host(pykka.ThreadingActor):
 
     def _die(self, error: BaseException) -> None:
         logger.opt(exception=error).debug("{} died", self._inbox.name)
+        # Nobody is left to tell them anything.
+        for child in self._children.values():
+            child.me.put(_STOP())
         if self._parent is not None and not self.abandoned:
             self.tell(self._parent, protocol.Died(self._inbox, error, self._actor.estate()))
 

@@ -137,3 +137,12 @@ def test_what_opens_after_its_deadline_is_closed_with_the_others_L21() -> None:
     assert sorted(closed_refs(fake)) == ["reader", "writer"]
     ended = end(fake)
     assert (ended.state, str(ended.errors[0])) == (State.FAILED, "reader was not open within 60 s")
+
+
+def test_a_drain_does_not_take_the_place_of_an_abort_L20() -> None:
+    fake = running()
+    fake.receive(protocol.Abort("enough"), protocol.Drain())
+    # Nobody answers: the abort's own deadline ends it, and closing has one too.
+    fake.pass_time(60.0)
+    (ended,) = fake.take(protocol.RunEnded)
+    assert ended.state is State.ABORTED

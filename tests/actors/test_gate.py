@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from headrace.actors.gate import Gate, GateState, Rate, Terms
 
@@ -104,3 +105,36 @@ def test_many_rows_that_fail_one_after_another_are_an_outage_and_one_probe_goes_
     gate.ended(STAGE, 1, 1, (), 0.01)
     assert gate.reopen()
     assert granted(gate, 2.0) > 0
+
+
+def test_a_limit_that_loses_its_weights_grants_the_credit_that_was_asked_for() -> None:
+    gate = Gate(Terms(rates=(Rate(100.0, 10.0, "cost"),)), 0.0)
+    gate.set_terms(Terms(rates=(Rate(30.0, 3.0),)), 0.0)
+    gate.want(STAGE, 3, (5.0, 7.0, 9.0))
+    (grant,) = gate.grant(0.0)
+    assert (grant.n, grant.cost) == (3, 21.0)
+
+
+def test_a_refusal_before_any_answer_teaches_no_rate_L09() -> None:
+    gate = Gate(Terms(concurrency=50), 0.0)
+    gate.want(STAGE, 100, ())
+    granted(gate, 0.0)
+    gate.hit(gate.epoch, None, 0.1)
+    gate.ended(STAGE, 50, 0, (), 0.1)
+    assert gate.end_cooldown(0.3)
+    assert gate.learned_per_s is None
+    assert granted(gate, 0.3) == 25
+
+
+def test_time_in_which_nobody_called_says_nothing_of_the_rate() -> None:
+    def learned(idle_s: float) -> float:
+        gate = Gate(Terms(), 0.0)
+        gate.want(STAGE, 20, ())
+        granted(gate, idle_s)
+        gate.ended(STAGE, 5, 5, (), 0.1)
+        gate.hit(gate.epoch, None, idle_s + 0.1)
+        assert gate.end_cooldown(idle_s + 0.3)
+        assert gate.learned_per_s is not None
+        return gate.learned_per_s
+
+    assert learned(3600.0) == pytest.approx(learned(0.0))

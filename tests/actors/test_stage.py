@@ -83,3 +83,84 @@ def test_the_end_is_passed_on_after_the_last_row_and_once() -> None:
     fake.receive(Answered(assign.id, worker, [0], ["A"], [], [], True, 0.01))
     assert [type(m) for whom, m in fake.told if whom == NEXT] == [Rows, protocol.EndOfRows]
     assert [m for whom, m in fake.told if whom == CONDUCTOR] == [protocol.Drained(fake.me)]
+
+
+def answer(worker: Any, assign: protocol.Assign, seqs: list[int], *, complete: bool = False) -> Answered:
+    return Answered(assign.id, worker, seqs, [f"r{s}" for s in seqs], [], [], complete, 0.01)
+
+
+def test_an_aborted_stage_waits_a_moment_for_its_calls_so_that_none_begins_after_the_closes_L17() -> None:
+    fake = staged()
+    fake.receive(Rows(range(5), list("abcde")), PermitsGranted(Epoch(0), 2, paced=True))
+    (one, first), (two, second) = assigned(fake)
+    fake.receive(protocol.Abort("enough"))
+    assert [m for _, m in fake.told if isinstance(m, protocol.CancelCalls)] != []
+    assert fake.take(protocol.Drained) == []
+    fake.receive(answer(one, first, [0], complete=True))
+    assert fake.take(protocol.Drained) == []
+    fake.receive(answer(two, second, [1], complete=True))
+    assert len(fake.take(protocol.Drained)) == 1
+
+
+def test_an_aborted_stage_does_not_wait_for_calls_that_hang_L34() -> None:
+    fake = staged()
+    fake.receive(Rows(range(5), list("abcde")), PermitsGranted(Epoch(0), 2, paced=True), protocol.Abort("enough"))
+    fake.take(protocol.Drained)
+    fake.pass_time(0.06)
+    assert len(fake.take(protocol.Drained)) == 1
+
+
+def test_a_part_of_an_answer_that_comes_twice_counts_once_L05() -> None:
+    fake = staged(workers=4, concurrent=True)
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(answer(worker, assign, [0, 1]))
+    fake.take(Rows)
+    fake.receive(answer(worker, assign, [1, 2]))
+    (passed,) = fake.take(Rows)
+    assert list(passed.seqs) == [2]
+
+
+def test_a_key_keeps_its_lane_while_its_rows_rest() -> None:
+    fake = staged(workers=2, key=lambda value: value[0])
+    fake.receive(Rows([0], ["k1"]), PermitsGranted(Epoch(0), 1, "k"))
+    ((worker, assign),) = assigned(fake)
+    fault = Fault(0, Kind.TRANSIENT, ConnectionError())
+    fake.receive(Answered(assign.id, worker, [], [], [fault], [], True, 0.01))
+    # Another row of the key comes while the first one rests between two attempts.
+    fake.receive(Rows([1], ["k2"]))
+    fake.pass_time(1.0)
+    wanted = sum(m.n for m in fake.take(protocol.PermitsWanted))
+    assert wanted == 2
+    fake.receive(PermitsGranted(Epoch(0), 2, "k"))
+    assert sorted(s for _, a in assigned(fake) for s in a.seqs) == [0, 1]
+    assert fake.take(protocol.PermitsReturned) == []
+
+
+def test_a_row_whose_deadline_has_passed_is_not_called_again_when_its_worker_is_lost() -> None:
+    fake = staged(workers=1, deadline_s=1.0, on_unknown="quarantine")
+    fake.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(answer(worker, assign, [0], complete=True))
+    fake.receive(Rows(range(1, 4), ["b", "c", "d"]), PermitsGranted(Epoch(0), 3))
+    found = assigned(fake)
+    fake.pass_time(1.5)
+    fake.told = []
+    for whom, _ in found:
+        fake.receive(protocol.Died(whom, RuntimeError("gone")))
+    assert assigned(fake) == []
+    fake.receive(PermitsGranted(Epoch(0), 3))
+    assert assigned(fake) == []
+
+
+def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> None:
+    fake = staged(workers=2, deadline_s=1.0)
+    fake.receive(Rows([0, 1], ["a", "b"]), PermitsGranted(Epoch(0), 2, paced=True), protocol.EndOfRows(2))
+    fake.told = []
+    fake.pass_time(1.0)
+    kinds = [type(m) for _, m in fake.told]
+    assert protocol.EndOfRows in kinds
+    assert protocol.CancelCalls in kinds
+    assert protocol.Drained not in kinds
+    fake.pass_time(0.1)
+    assert len(fake.take(protocol.Drained)) == 1

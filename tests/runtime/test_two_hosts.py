@@ -148,7 +148,9 @@ def test_control_overtakes_rows_L48(world: Any) -> None:
         me.put(Order(0))
 
     # The actor tells itself, so that all of it is there before the next message is taken.
-    actor = Recorder(lambda context, message: send(context, message) if isinstance(message, Go) else to.told.append(message))
+    actor = Recorder(
+        lambda context, message: send(context, message) if isinstance(message, Go) else to.told.append(message)
+    )
     me = world.host("me", actor)
     me.put(Go())
     world.settle(lambda: len(to.told) == 51)
@@ -224,6 +226,15 @@ def test_a_child_that_is_abandoned_is_reported_once_and_its_late_words_arrive(wo
     world.settle(lambda: len(parent.told) == 2 and child.ends == 1)
     died = parent.told[1]
     assert (died.who, died.estate, str(died.error)) == (children[0], "half of it", "too long")
+
+
+def test_children_end_with_a_parent_that_dies(world: Any) -> None:
+    child = Recorder()
+    parent = Recorder(lambda context, message: context.spawn("child", child) if isinstance(message, Go) else None)
+    me = world.host("parent", parent)
+    me.put(Go())
+    me.put(Bang())
+    world.settle(lambda: child.ends == 1 and parent.ends == 1)
 
 
 def test_an_actor_that_stops_handles_nothing_more(world: Any) -> None:
