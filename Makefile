@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract bench clean
+.PHONY: demo test lint types contract bench explore mutants schema soak real clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -29,6 +29,28 @@ contract: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks
+
+# All scenarios and random ones, with fresh seeds: make explore FOR=600 (seconds)
+FOR ?= 600
+explore: $(STAMP)
+	@$(BIN)/python -m tests.scenarios.explore --for $(FOR)
+
+# How many plays it takes to catch each of the faults that are put into the actors.
+mutants: $(STAMP)
+	@$(BIN)/python -m tests.scenarios.test_mutants
+
+# A week of one row a second, in virtual time; out/soak-a_week.html
+soak: $(STAMP)
+	@$(BIN)/headrace soak a_week --for 7d
+
+# All scenarios on threads, in real time, against a real HTTP service (a quarter of an hour).
+real: $(STAMP)
+	@$(BIN)/headrace scenario run --real
+
+# What is generated: the schema of scenario files, the histories that every Python must give.
+schema: $(STAMP)
+	@$(BIN)/python -m headrace.scenarios.schema
+	@$(BIN)/python -m tests.scenarios.test_determinism
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,7 @@
 """What happened, step by step: hashed, kept for the last steps, and written to a file where that is wanted.
 
-An entry says when, from whom, to whom, what, and which rows; never what is in a row. In a file it is a msgpack array
-[seconds, from, to, kind, details]; the first object of the file names the kinds, and an entry of kind 0 an actor.
+An entry says when, from whom, to whom, what, and which rows; never what is in a row. A file has one entry a line, as JSON:
+[seconds, from, to, message, details].
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ DETAILS: dict[type, Detail] = {
 }
 """What an entry says of each message. Timers' messages are private to their actors: their kind says enough."""
 KINDS = {kind: i for i, kind in enumerate(DETAILS, 2)}
-NAMED, TIMER = 0, 1
+_NAMES = {i: kind.__name__ for kind, i in KINDS.items()}
+TIMER = 1
 
 
 class _Known(dict[type, tuple[int, Detail]]):
@@ -140,22 +141,18 @@ class History:
         self.log: list[tuple[float, int, int, Any]] = []
         self.entries = 0
         self._name_of = name_of
-        self._named: set[int] = set()
         self._file = file
         self._hash = blake2b(digest_size=16)
         self._encode = msgspec.msgpack.Encoder().encode
         self._last: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
-        if file is not None:
-            names = {i: kind.__name__ for kind, i in KINDS.items()} | {NAMED: "name", TIMER: "timer"}
-            file.write(self._encode(names))
 
     def spill(self) -> None:
         """Encode what is in the log, and empty it."""
         known = _KNOWN
-        entries: list[tuple[Any, ...]] = []
-        for now, sender, receiver, message in self.log:
-            code, detail = known[type(message)]
-            entries.append((now, sender, receiver, code, detail(message)))
+        entries: list[tuple[Any, ...]] = [
+            (now, sender, receiver, (kind := known[type(message)])[0], kind[1](message))
+            for now, sender, receiver, message in self.log
+        ]
         self.entries += len(entries)
         self.log.clear()
         self._last.extend(entries)
@@ -164,12 +161,10 @@ class History:
             self._write(self._file, entries)
 
     def _write(self, file: BinaryIO, entries: list[tuple[Any, ...]]) -> None:
-        for entry in entries:
-            for number in entry[1:3]:
-                if number not in self._named:
-                    self._named.add(number)
-                    file.write(self._encode((0, number, number, NAMED, self._name_of(number))))
-            file.write(self._encode(entry))
+        name_of = self._name_of
+        for at, sender, receiver, kind, detail in entries:
+            what = _NAMES.get(kind, detail)
+            file.write(msgspec.json.encode((at, name_of(sender), name_of(receiver), what, detail)) + b"\n")
 
     @property
     def digest(self) -> str:
@@ -178,7 +173,6 @@ class History:
 
     def last(self, n: int) -> list[str]:
         """The last `n` steps, as lines to be read."""
-        names = {i: kind.__name__ for kind, i in KINDS.items()}
         lines = []
         for at, sender, receiver, kind, detail in list(self._last)[-n:]:
             whom, who = self._name_of(receiver), self._name_of(sender)
@@ -186,6 +180,6 @@ class History:
                 line = f"{whom}: {detail.lstrip('_')}"
             else:
                 said = " ".join(map(str, detail)) if isinstance(detail, tuple) else str(detail)
-                line = f"{who} → {whom}: {names[kind]} {said}".rstrip()
+                line = f"{who} → {whom}: {_NAMES[kind]} {said}".rstrip()
             lines.append(f"{at:>12.6f}  {line}")
         return lines

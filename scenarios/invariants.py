@@ -173,6 +173,7 @@ class _Run:
         self.first_error: BaseException | None = None
         self.stopping_since: float | None = None
         self.aborted = False
+        self.closing = False
         self.ended: protocol.RunEnded | None = None
         self.opened: dict[Mailbox, int] = defaultdict(int)
         self.closed: dict[Mailbox, int] = defaultdict(int)
@@ -219,6 +220,7 @@ class Checker:
             p.Assign: self._on_assign,
             p.Opened: self._on_opened,
             p.Close: self._on_close,
+            p.CloseAccount: self._on_close_account,
             p.RunEnded: self._on_run_ended,
             p.Died: self._on_died,
             p.Submit: self._on_submit,
@@ -534,7 +536,7 @@ class Checker:
 
     def _on_opened(self, now: float, sender: Mailbox, ref: Any, message: protocol.Opened) -> None:
         run = self._runs.get(ref)
-        if run is not None and message.error is None:
+        if run is not None and message.error is None and not run.closing:
             run.opened[sender] += 1
             if run.opened[sender] > 1:
                 self.fail(Invariant.PAIRED, f"{sender.name} was opened twice")
@@ -548,6 +550,12 @@ class Checker:
             self.fail(Invariant.PAIRED, f"{ref.name} is closed twice")
         if not run.opened[ref]:
             self.fail(Invariant.PAIRED, f"{ref.name} is closed and was not opened")
+
+    def _on_close_account(self, now: float, sender: Mailbox, ref: Any, message: protocol.CloseAccount) -> None:
+        run = self._runs.get(sender)
+        if run is not None:
+            # What opens from here on closes itself (see `Resource.ended`); the diary outside sees to that.
+            run.closing = True
 
     def _heard_drain(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Drain) -> None:
         run = self._runs.get(me)

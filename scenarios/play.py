@@ -54,11 +54,8 @@ class SimulatedTransport:
         self._service = service
         self._simulation = world.simulation
 
-    def open(self) -> None:
+    async def close_async(self) -> None:
         """There is no connection."""
-
-    def close(self) -> None:
-        """As above."""
 
     def _arrive(self, row: int, key: int) -> tuple[Answer, list[Quota]]:
         return self._service.arrive(self._simulation.now, row, key)

@@ -78,13 +78,14 @@ def play_real(script: Script) -> tuple[Figures, list[str]]:
 
     diary = Diary(note)
     with service_of(script) as url:
-        transport = transports(url, script)
+        transport = Ways(url, script)
         start_service(url)
         if script.executor is not None:
             figures = _play_executor(script, diary, transport)
         else:
             figures = _play_runs(script, diary, transport, notes)
         counts = httpx.get(f"{url}/counts", trust_env=False).json()
+        transport.end()
         figures.in_flight = max((c["inside_max"] for c in counts.values()), default=0)
     expect = tolerant(script.expect)
     missed = misses(merged(expect, script.real.expect), figures)
@@ -136,11 +137,13 @@ class HttpTransport:
         self._client = httpx.Client(limits=limits, timeout=None, trust_env=False)
         self._async_client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
 
-    def open(self) -> None:
-        """Connections are opened when needed."""
+    async def close_async(self) -> None:
+        """The loop's connections."""
+        await self._async_client.aclose()
 
-    def close(self) -> None:
-        """They end with the service; a call that is under way may still be using one."""
+    def end(self) -> None:
+        """Those of the threads; calls that still hang in one end with it."""
+        self._client.close()
 
     def call(self, row: int, key: int) -> None:
         self._check(self._client.get(self._url, params={"row": row, "key": key}), row)
@@ -155,12 +158,31 @@ class HttpTransport:
             raise TypeError("the answer of another row")
 
 
-def transports(url: str, script: Script) -> Callable[[str], Transport | None]:
+class Ways:
     """The ways to a scenario's services."""
-    workers = max((stage.workers for stage in script.stage), default=1)
-    if script.executor is not None:
-        workers = script.executor.workers
-    return lambda name: HttpTransport(f"{url}/{name}", workers) if name != "none" else None
+
+    def __init__(self, url: str, script: Script) -> None:
+        self._url = url
+        self._workers = max((stage.workers for stage in script.stage), default=1)
+        if script.executor is not None:
+            self._workers = script.executor.workers
+        self._made: list[HttpTransport] = []
+
+    def __call__(self, name: str) -> Transport | None:
+        if name == "none":
+            return None
+        self._made.append(HttpTransport(f"{self._url}/{name}", self._workers))
+        return self._made[-1]
+
+    async def close_async(self) -> None:
+        """On the loop that made the calls."""
+        for transport in self._made:
+            await transport.close_async()
+
+    def end(self) -> None:
+        """No more calls."""
+        for transport in self._made:
+            transport.end()
 
 
 def _play_runs(
@@ -279,12 +301,14 @@ class _Process:
         return sum(thread.is_alive() for thread in self._threads)
 
 
-def _play_executor(script: Script, diary: Diary, transport: Callable[[str], Transport | None]) -> Figures:
+def _play_executor(script: Script, diary: Diary, transport: Ways) -> Figures:
     assert script.executor is not None, "an executor's scenario"
     crowd = _Process()
     callers = Callers(crowd, script.executor, executor_function(script.executor, transport, diary))
     waiting = crowd.wait(min(script.until, 120.0))
     report = callers.executor.stats()
+    if script.executor.on == "loop" and not waiting:
+        callers.executor.submit(transport.close_async).result(5.0)
     callers.executor.shutdown(wait=waiting == 0)
     figures = figures_of([report], script)
     figures.state = None

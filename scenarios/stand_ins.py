@@ -42,9 +42,8 @@ class Transport(Protocol):
     async def call_async(self, row: int, key: int) -> None:
         """The same on a loop."""
 
-    def open(self) -> None: ...
-
-    def close(self) -> None: ...
+    async def close_async(self) -> None:
+        """End what belongs to the loop."""
 
 
 class Diary:
@@ -136,13 +135,12 @@ class ScriptedSource:
         self._diary.open(self._name)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
-        name = self._name
+        name, busy = self._name, self._diary.busy
         self._diary.use(name)
-        self._diary.busy.add(name)
-        try:
-            return self._read(n)
-        finally:
-            self._diary.busy.discard(name)
+        busy.add(name)
+        read = self._read(n)
+        busy.discard(name)
+        return read
 
     def _read(self, n: int) -> tuple[list[Any], bool, int]:
         table, first = self._table, self._next
@@ -151,6 +149,7 @@ class ScriptedSource:
             return [], False, 0
         if first in table.fails_at and self._failed[first] < table.fails:
             self._failed[first] += 1
+            self._diary.busy.discard(self._name)
             raise Broken(f"the source broke before row {first}")
         if self._pauses and self._pauses[0][0] == first and self._interrupted.wait(self._pauses.pop(0)[1]):
             return [], False, 0
@@ -301,12 +300,8 @@ class _Function:
         if self._stage.prepare_fails:
             raise Broken(f"{self._name} cannot be prepared")
         self._diary.open(self._name)
-        if self._transport is not None:
-            self._transport.open()
 
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+    def _close(self) -> None:
         self._diary.close(self._name)
         time.sleep(self._stage.close)
         if self._stage.close_fails:
@@ -330,6 +325,9 @@ class _Function:
 class Function(_Function):
     """On threads."""
 
+    def close(self) -> None:
+        self._close()
+
     def __call__(self, value: Any) -> Any:
         row, quirk = self._begin(value)
         if quirk is not None:
@@ -348,6 +346,11 @@ class Function(_Function):
 
 class AsyncFunction(_Function):
     """On a loop."""
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            await self._transport.close_async()
+        self._close()
 
     async def __call__(self, value: Any) -> Any:
         row, quirk = self._begin(value)

@@ -120,7 +120,9 @@ def new(file: Path) -> None:
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--real", is_flag=True, help="On threads, in real time, against a real HTTP service on loopback.")
 @click.option(
-    "--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write the history of one seed to this file."
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the history of one seed here, as JSON lines.",
 )
 @click.option("--shrink/--no-shrink", default=True, help="Make what broke smaller.")
 @click.option("--json", "as_json", is_flag=True, help="What came of it as JSON, on standard output.")

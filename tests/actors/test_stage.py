@@ -141,13 +141,14 @@ def test_a_row_whose_deadline_has_passed_is_not_called_again_when_its_worker_is_
     fake = staged(workers=1, deadline_s=1.0, on_unknown="quarantine")
     fake.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1))
     ((worker, assign),) = assigned(fake)
-    fake.receive(answer(worker, assign, [0], complete=True))
+    # A fast call, so that the next assignment holds two rows.
+    fake.receive(Answered(assign.id, worker, [0], ["r0"], [], [], True, 1e-6))
     fake.receive(Rows(range(1, 4), ["b", "c", "d"]), PermitsGranted(Epoch(0), 3))
-    found = assigned(fake)
+    ((_, both),) = assigned(fake)
+    assert list(both.seqs) == [1, 2]
     fake.pass_time(1.5)
     fake.told = []
-    for whom, _ in found:
-        fake.receive(protocol.Died(whom, RuntimeError("gone")))
+    fake.receive(protocol.Died(worker, RuntimeError("gone")))
     assert assigned(fake) == []
     fake.receive(PermitsGranted(Epoch(0), 3))
     assert assigned(fake) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,6 +38,16 @@ class Blocking(Actor):
 
 class Quick(Blocking):
     blocks = False
+
+
+def doze(simulation: Simulation, seconds: float, note: Callable[[], object]) -> Callable[[], None]:
+    """What sleeps and then notes it."""
+
+    def doing() -> None:
+        simulation.sleep(seconds)
+        note()
+
+    return doing
 
 
 def start(simulation: Simulation, *what: Any, actor: Blocking | None = None) -> Any:
@@ -86,7 +97,7 @@ def test_while_one_is_in_a_call_others_go_on() -> None:
         seen.append("long")
 
     start(simulation, long)
-    start(simulation, lambda: (simulation.sleep(1), seen.append("short")))
+    start(simulation, doze(simulation, 1, lambda: seen.append("short")))
     simulation.run()
     assert seen == ["short", "long"]
     assert simulation.now == 10.0
@@ -123,7 +134,7 @@ def test_one_killed_in_its_call_never_comes_back() -> None:
     simulation = Simulation(0, Schedule())
     seen: list[str] = []
     actor = Blocking()
-    carrier = start(simulation, lambda: (simulation.sleep(10), seen.append("came back")), actor=actor)
+    carrier = start(simulation, doze(simulation, 10, lambda: seen.append("came back")), actor=actor)
     simulation.call_at(3.0, lambda: simulation.kill(carrier, Killed("now"), in_call=True))
     simulation.run()
     assert seen == []
@@ -135,7 +146,7 @@ def test_one_killed_otherwise_ends_its_handler_first() -> None:
     simulation = Simulation(0, Schedule())
     seen: list[str] = []
     actor = Blocking()
-    carrier = start(simulation, lambda: (simulation.sleep(10), seen.append("came back")), actor=actor)
+    carrier = start(simulation, doze(simulation, 10, lambda: seen.append("came back")), actor=actor)
     simulation.call_at(3.0, lambda: simulation.kill(carrier))
     simulation.run()
     assert seen == ["came back"]

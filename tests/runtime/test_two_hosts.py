@@ -230,7 +230,12 @@ def test_a_child_that_is_abandoned_is_reported_once_and_its_late_words_arrive(wo
 
 def test_children_end_with_a_parent_that_dies(world: Any) -> None:
     child = Recorder()
-    parent = Recorder(lambda context, message: context.spawn("child", child) if isinstance(message, Go) else None)
+
+    def react(context: Context, message: Any) -> None:
+        if isinstance(message, Go):
+            context.spawn("child", child)
+
+    parent = Recorder(react)
     me = world.host("parent", parent)
     me.put(Go())
     me.put(Bang())

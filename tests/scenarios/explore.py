@@ -1,4 +1,5 @@
-"""`make explore`: all scenarios and random ones, with fresh seeds, for as long as it is told; prints the seeds it began with."""
+"""`make explore`: all scenarios and random ones, with fresh seeds, for as long as it is told; prints the seeds it
+began with."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from headrace.scenarios.script import find, read
 from headrace.scenarios.testing import Service, simulate
 
 DIGESTS = Path(__file__).parent / "digests.json"
-"""Taken on one Python, compared on all; `python -m tests.scenarios.test_determinism` writes it anew after a change of the protocol."""
+"""Taken on one Python, compared on all; `python -m tests.scenarios.test_determinism` writes it anew after a change
+of the protocol."""
 NAMES = (
     "worker_killed_in_every_state",
     "batches_on_a_loop",

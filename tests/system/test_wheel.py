@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = {".py", ".typed", ".csv", ".md", ".toml"}
+SHIPPED = {".py", ".typed", ".csv", ".md", ".toml", ".json"}
 
 
 @pytest.mark.timeout(120)
