@@ -106,6 +106,9 @@ class Gate:
         """A limit changes while in use; permits out stay out."""
         self.terms = terms
         self._buckets = [Bucket(r.per_s, r.burst or small_burst(r.per_s), now) for r in terms.rates]
+        by_unit = list(zip(self._buckets, terms.rates, strict=True))
+        self._counting = [bucket for bucket, rate in by_unit if rate.unit == "calls"]
+        self._weighing = [bucket for bucket, rate in by_unit if rate.unit == "cost"]
         self._vegas = Vegas() if terms.concurrency == "auto" else None
         if terms.stated and self._pace.bucket is None:
             self._pace.window = float("inf")
@@ -119,8 +122,10 @@ class Gate:
     def returned(self, stage: Ref, n: int, cost: float, now: float) -> None:
         """Permits that were not used: their slots of time are as good as new."""
         self._release(stage, n)
-        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
-            bucket.put_back(cost if rate.unit == "cost" else n)
+        for bucket in self._counting:
+            bucket.put_back(n)
+        for bucket in self._weighing:
+            bucket.put_back(cost)
         if self._pace.bucket is not None and self.state is not GateState.COOLING:
             self._pace.bucket.put_back(n)
 
@@ -218,7 +223,7 @@ class Gate:
             wish = self._wishes[0]
             n = min(wish.n, room)
             cost = 0.0
-            if any(rate.unit == "cost" for rate in self.terms.rates):
+            if self._weighing:
                 n, cost = self._take_weighed(wish, n, now)
                 if not n:
                     break
@@ -250,21 +255,19 @@ class Gate:
         room = min(float(self._waiting), self._room_in_flight())
         if self._pace.bucket is not None:
             room = min(room, self._pace.bucket.room(now))
-        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
-            if rate.unit == "calls":
-                room = min(room, bucket.room(now))
+        for bucket in self._counting:
+            room = min(room, bucket.room(now))
         return int(room)
 
     def _take_weighed(self, wish: _Wish, n: int, now: float) -> tuple[int, float]:
         taken, cost = 0, 0.0
-        weighing = [b for b, rate in zip(self._buckets, self.terms.rates, strict=True) if rate.unit == "cost"]
         while taken < n:
             weight = wish.costs[0] if wish.costs else 1.0
-            if not all(bucket.affords(weight, now) for bucket in weighing):
+            if not all(bucket.affords(weight, now) for bucket in self._weighing):
                 break
             if wish.costs:
                 wish.costs.popleft()
-            for bucket in weighing:
+            for bucket in self._weighing:
                 bucket.take(weight)
             cost += weight
             taken += 1
@@ -278,9 +281,8 @@ class Gate:
             self._idle_since = None
         if self._pace.bucket is not None:
             self._pace.bucket.take(n)
-        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
-            if rate.unit == "calls":
-                bucket.take(n)
+        for bucket in self._counting:
+            bucket.take(n)
 
     def _release(self, stage: Ref, n: int) -> None:
         if stage not in self._in_use:
@@ -299,9 +301,8 @@ class Gate:
         wish = self._wishes[0]
         if self._pace.bucket is not None:
             waits.append(self._pace.bucket.wait_s(1.0, now))
-        for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
-            amount = 1.0 if rate.unit == "calls" else (wish.costs[0] if wish.costs else 1.0)
-            waits.append(bucket.wait_s(amount, now))
+        waits += [bucket.wait_s(1.0, now) for bucket in self._counting]
+        waits += [bucket.wait_s(wish.costs[0] if wish.costs else 1.0, now) for bucket in self._weighing]
         wait_s = max(waits, default=0.0)
         # Nothing to wait for but a call's end: its message will bring us back.
         return now + max(wait_s, TICK_S) if wait_s > 0.0 else None

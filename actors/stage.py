@@ -433,6 +433,8 @@ class Stage(Actor):
 
     def _launch_others(self, just_pumped: Lane) -> None:
         """A worker has come free: let the lanes that hold permits use it."""
+        if not self._launchable:
+            return
         for lane in list(self._launchable.values()):
             if lane is not just_pumped:
                 self._pump(lane)

@@ -17,8 +17,8 @@ import msgspec
 from headrace.actors import protocol
 from headrace.actors.protocol import Outcomes, Release, Seqs
 
-KEPT = 4000
-"""The last steps, for the story of a breach."""
+KEPT = 12
+"""The last so many times that the log was spilt, for the story of a breach."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -144,7 +144,7 @@ class History:
         self._file = file
         self._hash = blake2b(digest_size=16)
         self._encode = msgspec.msgpack.Encoder().encode
-        self._last: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
+        self._last: deque[list[tuple[Any, ...]]] = deque(maxlen=KEPT)
 
     def spill(self) -> None:
         """Encode what is in the log, and empty it."""
@@ -155,7 +155,7 @@ class History:
         ]
         self.entries += len(entries)
         self.log.clear()
-        self._last.extend(entries)
+        self._last.append(entries)
         self._hash.update(self._encode(entries))
         if self._file is not None:
             self._write(self._file, entries)
@@ -174,7 +174,7 @@ class History:
     def last(self, n: int) -> list[str]:
         """The last `n` steps, as lines to be read."""
         lines = []
-        for at, sender, receiver, kind, detail in list(self._last)[-n:]:
+        for at, sender, receiver, kind, detail in [entry for entries in self._last for entry in entries][-n:]:
             whom, who = self._name_of(receiver), self._name_of(sender)
             if kind == TIMER:
                 line = f"{whom}: {detail.lstrip('_')}"

@@ -132,6 +132,7 @@ class Carrier:
         "resumed",
         "slot",
         "stopping",
+        "tell",
     )
 
     def __init__(
@@ -159,6 +160,9 @@ class Carrier:
         self._greenlet: greenlet | None = None
         self._left_behind: greenlet | None = None
         self.in_greenlet = actor.blocks
+        append = simulation.outbox.append
+        # What the context is asked for most: bound as tightly as can be.
+        self.tell: Callable[[Any, Any], None] = lambda ref, message: append((mailbox, ref, message))
 
     @property
     def has_work(self) -> bool:
@@ -236,9 +240,6 @@ class Carrier:
         self._greenlet = self._left_behind = None
 
     # --- the context of the actor ---
-
-    def tell(self, ref: Ref, message: Any) -> None:
-        self._simulation.outbox.append((self.me, ref, message))
 
     def after(self, delay_s: float, message: Any) -> Event:
         return self._simulation.call_at(self._simulation.now + delay_s, self._fire, message)
@@ -518,7 +519,7 @@ class Simulation:
         received = watcher.received if watcher is not None else {}
         log = watcher.log.append if watcher is not None else _forget
         steps_max = steps_max if steps_max is not None else 1 << 62
-        preempt, deliver = self.schedule.preempt, self.deliver
+        preempt, deliver, outbox = self.schedule.preempt, self.deliver, self.outbox
         self._finished = False
         steps = self.steps
         look_at = steps + SPILL
@@ -548,7 +549,8 @@ class Simulation:
             if carrier.doomed is not None and (not carrier.busy or carrier.dies_in_call):
                 self._die(carrier, carrier.doomed)
             elif carrier.pending:
-                self.outbox, carrier.pending = carrier.pending, []
+                outbox.extend(carrier.pending)
+                carrier.pending = []
             else:
                 sender = me
                 message: Any
@@ -578,14 +580,17 @@ class Simulation:
                 else:
                     if carrier.stopping and not carrier.busy:
                         self._end(carrier)
-            if self.outbox:
+            if outbox:
                 if preempt:
                     self._flush(carrier)
                 else:
-                    outbox, self.outbox = self.outbox, []
                     deliver(outbox)
-            if carrier.busy or carrier.ended or carrier.held or carrier.pending or carrier.doomed is not None:
+                    outbox.clear()
+            if carrier.ended or carrier.held or carrier.pending or carrier.doomed is not None:
                 if not carrier.has_work:
+                    self._rest(carrier)
+            elif carrier.busy:
+                if not carrier.resumed:
                     self._rest(carrier)
             elif not (me.rows or me.control or carrier.fired) and (slot := carrier.slot) >= 0:
                 # As `_rest`, which takes a call.
@@ -658,7 +663,8 @@ class Simulation:
 
     def _flush(self, of: Carrier | None = None) -> None:
         """What was told in this step arrives, all of it or, where the schedule says so, only the first part."""
-        outbox, self.outbox = self.outbox, []
+        outbox = list(self.outbox)
+        self.outbox.clear()
         preempt = self.schedule.preempt
         if preempt and of is not None and not of.ended and self._chance.random() < preempt:
             cut = int(self._chance.random() * len(outbox))
@@ -699,8 +705,8 @@ class Simulation:
 
     def _die(self, carrier: Carrier, error: BaseException) -> None:
         carrier.doomed = None
-        if carrier.pending:
-            self.outbox, carrier.pending = carrier.pending, []
+        self.outbox.extend(carrier.pending)
+        carrier.pending = []
         for child in carrier.children.values():
             child.me.put(_STOP)
         if carrier.parent is not None and not carrier.abandoned:
