@@ -28,7 +28,9 @@ RUN_IDS = 1_000_000_000
 
 
 class Played(msgspec.Struct):
-    """What came of one seed. `breach`: an invariant that did not hold; `missed`: expectations that were not met."""
+    """What came of one seed. `entries`: messages, timers, calls and faults of its history.
+
+    `breach`: an invariant that did not hold; `missed`: expectations that were not met."""
 
     scenario: str
     seed: int
@@ -38,6 +40,7 @@ class Played(msgspec.Struct):
     missed: list[str]
     digest: str
     steps: int
+    entries: int
     switches: int
     took_s: float
     story: list[str] = []
@@ -127,6 +130,7 @@ def play(
         missed=misses(script.expect, figures) if breach is None else [],
         digest=world.history.digest,
         steps=world.simulation.steps,
+        entries=world.history.entries,
         switches=world.simulation.switches,
         took_s=real_monotonic() - began,
     )

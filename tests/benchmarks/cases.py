@@ -213,6 +213,52 @@ def latency_of_the_first_answer() -> dict[str, Any]:
     return result((first[0] - began) / 0.02, 2.0, f"{(first[0] - began) * 1000:.1f} ms", at_least=False)
 
 
+def simulation() -> dict[str, Any]:
+    """Messages, timers and calls a second in simulation, every invariant checked, one core; best of ten."""
+    import msgspec
+
+    from headrace.runtime.hosts.schedule import Schedule
+    from headrace.scenarios.play import play
+    from headrace.scenarios.script import find, read
+
+    rates: dict[str, float] = {}
+    for name, rows in (("a_week", 4000), ("few_messages_a_row", 4000), ("ten_refused_at_once", 2000)):
+        script = read(find(name))
+        script = msgspec.structs.replace(script, source=msgspec.structs.replace(script.source, rows=rows))
+        for _ in range(10):
+            began = time.perf_counter()
+            played = play(script, 1, schedule=Schedule())
+            took = time.perf_counter() - began
+            rates[name] = max(rates.get(name, 0.0), played.entries / took)
+    text = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
+    return result(max(rates.values()), 200_000, text)
+
+
+def thousand_seeds() -> dict[str, Any]:
+    """1,000 seeds of a storm of 200 rows (`ten_refused_at_once`) on two processes: seconds."""
+    from headrace.scenarios.explore import explore
+    from headrace.scenarios.script import find
+
+    began = time.monotonic()
+    played = list(explore([find("ten_refused_at_once")], 0, 1000, 2))
+    took = time.monotonic() - began
+    made = result(took, 60.0, f"{sum(p.steps for p in played):,} steps", at_least=False)
+    made["met"] = made["met"] and len(played) == 1000 and all(p.well for p in played)
+    return made
+
+
+def simulated_week() -> dict[str, Any]:
+    """A week of one row a second, every invariant checked: seconds."""
+    from headrace.scenarios.script import find, read
+    from headrace.scenarios.soak import soak
+
+    soaked = soak(read(find("a_week")), 7 * 86_400.0)
+    held = soaked.findings[0]
+    made = result(soaked.took_s, 60.0, f"{soaked.report.delivered:,} rows, {held.figures}", at_least=False)
+    made["met"] = made["met"] and soaked.well
+    return made
+
+
 def result(figure: float, budget: float, text: str, *, at_least: bool = True) -> dict[str, Any]:
     met = figure >= budget if at_least else figure <= budget
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -239,6 +285,9 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
         idle,
         imports,
         latency_of_the_first_answer,
+        simulation,
+        thousand_seeds,
+        simulated_week,
     )
 }
 
