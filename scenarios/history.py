@@ -1,7 +1,7 @@
 """What happened, step by step: hashed, kept for the last steps, and written to a file where that is wanted.
 
-An entry says when, from whom, to whom, what, and which rows; never what is in a row. A file has one entry a line, as JSON:
-[seconds, from, to, message, details].
+An entry says when, from whom, to whom, what; told to people, also which rows, and never what is in a row. A file has one
+entry a line, as JSON: [seconds, from, to, message, details].
 """
 
 from __future__ import annotations
@@ -120,18 +120,15 @@ DETAILS: dict[type, Detail] = {
 }
 """What an entry says of each message. Timers' messages are private to their actors: their kind says enough."""
 KINDS = {kind: i for i, kind in enumerate(DETAILS, 2)}
-_NAMES = {i: kind.__name__ for kind, i in KINDS.items()}
 TIMER = 1
 
 
-class _Known(dict[type, tuple[int, Detail]]):
-    def __missing__(self, kind: type) -> tuple[int, Detail]:
-        name = kind.__name__
-        self[kind] = (TIMER, lambda _: name)
-        return self[kind]
+class _Codes(dict[type, int]):
+    def __missing__(self, kind: type) -> int:
+        return TIMER
 
 
-_KNOWN = _Known({kind: (KINDS[kind], detail) for kind, detail in DETAILS.items()})
+_CODES = _Codes(KINDS)
 
 
 class History:
@@ -144,27 +141,24 @@ class History:
         self._file = file
         self._hash = blake2b(digest_size=16)
         self._encode = msgspec.msgpack.Encoder().encode
-        self._last: deque[list[tuple[Any, ...]]] = deque(maxlen=KEPT)
+        self._last: deque[list[tuple[float, int, int, Any]]] = deque(maxlen=KEPT)
 
     def spill(self) -> None:
-        """Encode what is in the log, and empty it."""
-        known = _KNOWN
-        entries: list[tuple[Any, ...]] = [
-            (now, sender, receiver, (kind := known[type(message)])[0], kind[1](message))
-            for now, sender, receiver, message in self.log
-        ]
-        self.entries += len(entries)
+        """Hash what is in the log, keep it for a while, and empty the log."""
+        entries = self.log.copy()
         self.log.clear()
+        self.entries += len(entries)
         self._last.append(entries)
-        self._hash.update(self._encode(entries))
+        codes = _CODES
+        self._hash.update(self._encode([(at, who, whom, codes[type(what)]) for at, who, whom, what in entries]))
         if self._file is not None:
-            self._write(self._file, entries)
+            for at, who, whom, what in entries:
+                named = (at, self._name_of(who), self._name_of(whom), type(what).__name__.lstrip("_"), _detail(what))
+                self._file.write(msgspec.json.encode(named) + b"\n")
 
-    def _write(self, file: BinaryIO, entries: list[tuple[Any, ...]]) -> None:
-        name_of = self._name_of
-        for at, sender, receiver, kind, detail in entries:
-            what = _NAMES.get(kind, detail)
-            file.write(msgspec.json.encode((at, name_of(sender), name_of(receiver), what, detail)) + b"\n")
+    def seal(self, outcome: Any) -> None:
+        """What all of it came to belongs to the hash, too."""
+        self._hash.update(self._encode(outcome))
 
     @property
     def digest(self) -> str:
@@ -174,12 +168,14 @@ class History:
     def last(self, n: int) -> list[str]:
         """The last `n` steps, as lines to be read."""
         lines = []
-        for at, sender, receiver, kind, detail in [entry for entries in self._last for entry in entries][-n:]:
+        for at, sender, receiver, what in [entry for entries in self._last for entry in entries][-n:]:
             whom, who = self._name_of(receiver), self._name_of(sender)
-            if kind == TIMER:
-                line = f"{whom}: {detail.lstrip('_')}"
-            else:
-                said = " ".join(map(str, detail)) if isinstance(detail, tuple) else str(detail)
-                line = f"{who} → {whom}: {_NAMES[kind]} {said}".rstrip()
+            said = f"{type(what).__name__.lstrip('_')} {' '.join(map(str, _detail(what)))}".rstrip()
+            line = f"{who} → {whom}: {said}" if type(what) in KINDS else f"{whom}: {said}"
             lines.append(f"{at:>12.6f}  {line}")
         return lines
+
+
+def _detail(what: Any) -> tuple[Any, ...]:
+    detail = DETAILS.get(type(what), _nothing)(what)
+    return detail if isinstance(detail, tuple) else (detail,)

@@ -285,7 +285,11 @@ class Checker:
             return
         seqs = message.seqs
         n = len(seqs)
-        again = account.settle(seqs)
+        if n == 1 and seqs[0] == account.mark and not account.ahead:
+            account.mark += 1
+            again = None
+        else:
+            again = account.settle(seqs)
         if again is not None:
             delivered = message.status is Status.DELIVERED
             invariant = Invariant.ONCE if delivered else Invariant.ACCOUNTED

@@ -121,6 +121,7 @@ def play(
         for invariant, what in [*complaints, *(callers.check() if callers is not None else ())]:
             world.checker.fail(invariant, what)
     breach = world.checker.breach
+    world.history.seal(figures)
     played = Played(
         scenario=script.name,
         seed=seed,

@@ -61,15 +61,18 @@ class Diary:
         self.complaints: list[tuple[str, str]] = []
         self.on_given: Callable[[range], None] | None = None
         self.on_written: Callable[[list[int]], None] | None = None
+        self._open: set[str] = set()
         self._last: dict[str, int] = {}
 
     def open(self, name: str) -> None:
         self.opened[name] += 1
+        self._open.add(name)
         if self.opened[name] > 1:
             self.complaints.append(("PAIRED", f"{name} was opened twice"))
 
     def close(self, name: str) -> None:
         self.closed[name] += 1
+        self._open.discard(name)
         if self.closed[name] > self.opened[name]:
             self.complaints.append(
                 ("PAIRED", f"{name} was closed {self.closed[name]} times, opened {self.opened[name]} times")
@@ -77,7 +80,7 @@ class Diary:
 
     def use(self, name: str) -> None:
         """It must be open."""
-        if self.opened[name] != self.closed[name] + 1:
+        if name not in self._open:
             self.complaints.append(("PAIRED", f"{name} is used and {'closed' if self.closed[name] else 'not open'}"))
 
     def write(self, name: str, rows: list[int], ordered: bool) -> None:

@@ -436,11 +436,6 @@ class Simulation:
         assert self._current is not None, "it is nobody's step"
         return self._current
 
-    @property
-    def blockable(self) -> bool:
-        """Whether the code that asks may `sleep`."""
-        return getcurrent() is not self.hub and self._current is not None
-
     def sleep(self, seconds: float) -> None:
         """Suspend the handler that this is called in."""
         self.suspend(object(), max(0.0, seconds))
@@ -449,9 +444,10 @@ class Simulation:
         """Until `resume` is called with this token, or so long."""
         if self.closed:
             raise GreenletExit
-        carrier = self.current
-        if getcurrent() is self.hub:
-            raise RuntimeError(f"{carrier.me.name} must not block: it is no actor whose handler may take long")
+        carrier = self._current
+        if carrier is None or getcurrent() is self.hub:
+            name = carrier.me.name if carrier is not None else "who is outside the actors"
+            raise RuntimeError(f"{name} must not block: it is no actor whose handler may take long")
         carrier.awaited = token
         event = None
         if timeout_s is not None:
@@ -675,10 +671,11 @@ class Simulation:
     def deliver(self, told: list[tuple[Mailbox, Any, Any]]) -> None:
         """Messages arrive."""
         watch, lag, ready = self._watch, self.schedule.lag, self._ready
+        now = self.now
         for sender, ref, message in told:
             kind = type(message)
             if kind in watch:
-                watch[kind](self.now, sender, ref, message)
+                watch[kind](now, sender, ref, message)
             if type(ref) is not Mailbox:
                 ref.put(message)
                 continue
