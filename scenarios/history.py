@@ -177,5 +177,6 @@ class History:
 
 
 def _detail(what: Any) -> tuple[Any, ...]:
-    detail = DETAILS.get(type(what), _nothing)(what)
+    of_kind: Detail = DETAILS.get(type(what), _nothing)
+    detail = of_kind(what)
     return detail if isinstance(detail, tuple) else (detail,)
