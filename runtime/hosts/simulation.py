@@ -19,7 +19,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
 
-from greenlet import GreenletExit, getcurrent, greenlet
+try:
+    from greenlet import GreenletExit, getcurrent, greenlet
+except ImportError as missing:
+    raise ImportError("the simulation needs the extra 'scenarios': pip install 'headrace[scenarios]'") from missing
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
