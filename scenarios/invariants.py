@@ -1,7 +1,9 @@
-"""What must always hold (DESIGN's ten, and that no actor dies of itself), checked on every message of a simulation.
+"""What must always hold, checked on every message of a simulation: the ten invariants, fairness, and that no actor dies of itself.
 
 A checker sees what is told, when it is told, and what is received, when it is received; it knows nothing of an actor's
 inside. What an actor promises is checked on what it tells; what it may do, on what it has heard.
+
+A long file with one subject: one table from messages to checks, in sections by conversation, as `protocol.py` has them.
 """
 
 from __future__ import annotations
