@@ -194,9 +194,8 @@ class Pace:
 
     def move(self, limited: bool, now: float) -> None:
         """Time has passed. Only time in which rows waited for the rate counts (`limited`): one not used proves nothing."""
-        if self.bucket is not None:
-            if limited:
-                self._limited_s += now - self._moved_at
+        if limited and self.bucket is not None:
+            self._limited_s += now - self._moved_at
             rate = self._rate()
             if not self._searching and rate > self._estimate * GROWN:
                 self._searching = True

@@ -134,11 +134,12 @@ _CODES = _Codes(KINDS)
 class History:
     """See the module. `log` is filled by the simulation; entries are (now, from, to, message)."""
 
-    def __init__(self, name_of: Callable[[int], str], file: BinaryIO | None = None) -> None:
+    def __init__(self, name_of: Callable[[int], str], file: BinaryIO | None = None, hashed: bool = True) -> None:
         self.log: list[tuple[float, int, int, Any]] = []
         self.entries = 0
         self._name_of = name_of
         self._file = file
+        self._hashed = hashed
         self._hash = blake2b(digest_size=16)
         self._encode = msgspec.msgpack.Encoder().encode
         self._last: deque[list[tuple[float, int, int, Any]]] = deque(maxlen=KEPT)
@@ -149,8 +150,9 @@ class History:
         self.log.clear()
         self.entries += len(entries)
         self._last.append(entries)
-        codes = _CODES
-        self._hash.update(self._encode([(at, who, whom, codes[type(what)]) for at, who, whom, what in entries]))
+        if self._hashed:
+            codes = _CODES
+            self._hash.update(self._encode([(at, who, whom, codes[type(what)]) for at, who, whom, what in entries]))
         if self._file is not None:
             for at, who, whom, what in entries:
                 named = (at, self._name_of(who), self._name_of(whom), type(what).__name__.lstrip("_"), _detail(what))

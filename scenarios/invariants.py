@@ -1,4 +1,5 @@
-"""What must always hold, checked on every message of a simulation: the ten invariants, fairness, and that no actor dies of itself.
+"""What must always hold, checked on every message of a simulation: the ten invariants, fairness, and that no actor dies of
+itself.
 
 A checker sees what is told, when it is told, and what is received, when it is received; it knows nothing of an actor's
 inside. What an actor promises is checked on what it tells; what it may do, on what it has heard.
@@ -250,8 +251,7 @@ class Checker:
         self._buffers[terms.reorder] = _Buffer(terms.ordered)
         for stage, keyed in zip(terms.stages, terms.keyed, strict=True):
             self.watch_stage(stage, keyed)
-        for actor in (terms.sink, terms.reorder, *terms.stages):
-            self._first_id[actor] = terms.first_id
+        self._first_id[terms.reorder] = terms.first_id
 
     def watch_stage(self, stage: Mailbox, keyed: bool) -> None:
         """A stage takes part, of a run or of an executor."""

@@ -175,7 +175,7 @@ def soak(
     began = real_monotonic()
     script = _endless(script, for_s)
     # Plainly scheduled: what a soak looks for takes time, not luck.
-    world = World(seed, script.schedule or Schedule())
+    world = World(seed, script.schedule or Schedule(), hashed=False)
     diary = Diary(lambda _: None)
     services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
     meter = Meter(world.simulation.clock)

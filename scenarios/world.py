@@ -187,10 +187,13 @@ class _Person(Actor):
 class World:
     """See the module. It is what the simulation asks a watcher for, too."""
 
-    def __init__(self, seed: int, schedule: Schedule | None = None, trace: BinaryIO | None = None) -> None:
+    def __init__(
+        self, seed: int, schedule: Schedule | None = None, trace: BinaryIO | None = None, hashed: bool = True
+    ) -> None:
+        """`hashed`: the history has a digest; without, it is only kept for the story of a breach."""
         self.simulation = Simulation(seed, schedule)
         self.checker = Checker(self.simulation)
-        self.history = History(self._name_of, trace)
+        self.history = History(self._name_of, trace, hashed)
         self.told = self.checker.told
         self.received = self.checker.received
         self.log = self.history.log
