@@ -266,12 +266,15 @@ def _tell(path: Path, script: Script, played: Played, shrink: bool) -> None:
 def _shrink(path: Path, script: Script, played: Played) -> None:
     import msgspec
 
+    from headrace.scenarios.script import ExpectTable
     from headrace.scenarios.shrink import shrink
 
     smallest = shrink(script, played)
     small = smallest.script
     to = Path(f"{path.stem}.shrunk.toml")
-    to.write_bytes(msgspec.toml.encode(msgspec.structs.replace(small, name=f"{script.name}-shrunk")))
+    # What the large one was expected to come to says nothing of the small one.
+    bare = msgspec.structs.replace(small, name=f"{script.name}-shrunk", expect=ExpectTable())
+    to.write_bytes(msgspec.toml.encode(bare))
     rows = small.source.rows if small.executor is None else sum(b.callers * b.rows for b in small.executor.batch)
     click.echo(
         f"\nthe smallest found in {smallest.tried} plays: {rows} rows, {len(small.fault)} faults, "
