@@ -22,6 +22,8 @@ from .pace import INITIAL_WINDOW, Pace, small_burst
 from .protocol import Closure, Epoch
 from .vegas import Vegas
 
+NEVER_OUT = 1 << 62
+"""Answers since the last outage, where there was none."""
 TICK_S = 1e-5
 """A wake-up is so far off at least: a shorter one may be no later than now, where now is a large number."""
 
@@ -95,6 +97,7 @@ class Gate:
         self._fruitless = 0
         self._probes = 0
         self._failing: set[int] = set()
+        self._answered_since_outage = NEVER_OUT
         self._rate_bound = False
         self._idle_since: float | None = now
         self._pace = Pace(float("inf"), now)
@@ -142,6 +145,7 @@ class Gate:
         in_use = self._out
         self._release(stage, used)
         if answered:
+            self._answered_since_outage += answered
             self._failing.clear()
             self._fruitless = 0
             self._pace.on_answered(answered, in_use, latency_s)
@@ -151,7 +155,9 @@ class Gate:
             self._failing.update(failed)
         if self.state is GateState.PROBING:
             return bool(failed) and not answered
-        return self.state is GateState.OPEN and len(self._failing) >= self.terms.outage_after
+        # Just reopened, few calls are under way: they would use up their rows' attempts before so many rows had failed.
+        enough = min(self.terms.outage_after, 2 + self._answered_since_outage)
+        return self.state is GateState.OPEN and len(self._failing) >= enough
 
     def hit(self, epoch: Epoch, retry_after_s: float | None, now: float) -> bool:
         """A refusal. True: it closes the gate; else it is old news, which may lengthen a cooldown (L09)."""
@@ -201,6 +207,7 @@ class Gate:
         """After an answer: True if that ended an outage."""
         if self.state is not GateState.PROBING:
             return False
+        self._answered_since_outage = 0
         self.state = GateState.OPEN
         self.closure = None
         self.out_since_s = None

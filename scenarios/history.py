@@ -17,7 +17,7 @@ import msgspec
 from headrace.actors import protocol
 from headrace.actors.protocol import Outcomes, Release, Seqs
 
-KEPT = 12
+KEPT = 4
 """The last so many times that the log was spilt, for the story of a breach."""
 
 

@@ -325,6 +325,9 @@ class Checker:
                     return
 
     def _leave(self, name: Mailbox, stage: _Stage, seqs: Seqs) -> None:
+        if len(seqs) == 1 and seqs[0] in stage.inside:
+            stage.inside.remove(seqs[0])
+            return
         n = len(stage.inside)
         stage.inside.difference_update(seqs)
         if n - len(stage.inside) != len(seqs):

@@ -138,3 +138,19 @@ def test_time_in_which_nobody_called_says_nothing_of_the_rate() -> None:
         return gate.learned_per_s
 
     assert learned(3600.0) == pytest.approx(learned(0.0))
+
+
+def test_an_outage_right_after_another_is_noticed_by_few_rows_L40() -> None:
+    gate = Gate(Terms(concurrency=10, outage_after=10), 0.0)
+    gate.want(STAGE, 100, ())
+    granted(gate, 0.0)
+    assert gate.ended(STAGE, 10, 0, tuple(range(10)), 0.1)
+    gate.close_for_outage(0.1, 0.5)
+    assert gate.end_cooldown(5.0)
+    granted(gate, 5.0)
+    assert not gate.ended(STAGE, 1, 1, (), 0.1)
+    assert gate.reopen()
+    granted(gate, 5.1)
+    # No answer since: two rows that fail are enough, one is not.
+    assert not gate.ended(STAGE, 1, 0, (11,), 0.1)
+    assert gate.ended(STAGE, 0, 0, (12,), 0.1)
