@@ -5,9 +5,9 @@ Told: `Assign`, `Recall`, `CancelCalls` by its stage. Tells: `Answered` to its s
 The port `Calls` decides how user code runs. With threads, `begin` runs the assignment before it returns: this is the one
 actor whose handler may take long. With asyncio, `begin` returns at once and the answers come in parts.
 
-Promises: each row of an assignment is told once, and after `CancelCalls` no call begins. A worker that dies, or that
-its stage abandons, leaves an estate: the
-rows that it had finished, and the place of the call it was in; only that one's fate is unknown (L49).
+Promises: each row of an assignment is told once, and after `CancelCalls` no call begins.
+A worker that dies, or that its stage abandons, leaves an estate: the rows that it had finished, and the place of the call
+it was in; only that one's fate is unknown (L49).
 """
 
 from __future__ import annotations

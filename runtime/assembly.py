@@ -7,17 +7,21 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
 from headrace.actors.conductor import Cast, Conductor
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.ledger import Ledger
+from headrace.actors.protocol import Counts, State
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
+from headrace.actors.worker import Worker
 
-from .calls.aio import LoopThread
+from .calls.aio import LoopCalls, LoopThread
+from .calls.threads import ThreadCalls
 from .hosts.port import Actors, Address
 from .plan import Plan, StagePlan
 from .resources import Reader, Strategies, Writer
@@ -27,7 +31,10 @@ UNBOUND = 1 << 30
 
 
 class Surroundings(Protocol):
-    """What differs from host to host."""
+    """What differs from host to host. `id`: of the run, as its calls' keys begin."""
+
+    id: str
+    monotonic: Callable[[], float]
 
     def caller(self) -> Any:
         """Who is told `RunEnded`, and `Died` of the conductor."""
@@ -37,9 +44,6 @@ class Surroundings(Protocol):
 
     def loop(self) -> LoopThread:
         """The loop of this run's coroutines, made when it is first asked for."""
-
-    def new_worker(self, stage: StagePlan) -> Callable[[Ref], Actor]:
-        """Makes the workers of a stage."""
 
     def tap(self, reorder: Address) -> Any:
         """Who is told the outcomes of rows that end badly: the reorder buffer, or somebody in front of it."""
@@ -105,7 +109,7 @@ def assemble(plan: Plan, actors: Actors, around: Surroundings) -> Parts:
             following[i + 1],
             outcomes,
             conductor,
-            around.new_worker(stage),
+            _worker_of(stage, around),
             before=stages[i - 1] if i else source,
             followed=i + 1 < len(stages),
         )
@@ -127,6 +131,22 @@ def assemble(plan: Plan, actors: Actors, around: Surroundings) -> Parts:
         stages={stage.name: at for stage, at in zip(plan.stages, stages, strict=True)},
         governors=governors,
     )
+
+
+def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]:
+    function, timeout, classify = stage.function, stage.timeout, stage.retry.classify
+    prefix = f"{around.id}:{stage.name}"
+    if stage.concurrent:
+        return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
+    monotonic = around.monotonic
+    return lambda ref: Worker(ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic))
+
+
+def end_of(told: protocol.RunEnded | protocol.Died) -> protocol.RunEnded:
+    """What the caller is told of a run's end, also where its conductor died and could not say so."""
+    if isinstance(told, protocol.RunEnded):
+        return told
+    return protocol.RunEnded(State.FAILED, Counts(), [told.error], ["the conductor died; counts are missing"])
 
 
 def _governor(

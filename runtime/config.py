@@ -24,6 +24,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from . import sinks, sources
+from .classify import Classifier
 from .connectors.port import SinkConnector, SourceConnector
 from .limits import Limit, Retry, as_retry
 from .pipeline import WORKERS, Pipeline
@@ -62,28 +64,57 @@ class SinkTable(Struct, forbid_unknown_fields=True):
     columns: list[str] | None = None
 
 
-class LimitTable(Struct, forbid_unknown_fields=True):
-    """`[stage.limit]`; see `Limit`. `cost` and `key` are callables, `module:name`."""
+class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What any file says of a limit; see `Limit`."""
 
     rates: list[str] = []
     burst: Annotated[float, Meta(ge=1)] | None = None
     concurrency: Count | Literal["auto"] | None = None
-    cost: Target | None = None
-    key: Target | None = None
     name: str | None = None
     cooldown: Seconds = 0.1
     max_hint: Seconds = 300.0
     outage_after: Count = 10
     outage_deadline: Seconds = 600.0
 
+    def limit(self, cost: Callable[..., float] | None, key: Callable[..., Hashable] | None) -> Limit:
+        """The limit; how rows are weighed and keyed, each kind of file says in its own way. Raises `ConfigError`."""
+        return Limit(
+            *self.rates,
+            burst=self.burst,
+            concurrency=self.concurrency,
+            cost=cost,
+            key=key,
+            name=self.name,
+            cooldown=self.cooldown,
+            max_hint=self.max_hint,
+            outage_after=self.outage_after,
+            outage_deadline=self.outage_deadline,
+        )
 
-class RetryTable(Struct, forbid_unknown_fields=True):
-    """`[stage.retry]`; see `Retry`."""
+
+class LimitTable(LimitOptions):
+    """`[stage.limit]`. `cost` and `key` are callables, `module:name`."""
+
+    cost: Target | None = None
+    key: Target | None = None
+
+
+class RetryOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What any file says of retries; see `Retry`."""
 
     attempts: Count = 3
     base: Seconds = 0.1
     cap: Seconds = 30.0
     refusals: Count = 100
+
+    def retry(self, classify: Classifier | None = None) -> Retry:
+        """The retry."""
+        return Retry(self.attempts, self.base, self.cap, self.refusals, classify)
+
+
+class RetryTable(RetryOptions):
+    """`[stage.retry]`."""
+
     classify: Target | None = None
 
 
@@ -178,25 +209,14 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
 def _limit(reading: Reading, limit: str | LimitTable | None, key: str) -> Limit | None:
     if limit is None or isinstance(limit, str):
         return Limit(limit) if limit is not None else None
-    return Limit(
-        *(limit.rates or ()),
-        burst=limit.burst,
-        concurrency=limit.concurrency,
-        cost=_callable(reading, limit.cost, f"{key}.cost") if limit.cost else None,
-        key=_callable(reading, limit.key, f"{key}.key") if limit.key else None,
-        name=limit.name,
-        cooldown=limit.cooldown,
-        max_hint=limit.max_hint,
-        outage_after=limit.outage_after,
-        outage_deadline=limit.outage_deadline,
-    )
+    cost = _callable(reading, limit.cost, f"{key}.cost") if limit.cost else None
+    return limit.limit(cost, _callable(reading, limit.key, f"{key}.key") if limit.key else None)
 
 
 def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry | None:
     if retry is None or isinstance(retry, int):
         return as_retry(retry)
-    own = _callable(reading, retry.classify, f"{key}.classify") if retry.classify else None
-    return Retry(retry.attempts, retry.base, retry.cap, retry.refusals, own)
+    return retry.retry(_callable(reading, retry.classify, f"{key}.classify") if retry.classify else None)
 
 
 def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:

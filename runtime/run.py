@@ -15,21 +15,18 @@ import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
-from headrace.actors.actor import Ref
 from headrace.actors.gate import Terms
 from headrace.actors.protocol import Counts, State
-from headrace.actors.worker import Worker
 
 from . import governors
-from .assembly import assemble
-from .calls.aio import LoopCalls, LoopThread
-from .calls.threads import ThreadCalls
+from .assembly import assemble, end_of
+from .calls.aio import LoopThread
 from .errors import RunFailed
 from .hosts.port import Address
 from .hosts.threads import Callback, Inbox, System
 from .limits import Limit, as_limit
 from .narrator import CooldownLog, OutcomesTap
-from .plan import Plan, StagePlan
+from .plan import Plan
 from .report import RunReport, report_of
 
 _numbers = itertools.count(1)
@@ -42,6 +39,7 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         self.name = plan.name
         self.id = uuid.uuid4().hex
+        self.monotonic = time.monotonic
         self._plan = plan
         self._log = logger.bind(run=self.id, pipeline=plan.name)
         self._began = time.monotonic()
@@ -166,15 +164,6 @@ class Run:
                 self._loop_thread = LoopThread(f"{self._system.name}.loop")
             return self._loop_thread
 
-    def new_worker(self, stage: StagePlan) -> Callable[[Ref], Worker]:
-        prefix = f"{self.id}:{stage.name}"
-        classify = stage.retry.classify
-        if stage.concurrent:
-            return lambda ref: Worker(
-                ref, LoopCalls(self.loop(), stage.function, stage.workers, prefix, stage.timeout, classify)
-            )
-        return lambda ref: Worker(ref, ThreadCalls(stage.function, prefix, stage.timeout, classify))
-
     def tap(self, reorder: Address) -> OutcomesTap:
         return OutcomesTap(reorder, self.id, self._plan.name)
 
@@ -190,12 +179,9 @@ class Run:
     # --- the end ---
 
     def _on_told(self, message: Any) -> None:
-        if isinstance(message, protocol.Died):
-            notes = ["the conductor died; counts are missing"]
-            message = protocol.RunEnded(State.FAILED, Counts(), [message.error], notes)
         # In the conductor's thread, which is one of those to be ended: the rest is another's.
         threading.Thread(
-            target=self._clean_up, args=(message,), name=f"{self._system.name}.clean-up", daemon=True
+            target=self._clean_up, args=(end_of(message),), name=f"{self._system.name}.clean-up", daemon=True
         ).start()
 
     def _clean_up(self, ended: protocol.RunEnded) -> None:

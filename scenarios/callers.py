@@ -37,7 +37,9 @@ class Crowd(Protocol):
 
 
 class Callers:
-    """All callers of a scenario. `answered`: rows that had an outcome, or were told of an abort."""
+    """All callers of a scenario. `answered`: rows that had an outcome, or were told of an abort.
+
+    `complaints`: what must not be."""
 
     def __init__(self, crowd: Crowd, table: ExecutorTable, function: Any) -> None:
         self._crowd = crowd
@@ -109,10 +111,6 @@ class Callers:
                 self.complaints.append((Invariant.ISOLATED, what))
             if outcome.status is not Status.DELIVERED and outcome.error is None:
                 self.complaints.append((Invariant.FIRST_ERROR, f"row {row} was not delivered, and nobody says why"))
-
-    def check(self) -> list[tuple[Invariant, str]]:
-        """At the end: what must not be."""
-        return self.complaints
 
 
 def options_of(table: ExecutorTable) -> dict[str, Any]:

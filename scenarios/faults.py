@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.actors import protocol
+from headrace.actors.worker import Worker
 from headrace.runtime.hosts.simulation import Carrier, Mailbox
 from headrace.runtime.limits import as_limit
 
@@ -151,4 +152,4 @@ class _Reply:
 
 
 def _is_worker(carrier: Carrier) -> bool:
-    return type(carrier.actor).__name__ == "Worker"
+    return isinstance(carrier.actor, Worker)

@@ -158,7 +158,6 @@ class RunTerms(msgspec.Struct, frozen=True):
     ledger: Mailbox
     source: Mailbox
     reorder: Mailbox
-    sink: Mailbox
     stages: tuple[Mailbox, ...]
     keyed: tuple[bool, ...]
     window: int
@@ -188,7 +187,6 @@ class Checker:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self.breach: Breach | None = None
-        self.refusals_expected = True
         self._accounts: dict[Mailbox, _Account] = {}
         self._ledger_of: dict[Mailbox, Mailbox] = {}
         self._buffers: dict[Mailbox, _Buffer] = {}
@@ -199,8 +197,6 @@ class Checker:
         self._written: dict[Mailbox, set[int]] = {}
         self._first_id: dict[Mailbox, int | None] = {}
         self._waiters: dict[Any, tuple[int, set[int]]] = {}
-        self.on_settled: Callable[[float, Seqs], None] | None = None
-        self.on_given: Callable[[float, int, int], None] | None = None
         p = protocol
         self.told: dict[type, Callable[[float, Mailbox, Any, Any], None]] = {
             p.ReadDone: self._on_read_done,
@@ -274,8 +270,6 @@ class Checker:
         account = self._accounts[ref]
         if message.total < account.given:
             self.fail(Invariant.ACCOUNTED, f"the source gave {message.total} rows in all, and {account.given} before")
-        if self.on_given is not None:
-            self.on_given(now, account.given, message.total)
         account.given = message.total
         in_flight = account.given - account.settled
         if in_flight > account.window:
@@ -287,11 +281,7 @@ class Checker:
             return
         seqs = message.seqs
         n = len(seqs)
-        if n == 1 and seqs[0] == account.mark and not account.ahead:
-            account.mark += 1
-            again = None
-        else:
-            again = account.settle(seqs)
+        again = account.settle(seqs)
         if again is not None:
             delivered = message.status is Status.DELIVERED
             invariant = Invariant.ONCE if delivered else Invariant.ACCOUNTED
@@ -306,8 +296,6 @@ class Checker:
                 self.fail(Invariant.ONCE, f"{sender.name} calls row {seqs[0]} delivered, which was not written")
             else:
                 written.difference_update(seqs)
-        if self.on_settled is not None:
-            self.on_settled(now, seqs)
 
     def _on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
         seqs = message.seqs

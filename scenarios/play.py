@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.hosts.simulation import Signal
 from headrace.runtime.hosts.virtual_time import EPOCH_S, real_monotonic
 from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.plan import Plan
@@ -80,6 +79,22 @@ class SimulatedTransport:
         value_of(answer, row)
 
 
+class SimulatedOutside:
+    """All that a scenario's parts need of the world around them."""
+
+    def __init__(self, script: Script, seed: int, world: World) -> None:
+        self._world = world
+        self.services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
+
+    def event(self) -> Event:
+        """What a connector waits for."""
+        return cast(Event, self._world.event())
+
+    def transport(self, name: str) -> Transport | None:
+        """The way to the service of that name."""
+        return SimulatedTransport(self.services[name], self._world) if name != "none" else None
+
+
 def play(
     script: Script,
     seed: int,
@@ -93,32 +108,24 @@ def play(
     began = real_monotonic()
     world = World(seed, schedule or script.schedule, trace)
     diary = Diary(world.note)
-    services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
-
-    def event() -> Event:
-        return cast(Event, Signal(world.simulation))
-
-    def transport(name: str) -> Transport | None:
-        return SimulatedTransport(services[name], world) if name != "none" else None
-
+    outside = SimulatedOutside(script, seed, world)
     callers = None
     if script.executor is not None:
-        callers = Callers(world, script.executor, executor_function(script.executor, transport, diary))
+        callers = Callers(world, script.executor, executor_function(script.executor, outside.transport, diary))
     else:
         for i in range(script.pipeline.runs):
-            first_id = i * RUN_IDS
-            world.start(plan_of(script, i, diary, event, transport), first_id)
+            world.start(plan_of(script, i, diary, outside.event, outside.transport), i * RUN_IDS)
     diary.replies = any(fault.when == "Reply" for fault in script.fault)
     faults = Faults(world, script.fault)
     if prepare is not None:
         prepare(world)
     world.run(script.until)
-    figures = _figures(script, world, services, faults, callers)
+    figures = _figures(script, world, outside.services, faults, callers)
     if world.checker.breach is None:
         if callers is None:
             diary.check()
         complaints = [(Invariant[name], what) for name, what in diary.complaints]
-        for invariant, what in [*complaints, *(callers.check() if callers is not None else ())]:
+        for invariant, what in [*complaints, *(callers.complaints if callers is not None else ())]:
             world.checker.fail(invariant, what)
     breach = world.checker.breach
     world.history.seal(figures)

@@ -316,7 +316,7 @@ def _play_executor(script: Script, diary: Diary, transport: Ways) -> Figures:
     figures.elapsed = callers.ended_at
     if script.executor.abort_at is not None:
         figures.abort_s = callers.ended_at - script.executor.abort_at
-    diary.complaints.extend((invariant.name, what) for invariant, what in callers.check())
+    diary.complaints.extend((invariant.name, what) for invariant, what in callers.complaints)
     if waiting:
         diary.complaints.append(("ANSWERED", f"{waiting} callers still wait"))
     return figures

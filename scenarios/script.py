@@ -14,9 +14,10 @@ from msgspec import Meta, Struct
 
 from headrace.actors import protocol
 from headrace.actors.protocol import Message
+from headrace.runtime.config import LimitOptions, RetryOptions
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.limits import Limit, Retry
+from headrace.runtime.limits import Limit, Retry, as_limit, as_retry
 from headrace.runtime.tables import Reading
 
 MESSAGES = sorted(name for name, kind in vars(protocol).items() if isinstance(kind, type) and issubclass(kind, Message))
@@ -119,29 +120,16 @@ class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 # --- what runs ------------------------------------------------------------------------------------------------------------
 
 
-class LimitTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class LimitTable(LimitOptions):
     """`[stage.limit]`; as `Limit`. `keys`: so many keys, by turns. `weights`: from and to, of the rows, for rates of
     weights."""
 
-    rates: list[str] = []
-    burst: Annotated[float, Meta(ge=1)] | None = None
-    concurrency: Count | Literal["auto"] | None = None
     keys: Count | None = None
     weights: Span | None = None
-    name: str | None = None
-    cooldown: Annotated[float, Meta(gt=0)] = 0.1
-    max_hint: Annotated[float, Meta(gt=0)] = 300.0
-    outage_after: Count = 10
-    outage_deadline: Annotated[float, Meta(gt=0)] = 600.0
 
 
-class RetryTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class RetryTable(RetryOptions):
     """`[stage.retry]`; as `Retry`."""
-
-    attempts: Count = 3
-    base: Annotated[float, Meta(gt=0)] = 0.1
-    cap: Annotated[float, Meta(gt=0)] = 30.0
-    refusals: Count = 100
 
 
 class QuirkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -418,27 +406,17 @@ def _check(reading: Reading, script: Script) -> None:
 def limit_of(limit: str | LimitTable | None) -> Limit:
     """The limit that a table says. Raises `ConfigError`."""
     if limit is None or isinstance(limit, str):
-        return Limit(limit) if limit is not None else Limit()
+        return as_limit(limit)
     keys, weights = limit.keys, limit.weights
-    return Limit(
-        *limit.rates,
-        burst=limit.burst,
-        concurrency=limit.concurrency,
-        key=(lambda row: id_of(row) % keys) if keys else None,
+    return limit.limit(
         cost=(lambda row: weights[0] + id_of(row) * 7919 % 100 / 99 * (weights[1] - weights[0])) if weights else None,
-        name=limit.name,
-        cooldown=limit.cooldown,
-        max_hint=limit.max_hint,
-        outage_after=limit.outage_after,
-        outage_deadline=limit.outage_deadline,
+        key=(lambda row: id_of(row) % keys) if keys else None,
     )
 
 
 def retry_of(retry: int | RetryTable | None) -> Retry | None:
     """The retry that a table says."""
-    if retry is None or isinstance(retry, int):
-        return Retry(retry) if retry is not None else None
-    return Retry(retry.attempts, retry.base, retry.cap, retry.refusals)
+    return retry.retry() if isinstance(retry, RetryTable) else as_retry(retry)
 
 
 def id_of(row: Any) -> int:

@@ -13,24 +13,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import psutil
 
 from headrace.actors.protocol import Counts, State
 from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.hosts.simulation import Signal
-from headrace.runtime.hosts.virtual_time import EPOCH_S, real_monotonic
+from headrace.runtime.hosts.virtual_time import real_monotonic
 from headrace.runtime.report import RunReport
 from headrace.runtime.run import Run
 
 from .faults import Faults
-from .outside import Service
-from .play import SimulatedTransport, plan_of
+from .play import SimulatedOutside, plan_of
 from .real import RealFaults, Ways, service_of, start_service
 from .script import FaultTable, Script
-from .stand_ins import Diary, Event, Transport
+from .stand_ins import Diary
 from .world import World
 
 SAMPLES = 240
@@ -177,15 +175,11 @@ def soak(
     # Plainly scheduled: what a soak looks for takes time, not luck.
     world = World(seed, script.schedule or Schedule(), hashed=False)
     diary = Diary(lambda _: None)
-    services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
+    outside = SimulatedOutside(script, seed, world)
     meter = Meter(world.simulation.clock)
     meter.watch(diary)
     sampler = _Sampler(meter)
-
-    def transport(name: str) -> Transport | None:
-        return SimulatedTransport(services[name], world) if name != "none" else None
-
-    run = world.start(plan_of(script, 0, diary, lambda: cast(Event, Signal(world.simulation)), transport), 0)
+    run = world.start(plan_of(script, 0, diary, outside.event, outside.transport), 0)
     Faults(world, script.fault)
 
     def sample(i: int) -> None:

@@ -1,6 +1,5 @@
 """What stands in for a user's parts in a scenario: the source, the functions of the stages, the sinks. The same in
-simulation
-and in reality: they sleep by `time.sleep`, `asyncio.sleep` and events, all of which are virtual where time is.
+simulation and in reality: they sleep by `time.sleep`, `asyncio.sleep` and events, all of which are virtual where time is.
 
 What they see from where they stand (what was opened and closed, when, and which rows came out) goes into a `Diary`.
 """
@@ -138,12 +137,12 @@ class ScriptedSource:
         self._diary.open(self._name)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
-        name, busy = self._name, self._diary.busy
-        self._diary.use(name)
-        busy.add(name)
-        read = self._read(n)
-        busy.discard(name)
-        return read
+        self._diary.use(self._name)
+        self._diary.busy.add(self._name)
+        try:
+            return self._read(n)
+        finally:
+            self._diary.busy.discard(self._name)
 
     def _read(self, n: int) -> tuple[list[Any], bool, int]:
         table, first = self._table, self._next
@@ -152,7 +151,6 @@ class ScriptedSource:
             return [], False, 0
         if first in table.fails_at and self._failed[first] < table.fails:
             self._failed[first] += 1
-            self._diary.busy.discard(self._name)
             raise Broken(f"the source broke before row {first}")
         if self._pauses and self._pauses[0][0] == first and self._interrupted.wait(self._pauses.pop(0)[1]):
             return [], False, 0

@@ -9,18 +9,18 @@
         report = simulate(pipeline, seed=7, faults=[kill_worker("ask", call=30)]).report
         assert report.delivered == 200 and out == list(range(200))
 
-Your functions run as they are: `time.sleep`, `asyncio.sleep`, `time.monotonic` and `time.time` are virtual
-meanwhile, so an hour
-takes milliseconds. What is remote needs a stand-in (`functions=`), for instance a `Service` with a latency and a quota. The
-same seed gives the same run, to the byte; with pytest, the fixture `simulation` plays several seeds and names the
-one that failed.
+Your functions run as they are: `time.sleep`, `asyncio.sleep`, `time.monotonic` and `time.time` are virtual meanwhile, so
+an hour takes milliseconds. What is remote needs a stand-in (`functions=`), for instance a `Service` with a latency and a
+quota. The same seed gives the same run, to the byte; with pytest, the fixture `simulation` plays several seeds and names
+the one that failed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -36,8 +36,8 @@ from headrace.runtime.report import RunReport
 
 from .faults import Faults
 from .invariants import Breach
+from .outside import Answer, value_of
 from .outside import Service as _Model
-from .outside import value_of
 from .script import FaultTable, LatencyTable, OutageTable, QuotaTable, ServiceTable, TroubleTable
 from .world import World
 
@@ -125,9 +125,8 @@ def simulate(
     """Run a pipeline in simulation, with every invariant checked on every message.
 
     `functions`: stand-ins by the name of their stage. `faults`: see `kill_worker`, `kill`, `hold`, `drain`, `abort`,
-    `pause`, or
-    any `Fault`. `schedule`: None lets the seed choose. A run that fails is no error here: its report says so. Raises
-    `InvariantBroken` where Headrace breaks a promise, `ConfigError` for a pipeline that cannot be simulated.
+    `pause`, or any `Fault`. `schedule`: None lets the seed choose. A run that fails is no error here: its report says
+    so. Raises `InvariantBroken` where Headrace breaks a promise, `ConfigError` for a pipeline that cannot be simulated.
     """
     plan = _with_stand_ins(pipeline.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout), functions or {})
     world = World(seed, schedule)
@@ -218,8 +217,7 @@ class Service:
         simulate(pipeline, functions={"ask": service})
 
     `latency`: seconds, or (from, to). `per_s`, `burst`: of its token bucket. `outages`: (at, seconds) pairs, in
-    which it answers
-    503. `fails`: the share of calls answered 500. `answer`: what a row becomes; None: the row itself.
+    which it answers 503. `fails`: the share of calls answered 500. `answer`: what a row becomes; None: the row itself.
     `calls`, `refused`: what it counted.
     """
 
@@ -258,25 +256,27 @@ class Service:
 
     def __call__(self, row: Any) -> Any:
         """A call of a function on a thread; raises as an HTTP client would."""
-        if self._began is None:
-            self._began = time.monotonic()
-        answer, quotas = self._model.arrive(time.monotonic() - self._began, 0, 0)
-        try:
+        with self._visit() as answer:
             time.sleep(answer.after_s or 0.0)
-        finally:
-            self._model.leave(quotas)
-        value_of(answer, row)
-        return self._answer(row) if self._answer is not None else row
+        return self._made_of(answer, row)
 
     async def call(self, row: Any) -> Any:
         """The same of a coroutine function."""
+        with self._visit() as answer:
+            await asyncio.sleep(answer.after_s or 0.0)
+        return self._made_of(answer, row)
+
+    @contextmanager
+    def _visit(self) -> Iterator[Answer]:
         if self._began is None:
             self._began = time.monotonic()
         answer, quotas = self._model.arrive(time.monotonic() - self._began, 0, 0)
         try:
-            await asyncio.sleep(answer.after_s or 0.0)
+            yield answer
         finally:
             self._model.leave(quotas)
+
+    def _made_of(self, answer: Answer, row: Any) -> Any:
         value_of(answer, row)
         return self._answer(row) if self._answer is not None else row
 

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from headrace.actors import protocol
-from headrace.actors.actor import Actor, Ref
+from headrace.actors.actor import Actor
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.protocol import Counts, State
-from headrace.actors.worker import Worker
-from headrace.runtime.assembly import assemble
-from headrace.runtime.calls.aio import LoopCalls, LoopThread
-from headrace.runtime.calls.threads import ThreadCalls
+from headrace.runtime.assembly import assemble, end_of
+from headrace.runtime.calls.aio import LoopThread
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
 from headrace.runtime.hosts.port import Address
@@ -23,7 +21,7 @@ from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
 from headrace.runtime.hosts.virtual_time import virtual_time
 from headrace.runtime.office import ExecutorTerms, Office
-from headrace.runtime.plan import Plan, StagePlan
+from headrace.runtime.plan import Plan
 from headrace.runtime.report import RunReport, report_of
 
 from .history import Fault, History
@@ -47,6 +45,9 @@ class SimulatedRun:
     def __init__(self, world: World, plan: Plan, first_id: int | None) -> None:
         self.world = world
         self.plan = plan
+        # The same in each run of the same seed, as all else is.
+        self.id = plan.name
+        self.monotonic = world.simulation.clock
         self.ended: protocol.RunEnded | None = None
         self.report: RunReport | None = None
         self._system = System(world.simulation, "" if not world.runs else f"{plan.name}-{len(world.runs) + 1}")
@@ -60,7 +61,6 @@ class SimulatedRun:
                 ledger=cast(Mailbox, parts.ledger),
                 source=cast(Mailbox, parts.source),
                 reorder=cast(Mailbox, parts.reorder),
-                sink=cast(Mailbox, parts.sink),
                 stages=tuple(cast(Mailbox, at) for at in parts.stages.values()),
                 keyed=tuple(stage.limit.key is not None for stage in plan.stages),
                 window=plan.rows_in_flight,
@@ -73,12 +73,9 @@ class SimulatedRun:
 
     def put(self, message: Any, /) -> None:
         """Told by the conductor, or by the host about it."""
-        if isinstance(message, protocol.Died):
-            notes = ["the conductor died; counts are missing"]
-            message = protocol.RunEnded(State.FAILED, Counts(), [message.error], notes)
         if self.ended is None:
-            self.ended = message
-            self.report = self.stats(message.state, message.counts, tuple(message.notes))
+            self.ended = ended = end_of(message)
+            self.report = self.stats(ended.state, ended.counts, tuple(ended.notes))
         # On threads it is another thread that ends the actors, a little later.
         simulation = self.world.simulation
         simulation.call_at(simulation.now + CLEAN_UP_S, self._system.stop, 0.0)
@@ -102,15 +99,6 @@ class SimulatedRun:
         if self._loop is None:
             self._loop = VirtualLoopThread(self.world.simulation, f"{self._system.name}.loop".lstrip("."))
         return cast(LoopThread, self._loop)
-
-    def new_worker(self, stage: StagePlan) -> Callable[[Ref], Actor]:
-        prefix, classify = f"{self.plan.name}:{stage.name}", stage.retry.classify
-        clock = self.world.simulation.clock
-        if stage.concurrent:
-            return lambda ref: Worker(
-                ref, LoopCalls(self.loop(), stage.function, stage.workers, prefix, stage.timeout, classify)
-            )
-        return lambda ref: Worker(ref, ThreadCalls(stage.function, prefix, stage.timeout, classify, monotonic=clock))
 
     def tap(self, reorder: Address) -> Address:
         return reorder
@@ -299,7 +287,6 @@ class World:
             self.checker.check_stalled(simulation.now)
             if self.people and self.checker.breach is None:
                 self.checker.fail(Invariant.ANSWERED, f"{self.people} callers still wait after {simulation.now:.3f} s")
-
         left = sum(len(executor.office.outstanding) for executor in self.executors)
         if left and self.checker.breach is None:
             self.checker.fail(Invariant.ANSWERED, f"{left} callers of an executor were never answered")
