@@ -1,15 +1,17 @@
 """Rows that wait for a permit and a worker, in columns.
 
 New rows queue at the end, as the chunks that they came in. A row that was refused, or that is tried again, goes to the
-head, the lowest place in the source first: a permit goes to the oldest row, so none loses every race (L11, L54).
+head, the lowest place in the order first: a permit goes to the oldest row, so none loses every race (L11, L54).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from operator import itemgetter
 from typing import Any
 
+from .identity import Id, Place, place, plain
 from .protocol import Seqs
 
 
@@ -18,7 +20,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._chunks: deque[tuple[Seqs, list[Any]]] = deque()
-        self._again: list[tuple[int, Any]] = []
+        self._again: list[tuple[Place, Id, Any]] = []
         self._n = 0
 
     def __len__(self) -> int:
@@ -29,10 +31,10 @@ class Backlog:
         self._chunks.append((seqs, values))
         self._n += len(seqs)
 
-    def put_first(self, seq: int, value: Any) -> None:
+    def put_first(self, seq: Id, value: Any) -> None:
         """Put a row back at the head."""
-        # A heap of (seq, value) never compares values: a seq is in here once.
-        heapq.heappush(self._again, (seq, value))
+        # A heap of (place, seq, value) never compares values: a place is in here once.
+        heapq.heappush(self._again, (place(seq), seq, value))
         self._n += 1
 
     def take(self, n: int) -> tuple[Seqs, list[Any]]:
@@ -54,10 +56,10 @@ class Backlog:
         return seqs[:n], values[:n]
 
     def _take_many(self, n: int) -> tuple[Seqs, list[Any]]:
-        seqs: list[int] = []
+        seqs: list[Id] = []
         values: list[Any] = []
         while self._again and len(seqs) < n:
-            seq, value = heapq.heappop(self._again)
+            _, seq, value = heapq.heappop(self._again)
             seqs.append(seq)
             values.append(value)
             self._n -= 1
@@ -67,23 +69,23 @@ class Backlog:
             values.extend(more_values)
         return as_seqs(seqs), values
 
-    def peek(self) -> tuple[int, Any]:
+    def peek(self) -> tuple[Id, Any]:
         """The row that `take(1)` would give. The backlog must not be empty."""
         if self._again:
-            return self._again[0]
+            return self._again[0][1:]
         seqs, values = self._chunks[0]
         return seqs[0], values[0]
 
-    def seqs(self) -> list[int]:
+    def seqs(self) -> list[Id]:
         """All places that wait, in the order in which `take` gives them."""
-        waiting = sorted(seq for seq, _ in self._again)
+        waiting = [seq for _, seq, _ in sorted(self._again, key=_place)]
         for seqs, _ in self._chunks:
             waiting.extend(seqs)
         return waiting
 
-    def remove(self, seq: int) -> tuple[bool, Any]:
+    def remove(self, seq: Id) -> tuple[bool, Any]:
         """Take one row out of the middle: (found, value). Costs a pass over the backlog."""
-        for i, (again, value) in enumerate(self._again):
+        for i, (_, again, value) in enumerate(self._again):
             if again == seq:
                 self._again.pop(i)
                 heapq.heapify(self._again)
@@ -104,11 +106,15 @@ class Backlog:
         return False, None
 
 
-def as_seqs(seqs: list[int]) -> Seqs:
-    """The same places as a `range` where they are contiguous."""
+_place = itemgetter(0)
+
+
+def as_seqs(seqs: list[Id]) -> Seqs:
+    """The same as a `range` where they are contiguous rows of the source."""
     if not seqs:
         return range(0)
-    first = seqs[0]
-    if seqs[-1] - first + 1 == len(seqs) and all(map(int.__eq__, seqs, range(first, first + len(seqs)))):
-        return range(first, first + len(seqs))
-    return seqs
+    first, last = seqs[0], seqs[-1]
+    if type(first) is not int or type(last) is not int or last - first + 1 != len(seqs) or not plain(seqs):
+        return seqs
+    contiguous = range(first, last + 1)
+    return contiguous if all(map(int.__eq__, seqs, contiguous)) else seqs  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ class Cast(msgspec.Struct):
     resources: list[Ref]
     source: Ref
     line: list[Ref]
-    """Stages, reorder buffer, sinks: those that drain."""
+    """Nodes and reorder buffers: those that drain."""
     ledger: Ref
     others: list[Ref]
     """Those that are only told of start and end: the run's own governors."""
@@ -85,7 +85,7 @@ class Conductor(Actor):
         self._to_open: list[Ref] = []
         self._to_close: list[Ref] = []
         self._pending: Ref | None = None
-        self._drained: set[str] = set()
+        self._drained: set[Ref] = set()
         self._aborting = False
         self._errors: list[BaseException] = []
         self._notes: list[str] = []
@@ -106,7 +106,7 @@ class Conductor(Actor):
             return
         match message:
             case protocol.Drained(who):
-                self._drained.add(who.name)
+                self._drained.add(who)
                 self._close_if_drained()
             case protocol.Start():
                 self._state = State.OPENING
@@ -120,8 +120,8 @@ class Conductor(Actor):
                 self._on_drain()
             case protocol.Abort(reason, error):
                 self._abort(error, reason, State.ABORTED)
-            case protocol.Failing(_, error):
-                self._abort(error, None, State.FAILED)
+            case protocol.Failing(_, error, drain):
+                self._on_failing(error, drain)
             case protocol.Died(who, error):
                 self._on_died(who, error)
             case protocol.AccountClosed(counts, open_rows):
@@ -180,11 +180,21 @@ class Conductor(Actor):
             case _:
                 pass
 
+    def _on_failing(self, error: BaseException, drain: bool) -> None:
+        if not drain or self._aborting or self._state not in (State.RUNNING, State.DRAINING):
+            self._abort(error, None, State.FAILED)
+            return
+        # The others may finish what they have, and then it is over.
+        self._blame(error)
+        if self._state is State.RUNNING:
+            self._on_drain()
+        self._outcome = State.FAILED
+
     def _close_if_drained(self) -> None:
         if self._state not in (State.RUNNING, State.DRAINING):
             return
         awaited = self._all.line if self._aborting else [self._all.source, *self._all.line]
-        if all(ref.name in self._drained for ref in awaited):
+        if all(ref in self._drained for ref in awaited):
             self._close()
 
     def _abort(self, error: BaseException | None, reason: str | None, outcome: State) -> None:
@@ -225,7 +235,7 @@ class Conductor(Actor):
             self._on_closed(who, None)
         elif self._state is not State.CLOSING:
             self._abort(died, None, State.FAILED)
-            self._drained.add(who.name)
+            self._drained.add(who)
             self._close_if_drained()
         else:
             self._blame(died)
@@ -308,7 +318,7 @@ class Conductor(Actor):
                 pass
 
     def _undrained(self) -> str:
-        return ", ".join(ref.name for ref in self._all.line if ref.name not in self._drained)
+        return ", ".join(ref.name for ref in self._all.line if ref not in self._drained)
 
     def statistics(self) -> State:
         return self._state

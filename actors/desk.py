@@ -18,6 +18,7 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
+from .identity import Id
 from .protocol import Message, Outcomes, Rows, Status, Waited
 
 CLERK_SLOW_S = 0.01
@@ -100,7 +101,7 @@ class Desk(Actor):
         self._queues: dict[Ref, deque[_Submission]] = {line.stage: deque() for line in lines}
         self._fed = {line.stage: 0 for line in lines}
         self._submissions: dict[Ref, _Submission] = {}
-        self._open: dict[int, tuple[_Submission, int]] = {}
+        self._open: dict[Id, tuple[_Submission, int]] = {}
         self._next = 0
         self._answers: list[tuple[Ref, Waited]] = []
         self._clerks_max = clerks
@@ -214,7 +215,7 @@ class Desk(Actor):
 
     # --- to the waiters ---
 
-    def _answer(self, seq: int, status: Status, value: Any, error: BaseException | None, attempts: int) -> None:
+    def _answer(self, seq: Id, status: Status, value: Any, error: BaseException | None, attempts: int) -> None:
         submission, place = self._open.pop(seq)
         self._fed[submission.stage] -= 1
         self._answered += 1

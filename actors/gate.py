@@ -18,6 +18,7 @@ import msgspec
 
 from .actor import Ref
 from .bucket import Bucket
+from .identity import Id
 from .pace import INITIAL_WINDOW, Pace, small_burst
 from .protocol import Closure, Epoch
 from .vegas import Vegas
@@ -96,7 +97,7 @@ class Gate:
         self._out = 0
         self._fruitless = 0
         self._probes = 0
-        self._failing: set[int] = set()
+        self._failing: set[Id] = set()
         self._answered_since_outage = NEVER_OUT
         self._rate_bound = False
         self._idle_since: float | None = now
@@ -140,7 +141,7 @@ class Gate:
         self._wishes = deque(w for w in self._wishes if w.stage != stage)
         self._out -= self._in_use.pop(stage, 0)
 
-    def ended(self, stage: Ref, used: int, answered: int, failed: tuple[int, ...], latency_s: float) -> bool:
+    def ended(self, stage: Ref, used: int, answered: int, failed: tuple[Id, ...], latency_s: float) -> bool:
         """Calls have ended. True: the other side is out, so close."""
         in_use = self._out
         self._release(stage, used)

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from .backlog import Backlog
+from .identity import Id
 from .protocol import Epoch, Key, Seqs
 
 ROUNDING = 1e-6
@@ -34,7 +35,7 @@ class Lane:
         self.in_flight = 0
         self.resting = 0
         """Rows between two attempts: they come back to this lane, so it must stay."""
-        self._weights: dict[int, float] | None = {} if weighted else None
+        self._weights: dict[Id, float] | None = {} if weighted else None
         self._unasked: deque[float] = deque()
 
     def append(self, seqs: Seqs, values: list[Any], weights: list[float] | None = None) -> None:
@@ -44,13 +45,13 @@ class Lane:
             self._unasked.extend(weights)
         self.backlog.append(seqs, values)
 
-    def put_first(self, seq: int, value: Any) -> None:
+    def put_first(self, seq: Id, value: Any) -> None:
         """A row that needs a permit once more."""
         if self._weights is not None:
             self._unasked.append(self._weights[seq])
         self.backlog.put_first(seq, value)
 
-    def forget(self, seq: int) -> None:
+    def forget(self, seq: Id) -> None:
         """The row has left the stage."""
         if self._weights is not None:
             self._weights.pop(seq, None)

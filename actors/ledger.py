@@ -1,10 +1,15 @@
-"""The ledger: one terminal outcome a row, counted in one place.
+"""The ledger: one terminal outcome a row, counted in one place; and the window, which a row leaves when it has one.
 
-Told: `RowsGiven` by the source, `Settled` by sinks and the reorder buffer, `CloseAccount` by the conductor. Tells:
-`AccountClosed` and, where too many rows are in quarantine, `Failing` to the conductor.
+Told: `RowsGiven` by the source, `Settled` by sinks and by nodes where rows end, `Start` and `CloseAccount` by the
+conductor. Tells: `Demand` to the source, `Press` to batches, `AccountClosed` and, where too many rows are in
+quarantine, `Failing` to the conductor.
 
-Promises: the counters are a fold over the outcomes; a row that is settled twice is a bug and fails loudly; memory holds
-only the rows that are settled ahead of the oldest open one.
+Promises: the counters are a fold over the outcomes; a row that is settled twice is a bug and fails loudly; rows between the
+source's read and their settlement never exceed the window (L30); memory holds only what is open.
+
+What a row became in a graph is settled piece by piece; the row is settled with the last of them, by the worst that became of
+any. Where branches meet in a join, it is the join's word that counts: a part that failed is excused if the join could do
+without it.
 """
 
 from __future__ import annotations
@@ -13,7 +18,8 @@ from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Ref
-from .protocol import Counts, Message, Seqs, Status
+from .identity import Bundle, Id, Ids, parent, plain, row_of
+from .protocol import Counts, Message, Status
 
 
 class TooManyQuarantined(RuntimeError):
@@ -23,40 +29,102 @@ class TooManyQuarantined(RuntimeError):
 SHARE_ROWS_MIN = 100
 """A share of rows in quarantine is judged from so many settled rows on."""
 
+_OF_ROWS = (Status.DELIVERED, Status.DROPPED, Status.QUARANTINED, Status.FAILED, Status.INTERRUPTED)
+_GRAVITY = {
+    Status.MERGED: 0,
+    Status.DROPPED: 1,
+    Status.DELIVERED: 2,
+    Status.QUARANTINED: 3,
+    Status.FAILED: 4,
+    Status.INTERRUPTED: 5,
+}
+"""What counts for a row of which several things became: the gravest."""
+_INEXCUSABLE = _GRAVITY[Status.FAILED]
+
 
 class Settlement:
-    """Which rows are settled: all below a mark, and some ranges above it."""
+    """Which rows are settled: all below a mark, and some above it."""
 
     def __init__(self) -> None:
-        self._mark = 0
+        self.mark = 0
         self._ranges: dict[int, int] = {}
+        self._ahead: set[int] = set()
 
     def add(self, first: int, last: int) -> None:
         """Settle [first, last)."""
-        if first < self._mark:
-            raise AssertionError(f"row {first} is settled twice: everything before {self._mark} was")
-        if first != self._mark:
-            if first in self._ranges:
-                raise AssertionError(f"row {first} is settled twice")
+        if first < self.mark or first in self._ranges or first in self._ahead:
+            raise AssertionError(f"row {first} is settled twice: everything before {self.mark} was")
+        if first != self.mark:
             self._ranges[first] = last
             return
-        self._mark = last
-        while self._mark in self._ranges:
-            self._mark = self._ranges.pop(self._mark)
+        self.mark = last
+        self._advance()
+
+    def has(self, row: int) -> bool:
+        """It is settled. (One of those that came as a range above the mark is not found.)"""
+        return row < self.mark or row in self._ahead
+
+    def add_some(self, seqs: list[int]) -> None:
+        """Settle these."""
+        ahead = self._ahead
+        n = len(ahead)
+        ahead.update(seqs)
+        if len(ahead) - n != len(seqs) or min(seqs) < self.mark:
+            raise AssertionError(
+                f"a row of {seqs[0]} to {seqs[-1]} is settled twice: everything before {self.mark} was"
+            )
+        self._advance()
+
+    def _advance(self) -> None:
+        mark, ranges, ahead = self.mark, self._ranges, self._ahead
+        while True:
+            if mark in ahead:
+                ahead.remove(mark)
+                mark += 1
+            elif mark in ranges:
+                mark = ranges.pop(mark)
+            else:
+                break
+        self.mark = mark
+
+
+class _Brood:
+    """What became of one row, or of one of its pieces: which of them are settled, as a bitmap, and the gravest outcome."""
+
+    __slots__ = ("outcome", "settled")
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.outcome = Status.MERGED
 
 
 Told = protocol.Settled | protocol.RowsGiven | protocol.CloseAccount | protocol.Start | protocol.Abort
 
 
 class Ledger(Actor):
-    """See the module. `max_quarantined`: a number of rows, or a share of them below 1."""
+    """See the module. `batches`: those who hold rows until there are enough. `max_quarantined`: a number of rows, or a share
+    of them below 1."""
 
-    def __init__(self, conductor: Ref, max_quarantined: float | None = None) -> None:
+    def __init__(
+        self,
+        window: int,
+        source: Ref,
+        conductor: Ref,
+        batches: tuple[Ref, ...] = (),
+        max_quarantined: float | None = None,
+    ) -> None:
+        self._window = window
+        self._source = source
+        self._batches = batches
         self._conductor = conductor
         self._max_quarantined = max_quarantined
         self._rows = 0
-        self._by_status: dict[Status, int] = dict.fromkeys(Status, 0)
+        self._settled_rows = 0
+        self._demanded = 0
+        self._pressed = -1
+        self._by_status: dict[Status, int] = dict.fromkeys(_OF_ROWS, 0)
         self._settled = Settlement()
+        self._broods: dict[Id, _Brood] = {}
         self._complained = False
 
     def receive(self, message: Told) -> None:
@@ -65,28 +133,73 @@ class Ledger(Actor):
                 self._on_settled(status, seqs)
             case protocol.RowsGiven(total):
                 self._rows = total
+                assert total - self._settled_rows <= self._window, f"{total} rows given, {self._settled_rows} settled"
+                self._press()
             case protocol.CloseAccount(reply_to):
-                open_rows = self._rows - sum(self._by_status.values())
+                open_rows = self._rows - self._settled_rows
                 self._by_status[Status.INTERRUPTED] += open_rows
                 self.context.tell(reply_to, protocol.AccountClosed(self.statistics(), open_rows))
-            case protocol.Start() | protocol.Abort():
+            case protocol.Start():
+                self._demand(self._window)
+            case protocol.Abort():
                 pass
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
-    def _on_settled(self, status: Status, seqs: Seqs) -> None:
-        self._by_status[status] += len(seqs)
+    # --- outcomes ---
+
+    def _on_settled(self, status: Status, seqs: Ids) -> None:
         if isinstance(seqs, range):
             self._settled.add(seqs.start, seqs.stop)
+            self._count(status, len(seqs))
+        elif plain(seqs):
+            self._settled.add_some(seqs)  # type: ignore[arg-type]
+            self._count(status, len(seqs))
         else:
             for seq in seqs:
-                self._settled.add(seq, seq + 1)
+                self._settle(seq, status)
+        self._renew()
+
+    def _settle(self, seq: Id, status: Status) -> None:
+        """One of them; and what it came of, if it was the last."""
+        while type(seq) is tuple:
+            above, index, n = parent(seq)
+            brood = self._broods.get(above)
+            if brood is None:
+                brood = self._broods[above] = self._open(above)
+            if brood.settled >> index & 1:
+                raise AssertionError(f"{seq} is settled twice")
+            brood.settled |= 1 << index
+            # The parts of a joined fork have one sibling more: what the join makes of them.
+            excused = n < 0 and index != -n and _GRAVITY[status] < _INEXCUSABLE
+            if not excused and _GRAVITY[status] > _GRAVITY[brood.outcome]:
+                brood.outcome = status
+            if brood.settled != (1 << (n if n > 0 else 1 - n)) - 1:
+                return
+            del self._broods[above]
+            seq, status = above, brood.outcome
+        if type(seq) is Bundle:
+            for member in seq.members:
+                self._settle(member, status)
+            return
+        assert type(seq) is int
+        self._settled.add(seq, seq + 1)
+        self._count(status, 1)
+
+    def _open(self, of: Id) -> _Brood:
+        if self._settled.has(row_of(of)):
+            raise AssertionError(f"a piece of {of} is settled twice")
+        return _Brood()
+
+    def _count(self, status: Status, n: int) -> None:
+        self._by_status[status] += n
+        self._settled_rows += n
         if status is Status.QUARANTINED and self._max_quarantined is not None:
             self._judge(self._max_quarantined)
 
     def _judge(self, limit: float) -> None:
         n = self._by_status[Status.QUARANTINED]
-        settled = sum(self._by_status.values())
+        settled = self._settled_rows
         if limit < 1 and settled < SHARE_ROWS_MIN:
             return
         if n > (limit * settled if limit < 1 else limit) and not self._complained:
@@ -94,6 +207,31 @@ class Ledger(Actor):
             allowed = f"{limit:.0%} of the rows" if limit < 1 else f"{limit:.0f} rows"
             error = TooManyQuarantined(f"{n} of {settled} rows are in quarantine; max_quarantined allows {allowed}")
             self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
+
+    # --- the window ---
+
+    def _renew(self) -> None:
+        """Rows have left the window: ask for as many, in portions that are worth a message."""
+        room = self._window - (self._demanded - self._settled_rows)
+        if room and (room * 8 >= self._window or room >= self._demanded - self._settled_rows):
+            self._demand(room)
+        self._press()
+
+    def _demand(self, n: int) -> None:
+        self._demanded += n
+        self.context.tell(self._source, protocol.Demand(n))
+
+    def _press(self) -> None:
+        """The source can read no more: what is the oldest row waiting for? If for others to fill its batch, in vain."""
+        if not self._batches or self._rows < self._demanded:
+            return
+        room = self._window - (self._demanded - self._settled_rows)
+        if room:
+            self._demand(room)
+        elif self._settled.mark > self._pressed:
+            self._pressed = self._settled.mark
+            for ref in self._batches:
+                self.context.tell(ref, protocol.Press(self._pressed))
 
     def statistics(self) -> Counts:
         return Counts(self._rows, **{status.value: n for status, n in self._by_status.items()})

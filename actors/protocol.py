@@ -1,8 +1,8 @@
 """Every message that one actor can tell another, by conversation.
 
 Messages are news (past tense: `CooldownEnded`) or wishes (`Demand`, `Drain`). Rows travel in columns: `seqs[i]` is the
-place in the source of `values[i]`; `seqs` is a `range` where the rows are contiguous, which costs nothing to slice.
-Units are the last word of a field's name.
+identity of `values[i]` (see `identity.py`); `seqs` is a `range` where they are contiguous rows of the source, which costs
+nothing to slice. Units are the last word of a field's name.
 
 A subclass of `Control` travels in the control lane of an inbox, which overtakes rows (L48).
 """
@@ -10,20 +10,20 @@ A subclass of `Control` travels in the control lane of an inbox, which overtakes
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any, ClassVar, NewType
 
 import msgspec
 
 from .actor import Ref
+from .identity import Id, Ids
 
-Seq = NewType("Seq", int)
 Epoch = NewType("Epoch", int)
 Key = Hashable
 """Which budget of a keyed limit a row draws on; None where the limit has no key."""
 
-Seqs = Sequence[int]
-"""Places in the source: a `range` where contiguous, else a list."""
+Seqs = Ids
+"""Identities: a `range` where contiguous rows of the source, else a list."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -39,13 +39,17 @@ class Control(Message, frozen=True):
 
 
 class Status(enum.StrEnum):
-    """The terminal outcome of a row. Every row the source gave has exactly one."""
+    """The terminal outcome of a row, or of what became of it in a graph. Each has exactly one; the last three are for those
+    that live on in others."""
 
     DELIVERED = "delivered"
     DROPPED = "dropped"
     QUARANTINED = "quarantined"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    MERGED = "merged"
+    SPLIT = "split"
+    BATCHED = "batched"
 
 
 class Kind(enum.StrEnum):
@@ -65,20 +69,20 @@ class Kind(enum.StrEnum):
 
 
 class Rows(Message, frozen=True):
-    """Source → Stage → Stage → Reorder or Desk: rows that are well so far.
+    """From the source along the edges of the graph to a sink or a desk: rows that are well so far.
 
     `attempts` names only the rows that took more than one attempt in some stage, with the sum of those attempts.
     """
 
     seqs: Seqs
     values: list[Any]
-    attempts: dict[int, int] | None = None
+    attempts: dict[Id, int] | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):
     """A row that will not be delivered, and why. `stage` is where it ended; `value` is the row as it was there."""
 
-    seq: int
+    seq: Id
     status: Status
     error: BaseException | None
     attempts: int
@@ -87,13 +91,26 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Outcomes(Message, frozen=True):
-    """Source, Stage → Reorder or Desk; Reorder → quarantine Sink: rows that ended elsewhere leave a gap that is told."""
+    """Any node → Reorder, Join or Desk behind it, quarantine Sink: rows that ended badly, or were dropped, and why."""
 
     ended: list[Ended]
 
 
+class Gaps(Message, frozen=True):
+    """Any node → Reorder or Join behind it: rows that will not come to you, for they went elsewhere (L42)."""
+
+    seqs: Seqs
+
+
+class Forked(Message, frozen=True):
+    """Fork → Join: rows whose parts are on their way to you."""
+
+    seqs: Seqs
+    values: list[Any]
+
+
 class EndOfRows(Message, frozen=True):
-    """Down the line after the last row. `total` is how many rows the source gave in all."""
+    """Along each edge after its last row. `total` is how many rows the source gave in all."""
 
     total: int
 
@@ -102,7 +119,7 @@ class EndOfRows(Message, frozen=True):
 
 
 class Demand(Message, frozen=True):
-    """Reorder → Source: there is room for `n` more rows."""
+    """Ledger → Source: there is room for `n` more rows."""
 
     n: int
 
@@ -111,6 +128,13 @@ class Appetite(Message, frozen=True):
     """Stage → what stands before it: I can take `n` more rows. So rows wait unread, not half done, where calls are slow."""
 
     n: int
+    who: Ref
+
+
+class Press(Control, frozen=True):
+    """Ledger → Batch: the window is full, and row `seq` is the oldest in it. If you hold it, let its batch go."""
+
+    seq: int
 
 
 class Read(Message, frozen=True):
@@ -195,7 +219,7 @@ class CallsEnded(Message, frozen=True):
     epoch: Epoch
     used: int
     answered: int
-    failed: tuple[int, ...] = ()
+    failed: tuple[Id, ...] = ()
     latency_s: float = 0.0
     key: Key = None
 
@@ -257,13 +281,13 @@ class Assign(Message, frozen=True):
     id: int
     seqs: Seqs
     values: list[Any]
-    attempts: dict[int, int] | None = None
+    attempts: dict[Id, int] | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):
     """What a call came to that did not answer."""
 
-    seq: int
+    seq: Id
     kind: Kind
     error: BaseException
     retry_after_s: float | None = None
@@ -296,18 +320,10 @@ class CancelCalls(Control, frozen=True):
 # --- delivery -------------------------------------------------------------------------------------------------------------
 
 
-class Release(Message, frozen=True):
-    """Reorder → Sink: rows whose turn has come."""
-
-    seqs: Seqs
-    values: list[Any]
-    attempts: dict[int, int] | None = None
-
-
 class Write(Message, frozen=True):
-    """Sink → Writer: a batch, in order: `Release`s, and `Outcomes` where the sink takes every outcome."""
+    """Sink → Writer: a batch, in order: `Rows`, and `Outcomes` where the sink takes them."""
 
-    batch: list[Release | Outcomes]
+    batch: list[Rows | Outcomes]
 
 
 class Written(Message, frozen=True):
@@ -321,7 +337,7 @@ class WriteFailed(Message, frozen=True):
 
 
 class Settled(Message, frozen=True):
-    """Sink, Reorder → Ledger and Reorder: the terminal outcome of rows. Counters are a fold over these."""
+    """Any node → Ledger: the terminal outcome of rows. Counters are a fold over these."""
 
     status: Status
     seqs: Seqs
@@ -436,10 +452,11 @@ class Died(Control, frozen=True):
 
 
 class Failing(Control, frozen=True):
-    """All → Conductor: the run cannot go on, and why."""
+    """All → Conductor: the run cannot go on, and why. `drain`: what is under way elsewhere may be finished."""
 
     who: Ref
     error: BaseException
+    drain: bool = False
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -451,6 +468,26 @@ class Counts(msgspec.Struct, frozen=True):
     quarantined: int = 0
     failed: int = 0
     interrupted: int = 0
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What has come to a node and what became of it: `came` + `made` = `went` + `here` + all of the others.
+
+    `made`: identities that begin here: parts of a fork, pieces of a split, batches, what a join makes.
+    """
+
+    came: int = 0
+    made: int = 0
+    went: int = 0
+    here: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    interrupted: int = 0
+    merged: int = 0
+    split: int = 0
+    batched: int = 0
 
 
 class RowsGiven(Message, frozen=True):

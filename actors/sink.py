@@ -1,11 +1,12 @@
 """A sink: gives its writer one batch at a time, and says what is settled when it is written.
 
-Told: `Release`, `Outcomes` and `EndOfRows` by the reorder buffer, `Written` and `WriteFailed` by its writer (a resource that
-may block), `Abort` by the conductor. Tells: `Write` to the writer, `Settled` to the ledger and the reorder buffer,
-`Drained` or `Failing` to the conductor.
+Told: `Rows`, `Outcomes` and `EndOfRows` by what stands before it, `Written` and `WriteFailed` by its writer (a resource that
+may block), `Abort` by the conductor. Tells: `Write` to the writer, `Settled` to the ledger, `Drained` or `Failing` to the
+conductor.
 
 Promises: batches in order, one under way, and none after one that failed; a row is settled only after its writer
-said so (L37, L51), and once. What waits here is bounded by the window.
+said so (L37, L51), and once. What waits here is bounded by the window. Where a failed write need not end the run at once
+(`drain`), rows that still come here are interrupted, so that nobody elsewhere waits for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
-from .protocol import Message, Outcomes, Release, Status
+from .identity import Id
+from .protocol import Message, Outcomes, Rows, Status, Traffic
 
 BATCH_MAX = 4096
 """Rows in one write at most."""
@@ -29,51 +31,62 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     written: int
     waiting: int
     writes: int
+    traffic: Traffic
 
 
 Told = (
-    Release | Outcomes | protocol.EndOfRows | protocol.Written | protocol.WriteFailed | protocol.Start | protocol.Abort
+    Rows
+    | Outcomes
+    | protocol.Gaps
+    | protocol.EndOfRows
+    | protocol.Written
+    | protocol.WriteFailed
+    | protocol.Start
+    | protocol.Abort
 )
 
 
 class Sink(Actor):
-    """See the module."""
+    """See the module. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish."""
 
-    def __init__(self, name: str, writer: Ref, reorder: Ref, ledger: Ref, conductor: Ref) -> None:
+    def __init__(
+        self, name: str, writer: Ref, ledger: Ref, conductor: Ref, inputs: int = 1, drain: bool = False
+    ) -> None:
         self._name = name
         self._writer = writer
-        self._reorder = reorder
         self._ledger = ledger
         self._conductor = conductor
-        self._waiting: list[Release | Outcomes] = []
-        self._writing: list[Release | Outcomes] = []
-        self._total: int | None = None
+        self._inputs = inputs
+        self._drain = drain
+        self._waiting: list[Rows | Outcomes] = []
+        self._writing: list[Rows | Outcomes] = []
+        self._broken = False
         self._aborting = False
         self._over = False
+        self._came = 0
         self._written = 0
         self._writes = 0
+        self._settled: dict[Status, int] = {}
 
     def receive(self, message: Told) -> None:
         match message:
             case protocol.Written():
                 self._on_written()
-            case Release() | Outcomes():
-                if not self._aborting:
-                    self._waiting.append(message)
+            case Rows() | Outcomes():
+                if self._aborting:
+                    return
+                self._came += _rows_in(message)
+                self._waiting.append(message)
+                if self._broken:
+                    self._interrupt()
+                else:
                     self._write()
-            case protocol.EndOfRows(total):
-                self._total = total
+            case protocol.EndOfRows():
+                self._inputs -= 1
                 self._finish_if_done()
             case protocol.WriteFailed(error):
-                self._writing = []
-                self._waiting = []
-                if self._aborting:
-                    self._finish_if_done()
-                else:
-                    # No row is written after one that could not be: the abort that this brings may be long in coming.
-                    self._aborting = True
-                    self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
-            case protocol.Start():
+                self._on_write_failed(error)
+            case protocol.Start() | protocol.Gaps():
                 pass
             case protocol.Abort():
                 # What is being written may yet be written; the rest is interrupted.
@@ -98,29 +111,62 @@ class Sink(Actor):
     def _on_written(self) -> None:
         assert self._writing, "a writer said `Written` where nothing was to be written"
         for part in self._writing:
-            if isinstance(part, Release):
-                self._settle(protocol.Settled(Status.DELIVERED, part.seqs))
+            if isinstance(part, Rows):
+                self._settle(Status.DELIVERED, part.seqs)
             else:
                 for ended in part.ended:
-                    self._settle(protocol.Settled(ended.status, range(ended.seq, ended.seq + 1)))
+                    self._settle(ended.status, _one(ended.seq))
+            self._written += _rows_in(part)
         self._writing = []
         self._write()
         self._finish_if_done()
 
-    def _settle(self, settled: protocol.Settled) -> None:
-        self._written += len(settled.seqs)
-        self.context.tell(self._ledger, settled)
-        self.context.tell(self._reorder, settled)
+    def _on_write_failed(self, error: BaseException) -> None:
+        if self._aborting:
+            self._writing = []
+            self._finish_if_done()
+            return
+        # No row is written after one that could not be: the abort that this brings may be long in coming.
+        self._broken = True
+        self.context.tell(self._conductor, protocol.Failing(self.context.me, error, self._drain))
+        if self._drain:
+            self._waiting = self._writing + self._waiting
+            self._writing = []
+            self._interrupt()
+            self._finish_if_done()
+        else:
+            self._aborting = True
+            self._writing = self._waiting = []
+
+    def _interrupt(self) -> None:
+        for part in self._waiting:
+            if isinstance(part, Rows):
+                self._settle(Status.INTERRUPTED, part.seqs)
+            else:
+                for ended in part.ended:
+                    self._settle(Status.INTERRUPTED, _one(ended.seq))
+        self._waiting = []
+
+    def _settle(self, status: Status, seqs: protocol.Seqs) -> None:
+        self._settled[status] = self._settled.get(status, 0) + len(seqs)
+        self.context.tell(self._ledger, protocol.Settled(status, seqs))
 
     def _finish_if_done(self) -> None:
-        ending = self._aborting or self._total is not None
+        ending = self._aborting or not self._inputs
         if ending and not self._writing and not self._waiting and not self._over:
             self._over = True
             self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SinkStatistics:
-        return SinkStatistics(self._name, self._written, sum(map(_rows_in, self._waiting)), self._writes)
+        settled = {status.value: n for status, n in self._settled.items()}
+        here = self._came - sum(settled.values())
+        traffic = Traffic(self._came, 0, 0, here, **settled)
+        return SinkStatistics(self._name, self._written, sum(map(_rows_in, self._waiting)), self._writes, traffic)
 
 
-def _rows_in(part: Release | Outcomes) -> int:
-    return len(part.seqs) if isinstance(part, Release) else len(part.ended)
+def _rows_in(part: Rows | Outcomes) -> int:
+    return len(part.seqs) if isinstance(part, Rows) else len(part.ended)
+
+
+def _one(seq: Id) -> protocol.Seqs:
+    return range(seq, seq + 1) if type(seq) is int else [seq]

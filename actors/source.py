@@ -1,9 +1,8 @@
 """The source: numbers the rows and gives no more than was asked for.
 
-Told: `Demand` by the reorder buffer, `Appetite` by the first stage, `ReadDone` and `ReadFailed` by its reader (a
-resource that may block), `Start`,
-`Drain`, `Abort` by the conductor. Tells: `Rows`, `Outcomes` (lines that could not be read) and `EndOfRows` to the first
-stage, `RowsGiven` to the ledger, `Drained` or `Failing` to the conductor.
+Told: `Demand` by the ledger, `Appetite` by the first stage, `ReadDone` and `ReadFailed` by its reader (a resource that may
+block), `Start`, `Drain`, `Abort` by the conductor. Tells: `Rows` and `EndOfRows` to the first node, `Outcomes` of lines that
+could not be read, `RowsGiven` to the ledger, `Drained` or `Failing` to the conductor.
 
 Promises: one read at a time, rows in flight ≤ demand, and one `EndOfRows`, after the last row, also when drained in the
 middle of a read (what that read brings soon is still given: it was taken from the user's iterator).
@@ -17,11 +16,12 @@ from typing import Any, assert_never
 import msgspec
 
 from . import protocol
-from .actor import Actor, Ref
+from .actor import Actor, Context, Ref
+from .exits import Exits
+from .outlets import ONWARD
 from .protocol import BadRow, Ended, Message, Status
 from .retry import Backoff
 
-UNLIMITED = 1 << 62
 READ_MAX = 1024
 """Rows of one read at most; demand above it is read in several."""
 DRAIN_PATIENCE_S = 1.0
@@ -50,6 +50,7 @@ class SourceStatistics(msgspec.Struct, frozen=True):
     rows: int
     bad: int
     failures: int
+    traffic: protocol.Traffic
 
 
 Told = (
@@ -71,28 +72,27 @@ class Source(Actor):
     def __init__(
         self,
         reader: Ref,
-        first: Ref,
-        gaps: Ref,
+        exits: Exits,
         ledger: Ref,
         conductor: Ref,
         backoff: Backoff | None = None,
-        greedy: bool = False,
     ) -> None:
-        """`greedy`: what comes first takes all that the window allows, and tells no appetite."""
         self._reader = reader
-        self._first = first
-        self._gaps = gaps
+        self._exits = exits
         self._ledger = ledger
         self._conductor = conductor
         self._backoff = backoff or Backoff()
         self._state = _State.IDLE
         self._draining = False
         self._demand = 0
-        self._appetite = UNLIMITED if greedy else 0
         self._next = 0
         self._bad = 0
         self._failures = 0
         self._failures_in_a_row = 0
+
+    def start(self, context: Context) -> None:
+        super().start(context)
+        self._exits.start(context)
 
     def receive(self, message: Told) -> None:
         match message:
@@ -101,8 +101,8 @@ class Source(Actor):
             case protocol.Demand(n):
                 self._demand += n
                 self._read()
-            case protocol.Appetite(n):
-                self._appetite += n
+            case protocol.Appetite(n, who):
+                self._exits.welcome(who, n)
                 self._read()
             case protocol.ReadFailed(error, resumable):
                 self._on_read_failed(error, resumable)
@@ -127,7 +127,7 @@ class Source(Actor):
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
     def _read(self) -> None:
-        n = min(self._demand, self._appetite, READ_MAX)
+        n = min(self._demand, self._exits.room, READ_MAX)
         if self._state is _State.IDLE and n > 0:
             self._state = _State.READING
             self.context.tell(self._reader, protocol.Read(n))
@@ -148,8 +148,7 @@ class Source(Actor):
             if done.bad:
                 seqs, values = self._without_bad(seqs, values)
             if values:
-                self._appetite -= len(values)
-                self.context.tell(self._first, protocol.Rows(seqs, values))
+                self._exits.send(ONWARD, seqs, values)
         self._state = _State.IDLE
         if done.ended or self._draining:
             self._end()
@@ -158,12 +157,12 @@ class Source(Actor):
 
     def _without_bad(self, seqs: protocol.Seqs, values: list[Any]) -> tuple[protocol.Seqs, list[Any]]:
         bad = [
-            Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, "source")
+            Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, self._exits.name)
             for seq, value in zip(seqs, values, strict=True)
             if isinstance(value, BadRow)
         ]
         self._bad += len(bad)
-        self.context.tell(self._gaps, protocol.Outcomes(bad))
+        self._exits.end(bad)
         good = [(s, v) for s, v in zip(seqs, values, strict=True) if not isinstance(v, BadRow)]
         return [s for s, _ in good], [v for _, v in good]
 
@@ -183,8 +182,8 @@ class Source(Actor):
 
     def _end(self) -> None:
         self._state = _State.ENDED
-        self.context.tell(self._first, protocol.EndOfRows(self._next))
+        self._exits.finish(self._next)
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SourceStatistics:
-        return SourceStatistics(self._next, self._bad, self._failures)
+        return SourceStatistics(self._next, self._bad, self._failures, self._exits.traffic(self._next, 0))

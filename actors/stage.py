@@ -1,9 +1,8 @@
 """A stage: owns its rows from their arrival until they go on or end, its workers, and the permits it holds.
 
-Told: `Rows` and `EndOfRows` by what stands before it, `Appetite` by a stage after it; `PermitsGranted`,
-`CooldownBegan`, `CooldownEnded`,
-`OutageOverdue` by its governor; `Answered` by its workers and `Died` by the host about them; `Abort` by the conductor.
-Tells: `Rows` and `EndOfRows` to what stands after it, `Outcomes` to the one who keeps the order, `Assign` to workers,
+Told: `Rows` and `EndOfRows` by what stands before it, `Appetite` by what stands after it; `PermitsGranted`,
+`CooldownBegan`, `CooldownEnded`, `OutageOverdue` by its governor; `Answered` by its workers and `Died` by the host
+about them; `Abort` by the conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` by its exits, `Assign` to workers,
 `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit` to the governor, `Drained` and `Failing` to the conductor.
 
 Promises: a row leaves exactly once. A call starts only on a permit of today's epoch. A refused row stays here, goes to
@@ -28,7 +27,10 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .crew import ABANDONED_PER_WORKER, Crew
+from .exits import UNLIMITED, Exits
+from .identity import Id
 from .lane import Lane
+from .outlets import Onward, Outlet
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
 from .stage_terms import (
     AttemptTimedOut,
@@ -46,7 +48,6 @@ CHUNK_S = 0.001
 """Work in one assignment to a thread, about."""
 APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
-UNLIMITED = 1 << 62
 PATIENCE_S = 0.05
 """A stage that has ended waits so long for calls that are under way: who closes what they use shall not come before them."""
 
@@ -54,7 +55,7 @@ PATIENCE_S = 0.05
 class _Again(Message, frozen=True):
     """A row's backoff is over."""
 
-    seq: int
+    seq: Id
 
 
 class _CheckOverdue(protocol.Control, frozen=True):
@@ -75,7 +76,7 @@ class _Assignment(msgspec.Struct):
     epoch: protocol.Epoch
     seqs: Seqs
     values: list[Any]
-    open: set[int] | None = None
+    open: set[Id] | None = None
     """Rows not yet answered; None as long as no part of it was."""
 
 
@@ -114,23 +115,23 @@ class Stage(Actor):
         self,
         terms: StageTerms,
         governor: Ref,
-        following: Ref,
-        outcomes: Ref,
+        exits: Exits,
         conductor: Ref,
         new_worker: Callable[[Ref], Actor],
+        outlet: Outlet | None = None,
+        inputs: int = 1,
         before: Ref | None = None,
-        followed: bool = False,
     ) -> None:
-        """`before`: who is told its appetite. `followed`: what stands after it tells one."""
+        """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite."""
         self._terms = terms
         self._governor = governor
-        self._following = following
-        self._outcomes = outcomes
+        self._exits = exits
+        self._outlet = outlet or Onward()
+        self._inputs = inputs
         self._conductor = conductor
         self._new_worker = new_worker
         self._before = before
         self._promised = 0
-        self._room_after = 0 if followed else UNLIMITED
         self._lanes: dict[Key, Lane] = {}
         self._launchable: dict[Key, Lane] = {}
         self._crew = Crew(1 if terms.concurrent else terms.workers)
@@ -138,10 +139,10 @@ class Stage(Actor):
         self._next_id = 1
         self._overdue: deque[tuple[float, int]] = deque()
         self._deadlines: deque[tuple[float, Seqs, Lane | None]] = deque()
-        self._present: dict[int, Lane] | None = {} if terms.deadline_s is not None else None
-        self._troubles: dict[int, _Trouble] = {}
-        self._carried: dict[int, int] = {}
-        self._resting: dict[int, tuple[Any, Lane]] = {}
+        self._present: dict[Id, Lane] | None = {} if terms.deadline_s is not None else None
+        self._troubles: dict[Id, _Trouble] = {}
+        self._carried: dict[Id, int] = {}
+        self._resting: dict[Id, tuple[Any, Lane]] = {}
         self._rows_here = 0
         self._in_flight = 0
         self._total: int | None = None
@@ -161,6 +162,7 @@ class Stage(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
+        self._exits.start(context)
         context.tell(self._governor, protocol.Enlist(context.me))
 
     def receive(self, message: Told) -> None:
@@ -176,8 +178,10 @@ class Stage(Actor):
             case protocol.PermitsGranted():
                 self._on_granted(message)
             case protocol.EndOfRows(total):
-                self._total = total
-                self._finish_if_done()
+                self._inputs -= 1
+                if not self._inputs:
+                    self._total = total
+                    self._finish_if_done()
             case _Again(seq):
                 self._on_again(seq)
             case protocol.CooldownBegan():
@@ -200,8 +204,8 @@ class Stage(Actor):
                     f"raise outage_deadline, or run again when the service is back"
                 )
                 self._tell(self._conductor, protocol.Failing(self.context.me, error))
-            case protocol.Appetite(n):
-                self._room_after += n
+            case protocol.Appetite(n, who):
+                self._exits.welcome(who, n)
                 for lane in list(self._lanes.values()):
                     self._pump(lane)
             case protocol.Start():
@@ -215,7 +219,7 @@ class Stage(Actor):
 
     # --- rows come ---
 
-    def _on_rows(self, seqs: Seqs, values: list[Any], attempts: dict[int, int] | None) -> None:
+    def _on_rows(self, seqs: Seqs, values: list[Any], attempts: dict[Id, int] | None) -> None:
         n = len(seqs)
         self._rows += n
         self._rows_here += n
@@ -256,7 +260,7 @@ class Stage(Actor):
         n = wanted - (self._rows_here - len(self._resting)) - self._promised
         if n * 4 >= wanted:
             self._promised += n
-            self._tell(self._before, protocol.Appetite(n))
+            self._tell(self._before, protocol.Appetite(n, self.context.me))
 
     def _lane(self, key: Key) -> Lane:
         lane = self._lanes.get(key)
@@ -284,9 +288,13 @@ class Stage(Actor):
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
         if self._terms.concurrent:
             ahead = 0 if lane.scarce else self._margin()
-            return min(self._terms.workers + ahead - self._in_flight, self._room_after)
+            return min(self._terms.workers + ahead - self._in_flight, self._room_after())
         idle = len(self._crew.idle) + self._crew.to_hire
-        return min((idle if lane.scarce else idle + self._terms.workers) * self._chunk, self._room_after)
+        return min((idle if lane.scarce else idle + self._terms.workers) * self._chunk, self._room_after())
+
+    def _room_after(self) -> int:
+        """Rows that may start so that what stands after it has room for their results."""
+        return self._exits.room - self._in_flight
 
     def _margin(self) -> int:
         """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
@@ -303,7 +311,7 @@ class Stage(Actor):
             n = self._chunk
             if self._terms.concurrent:
                 n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._in_flight
-            n = min(n, self._room_after)
+            n = min(n, self._room_after())
             if n <= 0 or not self._assign(self._crew.idle[-1], lane, n):
                 break
             if not self._terms.concurrent:
@@ -325,7 +333,6 @@ class Stage(Actor):
         if self._troubles:
             attempts = {s: self._troubles[s].failed + 1 for s in seqs if s in self._troubles} or None
         self._in_flight += n
-        self._room_after -= n
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
         self._tell(worker, protocol.Assign(id_, seqs, values, attempts))
         if self._terms.timeout_s is not None and not self._terms.concurrent:
@@ -391,7 +398,6 @@ class Stage(Actor):
             if not assignment.open:
                 del self._assignments[answered.id]
         self._in_flight -= gone
-        self._room_after += gone
         lane.in_flight -= gone
         if answered.complete and not self._terms.concurrent:
             self._crew.idle.append(answered.worker)
@@ -415,7 +421,7 @@ class Stage(Actor):
         self._tell_appetite()
         self._finish_if_done()
 
-    def _without_known(self, answered: protocol.Answered, open_rows: set[int]) -> protocol.Answered:
+    def _without_known(self, answered: protocol.Answered, open_rows: set[Id]) -> protocol.Answered:
         """A part of an assignment's answer, less what another part has told: an answer that comes twice counts once."""
         faults = answered.faults
         if open_rows.issuperset(answered.seqs) and (not faults or open_rows.issuperset(f.seq for f in faults)):
@@ -471,11 +477,10 @@ class Stage(Actor):
                 lane.forget(seq)
         self._answered += len(seqs)
         self._rows_here -= len(seqs)
-        self._room_after -= len(seqs)
-        self._tell(self._following, protocol.Rows(seqs, values, attempts or None))
+        self._outlet.leave(self._exits, seqs, values, attempts or None)
 
     def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
-        failed: tuple[int, ...] = ()
+        failed: tuple[Id, ...] = ()
         not_answered = 0
         if answered.faults:
             failed = tuple(f.seq for f in answered.faults if f.kind in (Kind.TRANSIENT, Kind.UNKNOWN))
@@ -539,7 +544,7 @@ class Stage(Actor):
         lane.resting += 1
         self.context.after(max(delay_s, fault.retry_after_s or 0.0), _Again(seq))
 
-    def _on_again(self, seq: int) -> None:
+    def _on_again(self, seq: Id) -> None:
         resting = self._resting.pop(seq, None)
         if resting is None:
             return
@@ -550,7 +555,7 @@ class Stage(Actor):
 
     # --- rows that end here ---
 
-    def _end(self, seq: int, value: Any, error: BaseException, status: Status | None = None) -> None:
+    def _end(self, seq: Id, value: Any, error: BaseException, status: Status | None = None) -> None:
         """The row goes no further. What becomes of it, the stage's error policy says."""
         trouble = self._troubles.pop(seq, None)
         attempts = (trouble.failed if trouble else 0) + self._carried.pop(seq, 1) - 1
@@ -561,17 +566,14 @@ class Stage(Actor):
         status = status or _STATUS_OF[self._terms.on_error]
         self._rows_here -= 1
         self._tell_appetite()
-        self._tell(
-            self._outcomes,
-            protocol.Outcomes([Ended(seq, status, error, attempts, value, self._terms.name)]),
-        )
+        self._exits.end([Ended(seq, status, error, attempts, value, self._terms.name)])
         if status is Status.FAILED:
             self._tell(self._conductor, protocol.Failing(self.context.me, error))
 
     def _finish_if_done(self) -> None:
         if self._total is not None and self._rows_here == 0 and not self._over:
             self._over = self._leaving = True
-            self._tell(self._following, protocol.EndOfRows(self._total))
+            self._exits.finish(self._total)
             if self._assignments:
                 # Calls of rows whose deadline has passed.
                 self._end_calls()
@@ -636,7 +638,7 @@ class Stage(Actor):
             self.context.after(self._deadlines[0][0] - now, _CheckDeadlines())
         self._finish_if_done()
 
-    def _expire(self, seq: int, lane: Lane) -> None:
+    def _expire(self, seq: Id, lane: Lane) -> None:
         error = DeadlineExceeded(
             f"not done within {self._terms.deadline_s:g} s (deadline of stage {self._terms.name!r}, waits included)"
         )
@@ -651,7 +653,7 @@ class Stage(Actor):
         if lane.held and not len(lane.backlog):
             self._give_back(lane)
 
-    def _take_out(self, seq: int, lane: Lane) -> tuple[bool, Any]:
+    def _take_out(self, seq: Id, lane: Lane) -> tuple[bool, Any]:
         """A row that waits, for a permit or for its backoff: (found, value)."""
         found, value = lane.backlog.remove(seq)
         if not found and seq in self._resting:
@@ -705,8 +707,8 @@ class Stage(Actor):
     def _inherit(self, id_: int, worker: Ref, error: BaseException, estate: Progress | None) -> None:
         """Take over what a lost worker held: its results stand, the call it was in is unknown, the rest was not begun."""
         assignment = self._assignments[id_]
-        seqs: list[int] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
-        done: list[int] = []
+        seqs: list[Id] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
+        done: list[Id] = []
         values: list[Any] = []
         faults: list[Fault] = []
         results = estate.results[: len(seqs)] if estate is not None else []
@@ -743,11 +745,12 @@ class Stage(Actor):
             in_flight_max=self._in_flight_max,
             waiting=self._rows_here - self._in_flight,
             busy_s=self._busy_s,
+            traffic=self._exits.traffic(self._rows, self._rows_here, self._outlet.made),
         )
 
 
 _STATUS_OF = {"quarantine": Status.QUARANTINED, "fail": Status.FAILED, "drop": Status.DROPPED}
 
 
-def _value_of(assignment: _Assignment, seq: int) -> Any:
+def _value_of(assignment: _Assignment, seq: Id) -> Any:
     return assignment.values[assignment.seqs.index(seq)]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .protocol import Key
+from .protocol import Key, Traffic
 from .retry import Backoff
 
 CHUNK_MAX = 256
@@ -74,3 +74,4 @@ class StageStatistics(msgspec.Struct, frozen=True):
     in_flight_max: int
     waiting: int
     busy_s: float
+    traffic: Traffic = Traffic()

@@ -1,19 +1,24 @@
-"""How the actors of a run are put together: the same line on every host."""
+"""How the actors of a run are put together: the same graph on every host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
+from headrace.actors.batch import Batch, BatchTerms
 from headrace.actors.conductor import Cast, Conductor
+from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
+from headrace.actors.join import LATE, Join, JoinTerms
 from headrace.actors.ledger import Ledger
+from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Unbundle
 from headrace.actors.protocol import Counts, State
+from headrace.actors.relay import Relay
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
@@ -21,9 +26,11 @@ from headrace.actors.stage import Stage
 from headrace.actors.worker import Worker
 
 from .calls.aio import LoopCalls, LoopThread
+from .calls.answers import answering
 from .calls.threads import ThreadCalls
+from .graph import Graph
 from .hosts.port import Actors, Address
-from .plan import Plan, StagePlan
+from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
 from .resources import Reader, Strategies, Writer
 
 UNBOUND = 1 << 30
@@ -45,8 +52,8 @@ class Surroundings(Protocol):
     def loop(self) -> LoopThread:
         """The loop of this run's coroutines, made when it is first asked for."""
 
-    def tap(self, reorder: Address) -> Any:
-        """Who is told the outcomes of rows that end badly: the reorder buffer, or somebody in front of it."""
+    def witness(self) -> Any:
+        """Who is told of rows that end badly, for the log; None where nobody wants to know."""
 
 
 class Parts(msgspec.Struct):
@@ -55,91 +62,21 @@ class Parts(msgspec.Struct):
     conductor: Address
     ledger: Address
     source: Address
-    reorder: Address
-    sink: Address
+    nodes: dict[str, Address]
+    """By name: stages, forks, joins, batches, sinks."""
     stages: dict[str, Address]
+    """Those of them that call functions."""
+    reorders: dict[str, Address]
+    """By sink."""
     governors: dict[str, Address]
     """By stage; stages may share one."""
+    quarantine: Address | None
+    writers: list[Address]
 
 
 def assemble(plan: Plan, actors: Actors, around: Surroundings) -> Parts:
     """Put the actors of a run together. They wait for the conductor's `Start`."""
-    address = actors.address
-    conductor, ledger = address("conductor"), address("ledger")
-    stages = [address(stage.name) for stage in plan.stages]
-    source, reader = address("source"), actors.doorbell("reader")
-    reorder, sink, writer, strategies = (address(name) for name in ("reorder", "sink", "writer", "strategies"))
-    quarantine = quarantine_writer = None
-    if plan.quarantine is not None and not plan.whole:
-        quarantine, quarantine_writer = address("quarantine"), address("quarantine-writer")
-
-    own_governors: list[Address] = []
-    governors: dict[str, Address] = {}
-    for stage in plan.stages:
-        governors[stage.name] = _governor(stage, actors, around, conductor, own_governors)
-    # The loop is made before the strategies, which may need it.
-    loop = around.loop() if any(stage.concurrent for stage in plan.stages) else None
-
-    conductor_actor = Conductor(around.caller(), plan.life)
-    conductor_actor.set_cast(
-        Cast(
-            resources=[ref for ref in (writer, quarantine_writer, strategies, reader) if ref is not None],
-            source=source,
-            line=[ref for ref in (*stages, reorder, sink, quarantine) if ref is not None],
-            ledger=ledger,
-            others=list(own_governors),
-        )
-    )
-    actors.host(conductor, conductor_actor, around.caller())
-    actors.host(ledger, Ledger(conductor, plan.max_quarantined), conductor)
-    actors.host(strategies, Strategies([stage.function for stage in plan.stages], loop), conductor)
-    connector = plan.source(around.loop)
-    reader.ring = getattr(connector, "interrupt", None)
-    actors.host(reader, Reader(connector, source), conductor)
-    following = [*stages, reorder]
-    outcomes = around.tap(reorder)
-    backoff = plan.source_retry.backoff
-    actors.host(
-        source, Source(reader, following[0], outcomes, ledger, conductor, backoff, greedy=not stages), conductor
-    )
-    for i, (stage, at) in enumerate(zip(plan.stages, stages, strict=True)):
-        actor = Stage(
-            stage.terms,
-            governors[stage.name],
-            following[i + 1],
-            outcomes,
-            conductor,
-            _worker_of(stage, around),
-            before=stages[i - 1] if i else source,
-            followed=i + 1 < len(stages),
-        )
-        actors.host(at, actor, conductor)
-    buffer = Reorder(plan.rows_in_flight, source, sink, quarantine, ledger, conductor, plan.whole, plan.ordered)
-    actors.host(reorder, buffer, conductor)
-    actors.host(writer, Writer(plan.sink, sink, plan.whole), conductor)
-    actors.host(sink, Sink(plan.sink.name, writer, reorder, ledger, conductor), conductor)
-    if quarantine is not None and quarantine_writer is not None and plan.quarantine is not None:
-        actors.host(quarantine_writer, Writer(plan.quarantine, quarantine), conductor)
-        bad = Sink(plan.quarantine.name, quarantine_writer, reorder, ledger, conductor)
-        actors.host(quarantine, bad, conductor)
-    return Parts(
-        conductor=conductor,
-        ledger=ledger,
-        source=source,
-        reorder=reorder,
-        sink=sink,
-        stages={stage.name: at for stage, at in zip(plan.stages, stages, strict=True)},
-        governors=governors,
-    )
-
-
-def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]:
-    function, timeout, classify = stage.function, stage.timeout, stage.retry.classify
-    prefix = f"{around.id}:{stage.name}"
-    if stage.concurrent:
-        return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
-    monotonic = around.monotonic
-    return lambda ref: Worker(ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic))
+    return _Assembly(plan, actors, around).parts
 
 
 def end_of(told: protocol.RunEnded | protocol.Died) -> protocol.RunEnded:
@@ -149,16 +86,240 @@ def end_of(told: protocol.RunEnded | protocol.Died) -> protocol.RunEnded:
     return protocol.RunEnded(State.FAILED, Counts(), [told.error], ["the conductor died; counts are missing"])
 
 
-def _governor(
-    stage: StagePlan, actors: Actors, around: Surroundings, conductor: Address, own: list[Address]
-) -> Address:
-    terms = stage.limit.terms
-    if stage.limit.name is not None:
-        return around.shared_governor(stage.limit.name, terms, conductor)
-    if isinstance(terms.concurrency, int) and terms.concurrency >= stage.workers and stage.limit.key is None:
-        # The workers are the limit: none of them need wait for word that another one's call has ended.
-        terms = msgspec.structs.replace(terms, concurrency=UNBOUND)
-    address = actors.address(f"governor-{stage.name}")
-    own.append(address)
-    actors.host(address, Governor(terms), conductor)
-    return address
+class _Assembly:
+    def __init__(self, plan: Plan, actors: Actors, around: Surroundings) -> None:
+        self._plan = plan
+        self._actors = actors
+        self._around = around
+        self._graph = graph = Graph(plan.nodes, plan.edges)
+        address = actors.address
+        self._conductor, self._ledger, self._source = address("conductor"), address("ledger"), address("source")
+        self._nodes = {name: address(name) for name in graph.order}
+        self._reorders = {sink.name: address(_beside("reorder", sink.name)) for sink in plan.sinks if sink.ordered}
+        whole = next((sink.name for sink in plan.sinks if sink.whole), None)
+        self._taker = self._keeper(whole) if whole is not None else None
+        self._quarantine = address("quarantine") if plan.quarantine is not None else None
+        self._witness = around.witness()
+        self._own_governors: list[Address] = []
+        self._governors = {stage.name: self._governor(stage) for stage in plan.stages}
+        self._writers: list[Address] = []
+        # The loop is made before the strategies, which may need it.
+        loop = around.loop() if any(stage.concurrent for stage in plan.stages) else None
+        conductor = Conductor(around.caller(), plan.life)
+        actors.host(self._conductor, conductor, around.caller())
+        batches = tuple(self._nodes[n.name] for n in plan.nodes if isinstance(n, BatchPlan))
+        self._host(
+            self._ledger, Ledger(plan.rows_in_flight, self._source, self._conductor, batches, plan.max_quarantined)
+        )
+        strategies = address("strategies")
+        self._host(strategies, Strategies([stage.function for stage in plan.stages], loop))
+        reader = self._host_source()
+        for name in graph.order:
+            self._host_node(graph.nodes[name])
+        self._host_quarantine()
+        conductor.set_cast(
+            Cast(
+                resources=[*self._writers, strategies, reader],
+                source=self._source,
+                line=self._line(),
+                ledger=self._ledger,
+                others=list(self._own_governors),
+            )
+        )
+        self.parts = Parts(
+            conductor=self._conductor,
+            ledger=self._ledger,
+            source=self._source,
+            nodes=self._nodes,
+            stages={stage.name: self._nodes[stage.name] for stage in plan.stages},
+            reorders=self._reorders,
+            governors=self._governors,
+            quarantine=self._quarantine,
+            writers=self._writers,
+        )
+
+    def _host(self, address: Address, actor: Actor) -> None:
+        self._actors.host(address, actor, self._conductor)
+
+    def _line(self) -> list[Ref]:
+        line: list[Ref] = []
+        for name in self._graph.order:
+            if name in self._reorders:
+                line.append(self._reorders[name])
+            line.append(self._nodes[name])
+        if self._quarantine is not None:
+            line.append(self._quarantine)
+        return line
+
+    # --- the edges ---
+
+    def _keeper(self, name: str) -> Address:
+        """Where a node waits for rows by name: a sink does so in its reorder buffer."""
+        return self._reorders.get(name) or self._nodes[name]
+
+    def _exits(self, name: str, *, late: bool = False) -> Exits:
+        """The ways out of a node; with `late`, those of the parts that come too late to a join."""
+        graph = self._graph
+        ways = {port: after for port, after in graph.ways(name).items() if (port == LATE) is late}
+        ports = {
+            port: Port(
+                self._keeper(after),
+                tuple(map(self._keeper, sorted(graph.missed(name, port)))),
+                self._is_paced(after),
+            )
+            for port, after in ways.items()
+        }
+        behind = graph.along(name, LATE) if late else graph.behind(name)
+        also: list[Ref] = []
+        if not late:
+            if self._quarantine is not None:
+                also.append(self._quarantine)
+            if self._taker is not None and self._taker not in self._reorders.values():
+                also.append(self._taker)
+            join = graph.join_of(name)
+            if join is not None:
+                also.append(self._nodes[join])
+        return Exits(
+            name,
+            ports,
+            behind=tuple(map(self._keeper, sorted(behind))),
+            taker=self._taker,
+            quarantine=self._quarantine,
+            ledger=self._ledger,
+            also=tuple(also),
+            witness=self._witness,
+        )
+
+    def _is_paced(self, name: str) -> bool:
+        """Whether a node tells how many rows it can take: stages do, and forks in front of them; where several ways meet,
+        nobody could tell whose turn it is."""
+        node = self._graph.nodes[name]
+        if len(self._graph.into(name)) != 1:
+            return False
+        if isinstance(node, ForkPlan):
+            return any(map(self._is_paced, self._graph.ways(name).values()))
+        return isinstance(node, StagePlan)
+
+    def _before(self, name: str) -> Ref | None:
+        if not self._is_paced(name):
+            return None
+        before = self._graph.into(name)[0].before
+        return self._source if before == SOURCE else self._nodes[before]
+
+    # --- the nodes ---
+
+    def _host_source(self) -> Address:
+        plan = self._plan
+        reader = self._actors.doorbell("reader")
+        connector = plan.source(self._around.loop)
+        reader.ring = getattr(connector, "interrupt", None)
+        self._host(reader, Reader(connector, self._source))
+        source = Source(reader, self._exits(SOURCE), self._ledger, self._conductor, plan.source_retry.backoff)
+        self._host(self._source, source)
+        return reader
+
+    def _host_node(self, node: Node) -> None:
+        name, inputs = node.name, len(self._graph.into(node.name))
+        conductor = self._conductor
+        match node:
+            case StagePlan():
+                self._host(self._nodes[name], self._stage(node, inputs))
+            case ForkPlan():
+                join = self._graph.join_of(name)
+                outlet = Fork(node.branches, self._nodes[join] if join is not None else None)
+                self._host(self._nodes[name], Relay(self._exits(name), outlet, conductor, inputs, self._before(name)))
+            case UnbatchPlan():
+                self._host(self._nodes[name], Relay(self._exits(name), Unbundle(), conductor, inputs))
+            case JoinPlan():
+                terms = join_terms(self._graph, node)
+                join_ = Join(terms, self._exits(name), self._exits(name, late=True), conductor, inputs + 1)
+                self._host(self._nodes[name], join_)
+            case BatchPlan():
+                gathering = BatchTerms(name, node.count, node.bytes_max, node.within, node.key, node.size)
+                self._host(self._nodes[name], Batch(gathering, self._exits(name), conductor, inputs))
+            case SinkPlan():
+                self._host_sink(node, inputs)
+            case _:
+                assert_never(node)
+
+    def _stage(self, stage: StagePlan, inputs: int) -> Stage:
+        outlets: dict[str, Callable[[], Outlet]] = {"filter": Sieve, "route": Switch, "flat_map": Split}
+        return Stage(
+            stage.terms,
+            self._governors[stage.name],
+            self._exits(stage.name),
+            self._conductor,
+            _worker_of(stage, self._around),
+            outlets.get(stage.kind, Onward)(),
+            inputs,
+            self._before(stage.name),
+        )
+
+    def _host_sink(self, sink: SinkPlan, inputs: int) -> None:
+        at = self._nodes[sink.name]
+        writer = self._actors.address(_beside("writer", sink.name))
+        self._writers.append(writer)
+        self._host(writer, Writer(sink.connector, at, sink.whole))
+        if sink.ordered:
+            self._host(self._reorders[sink.name], Reorder(at, self._conductor, sink.whole))
+            inputs = 1
+        elif sink.whole:
+            # Each node tells it what ends there.
+            inputs += self._tellers()
+        drain = sink.on_error == "drain"
+        self._host(at, Sink(sink.connector.name, writer, self._ledger, self._conductor, inputs, drain))
+
+    def _host_quarantine(self) -> None:
+        plan = self._plan
+        if plan.quarantine is None or self._quarantine is None:
+            return
+        writer = self._actors.address("quarantine-writer")
+        self._writers.append(writer)
+        self._host(writer, Writer(plan.quarantine, self._quarantine))
+        sink = Sink(plan.quarantine.name, writer, self._ledger, self._conductor, self._tellers())
+        self._host(self._quarantine, sink)
+
+    def _tellers(self) -> int:
+        """Nodes where a row can end: the source, and all but the sinks."""
+        return 1 + sum(not isinstance(node, SinkPlan) for node in self._plan.nodes)
+
+    def _governor(self, stage: StagePlan) -> Address:
+        terms = stage.limit.terms
+        if stage.limit.name is not None:
+            return self._around.shared_governor(stage.limit.name, terms, self._conductor)
+        if isinstance(terms.concurrency, int) and terms.concurrency >= stage.workers and stage.limit.key is None:
+            # The workers are the limit: none of them need wait for word that another one's call has ended.
+            terms = msgspec.structs.replace(terms, concurrency=UNBOUND)
+        address = self._actors.address(f"governor-{stage.name}")
+        self._own_governors.append(address)
+        self._host(address, Governor(terms))
+        return address
+
+
+def join_terms(graph: Graph, join: JoinPlan) -> JoinTerms:
+    """What a join's actor must know."""
+    fork = graph.nodes[join.fork]
+    assert isinstance(fork, ForkPlan), "a join closes a fork, which is seen to when a pipeline is built"
+    return JoinTerms(
+        name=join.name,
+        branches=graph.branches_of(join.name),
+        ways=len(fork.branches),
+        require=join.require,
+        within_s=join.within,
+        on_missing=join.on_missing,
+        bare=join.bare,
+    )
+
+
+def _beside(role: str, sink: str) -> str:
+    """What the helpers of a sink are called; those of the one that nobody has named, plainly."""
+    return role if sink == "sink" else f"{role}-{sink}"
+
+
+def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]:
+    function, timeout, classify = answering(stage.kind, stage.function), stage.timeout, stage.retry.classify
+    prefix = f"{around.id}:{stage.name}"
+    if stage.concurrent:
+        return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
+    monotonic = around.monotonic
+    return lambda ref: Worker(ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 
 from .errors import RateLimited, TransientError
@@ -82,7 +83,7 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
     return Verdict(Kind.PERMANENT)
 
 
-def fault_of(seq: int, error: BaseException, own: Classifier | None = None) -> Fault:
+def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
     """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too."""
     try:
         kind, hint_s = classify(error, own)

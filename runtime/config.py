@@ -34,8 +34,10 @@ from msgspec import Meta, Struct
 from . import sinks, sources
 from .classify import Classifier
 from .connectors.port import SinkConnector, SourceConnector
+from .flow import WORKERS
 from .limits import Limit, Retry, as_retry
-from .pipeline import WORKERS, Pipeline
+from .pipeline import Pipeline
+from .plan import Plan
 from .tables import Reading
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -152,6 +154,10 @@ class Job(Struct, frozen=True):
     pipeline: Pipeline
     max_quarantined: float | None
     drain_timeout: float | None
+
+    def plan(self) -> Plan:
+        """What would be run, checked. Raises `ConfigError`."""
+        return self.pipeline.plan(max_quarantined=self.max_quarantined, drain_timeout=self.drain_timeout)
 
 
 def read(path: Path) -> Job:

@@ -7,34 +7,31 @@ from typing import Any
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.identity import row_of, show
 
-from .hosts.port import Address
 
+class OutcomesLog:
+    """Is told of rows that end badly, and logs them."""
 
-class OutcomesTap:
-    """In front of the one who keeps the order: passes everything on, and logs the rows that ended badly."""
+    __slots__ = ("_log", "name")
 
-    __slots__ = ("_log", "_to", "name")
-
-    def __init__(self, to: Address, run: str, pipeline: str) -> None:
-        self.name = to.name
-        self._to = to
+    def __init__(self, run: str, pipeline: str) -> None:
+        self.name = "log of outcomes"
         self._log = logger.bind(run=run, pipeline=pipeline)
 
     def put(self, message: Any, /) -> None:
-        """Told by a stage or the source."""
+        """Told by a node."""
         if isinstance(message, protocol.Outcomes):
             for ended in message.ended:
                 error = type(ended.error).__name__ if ended.error is not None else "no error"
-                self._log.bind(stage=ended.stage, row=ended.seq).warning(
+                self._log.bind(stage=ended.stage, row=row_of(ended.seq)).warning(
                     "row {} {} in {}: {} after {} attempts",
-                    ended.seq,
+                    show(ended.seq),
                     ended.status.value,
                     ended.stage,
                     error,
                     ended.attempts,
                 )
-        self._to.put(message)
 
 
 class CooldownLog:

@@ -17,8 +17,10 @@ from loguru import logger
 
 from headrace.actors import protocol
 from headrace.actors.desk import Desk, DeskStatistics, Line
+from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor, GovernorStatistics
+from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import State
 from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import StageStatistics, StageTerms
@@ -145,8 +147,9 @@ class Office:
             stage = Stage(
                 self._stage_terms("loop" if on_loop else "threads", on_loop),
                 self._governor,
-                self._desk,
-                self._desk,
+                Exits(
+                    "loop" if on_loop else "threads", {ONWARD: Port(self._desk)}, behind=(self._desk,), taker=self._desk
+                ),
                 self._desk,
                 self._new_loop_worker if on_loop else self._new_thread_worker,
             )

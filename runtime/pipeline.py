@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from headrace.actors.conductor import LifeTerms
 
 from .calls.aio import LoopThread
-from .connectors.memory import AsyncIterableSource, CallableSink, IterableSource, NullSink
+from .connectors.memory import AsyncIterableSource, IterableSource, NullSink
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError
-from .limits import Limit, Retry, as_limit, as_retry, check_call_options
-from .plan import Plan, StagePlan
+from .flow import Draft, Flow, as_sink
+from .graph import Graph
+from .limits import Retry, as_retry
+from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
 from .report import RunReport
 from .run import Run
 from .signals import draining
@@ -20,11 +22,9 @@ from .stream import Stream
 
 STREAM_WINDOW_MIN = 64
 """Rows under way in a stream, at least."""
-WORKERS = 16
-"""Calls in flight of a stage that does not say."""
 
 
-class Pipeline:
+class Pipeline(Flow):
     """Rows from a source through one or more functions to a sink.
 
         report = (
@@ -35,7 +35,8 @@ class Pipeline:
             .run()
         )
 
-    Each method returns the pipeline. A pipeline may be run again where its source can be read again.
+    Each method returns the pipeline. Its nodes are `map`, `flat_map`, `filter`, `tap`, `route`, `fork` and `join`,
+    `batch` and `unbatch`, and any number of sinks. A pipeline may be run again where its source can be read again.
     """
 
     def __init__(self, name: str = "pipeline", *, window: int | None = None, ordered: bool = True) -> None:
@@ -43,12 +44,10 @@ class Pipeline:
         if window is not None and window < 1:
             raise ConfigError(f"window={window}: at least one row must fit")
         self.name = name
+        super().__init__(Draft(), [(SOURCE, "")], ordered)
         self._window = window
-        self._ordered = ordered
         self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
         self._source_retry = Retry()
-        self._stages: list[StagePlan] = []
-        self._sink: SinkConnector | None = None
         self._quarantine: SinkConnector | None = None
 
     def source(
@@ -74,71 +73,12 @@ class Pipeline:
         self._source_retry = as_retry(retry) or Retry()
         return self
 
-    def map(
-        self,
-        function: Callable[[Any], Any],
-        *,
-        name: str | None = None,
-        workers: int = WORKERS,
-        limit: Limit | str | None = None,
-        retry: Retry | int | None = None,
-        timeout: float | None = None,
-        deadline: float | None = None,
-        on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
-        on_unknown: Literal["retry", "quarantine"] = "retry",
-    ) -> Pipeline:
-        """A stage that calls `function` with each row; its result is the row from there on.
-
-        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function.
-        `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
-        included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
-        not have happened. Raises `ConfigError`.
-        """
-        if not callable(function):
-            raise ConfigError(f"map: {function!r} is not callable")
-        if workers < 1:
-            raise ConfigError(f"map: workers={workers}: at least one is needed")
-        check_call_options("map", timeout, deadline, on_unknown)
-        if on_error not in ("quarantine", "fail", "drop"):
-            raise ConfigError(f"map: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
-        name = name or self._unused_name(getattr(function, "__name__", type(function).__name__))
-        if any(stage.name == name for stage in self._stages):
-            raise ConfigError(f"two stages are named {name!r}")
-        policy = as_retry(retry) or Retry()
-        self._stages.append(
-            StagePlan(name, function, workers, as_limit(limit), policy, timeout, deadline, on_error, on_unknown)
-        )
-        return self
-
-    def _unused_name(self, base: str) -> str:
-        base = base.strip("<>")
-        taken = {stage.name for stage in self._stages}
-        n = 2
-        name = base
-        while name in taken:
-            name, n = f"{base}-{n}", n + 1
-        return name
-
-    def sink(self, sink: SinkConnector | Callable[[Any], object]) -> Pipeline:
-        """Where delivered rows go: a connector out of `sinks`, or a callable that gets one row's value a call."""
-        if self._sink is not None:
-            raise ConfigError(f"pipeline {self.name!r} has a sink already")
-        self._sink = _as_sink(sink)
-        return self
-
     def quarantine(self, sink: SinkConnector | Callable[[Any], object]) -> Pipeline:
         """Where rows go that could not be delivered, as dicts: seq, stage, error, message, attempts, row."""
         if self._quarantine is not None:
             raise ConfigError(f"pipeline {self.name!r} has a quarantine already")
-        self._quarantine = _as_sink(sink)
+        self._quarantine = as_sink(sink)
         return self
-
-    def describe(self) -> str:
-        """One line: the source, the stages with their calls in flight, the sink."""
-        parts = ["source"]
-        parts += [f"{stage.name} ({stage.workers}{' on a loop' if stage.concurrent else ''})" for stage in self._stages]
-        parts.append(self._sink.name if self._sink is not None else "nowhere")
-        return " → ".join(parts)
 
     def start(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Run:
         """Start a run and return its handle at once.
@@ -171,21 +111,21 @@ class Pipeline:
         window holds, by default four for each worker. Leaving the loop early stops the source, finishes what is under
         way and closes everything. Raises `RunFailed` as `run` does.
         """
-        if self._sink is not None:
+        if not self._ends:
             raise ConfigError(f"pipeline {self.name!r} has a sink: stream() takes its place")
         if self._quarantine is not None:
             raise ConfigError(
                 f"pipeline {self.name!r} has a quarantine: stream() gives the rows in quarantine among its outcomes"
             )
         # What is wrong is told here, not at the first outcome.
-        self._plan(NullSink(), True, max_quarantined, None)
-        workers = sum(stage.workers for stage in self._stages)
+        plan = self._plan(NullSink(), True, max_quarantined, None)
+        workers = sum(stage.workers for stage in plan.stages)
         window = self._window or max(STREAM_WINDOW_MIN, 4 * workers)
         return Stream(lambda handover: Run(self._plan(handover, True, max_quarantined, None, window)))
 
     def plan(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Plan:
         """What `start` would run, checked, for another host than threads. Raises `ConfigError`."""
-        return self._plan(self._sink or NullSink(), False, max_quarantined, drain_timeout)
+        return self._plan(NullSink(), False, max_quarantined, drain_timeout)
 
     def _plan(
         self,
@@ -199,25 +139,24 @@ class Pipeline:
             raise ConfigError(f"pipeline {self.name!r} has no source")
         if max_quarantined is not None and max_quarantined < 0:
             raise ConfigError(f"max_quarantined={max_quarantined}: a number of rows, or a share of them below 1")
+        nodes, edges = list(self._draft.nodes), list(self._draft.edges)
+        if self._ends:
+            name = self._draft.unused("sink")
+            nodes.append(SinkPlan(name, sink, self._ordered, whole=whole))
+            edges += [Edge(before, port, name) for before, port in self._ends]
+        for node in nodes:
+            if isinstance(node, BatchPlan) and window is None and (node.count or 0) > (self._window or node.count or 0):
+                raise ConfigError(f"{node.name!r} gathers {node.count} rows, and window={self._window} lets in fewer")
+        # Here, so that what is wrong is told before anything runs.
+        Graph(nodes, edges)
         return Plan(
             name=self.name,
             source=self._source,
             source_retry=self._source_retry,
-            stages=tuple(self._stages),
-            sink=sink,
+            nodes=tuple(nodes),
+            edges=tuple(edges),
             quarantine=self._quarantine,
-            whole=whole,
-            ordered=self._ordered,
             window=window or self._window,
             max_quarantined=max_quarantined,
             life=LifeTerms(drain_s=drain_timeout),
         )
-
-
-def _as_sink(sink: Any) -> SinkConnector:
-    if hasattr(sink, "write") and hasattr(sink, "open"):
-        connector: SinkConnector = sink
-        return connector
-    if callable(sink):
-        return CallableSink(sink)
-    raise ConfigError(f"sink: {type(sink).__name__} is neither a connector nor callable")

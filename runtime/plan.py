@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import msgspec
 
 from headrace.actors.conductor import LifeTerms
+from headrace.actors.join import Require
 from headrace.actors.stage_terms import StageTerms
 
-from .calls.aio import LoopThread, runs_on_a_loop
+from .calls.aio import LoopThread
+from .calls.answers import Kind, on_a_loop
 from .connectors.port import SinkConnector, SourceConnector
 from .limits import Limit, Retry
 
 WINDOW_MIN = 8192
-"""Rows between source and settlement, unless the stages have more workers than a quarter of it."""
+"""Rows between source and settlement, unless the stages have more workers than a quarter of it, or batches want more."""
+SOURCE = "source"
+"""The name of the node that everything begins with."""
 
 
 class StagePlan(msgspec.Struct, frozen=True):
-    """One `map` of a pipeline."""
+    """A node that calls a function: `map` and its like."""
 
     name: str
-    function: Callable[[Any], Any]
+    function: Callable[..., Any]
     workers: int
     limit: Limit
     retry: Retry
@@ -30,11 +34,14 @@ class StagePlan(msgspec.Struct, frozen=True):
     deadline: float | None
     on_error: Literal["quarantine", "fail", "drop"]
     on_unknown: Literal["retry", "quarantine"]
+    kind: Kind = "map"
+    branches: tuple[str, ...] = ()
+    """Of a route."""
 
     @property
     def concurrent(self) -> bool:
         """Its function is a coroutine function, so its calls run on the loop."""
-        return runs_on_a_loop(self.function)
+        return on_a_loop(self.kind, self.function)
 
     @property
     def terms(self) -> StageTerms:
@@ -52,23 +59,94 @@ class StagePlan(msgspec.Struct, frozen=True):
         )
 
 
+class ForkPlan(msgspec.Struct, frozen=True):
+    """Each branch gets every row."""
+
+    name: str
+    branches: tuple[str, ...]
+    kind: Literal["fork"] = "fork"
+
+
+class JoinPlan(msgspec.Struct, frozen=True):
+    """Where the branches of `fork` meet again. `bare`: nobody merges, so the parts are the row."""
+
+    name: str
+    fork: str
+    require: Require
+    within: float | None
+    on_missing: Literal["quarantine", "drop", "fail"]
+    bare: bool
+    kind: Literal["join"] = "join"
+
+
+class BatchPlan(msgspec.Struct, frozen=True):
+    """Rows are gathered."""
+
+    name: str
+    count: int | None
+    bytes_max: int | None
+    within: float | None
+    key: Callable[[Any], Hashable] | None
+    size: Callable[[Any], int] | None
+    kind: Literal["batch"] = "batch"
+
+
+class UnbatchPlan(msgspec.Struct, frozen=True):
+    """The rows of a batch go on by themselves."""
+
+    name: str
+    kind: Literal["unbatch"] = "unbatch"
+
+
+class SinkPlan(msgspec.Struct, frozen=True):
+    """Where rows leave. `whole`: it takes every row's outcome. `on_error`: what a failed write does to the others."""
+
+    name: str
+    connector: SinkConnector
+    ordered: bool
+    on_error: Literal["abort", "drain"] = "abort"
+    whole: bool = False
+    kind: Literal["sink"] = "sink"
+
+
+Node = StagePlan | ForkPlan | JoinPlan | BatchPlan | UnbatchPlan | SinkPlan
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """From one node to another. `port`: which way out of `before`: "" is the main line, else a branch."""
+
+    before: str
+    port: str
+    after: str
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """A whole pipeline, checked. `source` is given the loop, should it need one."""
+    """A whole pipeline, checked. `source` is given the loop, should it need one. `nodes` are in the direction of the
+    rows."""
 
     name: str
     source: Callable[[Callable[[], LoopThread]], SourceConnector]
     source_retry: Retry
-    stages: tuple[StagePlan, ...]
-    sink: SinkConnector
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
     quarantine: SinkConnector | None
-    whole: bool
-    ordered: bool
     window: int | None
     max_quarantined: float | None
     life: LifeTerms
 
     @property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """The nodes that call functions."""
+        return tuple(node for node in self.nodes if isinstance(node, StagePlan))
+
+    @property
+    def sinks(self) -> tuple[SinkPlan, ...]:
+        """The nodes where rows leave."""
+        return tuple(node for node in self.nodes if isinstance(node, SinkPlan))
+
+    @property
     def rows_in_flight(self) -> int:
         """The window: rows between the source's read and their settlement, at most."""
         workers = max((stage.workers for stage in self.stages), default=1)
-        return self.window or max(WINDOW_MIN, 4 * workers)
+        batches = sum(2 * (node.count or 0) for node in self.nodes if isinstance(node, BatchPlan))
+        return self.window or max(WINDOW_MIN, 4 * workers, batches)

@@ -12,13 +12,15 @@ from headrace.actors.stage_terms import StageStatistics
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one row. `value` is the result where it was delivered, else the row as it was where it ended."""
+    """What became of one row. `value` is the result where it was delivered, else the row as it was where it ended.
+    `branch`: the path of forks and outputs under the row, as indices; empty for most."""
 
     seq: int
     status: Status
     value: Any
     error: BaseException | None = None
     attempts: int = 1
+    branch: tuple[int, ...] = ()
 
 
 class StageReport(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ from typing import Any, assert_never
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
-from headrace.actors.protocol import Ended, Message, Outcomes, Release, Status
+from headrace.actors.identity import Bundle, branch_of, place, row_of
+from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
 from .calls.aio import LoopThread
 from .connectors.port import SinkConnector, SourceConnector
@@ -115,29 +116,32 @@ class Writer(Resource):
         else:
             self.context.tell(self._sink, protocol.Written())
 
-    def _items(self, part: Release | Outcomes) -> list[Any]:
+    def _items(self, part: Rows | Outcomes) -> list[Any]:
         match part:
-            case Release(seqs, values, attempts):
+            case Rows(seqs, values, attempts):
                 if not self._whole:
                     return values
                 tries = attempts or {}
                 return [
-                    Outcome(seq, Status.DELIVERED, value, None, tries.get(seq, 1))
+                    Outcome(row_of(seq), Status.DELIVERED, value, None, tries.get(seq, 1), branch_of(seq))
                     for seq, value in zip(seqs, values, strict=True)
                 ]
             case Outcomes(ended):
                 if not self._whole:
                     return [record_of(e) for e in ended]
-                return [Outcome(e.seq, e.status, e.value, e.error, e.attempts) for e in ended]
+                return [Outcome(row_of(e.seq), e.status, e.value, e.error, e.attempts, branch_of(e.seq)) for e in ended]
             case _:
                 assert_never(part)
 
 
 def record_of(ended: Ended) -> dict[str, Any]:
-    """A row in quarantine, as a record for people: which row, where it ended, why, and the row itself."""
+    """A row in quarantine, as a record for people: which row (of a batch, a list of them), where it ended, why, and the row
+    itself. `branch`: the path of forks and outputs under it, such as "0.2"."""
     error = ended.error
+    seq = ended.seq
     return {
-        "seq": ended.seq,
+        "seq": [place(member)[0] for member in seq.members] if isinstance(seq, Bundle) else row_of(seq),
+        "branch": ".".join(map(str, branch_of(seq))),
         "stage": ended.stage,
         "error": type(error).__name__ if error is not None else None,
         "message": str(error) if error is not None else None,

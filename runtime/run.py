@@ -25,7 +25,7 @@ from .errors import RunFailed
 from .hosts.port import Address
 from .hosts.threads import Callback, Inbox, System
 from .limits import Limit, as_limit
-from .narrator import CooldownLog, OutcomesTap
+from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan
 from .report import RunReport, report_of
 
@@ -164,8 +164,8 @@ class Run:
                 self._loop_thread = LoopThread(f"{self._system.name}.loop")
             return self._loop_thread
 
-    def tap(self, reorder: Address) -> OutcomesTap:
-        return OutcomesTap(reorder, self.id, self._plan.name)
+    def witness(self) -> OutcomesLog:
+        return OutcomesLog(self.id, self._plan.name)
 
     # --- statistics ---
 

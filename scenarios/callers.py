@@ -13,8 +13,8 @@ from headrace.runtime.errors import RunAborted
 from headrace.runtime.executor import Executor
 from headrace.runtime.report import Outcome
 
-from .invariants import Invariant
 from .script import BatchTable, ExecutorTable, id_of, limit_of, retry_of
+from .verdict import Invariant
 
 CALLER_IDS = 100_000
 """Rows of different callers are told apart by so much."""

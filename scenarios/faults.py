@@ -10,8 +10,8 @@ from headrace.runtime.hosts.simulation import Carrier, Mailbox
 from headrace.runtime.limits import as_limit
 
 from .history import KINDS, Call, Reply
-from .invariants import Invariant
 from .script import FaultTable
+from .verdict import Invariant
 from .world import World
 
 ANSWER_S = 2.0

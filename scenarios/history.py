@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.protocol import Outcomes, Release, Seqs
+from headrace.actors.identity import Id, show
+from headrace.actors.protocol import Outcomes, Rows, Seqs
 
 KEPT = 4
 """The last so many times that the log was spilt, for the story of a breach."""
@@ -45,7 +46,11 @@ class Fault(msgspec.Struct, frozen=True):
 
 def _rows(message: Any) -> tuple[Any, ...]:
     seqs: Seqs = message.seqs
-    return (seqs[0], len(seqs)) if seqs else (-1, 0)
+    return (_name(seqs[0]), len(seqs)) if seqs else (-1, 0)
+
+
+def _name(seq: Id) -> int | str:
+    return seq if type(seq) is int else show(seq)
 
 
 def _nothing(_: Any) -> tuple[Any, ...]:
@@ -56,14 +61,17 @@ def _error(error: BaseException | None) -> str:
     return type(error).__name__ if error is not None else ""
 
 
-def _parts(batch: list[Release | Outcomes]) -> int:
-    return sum(len(part.seqs) if isinstance(part, Release) else len(part.ended) for part in batch)
+def _parts(batch: list[Rows | Outcomes]) -> int:
+    return sum(len(part.seqs) if isinstance(part, Rows) else len(part.ended) for part in batch)
 
 
 Detail = Callable[[Any], Any]
 DETAILS: dict[type, Detail] = {
     protocol.Rows: _rows,
-    protocol.Outcomes: lambda m: (m.ended[0].seq if m.ended else -1, len(m.ended)),
+    protocol.Outcomes: lambda m: (_name(m.ended[0].seq) if m.ended else -1, len(m.ended)),
+    protocol.Gaps: _rows,
+    protocol.Forked: _rows,
+    protocol.Press: attrgetter("seq"),
     protocol.EndOfRows: attrgetter("total"),
     protocol.Demand: attrgetter("n"),
     protocol.Appetite: attrgetter("n"),
@@ -81,15 +89,14 @@ DETAILS: dict[type, Detail] = {
     protocol.CooldownEnded: lambda m: (m.epoch, int(m.probing)),
     protocol.Reopened: attrgetter("epoch"),
     protocol.OutageOverdue: _nothing,
-    protocol.Assign: lambda m: (m.id, m.seqs[0], len(m.seqs)),
+    protocol.Assign: lambda m: (m.id, _name(m.seqs[0]), len(m.seqs)),
     protocol.Answered: lambda m: (m.id, len(m.seqs), len(m.faults), len(m.unstarted)),
     protocol.Recall: _nothing,
     protocol.CancelCalls: _nothing,
-    protocol.Release: _rows,
     protocol.Write: lambda m: (_parts(m.batch),),
     protocol.Written: _nothing,
     protocol.WriteFailed: lambda m: (_error(m.error),),
-    protocol.Settled: lambda m: (m.status.value, m.seqs[0], len(m.seqs)),
+    protocol.Settled: lambda m: (m.status.value, _name(m.seqs[0]), len(m.seqs)),
     protocol.Submit: lambda m: (len(m.values),),
     protocol.EndOfSubmits: _nothing,
     protocol.Withdraw: _nothing,

@@ -9,7 +9,6 @@ A long file with one subject: one table from messages to checks, in sections by 
 
 from __future__ import annotations
 
-import enum
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -18,94 +17,35 @@ import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.conductor import LifeTerms
-from headrace.actors.protocol import Closure, Key, Kind, Release, Seqs, State, Status
+from headrace.actors.identity import Id, place, row_of, show
+from headrace.actors.protocol import Closure, Key, Kind, Seqs, State, Status
 from headrace.actors.source import DRAIN_PATIENCE_S
 from headrace.runtime.hosts.simulation import Killed, Mailbox, Simulation
 
 from .script import id_of
+from .tokens import NodeTerms, Tokens, rows_in
+from .verdict import Breach, Invariant
 
 CLOSING_S = 0.5
 """An abort ends within its deadlines, and so much for the steps between them."""
 
 
-class Invariant(enum.StrEnum):
-    """What must always hold."""
-
-    ACCOUNTED = "accounted: every row has exactly one terminal outcome, and the counters are a fold over them"
-    ORDERED = "ordered: a sink sees rows in source order, and gaps are told"
-    ONCE = "once: no row is delivered twice, and none leaves a stage twice"
-    BOUNDED = "bounded: rows in flight never exceed the window, nor permits what was granted"
-    QUIET = "quiet in cooldown: no grant and no call between its begin and its end, and one cooldown an epoch"
-    ANSWERED = "answered: no waiter outlives its deadline; drain and abort end within theirs"
-    PAIRED = "paired: prepare before the first call, once; close once, also after a crash"
-    FIRST_ERROR = "first error first: what went wrong first is what the user sees"
-    ONE_PATH = "one path: complete only when the source has said its end and every row has an outcome"
-    ISOLATED = "isolated: batches and runs never see each other's rows"
-    FAIR = "fair: a refused row goes before those that were never tried"
-    ALIVE = "alive: no actor dies of itself"
-
-
-class Breach(msgspec.Struct, frozen=True):
-    """An invariant that did not hold, when and how."""
-
-    invariant: Invariant
-    what: str
-    at_s: float
-
-    def __str__(self) -> str:
-        return f"{self.invariant.name}: {self.what}, at {self.at_s:.6f} s\n  ({self.invariant.value})"
-
-
 class _Account:
     """One ledger's rows."""
 
-    __slots__ = ("ahead", "by_status", "drained_at", "given", "mark", "said_end", "settled", "taken", "window")
+    __slots__ = ("drained_at", "given", "said_end", "taken", "window")
 
     def __init__(self, window: int) -> None:
         self.window = window
         self.given = 0
-        self.settled = 0
-        self.mark = 0
-        self.ahead: set[int] = set()
-        self.by_status: dict[Status, int] = dict.fromkeys(Status, 0)
         self.said_end = False
         self.taken = 0
         """Rows that were read, but for those that came long after the drain (see `Source`)."""
         self.drained_at: float | None = None
 
-    def settle(self, seqs: Seqs) -> int | None:
-        """The row that was settled before, if any."""
-        ahead = self.ahead
-        if isinstance(seqs, range) and seqs.start == self.mark and not ahead:
-            self.mark = seqs.stop
-            return None
-        for seq in seqs:
-            if seq < self.mark or seq in ahead:
-                return seq
-            ahead.add(seq)
-        mark = self.mark
-        while mark in ahead:
-            ahead.remove(mark)
-            mark += 1
-        self.mark = mark
-        return None
-
-
-class _Buffer:
-    """What a reorder buffer has been told and has told."""
-
-    __slots__ = ("gaps", "next", "ordered", "released")
-
-    def __init__(self, ordered: bool) -> None:
-        self.ordered = ordered
-        self.next = 0
-        self.gaps: set[int] = set()
-        self.released: set[int] = set()
-
 
 class _Stage:
-    """What a stage has been told and has told. `tried`: rows whose calls did not answer, so that they will be tried
-    again."""
+    """Calls and permits of a stage, as told. `tried`: rows whose calls did not answer, so that they will be tried again."""
 
     __slots__ = (
         "aborted",
@@ -113,29 +53,25 @@ class _Stage:
         "cooling",
         "epoch",
         "granted",
-        "inside",
         "keyed",
         "open",
         "out",
-        "over",
         "refused",
         "tried",
     )
 
     def __init__(self, keyed: bool) -> None:
         self.keyed = keyed
-        self.inside: set[int] = set()
-        self.tried: set[int] = set()
-        self.open: dict[int, tuple[Mailbox, set[int]]] = {}
+        self.tried: set[Id] = set()
+        self.open: dict[int, tuple[Mailbox, set[Id]]] = {}
         """Assignments that have not been answered: their worker, and the rows that are left."""
-        self.refused: set[int] = set()
+        self.refused: set[Id] = set()
         self.out = 0
         self.granted = 0
         self.assigned = 0
         self.epoch = 0
         self.cooling = False
         self.aborted = False
-        self.over = False
 
 
 class _Gate:
@@ -151,17 +87,17 @@ class _Gate:
 
 
 class RunTerms(msgspec.Struct, frozen=True):
-    """What the checker must know of a run. `first_id`: of row 0, where rows can be told by what they have
-    become (`script.id_of`)."""
+    """What the checker must know of a run. `first_id`: of row 0, where rows can be told by what they hold
+    (`script.id_of`). `taker`: who takes all outcomes, where somebody does."""
 
     conductor: Mailbox
     ledger: Mailbox
     source: Mailbox
-    reorder: Mailbox
-    stages: tuple[Mailbox, ...]
-    keyed: tuple[bool, ...]
+    nodes: tuple[NodeTerms, ...]
+    keyed: dict[Mailbox, bool]
+    """Of the stages: whether their limits have keys."""
+    taker: Mailbox | None
     window: int
-    ordered: bool
     life: LifeTerms
     resources: int
     first_id: int | None
@@ -188,13 +124,11 @@ class Checker:
         self._simulation = simulation
         self.breach: Breach | None = None
         self._accounts: dict[Mailbox, _Account] = {}
+        self._tokens = tokens = Tokens(self.fail)
         self._ledger_of: dict[Mailbox, Mailbox] = {}
-        self._buffers: dict[Mailbox, _Buffer] = {}
         self._stages: dict[Mailbox, _Stage] = {}
         self._runs: dict[Mailbox, _Run] = {}
         self._gates: dict[tuple[Mailbox, Key], _Gate] = {}
-        self._writing: dict[Mailbox, set[int]] = {}
-        self._written: dict[Mailbox, set[int]] = {}
         self._first_id: dict[Mailbox, int | None] = {}
         self._waiters: dict[Any, tuple[int, set[int]]] = {}
         p = protocol
@@ -203,12 +137,13 @@ class Checker:
             p.RowsGiven: self._on_rows_given,
             p.Settled: self._on_settled,
             p.Rows: self._on_rows,
-            p.Outcomes: self._on_outcomes,
+            p.Outcomes: lambda _, *told: tokens.on_outcomes(*told),
+            p.Gaps: lambda _, *told: tokens.on_gaps(*told),
+            p.Forked: lambda _, *told: tokens.on_forked(*told),
             p.EndOfRows: self._on_end_of_rows,
-            p.Release: self._on_release,
-            p.Write: self._on_write,
-            p.Written: self._on_written,
-            p.WriteFailed: self._on_write_failed,
+            p.Write: lambda _, *told: tokens.on_write(*told),
+            p.Written: lambda _, *told: tokens.on_written(*told),
+            p.WriteFailed: lambda _, *told: tokens.on_write_failed(*told),
             p.PermitsGranted: self._on_granted,
             p.PermitsReturned: self._on_returned,
             p.CallsEnded: self._on_calls_ended,
@@ -244,14 +179,17 @@ class Checker:
         self._runs[terms.conductor] = _Run(terms)
         self._accounts[terms.ledger] = _Account(terms.window)
         self._ledger_of[terms.source] = terms.ledger
-        self._buffers[terms.reorder] = _Buffer(terms.ordered)
-        for stage, keyed in zip(terms.stages, terms.keyed, strict=True):
-            self.watch_stage(stage, keyed)
-        self._first_id[terms.reorder] = terms.first_id
+        self._tokens.watch_run(terms.ledger, [NodeTerms(terms.source, "source"), *terms.nodes], terms.taker)
+        for stage, keyed in terms.keyed.items():
+            self._stages[stage] = _Stage(keyed)
+        for node in terms.nodes:
+            if node.kind == "sink" and terms.first_id is not None:
+                self._first_id[node.at] = terms.first_id
 
     def watch_stage(self, stage: Mailbox, keyed: bool) -> None:
-        """A stage takes part, of a run or of an executor."""
+        """A stage of an executor takes part."""
         self._stages[stage] = _Stage(keyed)
+        self._tokens.watch_stage(stage)
 
     def fail(self, invariant: Invariant, what: str) -> None:
         """Note a breach, the first one, and stop the simulation."""
@@ -270,8 +208,9 @@ class Checker:
         account = self._accounts[ref]
         if message.total < account.given:
             self.fail(Invariant.ACCOUNTED, f"the source gave {message.total} rows in all, and {account.given} before")
+        self._tokens.on_given(sender, account.given, message.total)
         account.given = message.total
-        in_flight = account.given - account.settled
+        in_flight = account.given - self._tokens.fates(ref).settled
         if in_flight > account.window:
             self.fail(Invariant.BOUNDED, f"{in_flight} rows in a window of {account.window}")
 
@@ -279,59 +218,21 @@ class Checker:
         account = self._accounts.get(ref)
         if account is None:
             return
-        seqs = message.seqs
-        n = len(seqs)
-        again = account.settle(seqs)
-        if again is not None:
-            delivered = message.status is Status.DELIVERED
-            invariant = Invariant.ONCE if delivered else Invariant.ACCOUNTED
-            self.fail(invariant, f"row {again} has an outcome, and is now {message.status.value}")
-        if seqs[-1] >= account.given:
-            self.fail(Invariant.ACCOUNTED, f"row {seqs[-1]} is settled, and the source has given {account.given}")
-        account.settled += n
-        account.by_status[message.status] += n
-        if message.status is Status.DELIVERED:
-            written = self._written.get(sender)
-            if written is None or not written.issuperset(seqs):
-                self.fail(Invariant.ONCE, f"{sender.name} calls row {seqs[0]} delivered, which was not written")
-            else:
-                written.difference_update(seqs)
+        last = row_of(message.seqs[-1])
+        if last >= account.given:
+            self.fail(Invariant.ACCOUNTED, f"row {last} is settled, and the source has given {account.given}")
+        self._tokens.on_settled(sender, ref, message)
 
     def _on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
-        seqs = message.seqs
-        before = self._stages.get(sender)
-        if before is not None:
-            self._leave(sender, before, seqs)
-        after = self._stages.get(ref)
-        if after is not None:
-            after.inside.update(seqs)
+        self._tokens.on_rows(sender, ref, message)
         first_id = self._first_id.get(ref)
-        if first_id is not None:
-            for seq, value in zip(seqs, message.values, strict=True):
-                if id_of(value) != first_id + seq:
-                    self.fail(Invariant.ISOLATED, f"row {seq} holds what belongs to row {id_of(value) - first_id}")
-                    return
-
-    def _leave(self, name: Mailbox, stage: _Stage, seqs: Seqs) -> None:
-        if len(seqs) == 1 and seqs[0] in stage.inside:
-            stage.inside.remove(seqs[0])
+        if first_id is None:
             return
-        n = len(stage.inside)
-        stage.inside.difference_update(seqs)
-        if n - len(stage.inside) != len(seqs):
-            self.fail(Invariant.ONCE, f"a row of {seqs[0]} to {seqs[-1]} leaves {name.name} once more")
-
-    def _on_outcomes(self, now: float, sender: Mailbox, ref: Any, message: protocol.Outcomes) -> None:
-        seqs = [ended.seq for ended in message.ended]
-        stage = self._stages.get(sender)
-        if stage is not None:
-            self._leave(sender, stage, seqs)
-        buffer = self._buffers.get(ref)
-        if buffer is not None:
-            buffer.gaps.update(seqs)
-        buffer = self._buffers.get(sender)
-        if buffer is not None and buffer.ordered:
-            self._release(buffer, sender, seqs)
+        for seq, value in zip(message.seqs, message.values, strict=True):
+            for row, said in rows_in(seq, value, id_of):
+                if said != first_id + row:
+                    self.fail(Invariant.ISOLATED, f"row {row} holds what belongs to row {said - first_id}")
+                    return
 
     def _on_end_of_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.EndOfRows) -> None:
         ledger = self._ledger_of.get(sender)
@@ -342,59 +243,7 @@ class Checker:
                 self.fail(
                     Invariant.ACCOUNTED, f"the source says {message.total} rows at its end, and gave {account.given}"
                 )
-        stage = self._stages.get(sender)
-        if stage is not None:
-            stage.over = True
-        if stage is not None and stage.inside:
-            self.fail(Invariant.ACCOUNTED, f"{sender.name} says its end with {len(stage.inside)} rows inside")
-
-    def _on_release(self, now: float, sender: Mailbox, ref: Any, message: Release) -> None:
-        buffer = self._buffers[sender]
-        seqs = message.seqs
-        if not buffer.ordered:
-            n = len(buffer.released)
-            buffer.released.update(seqs)
-            if len(buffer.released) - n != len(seqs):
-                self.fail(Invariant.ONCE, f"a row of {seqs[0]} to {seqs[-1]} is released once more")
-            return
-        self._release(buffer, sender, seqs)
-
-    def _release(self, buffer: _Buffer, sender: Mailbox, seqs: Seqs) -> None:
-        for seq in (seqs[0],) if isinstance(seqs, range) else seqs:
-            while buffer.next < seq and buffer.next in buffer.gaps:
-                buffer.gaps.remove(buffer.next)
-                buffer.next += 1
-            if seq < buffer.next:
-                invariant = Invariant.ONCE if seq not in buffer.gaps else Invariant.ORDERED
-                self.fail(invariant, f"row {seq} is released where {buffer.next} was next")
-            elif seq > buffer.next:
-                self.fail(
-                    Invariant.ORDERED,
-                    f"row {seq} is released before {buffer.next}, of which nobody said that it had ended",
-                )
-            buffer.gaps.discard(seq)
-            buffer.next = seq + 1
-        if isinstance(seqs, range):
-            buffer.next = seqs[-1] + 1
-
-    # --- sinks ---
-
-    def _on_write(self, now: float, sender: Mailbox, ref: Any, message: protocol.Write) -> None:
-        if self._writing.get(sender):
-            self.fail(Invariant.ORDERED, f"{sender.name} has two writes under way")
-        rows: set[int] = set()
-        for part in message.batch:
-            if isinstance(part, Release):
-                rows.update(part.seqs)
-            else:
-                rows.update(ended.seq for ended in part.ended)
-        self._writing[sender] = rows
-
-    def _on_written(self, now: float, sender: Mailbox, ref: Any, message: protocol.Written) -> None:
-        self._written[ref] = self._writing.pop(ref, set())
-
-    def _on_write_failed(self, now: float, sender: Mailbox, ref: Any, message: protocol.WriteFailed) -> None:
-        self._writing.pop(ref, None)
+        self._tokens.on_end_of_rows(sender, ref, message)
 
     # --- permits ---
 
@@ -447,19 +296,21 @@ class Checker:
             )
         if stage.refused:
             self._check_turn(sender, stage, message.seqs)
-        if not stage.inside.issuperset(message.seqs):
+        if not self._tokens.inside(sender).issuperset(message.seqs):
             self.fail(Invariant.ONCE, f"{sender.name} calls for row {message.seqs[0]}, which has left it")
 
     def _check_turn(self, name: Mailbox, stage: _Stage, seqs: Seqs) -> None:
-        stage.refused &= stage.inside
+        inside = self._tokens.inside(name)
+        stage.refused &= inside
         stage.refused.difference_update(seqs)
         if stage.refused and not stage.keyed:
-            stage.tried &= stage.inside
+            stage.tried &= inside
             fresh = set(seqs) - stage.tried
             if fresh:
                 self.fail(
                     Invariant.FAIR,
-                    f"{name.name} calls for row {min(fresh)}, and row {min(stage.refused)} was refused before",
+                    f"{name.name} calls for row {show(min(fresh, key=place))}, and row "
+                    f"{show(min(stage.refused, key=place))} was refused before",
                 )
 
     def _on_limit_hit(self, now: float, sender: Mailbox, ref: Any, message: protocol.LimitHit) -> None:
@@ -498,7 +349,7 @@ class Checker:
 
     def _heard_granted(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.PermitsGranted) -> None:
         stage = self._stages.get(me)
-        if stage is None or stage.over:
+        if stage is None or self._tokens.is_over(me):
             return
         stage.out += message.n
         if message.epoch >= stage.epoch:
@@ -512,7 +363,7 @@ class Checker:
     def _heard_answered(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Answered) -> None:
         stage = self._stages[me]
         opened = stage.open.get(message.id)
-        if opened is None or stage.over:
+        if opened is None or self._tokens.is_over(me):
             # Late news.
             return
         left = opened[1]
@@ -526,7 +377,7 @@ class Checker:
             del stage.open[message.id]
         for fault in message.faults:
             stage.tried.add(fault.seq)
-            if fault.kind is Kind.REFUSED and fault.seq in stage.inside:
+            if fault.kind is Kind.REFUSED and fault.seq in self._tokens.inside(me):
                 stage.refused.add(fault.seq)
 
     # --- life ---
@@ -574,11 +425,11 @@ class Checker:
             run.stopping_since = now
 
     def _heard_failing(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Failing) -> None:
-        self._blame(now, me, message.error)
+        self._blame(now, me, message.error, message.drain)
 
     def _heard_died(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Died) -> None:
         stage = self._stages.get(me)
-        if stage is not None and not stage.over:
+        if stage is not None and not self._tokens.is_over(me):
             for id_ in [i for i, (worker, _) in stage.open.items() if worker is message.who]:
                 stage.tried.update(stage.open.pop(id_)[1])
         self._blame(now, me, message.error)
@@ -587,13 +438,19 @@ class Checker:
         if message.error is not None:
             self._blame(now, me, message.error)
 
-    def _blame(self, now: float, conductor: Mailbox, error: BaseException) -> None:
+    def _blame(self, now: float, conductor: Mailbox, error: BaseException, drain: bool = False) -> None:
         run = self._runs.get(conductor)
         if run is None or run.ended is not None:
             return
         if run.first_error is None:
             run.first_error = error
-        self._stop(run, now)
+        if drain and not run.closing:
+            # The others may finish what they have.
+            run.aborted = True
+            account = self._accounts[run.terms.ledger]
+            account.drained_at = account.drained_at if account.drained_at is not None else now
+        else:
+            self._stop(run, now)
 
     def _on_died(self, now: float, sender: Mailbox, ref: Any, message: protocol.Died) -> None:
         error = message.error
@@ -620,15 +477,16 @@ class Checker:
                 self.fail(Invariant.ANSWERED, f"it took {took:.3f} s to stop, and {allowed:g} s are allowed")
 
     def _check_accounts(self, run: _Run, ended: protocol.RunEnded) -> None:
-        account = self._accounts[run.terms.ledger]
+        account, fates = self._accounts[run.terms.ledger], self._tokens.fates(run.terms.ledger)
         counts = ended.counts
         if any("counts are missing" in note for note in ended.notes):
             return
-        told = {status: getattr(counts, status.value) for status in Status}
-        own = dict(account.by_status)
+        told = {status: getattr(counts, status.value) for status in fates.by_status}
+        settled = sum(n for s, n in told.items() if s is not Status.INTERRUPTED)
+        own = dict(fates.by_status)
         # What was told and not received when the account was closed is the ledger's to call interrupted.
-        own[Status.INTERRUPTED] = counts.rows - sum(n for s, n in told.items() if s is not Status.INTERRUPTED)
-        late = account.settled - sum(n for s, n in told.items() if s is not Status.INTERRUPTED)
+        own[Status.INTERRUPTED] = counts.rows - settled
+        late = fates.settled - fates.by_status[Status.INTERRUPTED] - settled
         if sum(told.values()) != counts.rows:
             self.fail(Invariant.ACCOUNTED, f"{counts.rows} rows, and outcomes of {sum(told.values())}")
         elif not run.aborted and (counts.rows != account.given or late or told != own):
@@ -637,19 +495,19 @@ class Checker:
             )
         elif not run.aborted and account.taken > account.given:
             self.fail(Invariant.ACCOUNTED, f"{account.taken} rows were read, and {account.given} were given")
-        elif any(told[s] > n for s, n in account.by_status.items() if s is not Status.INTERRUPTED):
-            self.fail(Invariant.ACCOUNTED, f"the report says {counts}, and no more than {account.by_status} was told")
+        elif any(told[s] > n for s, n in fates.by_status.items() if s is not Status.INTERRUPTED):
+            self.fail(Invariant.ACCOUNTED, f"the report says {counts}, and no more than {fates.by_status} was told")
 
     def _check_end(self, run: _Run, ended: protocol.RunEnded) -> None:
-        account = self._accounts[run.terms.ledger]
+        account, fates = self._accounts[run.terms.ledger], self._tokens.fates(run.terms.ledger)
         state, interrupted = ended.state, ended.counts.interrupted
-        if state is State.COMPLETED and (not account.said_end or interrupted or account.settled != account.given):
+        if state is State.COMPLETED and (not account.said_end or interrupted or fates.settled != account.given):
             self.fail(
                 Invariant.ONE_PATH,
-                f"completed with {interrupted} rows interrupted, {account.settled} of {account.given} settled, "
+                f"completed with {interrupted} rows interrupted, {fates.settled} of {account.given} settled, "
                 f"and the source {'at' if account.said_end else 'not at'} its end",
             )
-        if not run.aborted and (interrupted or account.settled != account.given):
+        if not run.aborted and (interrupted or fates.settled != account.given):
             self.fail(
                 Invariant.ACCOUNTED, f"{interrupted} rows were interrupted by a run that nobody aborted ({state.value})"
             )
@@ -696,8 +554,8 @@ class Checker:
         """Nothing is left to happen, or time is up: whoever has not ended never will."""
         for conductor, run in self._runs.items():
             if run.ended is None:
-                account = self._accounts[run.terms.ledger]
-                settled = f"{account.settled} of {account.given} rows settled"
+                account, fates = self._accounts[run.terms.ledger], self._tokens.fates(run.terms.ledger)
+                settled = f"{fates.settled} of {account.given} rows settled"
                 self.fail(Invariant.ANSWERED, f"{conductor.name} has not ended after {now:.3f} s, with {settled}")
 
 

@@ -16,10 +16,10 @@ from headrace.runtime.plan import Plan
 from .callers import Callers
 from .faults import Faults
 from .figures import Figures, figures_of, misses
-from .invariants import Breach, Invariant
 from .outside import Answer, Quota, Service, value_of
 from .script import ExecutorTable, LimitTable, Script, StageTable, limit_of, retry_of
 from .stand_ins import FOREVER_S, AsyncFunction, Diary, Event, Function, ScriptedSink, ScriptedSource, Transport
+from .verdict import Breach, Invariant
 from .world import World
 
 RUN_IDS = 1_000_000_000

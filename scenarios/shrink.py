@@ -12,9 +12,9 @@ import msgspec
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.virtual_time import real_monotonic
 
-from .invariants import Invariant
 from .play import Played, play
 from .script import Script, StageTable
+from .verdict import Invariant
 
 OTHER_SEEDS = 6
 """Besides the one at hand."""

@@ -31,14 +31,14 @@ from headrace.runtime.connectors.memory import IteratorSource
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.pipeline import Pipeline
-from headrace.runtime.plan import Plan
+from headrace.runtime.plan import Plan, StagePlan
 from headrace.runtime.report import RunReport
 
 from .faults import Faults
-from .invariants import Breach
 from .outside import Answer, value_of
 from .outside import Service as _Model
 from .script import FaultTable, LatencyTable, OutageTable, QuotaTable, ServiceTable, TroubleTable
+from .verdict import Breach
 from .world import World
 
 UNTIL_S = 7 * 86_400.0
@@ -150,9 +150,9 @@ def _with_stand_ins(plan: Plan, functions: Mapping[str, Callable[[Any], Any]]) -
     for name in functions:
         if name not in names:
             raise ConfigError(f"functions: no stage is named {name!r}; there are {', '.join(sorted(names))}")
-    stages = tuple(
-        msgspec.structs.replace(stage, function=functions[stage.name]) if stage.name in functions else stage
-        for stage in plan.stages
+    nodes = tuple(
+        msgspec.structs.replace(node, function=functions[node.name]) if node.name in functions else node
+        for node in plan.nodes
     )
     source = plan.source
 
@@ -163,18 +163,20 @@ def _with_stand_ins(plan: Plan, functions: Mapping[str, Callable[[Any], Any]]) -
             connector.quiet = False
         return connector
 
-    return msgspec.structs.replace(plan, stages=stages, source=calm)
+    return msgspec.structs.replace(plan, nodes=nodes, source=calm)
 
 
 def _noted(plan: Plan, world: World) -> Plan:
     """The same, with calls that are noted in the history, so that faults can refer to them."""
-    stages = tuple(
-        msgspec.structs.replace(stage, function=_note_calls(stage.name, stage.function, world)) for stage in plan.stages
+    nodes = tuple(
+        msgspec.structs.replace(node, function=_note_calls(node, world)) if isinstance(node, StagePlan) else node
+        for node in plan.nodes
     )
-    return msgspec.structs.replace(plan, stages=stages)
+    return msgspec.structs.replace(plan, nodes=nodes)
 
 
-def _note_calls(name: str, function: Any, world: World) -> Any:
+def _note_calls(stage: StagePlan, world: World) -> Any:
+    name, function = stage.name, stage.function
     from headrace.runtime.call import current_call
 
     from .history import Call
@@ -199,15 +201,15 @@ class _Noted:
             if own is not None:
                 setattr(self, method, own)
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, *values: Any) -> Any:
         self._begin()
-        return self._function(value)
+        return self._function(*values)
 
 
 class _NotedAsync(_Noted):
-    async def __call__(self, value: Any) -> Any:
+    async def __call__(self, *values: Any) -> Any:
         self._begin()
-        return await self._function(value)
+        return await self._function(*values)
 
 
 class Service:

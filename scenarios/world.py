@@ -12,20 +12,23 @@ from headrace.actors.actor import Actor
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.protocol import Counts, State
-from headrace.runtime.assembly import assemble, end_of
+from headrace.runtime.assembly import Parts, assemble, end_of, join_terms
 from headrace.runtime.calls.aio import LoopThread
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
+from headrace.runtime.graph import Graph
 from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
 from headrace.runtime.hosts.virtual_time import virtual_time
 from headrace.runtime.office import ExecutorTerms, Office
-from headrace.runtime.plan import Plan
+from headrace.runtime.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 from headrace.runtime.report import RunReport, report_of
 
 from .history import Fault, History
-from .invariants import Checker, Invariant, RunTerms
+from .invariants import Checker, RunTerms
+from .tokens import NodeTerms
+from .verdict import Invariant
 
 AFTERWARDS_S = 3.0
 """What comes after the end (a late answer, a late opening) has so long to come."""
@@ -54,19 +57,18 @@ class SimulatedRun:
         self._loop: VirtualLoopThread | None = None
         self.parts = parts = assemble(plan, self._system, self)
         self.began = world.simulation.now
-        resources = 3 + (plan.quarantine is not None and not plan.whole)
+        at: dict[str, Mailbox] = {name: cast(Mailbox, ref) for name, ref in parts.nodes.items()}
         world.checker.watch_run(
             RunTerms(
                 conductor=cast(Mailbox, parts.conductor),
                 ledger=cast(Mailbox, parts.ledger),
                 source=cast(Mailbox, parts.source),
-                reorder=cast(Mailbox, parts.reorder),
-                stages=tuple(cast(Mailbox, at) for at in parts.stages.values()),
-                keyed=tuple(stage.limit.key is not None for stage in plan.stages),
+                nodes=tuple(_node_terms(plan, parts)),
+                keyed={at[stage.name]: stage.limit.key is not None for stage in plan.stages},
+                taker=_taker(plan, parts),
                 window=plan.rows_in_flight,
-                ordered=plan.ordered,
                 life=plan.life,
-                resources=resources,
+                resources=2 + len(parts.writers),
                 first_id=first_id,
             )
         )
@@ -100,8 +102,34 @@ class SimulatedRun:
             self._loop = VirtualLoopThread(self.world.simulation, f"{self._system.name}.loop".lstrip("."))
         return cast(LoopThread, self._loop)
 
-    def tap(self, reorder: Address) -> Address:
-        return reorder
+    def witness(self) -> None:
+        """Everything is in the history."""
+
+
+def _taker(plan: Plan, parts: Parts) -> Mailbox | None:
+    whole = next((sink.name for sink in plan.sinks if sink.whole), None)
+    return cast(Mailbox, parts.reorders.get(whole) or parts.nodes[whole]) if whole is not None else None
+
+
+def _node_terms(plan: Plan, parts: Parts) -> Iterator[NodeTerms]:
+    graph = Graph(plan.nodes, plan.edges)
+    for node in plan.nodes:
+        at = cast(Mailbox, parts.nodes[node.name])
+        match node:
+            case StagePlan():
+                yield NodeTerms(at, "flat_map" if node.kind == "flat_map" else "stage")
+            case JoinPlan():
+                yield NodeTerms(at, "join", join=join_terms(graph, node))
+            case BatchPlan():
+                yield NodeTerms(at, "batch", batch_max=node.count)
+            case SinkPlan():
+                yield NodeTerms(at, "sink")
+                if node.ordered:
+                    yield NodeTerms(cast(Mailbox, parts.reorders[node.name]), "reorder")
+            case _:
+                yield NodeTerms(at, node.kind)
+    if parts.quarantine is not None:
+        yield NodeTerms(cast(Mailbox, parts.quarantine), "quarantine")
 
 
 class Ground:

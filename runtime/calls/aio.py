@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
+from headrace.actors.identity import Id, row_of, show
 from headrace.actors.protocol import Answered, Fault, Kind
 from headrace.actors.stage_terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
@@ -80,7 +81,7 @@ class LoopThread:
 
 class _Call(NamedTuple):
     id: int
-    seq: int
+    seq: Id
     value: Any
     attempt: int
 
@@ -107,7 +108,7 @@ class LoopCalls:
         # In the order of their births, which the hash of a set's members does not keep.
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._left_behind: dict[asyncio.Task[None], None] = {}
-        self._done: dict[int, tuple[list[int], list[Any], list[Fault]]] = {}
+        self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
         self._busy_s = 0.0
         self._worker: Ref | None = None
         self._tell: Tell | None = None
@@ -212,7 +213,7 @@ class LoopCalls:
             self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
 
     def _info(self, call: _Call, deadline: float | None) -> CallInfo:
-        return CallInfo(f"{self._prefix}:{call.seq}", call.seq, call.attempt, deadline)
+        return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline)
 
     def recall(self) -> None:
         self._thread.call_soon(self._give_back)
@@ -220,7 +221,7 @@ class LoopCalls:
     def _give_back(self) -> None:
         if self._worker is None or self._tell is None:
             return
-        back: dict[int, list[int]] = {}
+        back: dict[int, list[Id]] = {}
         while self._queue:
             call = self._queue.popleft()
             back.setdefault(call.id, []).append(call.seq)

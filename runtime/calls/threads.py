@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
+from headrace.actors.identity import row_of, show
 from headrace.actors.protocol import Answered, Fault, Kind
 from headrace.actors.worker import Progress, Tell
 
@@ -89,7 +90,7 @@ class ThreadCalls:
         seq = assign.seqs[len(self._results)]
         attempt = (assign.attempts or {}).get(seq, 1)
         deadline = self._began + self._timeout_s if self._timeout_s is not None else None
-        return CallInfo(f"{self._prefix}:{seq}", seq, attempt, deadline)
+        return CallInfo(f"{self._prefix}:{show(seq)}", row_of(seq), attempt, deadline)
 
     def recall(self) -> None:
         """Nothing to give back: what is in hand is being called."""

@@ -84,9 +84,11 @@ def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool
 @headrace.command()
 @FILE
 def check(file: Path) -> None:
-    """Say what is wrong with FILE, all of it, and run nothing."""
-    job = _read(file)
-    click.echo(f"{file}: {job.pipeline.describe()}")
+    """Say what is wrong with FILE, all of it, or show its graph; run nothing."""
+    plan = _read(file).plan()
+    from ..drawing import line, tree
+
+    click.echo(f"{file}: {line(plan) or tree(plan)}")
 
 
 def _read(file: Path) -> Job:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors.backlog import Backlog, as_seqs
+from headrace.actors.identity import Id
 
 
 def test_a_row_put_back_goes_before_all_others_L54() -> None:
@@ -26,7 +27,7 @@ def test_what_goes_in_comes_out_once(chunks: list[int], takes: list[int], remove
         n += size
     gone = {seq for seq in removed if backlog.remove(seq) == (True, str(seq))}
     assert gone == {seq for seq in removed if seq < n}
-    got: list[int] = []
+    got: list[Id] = []
     for size in [*takes, n + 1]:
         seqs, values = backlog.take(size)
         assert [str(seq) for seq in seqs] == values
@@ -36,5 +37,5 @@ def test_what_goes_in_comes_out_once(chunks: list[int], takes: list[int], remove
 
 
 @given(st.lists(st.integers(0, 50)))
-def test_places_stay_the_same_places(seqs: list[int]) -> None:
+def test_places_stay_the_same_places(seqs: list[Id]) -> None:
     assert list(as_seqs(seqs)) == seqs

@@ -1,120 +1,134 @@
-"""The reorder buffer, and the ledger behind it."""
+"""The reorder buffer: order, gaps, and the pieces of a row."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
-from headrace.actors.ledger import Ledger
-from headrace.actors.protocol import Ended, Outcomes, Rows, Settled, Status
+from headrace.actors.identity import Bundle, Id, children, merged, parts, place, places
+from headrace.actors.protocol import Ended, Gaps, Outcomes, Rows, Status
 from headrace.actors.reorder import Reorder
 from tests.actors.fake import Fake, Name
 
-SOURCE, SINK, BAD, LEDGER, CONDUCTOR = map(Name, ("source", "sink", "quarantine", "ledger", "conductor"))
+SINK, CONDUCTOR = map(Name, ("sink", "conductor"))
 
 
-def started(window: int = 100) -> Fake:
-    fake = Fake(Reorder(window, SOURCE, SINK, BAD, LEDGER, CONDUCTOR))
+def started(whole: bool = False) -> Fake:
+    fake = Fake(Reorder(SINK, CONDUCTOR, whole))
     fake.receive(protocol.Start())
-    assert fake.take(protocol.Demand) == [protocol.Demand(window)]
     return fake
 
 
-def gap(seq: int, status: Status = Status.QUARANTINED) -> Outcomes:
+def ended(seq: Id, status: Status = Status.QUARANTINED) -> Outcomes:
     return Outcomes([Ended(seq, status, ValueError(), 1, None, "stage")])
+
+
+def released(fake: Fake) -> list[Id]:
+    return [seq for rows in fake.take(Rows) for seq in rows.seqs]
 
 
 def test_a_row_taken_out_of_the_middle_stalls_nobody_L42() -> None:
     fake = started()
     fake.receive(Rows([0], ["a"]), Rows([2], ["c"]))
-    assert [list(r.seqs) for r in fake.take(protocol.Release)] == [[0]]
-    fake.receive(gap(1))
-    assert [(list(r.seqs), r.values) for r in fake.take(protocol.Release)] == [([2], ["c"])]
+    assert released(fake) == [0]
+    fake.receive(ended(1))
+    assert [(list(r.seqs), r.values) for r in fake.take(Rows)] == [([2], ["c"])]
 
 
-def test_an_error_in_the_middle_touches_no_other_row_L01() -> None:
-    fake = started()
-    fake.receive(Rows([2, 3], ["c", "d"]), gap(1), Rows([0], ["a"]))
-    told = [(whom.name, message) for whom, message in fake.told]
-    assert [(name, type(m).__name__) for name, m in told] == [
-        ("sink", "Release"),
-        ("quarantine", "Outcomes"),
-        ("sink", "Release"),
-    ]
-    assert [e.seq for e in told[1][1].ended] == [1]
+def test_an_error_in_the_middle_is_told_in_its_turn_where_all_outcomes_are_wanted_L01() -> None:
+    fake = started(whole=True)
+    fake.receive(Rows([2, 3], ["c", "d"]), ended(1), Rows([0], ["a"]))
+    assert [type(m).__name__ for whom, m in fake.told if whom == SINK] == ["Rows", "Outcomes", "Rows"]
+    assert [e.seq for e in fake.told[1][1].ended] == [1]
 
 
-def test_a_row_that_ends_twice_is_loud() -> None:
+@pytest.mark.parametrize("again", [Rows([0], ["a"]), Rows(range(1), ["a"]), Gaps([0]), ended(0), ended((0, 0, 2))])
+def test_a_row_that_ends_twice_is_loud(again: Any) -> None:
     fake = started()
     fake.receive(Rows([0], ["a"]))
     with pytest.raises(AssertionError, match="ended twice"):
-        fake.receive(Rows([0], ["a"]))
+        fake.receive(again)
 
 
-def test_what_no_sink_takes_is_settled_here() -> None:
+def test_the_pieces_of_a_row_go_as_soon_as_their_turn_has_come() -> None:
     fake = started()
-    fake.receive(gap(0, Status.DROPPED))
-    assert fake.take(Settled) == [Settled(Status.DROPPED, range(1))]
+    fake.receive(Rows([(0, 1, 3)], ["b"]), Rows([1], ["z"]))
+    assert released(fake) == []
+    fake.receive(Rows([(0, 0, 3)], ["a"]))
+    assert released(fake) == [(0, 0, 3), (0, 1, 3)]
+    fake.receive(Gaps([(0, 2, 3)]))
+    assert released(fake) == [1]
+
+
+def test_a_batch_stands_at_the_place_of_its_first_row() -> None:
+    fake = started()
+    fake.receive(Rows([Bundle((1, 3))], [["b", "d"]]), Rows([2], ["c"]))
+    assert released(fake) == []
+    fake.receive(Rows([0], ["a"]), Rows([4], ["e"]))
+    assert released(fake) == [0, Bundle((1, 3)), 2, 4]
+
+
+def test_what_a_join_makes_stands_where_the_row_stood() -> None:
+    fake = started()
+    fake.receive(Rows([merged(1, 3)], ["b"]), Rows([0], ["a"]), Rows([2], ["c"]))
+    assert released(fake) == [0, (1, 3, -3), 2]
+
+
+def grown(data: st.DataObject, seq: Id, depth: int) -> list[Id]:
+    """What a row may have become."""
+    kind = data.draw(st.sampled_from(["as it is", "split", "forked", "merged"])) if depth else "as it is"
+    n = data.draw(st.integers(1, 3))
+    match kind:
+        case "split":
+            return [one for child in children(seq, n) for one in grown(data, child, depth - 1)]
+        case "forked":
+            return [one for part in parts(seq, n) for one in grown(data, part, depth - 1)]
+        case "merged":
+            return grown(data, merged(seq, n), depth - 1)
+        case _:
+            return [seq]
 
 
 @given(st.data())
-def test_any_order_of_arrival_is_released_in_order_and_within_the_window(data: st.DataObject) -> None:
-    window, total = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 40))
-    bad = data.draw(st.sets(st.integers(0, max(0, total - 1)), max_size=total))
-    fake = Fake(Reorder(window, SOURCE, SINK, BAD, LEDGER, CONDUCTOR))
-    fake.receive(protocol.Start())
-    given_, open_ = 0, 0
-    arrived: list[int] = []
-    under_way: list[int] = []
-    released: list[int] = []
-    while True:
-        for whom, message in fake.told:
-            if isinstance(message, protocol.Demand):
-                n = min(message.n, total - given_)
-                under_way.extend(range(given_, given_ + n))
-                given_, open_ = given_ + n, open_ + n
-                assert open_ <= window
-            elif isinstance(message, protocol.Release):
-                assert whom == SINK
-                arrived.extend(message.seqs)
-                released.extend(message.seqs)
-            elif isinstance(message, Outcomes):
-                assert whom == BAD
-                released.extend(e.seq for e in message.ended)
-                arrived.extend(e.seq for e in message.ended)
-        fake.told = []
-        if under_way:
-            seq = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
-            fake.receive(gap(seq) if seq in bad else Rows([seq], [seq]))
-        elif arrived:
-            n = data.draw(st.integers(1, len(arrived)))
-            settled, arrived = arrived[:n], arrived[n:]
-            open_ -= n
-            fake.receive(Settled(Status.DELIVERED, settled))
-        elif fake.told:
-            continue
-        else:
-            break
-    assert released == list(range(total))
+def test_whatever_rows_become_they_are_released_in_order_and_none_is_waited_for_in_vain(data: st.DataObject) -> None:
+    total = data.draw(st.integers(0, 8))
+    ids = [one for row in range(total) for one in grown(data, row, 3)]
+    while len(ids) > 2 and data.draw(st.booleans()):
+        members = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3, unique=True))
+        ids = [one for one in ids if one not in members] + [Bundle(tuple(sorted(members, key=place)))]
+    absent = set(data.draw(st.lists(st.sampled_from(ids), unique=True))) if ids else set()
+    fake = started()
+    got: list[Id] = []
+    for one in data.draw(st.permutations(ids)):
+        how = data.draw(st.sampled_from([Gaps([one]), ended(one)])) if one in absent else Rows([one], [one])
+        fake.receive(how)
+        got += released(fake)
+    fake.receive(protocol.EndOfRows(total))
+    assert len(fake.take(protocol.Drained)) == 1
+    assert got == sorted((one for one in ids if one not in absent), key=place)
 
 
-@given(st.permutations(range(20)), st.integers(1, 5))
-def test_the_ledger_counts_each_row_once_in_any_order(order: list[int], chunk: int) -> None:
-    fake = Fake(Ledger(CONDUCTOR))
-    fake.receive(protocol.RowsGiven(25))
-    for i in range(0, 20, chunk):
-        fake.receive(Settled(Status.DELIVERED, order[i : i + chunk]))
-    fake.receive(protocol.CloseAccount(CONDUCTOR, True))
-    (closed,) = fake.take(protocol.AccountClosed)
-    assert (closed.counts.delivered, closed.counts.interrupted, closed.open_rows) == (20, 5, 5)
-    with pytest.raises(AssertionError, match="settled twice"):
-        fake.receive(Settled(Status.DELIVERED, [order[0]]))
+@given(st.permutations(range(30)), st.integers(1, 7), st.sets(st.integers(0, 29)))
+def test_plain_rows_in_any_order_and_any_chunks(order: list[int], chunk: int, gone: set[int]) -> None:
+    fake = started()
+    got: list[Id] = []
+    for i in range(0, 30, chunk):
+        here = [row for row in order[i : i + chunk] if row not in gone]
+        away = [row for row in order[i : i + chunk] if row in gone]
+        for message in [Rows(here, here, dict.fromkeys(here[:1], 2))] * bool(here) + [Gaps(away)] * bool(away):
+            fake.receive(message)
+        told = fake.take(Rows)
+        assert all(rows.attempts is None or set(rows.attempts) <= set(rows.seqs) for rows in told)
+        got += [seq for rows in told for seq in rows.seqs]
+    assert got == [row for row in range(30) if row not in gone]
 
 
-def test_a_run_whose_every_row_was_bad_ends_like_any_other_L25() -> None:
-    fake = Fake(Ledger(CONDUCTOR))
-    fake.receive(protocol.RowsGiven(3), Settled(Status.QUARANTINED, range(3)), protocol.CloseAccount(CONDUCTOR, True))
-    (closed,) = fake.take(protocol.AccountClosed)
-    assert (closed.counts.quarantined, closed.open_rows) == (3, 0)
+def test_places_tell_where_a_thing_stands_and_what_else_is_in_it() -> None:
+    assert places(7) == [(7,)]
+    assert places(Bundle((1, (2, 0, 3), Bundle((5, 6))))) == [(1,), (2, 0, 3), (5,), (6,)]
+    assert places((Bundle((4, 9)), 1, 2)) == [(4, 1, 2), (9,)]
+    assert place((5, 3, -3, 0, 2)) == (5, 0, 2)

@@ -7,7 +7,7 @@ from typing import Any
 from tests.actors.fake import Fake, Name
 
 from headrace.actors import protocol
-from headrace.actors.protocol import Release
+from headrace.actors.protocol import Rows
 from headrace.runtime.resources import Reader, Writer
 
 CONDUCTOR, SINK, SOURCE = Name("conductor"), Name("sink"), Name("source")
@@ -38,7 +38,7 @@ def test_a_write_that_close_has_overtaken_is_not_done() -> None:
     connector = Connector()
     fake = Fake(Writer(connector, SINK), "writer")
     fake.receive(protocol.Open(CONDUCTOR), protocol.Close(CONDUCTOR, complete=False))
-    fake.receive(protocol.Write([Release(range(1), ["a"])]))
+    fake.receive(protocol.Write([Rows(range(1), ["a"])]))
     assert connector.used == ["open", "close"]
 
 

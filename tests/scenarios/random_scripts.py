@@ -41,7 +41,7 @@ WHEN = (
     "Outcomes",
     "PermitsGranted",
     "ReadDone",
-    "Release",
+    "Rows",
     "RunEnded",
     "Settled",
     "Start",

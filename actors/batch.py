@@ -1,0 +1,186 @@
+"""A batch: gathers rows until there are enough of them, or until the first of them has waited long enough.
+
+Told: `Rows` and `EndOfRows` by what stands before it, `Press` by the ledger, `Start` and `Abort` by the conductor.
+Tells: `Rows` of bundles, `Outcomes` and `EndOfRows` by its exits, `Drained` to the conductor.
+
+Promises: no row waits longer than it may, also where no other row comes (L39); what is left at the end goes on; a batch that
+holds the row on which the whole window waits goes at once, full or not, so that batches by key cannot stall a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Context, Ref
+from .exits import Exits, NodeStatistics
+from .identity import Bundle, Id, Ids, place, plain, rows_of
+from .outlets import ONWARD
+from .protocol import Ended, Message, Status
+
+
+class BatchTerms(msgspec.Struct, frozen=True):
+    """What the user said of a batch; whichever comes first. `within_s`: seconds since its first row came. `key`: of a row;
+    each has a batch of its own. `size`: of a row, in bytes."""
+
+    name: str
+    count: int | None = None
+    bytes_max: int | None = None
+    within_s: float | None = None
+    key: Callable[[Any], Hashable] | None = None
+    size: Callable[[Any], int] | None = None
+
+
+class _Open:
+    __slots__ = ("bytes", "number", "seqs", "values")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.bytes = 0
+        self.seqs: list[Id] = []
+        self.values: list[Any] = []
+
+
+class _Due(protocol.Control, frozen=True):
+    """The first row of this batch has waited long enough."""
+
+    key: Hashable
+    number: int
+
+
+Told = protocol.Rows | protocol.EndOfRows | protocol.Appetite | protocol.Press | protocol.Start | protocol.Abort | _Due
+
+
+class Batch(Actor):
+    """See the module. `inputs`: edges that end here."""
+
+    def __init__(self, terms: BatchTerms, exits: Exits, conductor: Ref, inputs: int = 1) -> None:
+        self._terms = terms
+        self._exits = exits
+        self._conductor = conductor
+        self._inputs = inputs
+        self._open: dict[Hashable, _Open] = {}
+        self._born = 0
+        self._pressed = -1
+        self._came = 0
+        self._here = 0
+        self._over = False
+
+    def start(self, context: Context) -> None:
+        super().start(context)
+        self._exits.start(context)
+
+    def receive(self, message: Told) -> None:
+        if self._over:
+            return
+        match message:
+            case protocol.Rows(seqs, values, _):
+                self._came += len(seqs)
+                self._here += len(seqs)
+                if self._terms.key is None and self._terms.size is None:
+                    self._fill(seqs, values)
+                else:
+                    self._sort(seqs, values)
+                if self._pressed >= 0:
+                    self._let_go(self._pressed)
+            case protocol.Press(seq):
+                self._pressed = seq
+                self._let_go(seq)
+            case _Due(key, number):
+                batch = self._open.get(key)
+                if batch is not None and batch.number == number:
+                    self._flush(key)
+            case protocol.EndOfRows(total):
+                self._inputs -= 1
+                if not self._inputs:
+                    for key in list(self._open):
+                        self._flush(key)
+                    self._exits.finish(total)
+                    self._leave()
+            case protocol.Start() | protocol.Appetite():
+                pass
+            case protocol.Abort():
+                self._leave()
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    # --- rows come ---
+
+    def _fill(self, seqs: Ids, values: list[Any]) -> None:
+        """Without keys and sizes: as many at once as fit."""
+        begin, n = 0, len(seqs)
+        count = self._terms.count or n
+        while begin < n:
+            batch = self._batch(None)
+            end = begin + max(1, count - len(batch.seqs)) if self._terms.count else n
+            batch.seqs.extend(seqs[begin:end])
+            batch.values.extend(values[begin:end])
+            begin = end
+            if self._terms.count and len(batch.seqs) >= self._terms.count:
+                self._flush(None)
+
+    def _sort(self, seqs: Ids, values: list[Any]) -> None:
+        terms = self._terms
+        bad: list[Ended] = []
+        for seq, value in zip(seqs, values, strict=True):
+            try:
+                key = terms.key(value) if terms.key is not None else None
+                hash(key)
+                size = terms.size(value) if terms.size is not None else 0
+            except Exception as error:
+                bad.append(Ended(seq, Status.QUARANTINED, error, 1, value, terms.name))
+                continue
+            batch = self._batch(key)
+            if terms.bytes_max is not None and batch.seqs and batch.bytes + size > terms.bytes_max:
+                self._flush(key)
+                batch = self._batch(key)
+            batch.seqs.append(seq)
+            batch.values.append(value)
+            batch.bytes += size
+            full = terms.count is not None and len(batch.seqs) >= terms.count
+            if full or (terms.bytes_max is not None and batch.bytes >= terms.bytes_max):
+                self._flush(key)
+        if bad:
+            self._here -= len(bad)
+            self._exits.end(bad)
+
+    def _batch(self, key: Hashable) -> _Open:
+        batch = self._open.get(key)
+        if batch is None:
+            self._born += 1
+            batch = self._open[key] = _Open(self._born)
+            if self._terms.within_s is not None:
+                self.context.after(self._terms.within_s, _Due(key, batch.number))
+        return batch
+
+    # --- batches go ---
+
+    def _flush(self, key: Hashable) -> None:
+        batch = self._open.pop(key)
+        seqs, values = batch.seqs, batch.values
+        ordered = sorted(seqs) if plain(seqs) else sorted(seqs, key=place)  # type: ignore[type-var]
+        if ordered != seqs:
+            by_seq = dict(zip(seqs, values, strict=True))
+            seqs, values = ordered, [by_seq[seq] for seq in ordered]
+        self._here -= len(seqs)
+        self._exits.live_on(Status.BATCHED, len(seqs))
+        self._exits.send(ONWARD, [Bundle(tuple(seqs))], [values])
+
+    def _let_go(self, row: int) -> None:
+        """Of the batches that hold it."""
+        for key in [k for k, batch in self._open.items() if _holds(batch.seqs, row)]:
+            self._flush(key)
+
+    def _leave(self) -> None:
+        self._over = True
+        self.context.tell(self._conductor, protocol.Drained(self.context.me))
+
+    def statistics(self) -> NodeStatistics:
+        return NodeStatistics(self._terms.name, self._exits.traffic(self._came, self._here, self._exits.went))
+
+
+def _holds(seqs: list[Id], row: int) -> bool:
+    return row in seqs or any(type(seq) is not int and row in rows_of(seq) for seq in seqs)

@@ -1,0 +1,181 @@
+"""How rows leave a node: along an edge, or by ending there. One way for all nodes; state only, the node decides.
+
+A row that goes along one edge does not come to those who are behind the others, and one that ends comes to nobody behind the
+node. Whoever waits for rows by name (a reorder buffer, a join) is told of that as a gap, at once and by the node where it
+happened, so that nothing stalls behind a row that will never come (L42).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from . import protocol
+from .actor import Context, Ref
+from .identity import Id, Ids
+from .protocol import Ended, Gaps, Outcomes, Rows, Settled, Status, Traffic
+
+UNLIMITED = 1 << 62
+
+
+class Port(msgspec.Struct, frozen=True):
+    """Where an edge goes. `missed`: who waits for rows by name behind this node, but not behind this edge. `paced`: the
+    target says how many rows it can take."""
+
+    target: Ref
+    missed: tuple[Ref, ...] = ()
+    paced: bool = False
+
+
+class NodeStatistics(msgspec.Struct, frozen=True):
+    """What a node that calls nobody counts. `late`: parts that came to a join after it had gone on without them."""
+
+    name: str
+    traffic: Traffic
+    late: int = 0
+
+
+class Exits:
+    """The ways out of one node.
+
+    `behind`: who waits for rows by name anywhere behind it. `taker`: the one among them who takes and settles every row's
+    outcome. `quarantine`: the sink of rows that end badly. `also`: who is told of the end besides the targets. `witness`: is
+    told of what ends, for the log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ports: Mapping[str, Port],
+        *,
+        behind: tuple[Ref, ...] = (),
+        taker: Ref | None = None,
+        quarantine: Ref | None = None,
+        ledger: Ref | None = None,
+        also: tuple[Ref, ...] = (),
+        witness: Ref | None = None,
+    ) -> None:
+        self.name = name
+        self._ports = dict(ports)
+        self._behind = behind
+        self._taker = taker if taker in behind else None
+        self._quarantine = quarantine
+        self._ledger = ledger
+        self._also = also
+        self._witness = witness
+        self._rooms = {port.target: 0 for port in self._ports.values() if port.paced}
+        self.room = 0 if self._rooms else UNLIMITED
+        """Rows that each of the targets can take, less those that were sent."""
+        self.went = 0
+        self._ended: dict[Status, int] = {}
+        self._context: Context
+
+    def start(self, context: Context) -> None:
+        """Before the first row."""
+        self._context = context
+
+    @property
+    def ports(self) -> list[str]:
+        """The names of the edges."""
+        return list(self._ports)
+
+    def send(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
+        """Along an edge."""
+        port = self._ports[name]
+        self.went += len(seqs)
+        if port.paced:
+            self._spend(port.target, len(seqs))
+        self._context.tell(port.target, Rows(seqs, values, attempts))
+        if port.missed:
+            gaps = Gaps(seqs)
+            for ref in port.missed:
+                self._context.tell(ref, gaps)
+
+    def has(self, name: str) -> bool:
+        """There is such an edge."""
+        return name in self._ports
+
+    # --- rows that end here ---
+
+    def end(self, ended: list[Ended]) -> None:
+        """They go no further, and here is why."""
+        for end in ended:
+            self._count(end.status, 1)
+        tell, outcomes = self._context.tell, Outcomes(ended)
+        for ref in self._behind:
+            tell(ref, outcomes)
+        if self._witness is not None:
+            tell(self._witness, outcomes)
+        if self._taker is not None:
+            return
+        settled: dict[Status, list[Id]] = {}
+        bad: list[Ended] = []
+        for end in ended:
+            if end.status is Status.QUARANTINED and self._quarantine is not None:
+                bad.append(end)
+            else:
+                settled.setdefault(end.status, []).append(end.seq)
+        if bad and self._quarantine is not None:
+            tell(self._quarantine, Outcomes(bad))
+        for status, seqs in settled.items():
+            self.report(status, seqs)
+
+    def drop(self, seqs: Ids, values: list[Any]) -> None:
+        """They go no further, and nothing is wrong with that."""
+        if self._taker is not None:
+            self.end([Ended(s, Status.DROPPED, None, 1, v, self.name) for s, v in zip(seqs, values, strict=True)])
+            return
+        self._count(Status.DROPPED, len(seqs))
+        self.tell_gaps(seqs)
+        self.report(Status.DROPPED, seqs)
+
+    def live_on(self, status: Status, n: int) -> None:
+        """So many have become others: were split, batched or merged."""
+        self._count(status, n)
+
+    def report(self, status: Status, seqs: Ids) -> None:
+        """Their outcome, to the ledger alone."""
+        if self._ledger is not None:
+            self._context.tell(self._ledger, Settled(status, seqs))
+
+    def tell_gaps(self, seqs: Ids) -> None:
+        """They come to nobody behind."""
+        if self._behind:
+            gaps = Gaps(seqs)
+            for ref in self._behind:
+                self._context.tell(ref, gaps)
+
+    def finish(self, total: int) -> None:
+        """No more will come."""
+        end = protocol.EndOfRows(total)
+        for port in self._ports.values():
+            self._context.tell(port.target, end)
+        for ref in self._also:
+            self._context.tell(ref, end)
+
+    # --- how many may come ---
+
+    def welcome(self, who: Ref, n: int) -> None:
+        """One of the targets can take `n` more rows."""
+        if who in self._rooms:
+            self._rooms[who] += n
+            self.room = min(self._rooms.values())
+
+    def _spend(self, target: Ref, n: int) -> None:
+        if len(self._rooms) == 1:
+            self.room -= n
+            self._rooms[target] = self.room
+        else:
+            self._rooms[target] -= n
+            self.room = min(self._rooms.values())
+
+    # --- what was counted ---
+
+    def _count(self, status: Status, n: int) -> None:
+        self._ended[status] = self._ended.get(status, 0) + n
+
+    def traffic(self, came: int, here: int, made: int = 0) -> Traffic:
+        """What a node counts, as one."""
+        return Traffic(came, made, self.went, here, **{status.value: n for status, n in self._ended.items()})

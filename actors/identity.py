@@ -1,0 +1,118 @@
+"""Who is who: the identity of a row, and of all that becomes of it in a graph.
+
+    5                   the row at place 5 of the source
+    (5, 0, 3)           the first of three that it was split into, or that a fork made of it
+    (5, 0, 3, 1, 2)     the second of two that came of that one
+    (5, 0, -3)          the first of three parts whose branches meet again in a join
+    (5, 3, -3)          what the join made of those, where not each of them ended in it; where they all did, it is 5
+    Bundle((5, 6, 9))   a batch of three rows, which stands where the first of them stood
+
+An identity tells how many siblings it has. So who orders, and who keeps the account, can see from any one of them what else
+there is to come, in whatever order they hear of them, and nobody need be told of a split beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+Place: TypeAlias = tuple[int, ...]
+"""Where something stands in the order of the source; compared as tuples are."""
+
+
+class Bundle(msgspec.Struct, frozen=True, cache_hash=True):
+    """A batch: the identities of its rows, in their order. What becomes of it becomes of them."""
+
+    members: tuple[Id, ...]
+
+
+Path: TypeAlias = tuple[Any, ...]
+"""A row or a batch, and for each fork and each split under it an index and the number of siblings."""
+Id: TypeAlias = int | Path | Bundle
+Ids: TypeAlias = Sequence[Id]
+"""A `range` where they are contiguous plain rows, else a list."""
+
+
+def children(of: Id, n: int) -> list[Id]:
+    """The identities of `n` that something is split into."""
+    head: Path = of if type(of) is tuple else (of,)
+    return [(*head, i, n) for i in range(n)]
+
+
+def parts(of: Id, n: int) -> list[Id]:
+    """The identities of the `n` parts of something whose branches meet again."""
+    head: Path = of if type(of) is tuple else (of,)
+    return [(*head, i, -n) for i in range(n)]
+
+
+def merged(of: Id, n: int) -> Id:
+    """What a join made of the `n` parts of something, not each of which ended in it."""
+    return (*of, n, -n) if type(of) is tuple else (of, n, -n)
+
+
+def parent(of: Id) -> tuple[Id, int, int]:
+    """(what it came of, its index, how many siblings there are, itself counted). `of` is a path."""
+    assert type(of) is tuple, "only a path has a parent"
+    *head, index, n = of
+    above: Id = head[0] if len(head) == 1 else tuple(head)
+    return above, index, n
+
+
+def places(of: Id) -> list[Place]:
+    """The place where it stands, and those of the other rows that are in it."""
+    if type(of) is int:
+        return [(of,)]
+    if type(of) is Bundle:
+        return [place for member in of.members for place in places(member)]
+    assert type(of) is tuple
+    first, *others = places(of[0])
+    pairs = of[1:]
+    for at in range(0, len(pairs), 2):
+        if pairs[at] != -pairs[at + 1]:
+            # What a join made stands where that stood of which it was made.
+            first += pairs[at : at + 2]
+    return [first, *others]
+
+
+def place(of: Id) -> Place:
+    """Where it stands."""
+    return (of,) if type(of) is int else places(of)[0]
+
+
+def rows_of(of: Id) -> Iterator[int]:
+    """The rows of the source that are in it."""
+    if type(of) is int:
+        yield of
+    elif type(of) is Bundle:
+        for member in of.members:
+            yield from rows_of(member)
+    else:
+        assert type(of) is tuple
+        yield from rows_of(of[0])
+
+
+def row_of(of: Id) -> int:
+    """The row of the source that it came of; of a batch, the first one."""
+    return of if type(of) is int else next(rows_of(of))
+
+
+def branch_of(of: Id) -> tuple[int, ...]:
+    """The path of forks and outputs under its row, as indices: empty for a plain row, and for a batch."""
+    return tuple(place(of)[1::2]) if type(of) is tuple else ()
+
+
+def show(of: Id) -> str:
+    """For people and for keys: `5`, `5.0.1`, `5+6+9`."""
+    if type(of) is int:
+        return str(of)
+    if type(of) is Bundle:
+        return "+".join(map(show, of.members))
+    assert type(of) is tuple
+    return ".".join([show(of[0]), *map(str, of[1::2])])
+
+
+def plain(ids: Ids) -> bool:
+    """All of them are plain rows."""
+    return type(ids) is range or set(map(type, ids)) <= {int}

@@ -1,0 +1,36 @@
+"""What must always hold, by name; and how it is told that it did not."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Invariant(enum.StrEnum):
+    """What must always hold."""
+
+    ACCOUNTED = "accounted: every row has exactly one terminal outcome, and the counters are a fold over them"
+    ORDERED = "ordered: a sink sees rows in source order, and gaps are told"
+    ONCE = "once: no row is delivered twice, and none leaves a node twice"
+    BOUNDED = "bounded: rows in flight never exceed the window, nor permits what was granted"
+    QUIET = "quiet in cooldown: no grant and no call between its begin and its end, and one cooldown an epoch"
+    ANSWERED = "answered: no waiter outlives its deadline; drain and abort end within theirs"
+    PAIRED = "paired: prepare before the first call, once; close once, also after a crash"
+    FIRST_ERROR = "first error first: what went wrong first is what the user sees"
+    ONE_PATH = "one path: complete only when the source has said its end and every row has an outcome"
+    ISOLATED = "isolated: batches and runs never see each other's rows"
+    FAIR = "fair: a refused row goes before those that were never tried"
+    ALIVE = "alive: no actor dies of itself"
+    JOINED = "joined: one word on each forked row, with the parts that its join requires or not at all"
+
+
+class Breach(msgspec.Struct, frozen=True):
+    """An invariant that did not hold, when and how."""
+
+    invariant: Invariant
+    what: str
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"{self.invariant.name}: {self.what}, at {self.at_s:.6f} s\n  ({self.invariant.value})"
