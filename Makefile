@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract bench explore mutants schema soak real clean
+.PHONY: demo test lint types contract bench explore graphs mutants schema soak real clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -34,6 +34,11 @@ bench: $(STAMP)
 FOR ?= 600
 explore: $(STAMP)
 	@$(BIN)/python -m tests.scenarios.explore --for $(FOR)
+
+# Random graphs of up to twelve nodes, with fresh seeds: make graphs N=10000
+N ?= 10000
+graphs: $(STAMP)
+	@$(BIN)/python -m tests.scenarios.explore --graphs $(N)
 
 # How many plays it takes to catch each of the faults that are put into the actors.
 mutants: $(STAMP)

@@ -68,7 +68,7 @@ class Exits:
         self._rooms = {port.target: 0 for port in self._ports.values() if port.paced}
         self.room = 0 if self._rooms else UNLIMITED
         """Rows that each of the targets can take, less those that were sent."""
-        self.went = 0
+        self._sent = dict.fromkeys(self._ports, 0)
         self._ended: dict[Status, int] = {}
         self._context: Context
 
@@ -84,7 +84,7 @@ class Exits:
     def send(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
         """Along an edge."""
         port = self._ports[name]
-        self.went += len(seqs)
+        self._sent[name] += len(seqs)
         if port.paced:
             self._spend(port.target, len(seqs))
         self._context.tell(port.target, Rows(seqs, values, attempts))
@@ -92,6 +92,11 @@ class Exits:
             gaps = Gaps(seqs)
             for ref in port.missed:
                 self._context.tell(ref, gaps)
+
+    @property
+    def went(self) -> int:
+        """Rows that were sent along all edges."""
+        return sum(self._sent.values())
 
     def has(self, name: str) -> bool:
         """There is such an edge."""
@@ -178,4 +183,5 @@ class Exits:
 
     def traffic(self, came: int, here: int, made: int = 0) -> Traffic:
         """What a node counts, as one."""
-        return Traffic(came, made, self.went, here, **{status.value: n for status, n in self._ended.items()})
+        ended = {status.value: n for status, n in self._ended.items()}
+        return Traffic(came, made, self.went, here, ways=dict(self._sent), **ended)

@@ -60,6 +60,22 @@ def parent(of: Id) -> tuple[Id, int, int]:
     return above, index, n
 
 
+def part_of(of: Id) -> Id:
+    """The part that this one is of, whatever joins within its branch have made of it."""
+    while type(of) is tuple and of[-2] == -of[-1]:
+        of = parent(of)[0]
+    return of
+
+
+def members_of(of: Id) -> Iterator[Id]:
+    """Itself, or of a batch those who are in it."""
+    if type(of) is Bundle:
+        for member in of.members:
+            yield from members_of(member)
+    else:
+        yield of
+
+
 def places(of: Id) -> list[Place]:
     """The place where it stands, and those of the other rows that are in it."""
     if type(of) is int:

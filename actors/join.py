@@ -21,7 +21,7 @@ from . import protocol
 from .actor import Actor, Context, Ref
 from .backlog import as_seqs
 from .exits import Exits, NodeStatistics
-from .identity import Id, Ids, merged, parent
+from .identity import Id, Ids, members_of, merged, parent, part_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
 
@@ -72,7 +72,7 @@ class Merging(msgspec.Struct, frozen=True):
 class _Open:
     """A row of which not every part has been heard of."""
 
-    __slots__ = ("absent", "arrived", "attempts", "decided", "ids", "known", "row")
+    __slots__ = ("absent", "arrived", "attempts", "decided", "ids", "known", "pure", "row")
 
     def __init__(self) -> None:
         self.known = False
@@ -83,6 +83,8 @@ class _Open:
         self.absent: dict[int, BaseException | None] = {}
         self.attempts = 1
         self.decided = False
+        self.pure = True
+        """Nothing of its parts went elsewhere."""
 
     def has(self, index: int) -> bool:
         """This part has been heard of."""
@@ -133,6 +135,8 @@ class Join(Actor):
         self._merged: list[Id] = []
         self._merged_apart: list[Id] = []
         self._ended: list[Ended] = []
+        self._late_seqs: list[Id] = []
+        self._late_values: list[Any] = []
 
     def start(self, context: Context) -> None:
         super().start(context)
@@ -149,10 +153,12 @@ class Join(Actor):
                 self._on_forked(seqs, values)
             case protocol.Gaps(seqs):
                 for seq in seqs:
-                    self._on_absent(seq, None)
+                    for member in members_of(seq):
+                        self._on_absent(member, None)
             case protocol.Outcomes(ended):
                 for end in ended:
-                    self._on_absent(end.seq, end.error)
+                    for member in members_of(end.seq):
+                        self._on_absent(member, end.error)
             case protocol.EndOfRows(total):
                 self._inputs -= 1
                 self._total = total
@@ -192,35 +198,27 @@ class Join(Actor):
 
     def _on_rows(self, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None) -> None:
         self._came += len(seqs)
-        late: list[tuple[Id, Any]] = []
         for seq, value in zip(seqs, values, strict=True):
-            of, index, _ = parent(seq)
+            part = part_of(seq)
+            of, index, _ = parent(part)
             row = self._row(of)
             assert not row.has(index), f"part {seq} came twice"
             if row.decided:
                 row.absent[index] = None
-                late.append((seq, value))
+                self._late_seqs.append(seq)
+                self._late_values.append(value)
                 self._forget_if_known(of, row)
                 continue
             row.arrived[index] = value
             row.ids.append(seq)
+            row.pure = row.pure and part == seq
             self._here += 1
             if attempts and seq in attempts:
                 row.attempts += attempts[seq] - 1
             self._decide_if_possible(of, row)
-        if late:
-            self._on_late([seq for seq, _ in late], [value for _, value in late], attempts)
-
-    def _on_late(self, seqs: list[Id], values: list[Any], attempts: dict[Id, int] | None) -> None:
-        self._late += len(seqs)
-        if self._late_exits.has(LATE):
-            self._late_exits.send(LATE, seqs, values, attempts)
-        else:
-            self._late_exits.live_on(Status.DROPPED, len(seqs))
-            self._late_exits.report(Status.DROPPED, seqs)
 
     def _on_absent(self, seq: Id, error: BaseException | None) -> None:
-        of, index, _ = parent(seq)
+        of, index, _ = parent(part_of(seq))
         row = self._row(of)
         assert not row.has(index), f"part {seq} ended twice"
         row.absent[index] = error
@@ -260,9 +258,9 @@ class Join(Actor):
         self._made += 1
         made = seq
         self._merged += row.ids
-        if here != self._terms.ways:
-            # Parts that went elsewhere are settled there; so that the row is settled with the last of them, what came of
-            # it is one more of them.
+        if here != self._terms.ways or not row.pure:
+            # Parts, or parts of those, that went elsewhere are settled there; so that the row is settled with the last of
+            # them, what came of it is one more of them.
             made = merged(seq, self._terms.ways)
             self._merged_apart += row.ids
         merging = self._merging(row)
@@ -296,6 +294,16 @@ class Join(Actor):
             if failed is not None:
                 self.context.tell(self._conductor, protocol.Failing(self.context.me, failed))
 
+        if self._late_seqs:
+            seqs, values = self._late_seqs, self._late_values
+            self._late_seqs, self._late_values = [], []
+            self._late += len(seqs)
+            if self._late_exits.has(LATE):
+                self._late_exits.send(LATE, seqs, values)
+            else:
+                self._late_exits.live_on(Status.DROPPED, len(seqs))
+                self._late_exits.report(Status.DROPPED, seqs)
+
     def _merging(self, row: _Open) -> Merging:
         names = self._terms.branches
         here = {name: row.arrived[index] for index, name in names.items() if index in row.arrived}
@@ -325,7 +333,10 @@ class Join(Actor):
     def statistics(self) -> NodeStatistics:
         traffic, late = self._exits.traffic(self._came, self._here, self._made), self._late_exits.traffic(0, 0)
         traffic = msgspec.structs.replace(
-            traffic, went=traffic.went + late.went, dropped=traffic.dropped + late.dropped
+            traffic,
+            went=traffic.went + late.went,
+            dropped=traffic.dropped + late.dropped,
+            ways={**traffic.ways, **late.ways},
         )
         return NodeStatistics(self._terms.name, traffic, self._late)
 

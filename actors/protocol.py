@@ -473,7 +473,8 @@ class Counts(msgspec.Struct, frozen=True):
 class Traffic(msgspec.Struct, frozen=True):
     """What has come to a node and what became of it: `came` + `made` = `went` + `here` + all of the others.
 
-    `made`: identities that begin here: parts of a fork, pieces of a split, batches, what a join makes.
+    `made`: identities that begin here: parts of a fork, pieces of a split, batches, what a join makes. `ways`: `went`,
+    by edge.
     """
 
     came: int = 0
@@ -488,6 +489,14 @@ class Traffic(msgspec.Struct, frozen=True):
     merged: int = 0
     split: int = 0
     batched: int = 0
+    ways: dict[str, int] = {}
+
+    @property
+    def adds_up(self) -> bool:
+        """Nothing has been lost on the way, and nothing counted twice."""
+        ended = self.delivered + self.dropped + self.quarantined + self.failed + self.interrupted
+        lives_on = self.merged + self.split + self.batched
+        return self.came + self.made == self.went + self.here + ended + lives_on
 
 
 class RowsGiven(Message, frozen=True):

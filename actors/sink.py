@@ -160,7 +160,7 @@ class Sink(Actor):
     def statistics(self) -> SinkStatistics:
         settled = {status.value: n for status, n in self._settled.items()}
         here = self._came - sum(settled.values())
-        traffic = Traffic(self._came, 0, 0, here, **settled)
+        traffic = msgspec.structs.replace(Traffic(self._came, here=here), **settled)
         return SinkStatistics(self._name, self._written, sum(map(_rows_in, self._waiting)), self._writes, traffic)
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headrace.actors.actor import Ref
 from headrace.actors.governor import GovernorStatistics
-from headrace.actors.protocol import Counts, State, Status
+from headrace.actors.protocol import Counts, State, Status, Traffic
+from headrace.actors.reorder import ReorderStatistics
 from headrace.actors.stage_terms import StageStatistics
+
+from .plan import SOURCE
+
+if TYPE_CHECKING:
+    from .assembly import Parts
+    from .plan import Plan
+
+Ask = Callable[[Sequence[Any]], Sequence[Any]]
+_PLAIN = (SOURCE, "map", "sink")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -30,6 +42,16 @@ class StageReport(msgspec.Struct, frozen=True):
     limit: GovernorStatistics | None
 
 
+class NodeReport(msgspec.Struct, frozen=True):
+    """One node of the graph: what came, what became of it, and which way the rest went. Rows that `traffic` has as
+    `here` are under way, or, when the run is over, interrupted. `late`: parts that came to a join after its word."""
+
+    name: str
+    kind: str
+    traffic: Traffic
+    late: int = 0
+
+
 class RunReport(msgspec.Struct, frozen=True):
     """What a run came to, or, from `Run.stats()`, has come to so far. Rows by outcome add up to `rows`."""
 
@@ -46,6 +68,7 @@ class RunReport(msgspec.Struct, frozen=True):
     cooldowns: int
     elapsed_s: float
     stages: tuple[StageReport, ...] = ()
+    nodes: tuple[NodeReport, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -59,6 +82,8 @@ class RunReport(msgspec.Struct, frozen=True):
                 lines.append(f"    {status:<12}{n:>7,}")
         for stage in self.stages:
             lines.extend(_stage_lines(stage, self.elapsed_s))
+        if any(len(node.traffic.ways) > 1 or node.kind not in _PLAIN for node in self.nodes):
+            lines.extend(_node_lines(self.nodes))
         lines.extend(f"  note: {note}" for note in self.notes)
         return "\n".join(lines)
 
@@ -69,23 +94,22 @@ class RunReport(msgspec.Struct, frozen=True):
 
 
 def report_of(
-    name: str,
-    state: State,
-    counts: Counts,
-    by_stage: list[tuple[Any, Any]],
-    elapsed_s: float,
-    notes: tuple[str, ...] = (),
+    plan: Plan, parts: Parts, ask: Ask, state: State, counts: Counts, elapsed_s: float, notes: tuple[str, ...] = ()
 ) -> RunReport:
-    """The report of these counts, with each stage's statistics and its governor's; None where one did not answer."""
+    """The report of these counts, with what each actor says of itself to `ask`."""
+    limits = parts.governors
+    whom = list(dict.fromkeys([parts.source, *parts.nodes.values(), *parts.reorders.values(), *limits.values()]))
+    asked: dict[Ref, Any] = dict(zip(whom, ask(whom), strict=True))
     stages = tuple(
         StageReport(calls, limit if isinstance(limit, GovernorStatistics) else None)
-        for calls, limit in by_stage
-        if isinstance(calls, StageStatistics)
+        for name, at in parts.stages.items()
+        if isinstance(calls := asked[at], StageStatistics)
+        for limit in [asked[limits[name]]]
     )
     # Stages that share a limit have the same statistics of it.
-    limits = list({id(s.limit): s.limit for s in stages if s.limit is not None}.values())
+    governors = [g for g in (asked[at] for at in dict.fromkeys(limits.values())) if isinstance(g, GovernorStatistics)]
     return RunReport(
-        name=name,
+        name=plan.name,
         state=state,
         rows=counts.rows,
         delivered=counts.delivered,
@@ -95,11 +119,29 @@ def report_of(
         interrupted=counts.interrupted,
         calls=sum(s.calls.calls for s in stages),
         refusals=sum(s.calls.refusals for s in stages),
-        cooldowns=sum(limit.cooldowns for limit in limits),
+        cooldowns=sum(limit.cooldowns for limit in governors),
         elapsed_s=elapsed_s,
         stages=stages,
+        nodes=tuple(_nodes(plan, parts, asked)),
         notes=notes,
     )
+
+
+def _nodes(plan: Plan, parts: Parts, asked: dict[Ref, Any]) -> Iterator[NodeReport]:
+    kinds = {node.name: node.kind for node in plan.nodes}
+    for name, at in {SOURCE: parts.source, **parts.nodes}.items():
+        told = asked[at]
+        traffic = getattr(told, "traffic", None)
+        if traffic is None:
+            continue
+        waiting = asked.get(parts.reorders[name]) if name in parts.reorders else None
+        if isinstance(waiting, ReorderStatistics):
+            # For those outside, the buffer in front of a sink is a part of it.
+            came, here = traffic.came + waiting.buffered, traffic.here + waiting.buffered
+            traffic = msgspec.structs.replace(traffic, came=came, here=here)
+        yield NodeReport(
+            name, kinds.get(name, SOURCE), traffic, getattr(told, "late", 0) if kinds.get(name) == "join" else 0
+        )
 
 
 def _stage_lines(stage: StageReport, elapsed_s: float) -> list[str]:
@@ -118,4 +160,23 @@ def _stage_lines(stage: StageReport, elapsed_s: float) -> list[str]:
         lines.append(
             f"    cooldowns   {limit.cooldowns:>9,}   ({limit.cooled_s:.2f} s closed; outages {limit.outages}{learned})"
         )
+    return lines
+
+
+def _node_lines(nodes: tuple[NodeReport, ...]) -> list[str]:
+    """What came to each node, and what became of it."""
+    lines = ["  by node"]
+    width = max(len(node.name) for node in nodes)
+    for node in nodes:
+        traffic = node.traffic
+        told = [
+            f"{n:,} to {way or 'go on'}" if len(traffic.ways) > 1 else f"{n:,} went on"
+            for way, n in traffic.ways.items()
+        ]
+        for what in ("delivered", "dropped", "quarantined", "failed", "interrupted", "merged", "split", "batched"):
+            n = getattr(traffic, what)
+            told += [f"{n:,} {what}"] if n else []
+        told += [f"{traffic.here:,} here"] if traffic.here else []
+        told += [f"{node.late:,} came late"] if node.late else []
+        lines.append(f"    {node.name:<{width}}  {traffic.came:>9,} came: {', '.join(told)}")
     return lines

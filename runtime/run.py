@@ -170,11 +170,8 @@ class Run:
     # --- statistics ---
 
     def _make_report(self, state: State, counts: Counts, notes: tuple[str, ...]) -> RunReport:
-        stages, limits = self._parts.stages, self._parts.governors
-        whom = list(dict.fromkeys([*stages.values(), *limits.values()]))
-        asked = dict(zip(whom, self._system.ask(whom), strict=True))
-        by_stage = [(asked[at], asked[limits[name]]) for name, at in stages.items()]
-        return report_of(self.name, state, counts, by_stage, time.monotonic() - self._began, notes)
+        elapsed_s = time.monotonic() - self._began
+        return report_of(self._plan, self._parts, self._system.ask, state, counts, elapsed_s, notes)
 
     # --- the end ---
 

@@ -90,6 +90,9 @@ class Reading:
     def _value(self, kind: Any, value: Any, key: str) -> Any:
         item = _struct_of_list(kind)
         if item is not None:
+            if isinstance(value, dict):
+                # [sink] is one of them.
+                return [self.table(item, value, key)]
             if not isinstance(value, list):
                 self.note(key, f"expected [[{key}]] tables, got {_kind_of(value)}")
                 return _BAD

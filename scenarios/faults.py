@@ -133,9 +133,9 @@ class Faults:
 
         def check() -> None:
             for carrier in asked:
-                # Whose question still waits has had no turn: it was in a call, or the process stood still.
+                # Whose question still waits, or whose answer, has had no turn: it was in a call, or the process stood still.
                 waits = any(isinstance(message, protocol.StatisticsWanted) for _, message in carrier.me.control)
-                if not (waits or carrier.me in answered or carrier.ended):
+                if not (waits or carrier.pending or carrier.me in answered or carrier.ended):
                     world.checker.fail(Invariant.ANSWERED, f"{carrier.me.name} does not say how it stands")
 
         world.simulation.call_at(world.simulation.now + ANSWER_S, check)

@@ -38,6 +38,8 @@ class Figures(msgspec.Struct):
     messages_per_row: float | None = None
     answered: float | None = None
     late: float = 0
+    late_parts: float = 0
+    written: dict[str, float] = {}
     lost: float = 0
     error: str | None = None
     notes: tuple[str, ...] = ()
@@ -53,6 +55,10 @@ def figures_of(reports: list[RunReport], script: Script) -> Figures:
             figures.retries += stage.calls.retries
             figures.late += stage.calls.late
             figures.lost += stage.calls.workers_lost
+        for node in report.nodes:
+            figures.late_parts += node.late
+            if node.kind == "sink":
+                figures.written[node.name] = figures.written.get(node.name, 0) + node.traffic.delivered
         figures.elapsed = max(figures.elapsed, report.elapsed_s)
         figures.notes += report.notes
     limits = {id(s.limit): s.limit for report in reports for s in report.stages if s.limit is not None}
@@ -75,6 +81,9 @@ def misses(expect: ExpectTable, figures: Figures) -> list[str]:
         if field.name == "note":
             if not any(wanted in note for note in figures.notes):
                 missed.append(f"no note says {wanted!r}; there are {list(figures.notes)}")
+        elif field.name == "written":
+            for name, bounds in wanted.items():
+                missed.extend(_miss(f"written.{name}", bounds, figures.written.get(name)))
         elif field.name in ("state", "error"):
             allowed = wanted if isinstance(wanted, list) else [wanted]
             if getattr(figures, field.name) not in allowed:
@@ -113,7 +122,10 @@ def ideal_s(script: Script) -> float | None:
         return None
     services = {service.name: service for service in script.service}
     pauses = sum(pause for _, pause in script.source.pauses)
-    spans = [script.source.every * script.source.rows + pauses, script.sink.row * script.source.rows]
+    spans = [
+        script.source.every * script.source.rows + pauses,
+        *(sink.row * script.source.rows for sink in script.sink),
+    ]
     first_s = 0.0
     out_s = 0.0
     for stage in script.stage:

@@ -17,7 +17,7 @@ from .callers import Callers
 from .faults import Faults
 from .figures import Figures, figures_of, misses
 from .outside import Answer, Quota, Service, value_of
-from .script import ExecutorTable, LimitTable, Script, StageTable, limit_of, retry_of
+from .script import ExecutorTable, LimitTable, Script, StageTable, id_of, limit_of, retry_of
 from .stand_ins import FOREVER_S, AsyncFunction, Diary, Event, Function, ScriptedSink, ScriptedSource, Transport
 from .verdict import Breach, Invariant
 from .world import World
@@ -184,25 +184,64 @@ def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event
     source = ScriptedSource(script.source, diary, event(), number * RUN_IDS, mutable)
     pipeline.source(source, retry=script.source.retry)
     shared: dict[str, Any] = {}
-    for stage in script.stage:
+
+    def function_of(stage: StageTable) -> Any:
         function = shared.get(stage.service) if stage.shared else None
         if function is None:
             function = shared[stage.service] = stage_function(stage, f"{stage.name} {number}", transport, diary)
-        pipeline.map(
-            function,
-            name=stage.name,
-            workers=stage.workers,
-            limit=limit_of(stage.limit),
-            retry=retry_of(stage.retry),
-            timeout=stage.timeout,
-            deadline=stage.deadline,
-            on_error=stage.on_error,
-            on_unknown=stage.on_unknown,
-        )
+        return function
+
+    for stage in script.stage:
+        add_node(pipeline, stage, function_of)
     suffix = f" {number}" if number else ""
-    pipeline.sink(ScriptedSink(f"sink{suffix}", script.sink, diary, event(), table.ordered))
+    # Those at the end of the main line first.
+    for sink in sorted(script.sink, key=lambda sink: bool(sink.after)):
+        if sink.after:
+            pipeline.after(*sink.after)
+        ordered = table.ordered if sink.ordered is None else sink.ordered
+        connector = ScriptedSink(f"{sink.name}{suffix}", sink, diary, event(), ordered)
+        pipeline.sink(connector, name=sink.name, ordered=ordered, on_error=sink.on_error)
     pipeline.quarantine(ScriptedSink(f"quarantine{suffix}", script.quarantine, diary, event(), False))
     return pipeline.plan(max_quarantined=table.max_quarantined, drain_timeout=table.drain_timeout)
+
+
+def add_node(pipeline: Pipeline, stage: StageTable, function_of: Callable[[StageTable], Any]) -> None:
+    """One more node. Raises `ConfigError`."""
+    if stage.after:
+        pipeline.after(*stage.after)
+    options: dict[str, Any] = {
+        "workers": stage.workers,
+        "limit": limit_of(stage.limit),
+        "retry": retry_of(stage.retry),
+        "timeout": stage.timeout,
+        "deadline": stage.deadline,
+        "on_error": stage.on_error,
+        "on_unknown": stage.on_unknown,
+    }
+    keys = stage.keys
+    match stage.kind:
+        case "fork":
+            pipeline.fork(stage.branches, name=stage.name)
+        case "join":
+            pipeline.join(
+                require=stage.require,
+                within=stage.within,
+                merge=function_of(stage),
+                on_missing=stage.on_missing,
+                late=stage.late,
+                fork=stage.fork,
+                name=stage.name,
+                **options,
+            )
+        case "batch":
+            key = (lambda row: id_of(row) % keys) if keys is not None else None
+            pipeline.batch(stage.count, within=stage.within, max_bytes=stage.max_bytes, key=key, name=stage.name)
+        case "unbatch":
+            pipeline.unbatch(name=stage.name)
+        case "route":
+            pipeline.route(function_of(stage), stage.branches, name=stage.name, options=options)
+        case kind:
+            getattr(pipeline, kind)(function_of(stage), name=stage.name, **options)
 
 
 def stage_function(stage: StageTable, name: str, transport: Transports, diary: Diary, managed: bool = True) -> Any:

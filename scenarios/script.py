@@ -146,11 +146,36 @@ class QuirkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     seconds: Seconds = 1.0
 
 
+NodeKind = Literal["map", "filter", "route", "flat_map", "tap", "fork", "join", "batch", "unbatch"]
+
+
 class StageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`[[stage]]`: calls of a service, as `Pipeline.map`. `on`: threads, or coroutines on a loop. `service` "none": no call,
-    the row goes on at once. `shared`: stages of the same service are given the same strategy object."""
+    """`[[stage]]`: a node, by default calls of a service, as `Pipeline.map`. `on`: threads, or coroutines on a loop.
+    `service` "none": no call, the row goes on at once. `shared`: stages of the same service are given the same strategy
+    object.
+
+    `kind`: as the methods of `Pipeline`. `after`: the nodes that it stands after, as "score" or "triage.review"; by
+    default, the one before it. What functions say follows from the row's number n: a filter drops each `every`-th row,
+    a route takes its `branches` and, where `onward`, the way on by turns, a flat_map makes n % (`pieces` + 1) rows, a
+    batch by key has `keys` of them. `fork`: which one a join closes; `late`: its late parts have a way of their own,
+    "NAME.late".
+    """
 
     name: str = "ask"
+    kind: NodeKind = "map"
+    after: list[str] = []
+    branches: list[str] = []
+    onward: bool = True
+    every: Count = 3
+    pieces: Annotated[int, Meta(ge=0)] = 2
+    fork: str | None = None
+    require: Literal["all", "any", "best"] | Count = "all"
+    within: Annotated[float, Meta(gt=0)] | None = None
+    on_missing: Literal["quarantine", "drop", "fail"] = "quarantine"
+    late: bool = False
+    count: Count | None = None
+    max_bytes: Count | None = None
+    keys: Count | None = None
     service: str = "api"
     on: Literal["threads", "loop"] = "threads"
     workers: Count = 16
@@ -191,9 +216,14 @@ class SourceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class SinkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`[sink]` and `[quarantine]`. `row`: seconds that a row takes. `fails_at`: the write that has this row fails, `error`:
-    as a refusal, a full disk, or plainly. `hangs_at`: never comes back from it."""
+    """`[sink]`, or several `[[sink]]`, and `[quarantine]`. `name`, `after`, `ordered`, `on_error`: as of
+    `Pipeline.sink`. `row`: seconds that a row takes. `fails_at`: the write that has this row fails, `error`: as a
+    refusal, a full disk, or plainly. `hangs_at`: never comes back from it."""
 
+    name: str = "sink"
+    after: list[str] = []
+    ordered: bool | None = None
+    on_error: Literal["abort", "drain"] = "abort"
     row: Seconds = 0.0
     write: Seconds = 0.0
     fails_at: int | None = None
@@ -280,12 +310,12 @@ class FaultTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class ExpectTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[expect]`: numbers, or from and to. What is not named is not looked at; the invariants hold besides.
 
-    `of_ideal`: seconds taken, as a multiple of the ideal that the file's own numbers imply. `elapsed`: seconds. `refused`:
-    share of the calls. `in_flight`: calls at once, at most seen. `inbox`: messages in one inbox. `abort_s`: from an
-    abort (or
-    the second drain) to the end of the run, or to the last answered waiter. `calls_per_row`. `messages_per_row`. `answered`:
-    rows of executors that had an answer. `error`: the class of the run's error. `note`: a part of one of its notes.
-    `late`: answers that reached nobody. `lost`: workers. `opens`: prepares of each strategy.
+    `of_ideal`: seconds taken, as a multiple of the ideal that the file's own numbers imply. `elapsed`: seconds.
+    `refused`: share of the calls. `in_flight`: calls at once, at most seen. `inbox`: messages in one inbox. `abort_s`:
+    from an abort (or the second drain) to the end of the run, or to the last answered waiter. `calls_per_row`.
+    `messages_per_row`. `answered`: rows of executors that had an answer. `error`: the class of the run's error. `note`:
+    a part of one of its notes. `late`: answers that reached nobody. `late_parts`: parts that came after a join's word.
+    `written`: rows (or batches) by sink. `lost`: workers. `opens`: prepares of each strategy.
     """
 
     state: str | list[str] | None = None
@@ -310,6 +340,8 @@ class ExpectTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     messages_per_row: Bounds | None = None
     answered: Bounds | None = None
     late: Bounds | None = None
+    late_parts: Bounds | None = None
+    written: dict[str, Bounds] | None = None
     lost: Bounds | None = None
     error: str | list[str] | None = None
     note: str | None = None
@@ -331,7 +363,7 @@ class Script(Struct, forbid_unknown_fields=True, omit_defaults=True):
     pipeline: PipelineTable = msgspec.field(default_factory=PipelineTable)
     source: SourceTable = msgspec.field(default_factory=SourceTable)
     stage: list[StageTable] = msgspec.field(default_factory=lambda: [StageTable()])
-    sink: SinkTable = msgspec.field(default_factory=SinkTable)
+    sink: list[SinkTable] = msgspec.field(default_factory=lambda: [SinkTable()])
     quarantine: SinkTable = msgspec.field(default_factory=SinkTable)
     executor: ExecutorTable | None = None
     service: list[ServiceTable] = msgspec.field(default_factory=lambda: [ServiceTable()])
@@ -371,8 +403,12 @@ def find(name: str) -> Path:
 def _check(reading: Reading, script: Script) -> None:
     """What the types do not say."""
     services = {service.name for service in script.service}
+    names = [*(stage.name for stage in script.stage), *(sink.name for sink in script.sink)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        reading.note("", f"two nodes are named {name!r}")
     for i, stage in enumerate(script.stage):
-        if stage.service != "none" and stage.service not in services:
+        calls = stage.kind not in ("fork", "batch", "unbatch")
+        if calls and stage.service != "none" and stage.service not in services:
             reading.note(f"stage[{i}].service", f"no [[service]] is named {stage.service!r}")
         reading.attempt(f"stage[{i}].limit", lambda stage=stage: limit_of(stage.limit))  # type: ignore[misc]
     if script.executor is not None and script.executor.service not in services:
@@ -420,10 +456,10 @@ def retry_of(retry: int | RetryTable | None) -> Retry | None:
 
 
 def id_of(row: Any) -> int:
-    """Which row a value belongs to, whatever a stage has made of it; -1: nobody can tell."""
+    """Which row a value belongs to, whatever a stage has made of it; of a batch, the first one; -1: nobody can tell."""
     if type(row) is int and row >= 0:
         return row
-    if isinstance(row, list):
+    while isinstance(row, list):
         row = row[0] if row else -1
     if isinstance(row, int):
         return row if row >= 0 else -row - 2

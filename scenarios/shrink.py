@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.virtual_time import real_monotonic
 
@@ -56,7 +57,11 @@ def _break(
 ) -> Played | None:
     for seed in (before.seed, *range(OTHER_SEEDS)):
         count.tried += 1
-        played = player(script, seed)
+        try:
+            played = player(script, seed)
+        except ConfigError:
+            # Not a graph that can be.
+            return None
         if played.breach is not None and played.breach.invariant is invariant:
             return played
     return None
@@ -115,7 +120,7 @@ def _with_less_in_lists(script: Script) -> Iterator[Script]:
         yield _replaced(script, ("fault",), _without(script.fault, i))
     if len(script.stage) > 1 and script.executor is None:
         for i in range(len(script.stage)):
-            yield _replaced(script, ("stage",), _without(script.stage, i))
+            yield _without_stage(script, i)
     for i, service in enumerate(script.service):
         for name in ("trouble", "outage", "quota"):
             for j in range(len(getattr(service, name))):
@@ -137,6 +142,19 @@ def _with_less_in_lists(script: Script) -> Iterator[Script]:
     for name in ("bad", "fails_at", "pauses"):
         if getattr(script.source, name):
             yield _replaced(script, ("source", name), [])
+
+
+def _without_stage(script: Script, i: int) -> Script:
+    """What stood after it stands after what it stood after. It need not be a graph that can be."""
+    gone = script.stage[i]
+    before = gone.after or ([script.stage[i - 1].name] if i else ["source"])
+
+    def after(names: list[str]) -> list[str]:
+        return list(dict.fromkeys(b for n in names for b in (before if n.split(".")[0] == gone.name else [n])))
+
+    stages = [msgspec.structs.replace(stage, after=after(stage.after)) for stage in _without(script.stage, i)]
+    sinks = [msgspec.structs.replace(sink, after=after(sink.after)) for sink in script.sink]
+    return msgspec.structs.replace(script, stage=stages, sink=sinks)
 
 
 def _without(items: list[Any], i: int) -> list[Any]:

@@ -91,7 +91,8 @@ class Diary:
             return
         last = self._last.get(name, -1)
         for row in rows:
-            if row <= last:
+            # Pieces of one row come one after the other.
+            if row < last:
                 self.complaints.append(("ORDERED", f"row {row} came out of {name} after {last}"))
             last = row
         self._last[name] = last
@@ -210,7 +211,7 @@ class ScriptedSink:
 
     def _write(self, items: list[Any]) -> None:
         table = self._table
-        rows = [item["seq"] if isinstance(item, dict) else id_of(item) for item in items]
+        rows = [id_of(item["seq"] if isinstance(item, dict) else item) for item in items]
         if table.write or table.row:
             time.sleep(table.write + table.row * len(rows))
         if table.hangs_at is not None and table.hangs_at in rows:
@@ -322,6 +323,20 @@ class _Function:
         if self._diary.replies:
             self._diary.note(Reply(self._stage.name, row, type(error).__name__ if error is not None else "ok"))
 
+    def _answer(self, row: int, value: Any) -> Any:
+        """What the function says, as the kind of its node wants it."""
+        stage = self._stage
+        match stage.kind:
+            case "filter":
+                return row % stage.every != 0
+            case "route":
+                ways = [*stage.branches, *([None] if stage.onward else [])]
+                return ways[row % len(ways)]
+            case "flat_map":
+                return [value] * (row % (stage.pieces + 1))
+            case _:
+                return value
+
 
 class Function(_Function):
     """On threads."""
@@ -329,20 +344,20 @@ class Function(_Function):
     def close(self) -> None:
         self._close()
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: Any, parts: Any = None) -> Any:
         row, quirk = self._begin(value)
         if quirk is not None:
             time.sleep(self._quirks.takes_s(quirk))
             value = self._quirks.strike(quirk, value)
         if self._transport is None:
-            return value
+            return self._answer(row, value)
         try:
             self._transport.call(row, self._key(row))
         except Exception as error:
             self._replied(row, error)
             raise
         self._replied(row, None)
-        return value
+        return self._answer(row, value)
 
 
 class AsyncFunction(_Function):
@@ -353,17 +368,17 @@ class AsyncFunction(_Function):
             await self._transport.close_async()
         self._close()
 
-    async def __call__(self, value: Any) -> Any:
+    async def __call__(self, value: Any, parts: Any = None) -> Any:
         row, quirk = self._begin(value)
         if quirk is not None:
             await asyncio.sleep(self._quirks.takes_s(quirk))
             value = self._quirks.strike(quirk, value)
         if self._transport is None:
-            return value
+            return self._answer(row, value)
         try:
             await self._transport.call_async(row, self._key(row))
         except Exception as error:
             self._replied(row, error)
             raise
         self._replied(row, None)
-        return value
+        return self._answer(row, value)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, Ids, Place, parent, places, plain, row_of, show
+from headrace.actors.identity import Bundle, Id, Ids, Place, members_of, parent, part_of, places, plain, row_of, show
 from headrace.actors.join import JoinTerms
 from headrace.actors.protocol import Status
 from headrace.runtime.hosts.simulation import Mailbox
@@ -37,12 +37,13 @@ class NodeTerms(msgspec.Struct, frozen=True):
 
 
 class _Forked:
-    """A row at a join."""
+    """A row at a join. `parts`: those that were sent there; `merged`: those of them that the join says to have used."""
 
-    __slots__ = ("absent", "decided", "parts")
+    __slots__ = ("absent", "decided", "merged", "parts")
 
     def __init__(self) -> None:
         self.parts: set[Id] = set()
+        self.merged: set[Id] = set()
         self.absent: set[int] = set()
         self.decided = False
 
@@ -273,14 +274,13 @@ class Tokens:
                     node.members.update(dict.fromkeys(bundle.members, bundle))
         elif node.kind == "join":
             for seq in seqs:
-                of, index, _ = parent(seq)
+                of, index, _ = parent(part_of(seq))
                 row = node.rows.setdefault(of, _Forked())
                 if index in row.absent:
                     self._fail(
                         Invariant.ONCE, f"part {show(seq)} comes to {name.name}, which was told that it will not"
                     )
-                if not row.decided:
-                    row.parts.add(seq)
+                row.parts.add(seq)
 
     def _leave(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
         if len(seqs) == 1 and seqs[0] in node.inside:
@@ -322,32 +322,33 @@ class Tokens:
 
     def _say_word(self, name: Mailbox, node: _Node, seq: Id, well: bool) -> None:
         """A join has decided on a row."""
-        of, apart = seq, False
-        if type(seq) is tuple and seq[-2] == -seq[-1]:
-            of, apart = parent(seq)[0], True
-        row = node.rows.get(of)
         terms = node.terms.join
         assert terms is not None
+        of, apart = seq, False
+        if seq not in node.rows and type(seq) is tuple and seq[-2:] == (terms.ways, -terms.ways):
+            of, apart = parent(seq)[0], True
+        row = node.rows.get(of)
         if row is None or row.decided:
             self._fail(Invariant.JOINED, f"{name.name} says its word on row {show(of)} once more")
             return
         row.decided = True
-        here = len(row.parts)
+        here = len(row.merged if apart else row.parts)
         needed = {"all": len(terms.branches), "any": 1, "best": 0}.get(str(terms.require), terms.require)
         assert isinstance(needed, int)
         if well != (here >= needed):
             said = "goes on" if well else "is ended"
             self._fail(Invariant.JOINED, f"row {show(of)} {said} in {name.name} with {here} parts of {needed} required")
         if not apart:
-            if here != terms.ways:
+            if here != terms.ways or any(part_of(part) != part for part in row.parts):
                 self._fail(
                     Invariant.JOINED, f"row {show(of)} leaves {name.name} as whole, with {here} of {terms.ways} parts"
                 )
             self._leave(name, node, list(row.parts))
+            row.merged = row.parts
         self._forget(node, of, row)
 
     def _go_late(self, name: Mailbox, node: _Node, seq: Id) -> None:
-        of, index, _ = parent(seq)
+        of, index, _ = parent(part_of(seq))
         row = node.rows.get(of)
         if row is None or not row.decided:
             self._fail(Invariant.JOINED, f"{name.name} lets part {show(seq)} go before its word on the row")
@@ -358,10 +359,10 @@ class Tokens:
 
     def _miss(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
         """A join is told that these will not come."""
-        for seq in seqs:
-            of, index, _ = parent(seq)
+        for seq in (member for whole in seqs for member in members_of(whole)):
+            of, index, _ = parent(part_of(seq))
             row = node.rows.setdefault(of, _Forked())
-            if index in row.absent or any(parent(part)[1] == index for part in row.parts):
+            if index in row.absent or any(parent(part_of(part))[1] == index for part in row.parts):
                 self._fail(Invariant.ONCE, f"{name.name} is told that part {show(seq)} will not come, and has it")
             row.absent.add(index)
             self._forget(node, of, row)
@@ -369,7 +370,7 @@ class Tokens:
     def _forget(self, node: _Node, of: Id, row: _Forked) -> None:
         terms = node.terms.join
         assert terms is not None
-        if row.decided and len(row.parts) + len(row.absent) == len(terms.branches):
+        if row.decided and len(row.merged) + len(row.absent) == len(terms.branches):
             del node.rows[of]
 
     # --- order ---
@@ -484,7 +485,11 @@ class Tokens:
                 self._fail(Invariant.ONCE, f"{sender.name} calls {_span(seqs)} {status.value}, which was not written")
             elif written is not None:
                 written.difference_update(seqs)
-        if (node.kind == "join" and status is Status.MERGED) or node.kind in ("sink", "quarantine"):
+        if node.kind == "join" and status is Status.MERGED:
+            for seq in seqs:
+                node.rows[parent(part_of(seq))[0]].merged.add(seq)
+            self._leave(sender, node, seqs)
+        elif node.kind in ("sink", "quarantine"):
             self._leave(sender, node, seqs)
         else:
             self._end(sender, node, seqs)

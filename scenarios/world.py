@@ -22,7 +22,7 @@ from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
 from headrace.runtime.hosts.virtual_time import virtual_time
 from headrace.runtime.office import ExecutorTerms, Office
-from headrace.runtime.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
+from headrace.runtime.plan import SOURCE, BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 from headrace.runtime.report import RunReport, report_of
 
 from .history import Fault, History
@@ -78,16 +78,31 @@ class SimulatedRun:
         if self.ended is None:
             self.ended = ended = end_of(message)
             self.report = self.stats(ended.state, ended.counts, tuple(ended.notes))
+            if ended.state in (State.COMPLETED, State.DRAINED):
+                self._check(self.report)
         # On threads it is another thread that ends the actors, a little later.
         simulation = self.world.simulation
         simulation.call_at(simulation.now + CLEAN_UP_S, self._system.stop, 0.0)
         self.world.one_has_ended()
 
+    def _check(self, report: RunReport) -> None:
+        """Of a run that ended well, the outcomes add up at every node, and along every edge."""
+        came = {node.name: node.traffic.came for node in report.nodes}
+        went: dict[str, int] = dict.fromkeys(came, 0)
+        for node in report.nodes:
+            if not node.traffic.adds_up or node.traffic.here:
+                self.world.checker.fail(Invariant.ACCOUNTED, f"{node.name} does not add up: {node.traffic}")
+            for edge in self.plan.edges:
+                if edge.before == node.name:
+                    went[edge.after] += node.traffic.ways[edge.port]
+        for name, n in went.items():
+            if name != SOURCE and n != came[name]:
+                self.world.checker.fail(Invariant.ACCOUNTED, f"{n} rows were sent to {name}, and {came[name]} came")
+
     def stats(self, state: State, counts: Counts, notes: tuple[str, ...] = ()) -> RunReport:
         """The report as of now."""
-        parts, ask = self.parts, self._system.ask
-        stages = list(zip(ask(list(parts.stages.values())), ask(list(parts.governors.values())), strict=True))
-        return report_of(self.plan.name, state, counts, stages, self.world.simulation.now - self.began, notes)
+        elapsed_s = self.world.simulation.now - self.began
+        return report_of(self.plan, self.parts, self._system.ask, state, counts, elapsed_s, notes)
 
     # --- what the assembly asks for ---
 

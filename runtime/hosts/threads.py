@@ -340,11 +340,11 @@ class System:
         asked = [ref for ref in whom if not getattr(ref, "ended", False)]
         if not asked:
             return [None] * len(whom)
-        answers: dict[str, Any] = {}
+        answers: dict[Any, Any] = {}
         complete = threading.Event()
 
         def note(message: Any) -> None:
-            answers[message.who.name] = message.statistics
+            answers[message.who] = message.statistics
             if len(answers) == len(asked):
                 complete.set()
 
@@ -352,7 +352,7 @@ class System:
         for ref in asked:
             ref.put(protocol.StatisticsWanted(reply_to))
         complete.wait(timeout_s)
-        return [answers.get(ref.name) for ref in whom]
+        return [answers.get(ref) for ref in whom]
 
     def tell(self, name: str, message: Any) -> None:
         """Tell the actor of that name something; without effect where there is none."""

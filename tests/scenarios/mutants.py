@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from headrace.actors.batch import Batch
 from headrace.actors.conductor import Conductor
 from headrace.actors.desk import Desk
+from headrace.actors.exits import Exits
 from headrace.actors.gate import Gate
 from headrace.actors.governor import Governor
+from headrace.actors.join import Join
 from headrace.actors.ledger import Ledger
 from headrace.actors.order import Order
+from headrace.actors.outlets import Fork, Split, Switch, Unbundle
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
@@ -303,6 +307,208 @@ MUTANTS = (
         "pass",
         (Invariant.BOUNDED,),
         ("refusals_that_come_late", "concurrency_by_latency"),
+    ),
+    Mutant(
+        "a join that forgets a late part",
+        Join,
+        "_on_rows",
+        "self._late_seqs.append(seq)\n                self._late_values.append(value)\n",
+        "pass\n",
+        (Invariant.ANSWERED, Invariant.ACCOUNTED),
+        ("the_first_answer_wins", "all_three_answer"),
+    ),
+    Mutant(
+        "a join that goes on without what it requires",
+        Join,
+        "_decide",
+        "if here >= self._needed:",
+        "if here:",
+        (Invariant.JOINED,),
+        ("all_three_answer",),
+    ),
+    Mutant(
+        "a join whose deadline says its word a second time",
+        Join,
+        "_on_check_deadlines",
+        "if row is not None and not row.decided:",
+        "if row is not None:",
+        (Invariant.JOINED, Invariant.ONCE, Invariant.ALIVE),
+        ("the_first_answer_wins",),
+    ),
+    Mutant(
+        "a join that is told that a part will not come, and waits for it",
+        Join,
+        "_on_absent",
+        "self._decide_if_possible(of, row)",
+        "pass",
+        (Invariant.ANSWERED,),
+        ("joins_within_joins",),
+    ),
+    Mutant(
+        "a join that takes a row for whole, parts of whose parts went elsewhere",
+        Join,
+        "_decide",
+        "if here != self._terms.ways or not row.pure:",
+        "if here != self._terms.ways:",
+        (Invariant.JOINED, Invariant.ACCOUNTED, Invariant.BOUNDED),
+        ("joins_within_joins",),
+    ),
+    Mutant(
+        "a join that takes a row for whole that lacks a part",
+        Join,
+        "_decide",
+        "if here != self._terms.ways or not row.pure:",
+        "if False:",
+        (Invariant.JOINED,),
+        ("all_three_answer",),
+    ),
+    Mutant(
+        "a batch that loses its rest at the end",
+        Batch,
+        "receive",
+        "for key in list(self._open):\n                        self._flush(key)\n",
+        "pass\n",
+        (Invariant.ACCOUNTED,),
+        ("the_rest_of_a_batch",),
+    ),
+    Mutant(
+        "a batch that keeps the row on which the window waits",
+        Batch,
+        "_let_go",
+        "self._flush(key)",
+        "pass",
+        (Invariant.ANSWERED,),
+        ("batches_by_key_in_a_small_window",),
+    ),
+    Mutant(
+        "a batch that forgets what it was pressed for before it came",
+        Batch,
+        "receive",
+        "self._pressed = seq\n",
+        "pass\n",
+        (Invariant.ANSWERED,),
+        ("batches_by_key_in_a_small_window", "a_small_window_and_slow_calls"),
+    ),
+    Mutant(
+        "a batch that gathers one row too many",
+        Batch,
+        "_fill",
+        "count = self._terms.count or n",
+        "count = (self._terms.count or n) + 1",
+        (Invariant.BOUNDED,),
+        ("the_rest_of_a_batch",),
+    ),
+    Mutant(
+        "a route that sends rows twice",
+        Switch,
+        "_send",
+        "exits.send(port, seqs, rows, attempts)",
+        "[exits.send(port, seqs, rows, attempts) for _ in 'ab']",
+        (Invariant.ONCE,),
+        ("route_in_order",),
+    ),
+    Mutant(
+        "a route that counts twice",
+        Exits,
+        "send",
+        "self._sent[name] += len(seqs)",
+        "self._sent[name] += len(seqs) * (2 if name else 1)",
+        (Invariant.ACCOUNTED,),
+        ("route_in_order",),
+    ),
+    Mutant(
+        "a route that does not tell the gap",
+        Exits,
+        "send",
+        "for ref in port.missed:",
+        "for ref in ():",
+        (Invariant.ANSWERED, Invariant.ORDERED),
+        ("route_in_order",),
+    ),
+    Mutant(
+        "a filter that does not tell the gap",
+        Exits,
+        "drop",
+        "self.tell_gaps(seqs)",
+        "pass",
+        (Invariant.ANSWERED,),
+        ("filtered_rows_leave_gaps",),
+    ),
+    Mutant(
+        "a node that does not tell whom the rows that end in it would have come to",
+        Exits,
+        "end",
+        "for ref in self._behind:",
+        "for ref in self._behind[1:]:",
+        (Invariant.ANSWERED,),
+        ("all_three_answer", "gaps_are_told"),
+    ),
+    Mutant(
+        "a fork that leaves out a branch at times",
+        Fork,
+        "leave",
+        "exits.send(name, ids, list(map(self._own, values)), tries or None)",
+        "if i != 1 or self.made % 7:\n"
+        "                exits.send(name, ids, list(map(self._own, values)), tries or None)",
+        (Invariant.ANSWERED, Invariant.ACCOUNTED),
+        ("all_three_answer",),
+    ),
+    Mutant(
+        "a split that promises one piece too many",
+        Split,
+        "leave",
+        "young = children(seq, len(items))",
+        "young = children(seq, len(items) + 1)[:-1]",
+        (Invariant.ANSWERED, Invariant.ACCOUNTED),
+        ("pieces_in_order",),
+    ),
+    Mutant(
+        "an unbatch that gives rows each other's values",
+        Unbundle,
+        "leave",
+        "rows.extend(items)",
+        "rows.extend(reversed(items))",
+        (Invariant.ISOLATED,),
+        ("batches_in_order",),
+    ),
+    Mutant(
+        "a reorder buffer that lets pieces overtake each other",
+        Order,
+        "_harvest",
+        "if kid is None:\n                return False",
+        "if kid is None and tree.kids:\n"
+        "                tree.next = min(tree.kids)\n"
+        "                continue\n"
+        "            if kid is None:\n                return False",
+        (Invariant.ORDERED,),
+        ("pieces_in_order",),
+    ),
+    Mutant(
+        "a ledger that settles a row with the first of its pieces",
+        Ledger,
+        "_settle",
+        "if brood.settled != (1 << (n if n > 0 else 1 - n)) - 1:",
+        "if False:",
+        (Invariant.ALIVE, Invariant.ACCOUNTED, Invariant.BOUNDED),
+        ("pieces_in_order",),
+    ),
+    Mutant(
+        "a ledger that blames the row for a part that its join could do without",
+        Ledger,
+        "_settle",
+        "excused = n < 0 and index != -n and _GRAVITY[status] < _INEXCUSABLE",
+        "excused = False",
+        (Invariant.ACCOUNTED,),
+        ("joins_within_joins",),
+    ),
+    Mutant(
+        "a broken sink that keeps what still comes",
+        Sink,
+        "receive",
+        "if self._broken:\n                    self._interrupt()",
+        "if self._broken:\n                    pass",
+        (Invariant.ANSWERED,),
+        ("one_sink_breaks_the_others_finish",),
     ),
 )
 

@@ -59,7 +59,7 @@ def random_script(seed: int) -> Script:
     random = Random(f"{seed}:script")
     if random.random() < 0.2:
         return _executor(random)
-    services = [_service(random, name) for name in ("a", "b")[: random.choice((1, 1, 2))]]
+    services = [random_service(random, name) for name in ("a", "b")[: random.choice((1, 1, 2))]]
     rows = random.choice((0, 1, 5, 30, 100, 200))
     stages = [_stage(random, i, services, rows) for i in range(random.choice((0, 1, 1, 1, 2, 3)))]
     window = random.choice((None, None, 1, 2, 16, 64))
@@ -73,12 +73,12 @@ def random_script(seed: int) -> Script:
             max_quarantined=random.choice((None, None, None, 20, 0.5)),
             runs=random.choice((1, 1, 1, 2)),
         ),
-        source=_source(random, rows),
+        source=random_source(random, rows),
         stage=stages,
-        sink=_sink(random, rows),
-        quarantine=_sink(random, rows),
+        sink=[random_sink(random, rows)],
+        quarantine=random_sink(random, rows),
         service=services,
-        fault=[*(_fault(random, stages) for _ in range(random.choice((0, 0, 1, 1, 2, 3, 5)))), GIVES_UP],
+        fault=[*(random_fault(random, stages) for _ in range(random.choice((0, 0, 1, 1, 2, 3, 5)))), GIVES_UP],
         until=5000.0,
     )
 
@@ -100,7 +100,7 @@ def _latency(random: Random) -> Any:
     )
 
 
-def _service(random: Random, name: str) -> ServiceTable:
+def random_service(random: Random, name: str) -> ServiceTable:
     quota: list[QuotaTable] = []
     if random.random() < 0.5:
         kind: Any = random.choice(("bucket", "bucket", "fixed", "sliding", "concurrency"))
@@ -156,7 +156,7 @@ def _limit(random: Random) -> Any:
     )
 
 
-def _calls(random: Random, rows: int) -> dict[str, Any]:
+def random_calls(random: Random, rows: int) -> dict[str, Any]:
     timeout = random.choice((None, 0.25, 1.0))
     quirks: tuple[Any, ...] = QUIRKS if timeout is not None else tuple(q for q in QUIRKS if q != "block")
     return {
@@ -185,11 +185,11 @@ def _stage(random: Random, i: int, services: list[ServiceTable], rows: int) -> S
         close=random.choice((0.0, 0.0, 0.5)),
         prepare_fails=random.random() < 0.03,
         close_fails=random.random() < 0.1,
-        **_calls(random, rows),
+        **random_calls(random, rows),
     )
 
 
-def _source(random: Random, rows: int) -> SourceTable:
+def random_source(random: Random, rows: int) -> SourceTable:
     return SourceTable(
         rows=rows,
         every=random.choice((0.0, 0.0, 0.0, 0.01, 0.3)),
@@ -206,7 +206,7 @@ def _source(random: Random, rows: int) -> SourceTable:
     )
 
 
-def _sink(random: Random, rows: int) -> SinkTable:
+def random_sink(random: Random, rows: int) -> SinkTable:
     return SinkTable(
         row=random.choice((0.0, 0.0, 0.001, 0.05)),
         write=random.choice((0.0, 0.0, 0.01)),
@@ -219,7 +219,7 @@ def _sink(random: Random, rows: int) -> SinkTable:
     )
 
 
-def _fault(random: Random, stages: list[StageTable]) -> FaultTable:
+def random_fault(random: Random, stages: list[StageTable]) -> FaultTable:
     what: Any = random.choice(("kill", "kill", "hold", "hold", "pause", "drain", "abort", "double", "limit", "stats"))
     actors = ["worker", "worker", "source", "reorder", "sink", "ledger", "writer", "reader", "quarantine"]
     actors += [stage.name for stage in stages] + [f"governor-{stage.name}" for stage in stages]
@@ -251,7 +251,7 @@ def _executor(random: Random) -> Script:
         )
         for _ in range(random.choice((1, 2, 3)))
     ]
-    calls = _calls(random, 20)
+    calls = random_calls(random, 20)
     calls["quirk"] = [q for q in calls["quirk"] if q.does != "mutate"]
     return Script(
         shows="an executor at random",
@@ -259,10 +259,10 @@ def _executor(random: Random) -> Script:
         executor=ExecutorTable(
             batch=batches, service="a", abort_at=random.choice((None, None, None, 0.3, 1.0)), **calls
         ),
-        service=[_service(random, "a")],
+        service=[random_service(random, "a")],
         fault=[
             fault
-            for fault in (_fault(random, []) for _ in range(random.choice((0, 0, 1, 2))))
+            for fault in (random_fault(random, []) for _ in range(random.choice((0, 0, 1, 2))))
             if fault.actor == "worker" or fault.what in ("drain", "abort", "stats", "pause", "double")
         ]
         + [GIVES_UP],

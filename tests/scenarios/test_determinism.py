@@ -27,6 +27,9 @@ NAMES = (
     "executor_aborted",
     "keys_with_budgets_of_their_own",
     "hints_of_every_shape",
+    "joins_within_joins",
+    "batches_by_key_in_a_small_window",
+    "the_first_answer_wins",
 )
 
 

@@ -1,0 +1,25 @@
+"""Graphs at random keep every invariant, and add up at every node; `make graphs` plays ten thousand of them."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.scenarios.play import play
+from tests.scenarios.random_graphs import random_graph
+
+FOUND = (53, 112, 226, 240, 345, 390, 459, 480, 10194)
+"""Seeds that once broke something, in the actors or in the checker."""
+
+
+def test_what_was_found_before_stays_mended() -> None:
+    for seed in FOUND:
+        breach = play(random_graph(seed), seed).breach
+        assert breach is None, f"seed {seed}: {breach}"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**40))
+def test_random_graphs_keep_every_invariant(seed: int) -> None:
+    played = play(random_graph(seed), seed)
+    assert played.breach is None, f"{played.breach}\n" + "\n".join(played.story)
