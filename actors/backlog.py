@@ -11,7 +11,7 @@ from collections import deque
 from operator import itemgetter
 from typing import Any
 
-from .identity import Id, Place, place, plain
+from .identity import Column, Id, Place, place, plain
 from .protocol import Seqs
 
 
@@ -41,7 +41,7 @@ class Backlog:
         """The next `n` rows, or all there are."""
         if not self._again and self._chunks:
             seqs, _ = self._chunks[0]
-            if len(seqs) >= n or len(self._chunks) == 1:
+            if len(seqs) >= n or len(self._chunks) == 1 or type(seqs) is Column:
                 return self._take_from_head(n)
         return self._take_many(n)
 

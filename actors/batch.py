@@ -68,6 +68,8 @@ class Batch(Actor):
         self._came = 0
         self._here = 0
         self._over = False
+        self._bundles: list[Id] = []
+        self._gathered: list[Any] = []
 
     def start(self, context: Context) -> None:
         super().start(context)
@@ -98,6 +100,7 @@ class Batch(Actor):
                 if not self._inputs:
                     for key in list(self._open):
                         self._flush(key)
+                    self._say()
                     self._exits.finish(total)
                     self._leave()
             case protocol.Start() | protocol.Appetite():
@@ -106,6 +109,7 @@ class Batch(Actor):
                 self._leave()
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+        self._say()
 
     # --- rows come ---
 
@@ -167,7 +171,15 @@ class Batch(Actor):
             seqs, values = ordered, [by_seq[seq] for seq in ordered]
         self._here -= len(seqs)
         self._exits.live_on(Status.BATCHED, len(seqs))
-        self._exits.send(ONWARD, [Bundle(tuple(seqs))], [values])
+        self._bundles.append(Bundle(tuple(seqs)))
+        self._gathered.append(values)
+
+    def _say(self) -> None:
+        """What has been gathered in one turn goes as one message."""
+        if self._bundles:
+            bundles, gathered = self._bundles, self._gathered
+            self._bundles, self._gathered = [], []
+            self._exits.send(ONWARD, bundles, gathered)
 
     def _let_go(self, row: int) -> None:
         """Of the batches that hold it."""
@@ -183,4 +195,4 @@ class Batch(Actor):
 
 
 def _holds(seqs: list[Id], row: int) -> bool:
-    return row in seqs or any(type(seq) is not int and row in rows_of(seq) for seq in seqs)
+    return row in seqs if plain(seqs) else any(row in rows_of(seq) for seq in seqs)

@@ -83,15 +83,24 @@ class Exits:
 
     def send(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
         """Along an edge."""
+        self.tell_missed(name, seqs)
+        self.send_on(name, seqs, values, attempts)
+
+    def tell_missed(self, name: str, seqs: Ids) -> None:
+        """These take this edge: tell those who are not behind it."""
+        missed = self._ports[name].missed
+        if missed:
+            gaps = Gaps(seqs)
+            for ref in missed:
+                self._context.tell(ref, gaps)
+
+    def send_on(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
+        """Along an edge, of which those who are not behind it have been told."""
         port = self._ports[name]
         self._sent[name] += len(seqs)
         if port.paced:
             self._spend(port.target, len(seqs))
         self._context.tell(port.target, Rows(seqs, values, attempts))
-        if port.missed:
-            gaps = Gaps(seqs)
-            for ref in port.missed:
-                self._context.tell(ref, gaps)
 
     @property
     def went(self) -> int:

@@ -14,7 +14,8 @@ there is to come, in whatever order they hear of them, and nobody need be told o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from itertools import repeat
+from typing import Any, TypeAlias, overload
 
 import msgspec
 
@@ -35,21 +36,60 @@ Ids: TypeAlias = Sequence[Id]
 """A `range` where they are contiguous plain rows, else a list."""
 
 
+class Column(Sequence[Id]):
+    """The identities of what has the same index under each of some rows: a fork's parts along one branch. It costs
+    nothing to make and to slice, as a `range` of plain rows does."""
+
+    __slots__ = ("branch", "n", "of")
+
+    def __init__(self, of: Ids, branch: int, n: int) -> None:
+        self.of = of
+        self.branch = branch
+        self.n = n
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __iter__(self) -> Iterator[Id]:
+        if plain(self.of):
+            return zip(self.of, repeat(self.branch), repeat(self.n), strict=False)
+        return (_under(of, self.branch, self.n) for of in self.of)
+
+    @overload
+    def __getitem__(self, at: int) -> Id: ...
+    @overload
+    def __getitem__(self, at: slice) -> Column: ...
+    def __getitem__(self, at: int | slice) -> Id | Column:
+        if isinstance(at, slice):
+            return Column(self.of[at], self.branch, self.n)
+        return _under(self.of[at], self.branch, self.n)
+
+    def __repr__(self) -> str:
+        return f"Column({self.of!r}, {self.branch}, {self.n})"
+
+
+def _under(of: Id, index: int, n: int) -> Path:
+    return (*of, index, n) if type(of) is tuple else (of, index, n)
+
+
 def children(of: Id, n: int) -> list[Id]:
     """The identities of `n` that something is split into."""
-    head: Path = of if type(of) is tuple else (of,)
-    return [(*head, i, n) for i in range(n)]
+    return [_under(of, i, n) for i in range(n)]
+
+
+def part(of: Id, index: int, n: int) -> Id:
+    """The identity of one of the `n` parts of something whose branches meet again."""
+    return _under(of, index, -n)
 
 
 def parts(of: Id, n: int) -> list[Id]:
-    """The identities of the `n` parts of something whose branches meet again."""
-    head: Path = of if type(of) is tuple else (of,)
-    return [(*head, i, -n) for i in range(n)]
+    """The identities of all of them."""
+    return [_under(of, i, -n) for i in range(n)]
 
 
 def merged(of: Id, n: int) -> Id:
     """What a join made of the `n` parts of something, not each of which ended in it."""
-    return (*of, n, -n) if type(of) is tuple else (of, n, -n)
+    return _under(of, n, -n)
 
 
 def parent(of: Id) -> tuple[Id, int, int]:
@@ -131,4 +171,7 @@ def show(of: Id) -> str:
 
 def plain(ids: Ids) -> bool:
     """All of them are plain rows."""
-    return type(ids) is range or set(map(type, ids)) <= {int}
+    return type(ids) is range or (type(ids) is not Column and set(map(type, ids)) <= _PLAIN)
+
+
+_PLAIN = {int}

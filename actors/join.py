@@ -13,6 +13,8 @@ parts has been heard of, and is bounded by the window with it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, assert_never
 
 import msgspec
@@ -21,7 +23,7 @@ from . import protocol
 from .actor import Actor, Context, Ref
 from .backlog import as_seqs
 from .exits import Exits, NodeStatistics
-from .identity import Id, Ids, members_of, merged, parent, part_of
+from .identity import Column, Id, Ids, members_of, merged, parent, part, part_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
 
@@ -57,9 +59,7 @@ class Parts(dict[str, Any]):
     """The parts of one row, by branch. `missing`: why the others are not there: their error; None where there is none (it
     was dropped, or went elsewhere, or is not here yet)."""
 
-    def __init__(self, here: dict[str, Any], missing: dict[str, BaseException | None]) -> None:
-        super().__init__(here)
-        self.missing = missing
+    missing: Mapping[str, BaseException | None] = MappingProxyType({})
 
 
 class Merging(msgspec.Struct, frozen=True):
@@ -69,26 +69,17 @@ class Merging(msgspec.Struct, frozen=True):
     parts: Parts
 
 
-class _Open:
-    """A row of which not every part has been heard of."""
+class _Odd:
+    """What is remembered of a row that is not as most rows are: that lacks a part, or goes on before the last one came."""
 
-    __slots__ = ("absent", "arrived", "attempts", "decided", "ids", "known", "pure", "row")
+    __slots__ = ("absent", "awaited", "names")
 
     def __init__(self) -> None:
-        self.known = False
-        """Its fork has told of it."""
-        self.row: Any = None
-        self.arrived: dict[int, Any] = {}
-        self.ids: list[Id] = []
         self.absent: dict[int, BaseException | None] = {}
-        self.attempts = 1
-        self.decided = False
-        self.pure = True
-        """Nothing of its parts went elsewhere."""
-
-    def has(self, index: int) -> bool:
-        """This part has been heard of."""
-        return index in self.arrived or index in self.absent
+        self.names: dict[int, Id] = {}
+        """Of parts of which something went elsewhere: what they are called since."""
+        self.awaited: set[int] | None = None
+        """Once the word has been said: those that have not been heard of."""
 
 
 class _CheckDeadlines(protocol.Control, frozen=True):
@@ -119,20 +110,25 @@ class Join(Actor):
         self._conductor = conductor
         self._inputs = inputs
         self._expected = len(terms.branches)
-        self._rows: dict[Id, _Open] = {}
+        self._needed = _needed_of(terms)
+        self._rows: dict[Id, Any] = {}
+        """Forked, and no word has been said."""
+        self._parts: dict[int, dict[Id, Any]] = {index: {} for index in terms.branches}
+        """Those that wait for the others, by branch."""
+        self._odd: dict[Id, _Odd] = {}
+        self._attempts: dict[Id, int] = {}
         self._deadlines: deque[tuple[float, Ids]] = deque()
         self._total = 0
         self._over = False
-        self._needed = _needed_of(terms)
         self._came = 0
-        self._here = 0
         self._made = 0
         self._late = 0
         # What is said in one turn goes as one message.
         self._made_seqs: list[Id] = []
         self._made_values: list[Merging | Parts] = []
         self._made_attempts: dict[Id, int] = {}
-        self._merged: list[Id] = []
+        self._merged = 0
+        self._merged_names: list[Id] = []
         self._merged_apart: list[Id] = []
         self._ended: list[Ended] = []
         self._late_seqs: list[Id] = []
@@ -172,7 +168,7 @@ class Join(Actor):
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
         self._say()
-        if not self._inputs and not self._rows:
+        if not self._inputs and not self._rows and not self._odd:
             self._exits.finish(self._total)
             self._late_exits.finish(self._total)
             self._leave()
@@ -180,106 +176,187 @@ class Join(Actor):
     # --- what is told ---
 
     def _on_forked(self, seqs: Ids, values: list[Any]) -> None:
-        for seq, value in zip(seqs, values, strict=True):
-            row = self._row(seq)
-            row.known = True
-            row.row = value
-            self._decide_if_possible(seq, row)
+        self._rows.update(zip(seqs, values, strict=True))
         if self._terms.within_s is not None:
             self._deadlines.append((self.context.now() + self._terms.within_s, seqs))
             if len(self._deadlines) == 1:
                 self.context.after(self._terms.within_s, _CheckDeadlines())
-
-    def _row(self, seq: Id) -> _Open:
-        row = self._rows.get(seq)
-        if row is None:
-            row = self._rows[seq] = _Open()
-        return row
+        # Nothing says that a part cannot be here before.
+        if any(self._parts.values()) or self._odd:
+            self._check(seqs)
 
     def _on_rows(self, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None) -> None:
         self._came += len(seqs)
+        if attempts:
+            for seq, n in attempts.items():
+                of = parent(part_of(seq))[0]
+                self._attempts[of] = self._attempts.get(of, 1) + n - 1
+        if isinstance(seqs, Column):
+            self._arrive(seqs.branch, seqs.of, values)
+            return
+        branches: dict[int, tuple[list[Id], list[Any]]] = {}
         for seq, value in zip(seqs, values, strict=True):
-            part = part_of(seq)
-            of, index, _ = parent(part)
-            row = self._row(of)
-            assert not row.has(index), f"part {seq} came twice"
-            if row.decided:
-                row.absent[index] = None
-                self._late_seqs.append(seq)
-                self._late_values.append(value)
-                self._forget_if_known(of, row)
-                continue
-            row.arrived[index] = value
-            row.ids.append(seq)
-            row.pure = row.pure and part == seq
-            self._here += 1
-            if attempts and seq in attempts:
-                row.attempts += attempts[seq] - 1
-            self._decide_if_possible(of, row)
+            name = part_of(seq)
+            of, index, _ = parent(name)
+            if name != seq:
+                self._odd_one(of).names[index] = seq
+            branch = branches.setdefault(index, ([], []))
+            branch[0].append(of)
+            branch[1].append(value)
+        for index, (ofs, parts_) in branches.items():
+            self._arrive(index, ofs, parts_)
+
+    def _arrive(self, index: int, seqs: Ids, values: list[Any]) -> None:
+        """Parts of these rows, by the branch of that index."""
+        odd = self._odd
+        if odd and not odd.keys().isdisjoint(seqs):
+            pairs = list(zip(seqs, values, strict=True))
+            late = [pair for pair in pairs if pair[0] in odd and odd[pair[0]].awaited is not None]
+            if late:
+                for seq, value in late:
+                    self._late_seqs.append(odd[seq].names.get(index) or part(seq, index, self._terms.ways))
+                    self._late_values.append(value)
+                    self._heard_of(seq, index)
+                pairs = [pair for pair in pairs if pair not in late]
+                seqs, values = [seq for seq, _ in pairs], [value for _, value in pairs]
+        here = self._parts[index]
+        n = len(here)
+        here.update(zip(seqs, values, strict=True))
+        assert len(here) - n == len(seqs), f"a part of {seqs[0]} to {seqs[-1]} came twice"
+        self._check(seqs)
 
     def _on_absent(self, seq: Id, error: BaseException | None) -> None:
         of, index, _ = parent(part_of(seq))
-        row = self._row(of)
-        assert not row.has(index), f"part {seq} ended twice"
-        row.absent[index] = error
-        if row.decided:
-            self._forget_if_known(of, row)
-        else:
-            self._decide_if_possible(of, row)
+        odd = self._odd_one(of)
+        assert index not in odd.absent, f"part {seq} ended twice"
+        assert of not in self._parts[index], f"part {seq} has come, and now ended"
+        if odd.awaited is not None:
+            self._heard_of(of, index)
+            return
+        odd.absent[index] = error
+        self._check([of])
+
+    def _odd_one(self, seq: Id) -> _Odd:
+        odd = self._odd.get(seq)
+        if odd is None:
+            odd = self._odd[seq] = _Odd()
+        return odd
+
+    def _heard_of(self, seq: Id, index: int) -> None:
+        """A part of a row on which the word has been said. With the last of them, it is forgotten."""
+        awaited = self._odd[seq].awaited
+        assert awaited is not None, f"row {seq} still waits for its word"
+        assert index in awaited, f"part {index} of {seq} was heard of twice"
+        awaited.remove(index)
+        if not awaited:
+            del self._odd[seq]
 
     def _on_check_deadlines(self) -> None:
         now = self.context.now()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, seqs = self._deadlines.popleft()
             for seq in seqs:
-                row = self._rows.get(seq)
-                if row is not None and not row.decided:
-                    self._decide(seq, row)
+                if seq in self._rows:
+                    self._decide(seq)
         if self._deadlines:
             self.context.after(self._deadlines[0][0] - now, _CheckDeadlines())
 
     # --- the word ---
 
-    def _decide_if_possible(self, seq: Id, row: _Open) -> None:
-        if not row.known:
+    def _check(self, seqs: Ids) -> None:
+        """Say the word on those of these rows on which it can be said."""
+        if self._odd and not self._odd.keys().isdisjoint(seqs):
+            for seq in seqs:
+                if seq in self._rows and self._is_ready(seq):
+                    self._decide(seq)
             return
-        require = self._terms.require
-        heard = len(row.arrived) + len(row.absent)
-        if heard == self._expected or (require == "any" and row.arrived):
-            self._decide(seq, row)
-        elif self._expected - len(row.absent) < self._needed:
-            # Not even if all the others come.
-            self._decide(seq, row)
+        ready: Ids = seqs
+        if self._terms.require == "any":
+            for seq in [seq for seq in ready if seq in self._rows]:
+                self._decide(seq)
+            return
+        for here in (self._rows, *self._parts.values()):
+            if not (here.keys() >= set(ready)):
+                ready = [seq for seq in ready if seq in here]
+                if not ready:
+                    return
+        self._decide_whole(ready)
 
-    def _decide(self, seq: Id, row: _Open) -> None:
-        row.decided = True
-        here = len(row.arrived)
-        self._here -= here
-        self._made += 1
+    def _is_ready(self, seq: Id) -> bool:
+        absent = len(self._odd[seq].absent) if seq in self._odd else 0
+        here = sum(seq in parts_ for parts_ in self._parts.values())
+        if here + absent == self._expected or (self._terms.require == "any" and here > 0):
+            return True
+        # Not even if all the others come.
+        return self._expected - absent < self._needed
+
+    def _decide_whole(self, seqs: Ids) -> None:
+        """On rows of which all parts are here, and nothing is odd: column by column."""
+        rows = list(map(self._rows.pop, seqs))
+        names = list(self._terms.branches.values())
+        columns = [list(map(here.pop, seqs)) for here in self._parts.values()]
+        values = [Parts(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
+        n = len(seqs)
+        ways = self._terms.ways
+        if ways != self._expected:
+            for seq in seqs:
+                self._merged_apart += [part(seq, index, ways) for index in self._parts]
+            self._made_seqs += [merged(seq, ways) for seq in seqs]
+        else:
+            self._made_seqs += seqs
+        if self._late_exits.has(LATE):
+            self._merged_names += [part(seq, index, ways) for seq in seqs for index in self._parts]
+        self._made += n
+        self._merged += n * self._expected
+        if self._terms.bare:
+            self._made_values += values
+        else:
+            self._made_values += map(Merging, rows, values)
+        if self._attempts:
+            for seq, made in zip(seqs, self._made_seqs[-n:], strict=True):
+                if seq in self._attempts:
+                    self._made_attempts[made] = self._attempts.pop(seq)
+
+    def _decide(self, seq: Id) -> None:
+        """On one row, with what is here of it."""
+        row = self._rows.pop(seq)
+        ways, branches = self._terms.ways, self._terms.branches
+        here = {index: parts_.pop(seq) for index, parts_ in self._parts.items() if seq in parts_}
+        odd = self._odd.get(seq) or _Odd()
+        names = [odd.names.get(index) or part(seq, index, ways) for index in here]
         made = seq
-        self._merged += row.ids
-        if here != self._terms.ways or not row.pure:
+        if len(here) != ways or not odd.names.keys().isdisjoint(here):
             # Parts, or parts of those, that went elsewhere are settled there; so that the row is settled with the last of
             # them, what came of it is one more of them.
-            made = merged(seq, self._terms.ways)
-            self._merged_apart += row.ids
-        merging = self._merging(row)
-        if here >= self._needed:
-            self._made_seqs.append(made)
-            self._made_values.append(merging.parts if self._terms.bare else merging)
-            if row.attempts > 1:
-                self._made_attempts[made] = row.attempts
+            made = merged(seq, ways)
+            self._merged_apart += names
+        self._made += 1
+        self._merged += len(here)
+        self._merged_names += names
+        values = Parts({branches[index]: value for index, value in here.items()})
+        if len(here) != self._expected:
+            values.missing = {name: odd.absent.get(i) for i, name in branches.items() if i not in here}
+        awaited = set(branches) - here.keys() - odd.absent.keys()
+        if awaited:
+            self._odd_one(seq).awaited = awaited
         else:
-            self._end(made, merging, row.attempts)
-        row.row = None
-        row.ids = []
-        self._forget_if_known(seq, row)
+            self._odd.pop(seq, None)
+        attempts = self._attempts.pop(seq, 1)
+        if len(here) < self._needed:
+            self._end(made, row, values, attempts)
+            return
+        self._made_seqs.append(made)
+        self._made_values.append(values if self._terms.bare else Merging(row, values))
+        if attempts > 1:
+            self._made_attempts[made] = attempts
 
     def _say(self) -> None:
         if self._merged:
-            merged_, self._merged = self._merged, []
-            self._exits.live_on(Status.MERGED, len(merged_))
-            self._late_exits.tell_gaps(merged_)
+            self._exits.live_on(Status.MERGED, self._merged)
+            self._merged = 0
+            names, self._merged_names = self._merged_names, []
+            if names:
+                self._late_exits.tell_gaps(names)
         if self._merged_apart:
             apart, self._merged_apart = self._merged_apart, []
             self._exits.report(Status.MERGED, apart)
@@ -304,34 +381,25 @@ class Join(Actor):
                 self._late_exits.live_on(Status.DROPPED, len(seqs))
                 self._late_exits.report(Status.DROPPED, seqs)
 
-    def _merging(self, row: _Open) -> Merging:
-        names = self._terms.branches
-        here = {name: row.arrived[index] for index, name in names.items() if index in row.arrived}
-        missing = {name: row.absent.get(index) for index, name in names.items() if index not in row.arrived}
-        return Merging(row.row, Parts(here, missing))
-
-    def _end(self, made: Id, merging: Merging, attempts: int) -> None:
-        missing = merging.parts.missing
+    def _end(self, made: Id, row: Any, values: Parts, attempts: int) -> None:
+        missing = values.missing
         why = ", ".join(
             f"{name} ({type(error).__name__}: {error})" if error is not None else f"{name} (not here)"
             for name, error in missing.items()
         )
-        n = len(merging.parts)
-        error = PartsMissing(f"{n} of {self._expected} parts came, {self._needed} are required; missing: {why}")
+        told = f"{len(values)} of {self._expected} parts came, {self._needed} are required; missing: {why}"
+        error = PartsMissing(told)
         error.__cause__ = next((e for e in missing.values() if e is not None), None)
         status = _STATUS_OF[self._terms.on_missing]
-        self._ended.append(Ended(made, status, error, attempts, merging.row, self._terms.name))
-
-    def _forget_if_known(self, seq: Id, row: _Open) -> None:
-        if len(row.arrived) + len(row.absent) == self._expected:
-            del self._rows[seq]
+        self._ended.append(Ended(made, status, error, attempts, row, self._terms.name))
 
     def _leave(self) -> None:
         self._over = True
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> NodeStatistics:
-        traffic, late = self._exits.traffic(self._came, self._here, self._made), self._late_exits.traffic(0, 0)
+        here = sum(map(len, self._parts.values()))
+        traffic, late = self._exits.traffic(self._came, here, self._made), self._late_exits.traffic(0, 0)
         traffic = msgspec.structs.replace(
             traffic,
             went=traffic.went + late.went,

@@ -14,7 +14,9 @@ without it.
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Sequence
+from itertools import count, filterfalse
+from typing import Any, assert_never
 
 from . import protocol
 from .actor import Actor, Ref
@@ -64,7 +66,7 @@ class Settlement:
         """It is settled. (One of those that came as a range above the mark is not found.)"""
         return row < self.mark or row in self._ahead
 
-    def add_some(self, seqs: list[int]) -> None:
+    def add_some(self, seqs: Sequence[Any]) -> None:
         """Settle these."""
         ahead = self._ahead
         n = len(ahead)
@@ -76,16 +78,16 @@ class Settlement:
         self._advance()
 
     def _advance(self) -> None:
-        mark, ranges, ahead = self.mark, self._ranges, self._ahead
+        ranges, ahead = self._ranges, self._ahead
         while True:
-            if mark in ahead:
-                ahead.remove(mark)
-                mark += 1
-            elif mark in ranges:
-                mark = ranges.pop(mark)
+            if self.mark in ahead:
+                mark = next(filterfalse(ahead.__contains__, count(self.mark + 1)))
+                ahead.difference_update(range(self.mark, mark))
+                self.mark = mark
+            elif self.mark in ranges:
+                self.mark = ranges.pop(self.mark)
             else:
-                break
-        self.mark = mark
+                return
 
 
 class _Brood:
@@ -153,7 +155,7 @@ class Ledger(Actor):
             self._settled.add(seqs.start, seqs.stop)
             self._count(status, len(seqs))
         elif plain(seqs):
-            self._settled.add_some(seqs)  # type: ignore[arg-type]
+            self._settled.add_some(seqs)
             self._count(status, len(seqs))
         else:
             for seq in seqs:
@@ -179,6 +181,10 @@ class Ledger(Actor):
             del self._broods[above]
             seq, status = above, brood.outcome
         if type(seq) is Bundle:
+            if plain(seq.members):
+                self._settled.add_some(seq.members)
+                self._count(status, len(seq.members))
+                return
             for member in seq.members:
                 self._settle(member, status)
             return

@@ -6,9 +6,11 @@ many siblings it has (`identity.py`), so that its pieces can go as soon as their
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import count, filterfalse
 from typing import Any
 
-from .identity import Id, Ids, Place, places, plain
+from .identity import Bundle, Id, Ids, Place, places, plain
 from .protocol import Ended, Outcomes, Rows
 
 
@@ -62,8 +64,14 @@ class Order:
         self.waiting = 0
         """Rows that wait for one before them."""
         self._chunks: dict[int, list[Any]] = {}
+        self._known: set[int] = set()
+        """Single rows that have come, or will not."""
         self._rows: dict[int, Any] = {}
-        self._gaps: dict[int, Ended | None] = {}
+        """Those of them that have come; ..."""
+        self._names: dict[int, Id] = {}
+        """... by another name than their place: batches, and what a join made."""
+        self._ends: dict[int, Ended] = {}
+        """Of the others: why, where that is to be told."""
         self._trees: dict[int, _Tree] = {}
         self._attempts: dict[Id, int] = {}
 
@@ -78,41 +86,45 @@ class Order:
             self._new(seqs[0])
             self._chunks[seqs[0]] = values
         elif plain(seqs):
-            self._put_plain(seqs, values)
+            self._know(seqs)
+            self._rows.update(zip(seqs, values, strict=True))  # type: ignore[arg-type]
         else:
             for seq, value in zip(seqs, values, strict=True):
-                self._put_any(seq, _Row(seq, value))
-
-    def _put_plain(self, seqs: Ids, values: list[Any]) -> None:
-        rows = self._rows
-        n = len(rows)
-        rows.update(zip(seqs, values, strict=True))  # type: ignore[arg-type]
-        if len(rows) - n != len(seqs) or min(seqs) < self.next or not self._gaps.keys().isdisjoint(seqs):  # type: ignore[type-var, operator]
-            raise AssertionError(f"a row of {seqs[0]} to {seqs[-1]} ended twice: {self.next} was next")
+                if type(seq) is Bundle and plain(seq.members):
+                    self._put_bundle(seq, value)
+                else:
+                    self._put_any(seq, _Row(seq, value))
 
     def gap(self, seqs: Ids) -> None:
         """These will not come."""
         if plain(seqs):
-            gaps = self._gaps
-            n = len(gaps)
-            gaps.update(dict.fromkeys(seqs))  # type: ignore[arg-type]
-            if len(gaps) - n != len(seqs) or min(seqs) < self.next or not self._rows.keys().isdisjoint(seqs):  # type: ignore[type-var, operator]
-                raise AssertionError(f"a row of {seqs[0]} to {seqs[-1]} ended twice: {self.next} was next")
-            return
-        for seq in seqs:
-            self._put_any(seq, _GAP)
+            self._know(seqs)
+        else:
+            for seq in seqs:
+                self._put_any(seq, _GAP)
 
     def end(self, ended: Ended, told: bool) -> None:
         """This one will not come; where its end is `told`, it is told when its turn has come."""
         self._put_any(ended.seq, ended if told else _GAP)
 
+    def _know(self, seqs: Sequence[Any]) -> None:
+        known = self._known
+        n = len(known)
+        known.update(seqs)
+        if len(known) - n != len(seqs) or min(seqs) < self.next:
+            raise AssertionError(f"a row of {seqs[0]} to {seqs[-1]} ended twice: {self.next} was next")
+
+    def _put_bundle(self, bundle: Bundle, value: Any) -> None:
+        """A batch of plain rows: it stands at the place of the first one, and the others are in it."""
+        self._know(bundle.members)
+        first = bundle.members[0]
+        assert type(first) is int, "a batch of plain rows"
+        self._rows[first] = value
+        self._names[first] = bundle
+
     def _put_any(self, seq: Id, what: _Row | _Gap | Ended) -> None:
         if type(seq) is int:
-            self._new(seq)
-            if isinstance(what, _Row):
-                self._rows[seq] = what.value
-            else:
-                self._gaps[seq] = what if isinstance(what, Ended) else None
+            self._put_one(seq, what)
             return
         own, *others = places(seq)
         self._plant(own, what)
@@ -120,23 +132,26 @@ class Order:
             # Each piece of a batch tells of all rows that were in it.
             self._plant(other, _GAP, again=True)
 
+    def _put_one(self, seq: int, what: _Row | _Gap | Ended) -> None:
+        self._new(seq)
+        self._known.add(seq)
+        if isinstance(what, _Row):
+            self._rows[seq] = what.value
+            if what.id != seq:
+                self._names[seq] = what.id
+        elif isinstance(what, Ended):
+            self._ends[seq] = what
+
     def _new(self, seq: int) -> None:
-        if seq < self.next or seq in self._rows or seq in self._gaps or seq in self._chunks or seq in self._trees:
+        if seq < self.next or seq in self._known or seq in self._chunks or seq in self._trees:
             raise AssertionError(f"row {seq} ended twice: {self.next} was next")
 
     def _plant(self, at: Place, what: _Row | _Gap | Ended, again: bool = False) -> None:
         seq = at[0]
         if len(at) == 1:
-            if again and (seq < self.next or seq in self._gaps):
+            if again and (seq < self.next or seq in self._known):
                 return
-            self._new(seq)
-            if isinstance(what, _Row):
-                # A batch, or what a join made: it has another name than its place.
-                tree = self._trees[seq] = _Tree()
-                tree.n = 1
-                tree.kids[0] = what
-            else:
-                self._gaps[seq] = what if isinstance(what, Ended) else None
+            self._put_one(seq, what)
             return
         if seq < self.next:
             if again:
@@ -163,38 +178,46 @@ class Order:
     def take(self) -> list[Rows | Outcomes]:
         """Everything from the next row on, as far as it has come."""
         n = self.next
-        chunk = self._chunks.get(n)
-        if chunk is not None and len(self._chunks) == 1 and not (self._rows or self._gaps or self._trees):
-            del self._chunks[n]
-            return self._take_chunk(n, chunk)
+        if len(self._chunks) == 1 and n in self._chunks and not (self._known or self._trees):
+            return self._take_chunk(n, self._chunks.pop(n))
         parcel = _Parcel()
-        rows, gaps, chunks, seqs, values = self._rows, self._gaps, self._chunks, parcel.seqs, parcel.values
         while True:
-            if n in rows:
-                seqs.append(n)
-                values.append(rows.pop(n))
-                n += 1
-            elif n in gaps:
-                ended = gaps.pop(n)
-                if ended is not None:
-                    self._tell_end(parcel, ended)
-                    seqs, values = parcel.seqs, parcel.values
-                n += 1
-            elif n in chunks:
-                chunk = chunks.pop(n)
-                seqs.extend(range(n, n + len(chunk)))
-                values.extend(chunk)
+            if n in self._known:
+                n = self._take_known(n, parcel)
+            elif n in self._chunks:
+                chunk = self._chunks.pop(n)
+                parcel.seqs.extend(range(n, n + len(chunk)))
+                parcel.values.extend(chunk)
                 n += len(chunk)
-            elif n in self._trees:
-                done = self._harvest(self._trees[n], parcel)
-                seqs, values = parcel.seqs, parcel.values
-                if not done:
-                    break
+            elif n in self._trees and self._harvest(self._trees[n], parcel):
                 del self._trees[n]
                 n += 1
             else:
                 break
         self.next = n
+        return self._sealed(parcel)
+
+    def _take_known(self, first: int, parcel: _Parcel) -> int:
+        """Single rows, up to the first of which nothing is known: a whole span at once."""
+        last = next(filterfalse(self._known.__contains__, count(first + 1)))
+        span = range(first, last)
+        self._known.difference_update(span)
+        begin = first
+        for at in sorted(filter(span.__contains__, self._ends)) if self._ends else ():
+            self._pick(range(begin, at), parcel)
+            self._tell_end(parcel, self._ends.pop(at))
+            begin = at + 1
+        self._pick(range(begin, last), parcel)
+        return last
+
+    def _pick(self, span: range, parcel: _Parcel) -> None:
+        """Those of a span that have come."""
+        rows, names = self._rows, self._names
+        seqs = list(filter(rows.__contains__, span))
+        parcel.values.extend(map(rows.pop, seqs))
+        parcel.seqs.extend([names.pop(seq, seq) for seq in seqs] if names else seqs)
+
+    def _sealed(self, parcel: _Parcel) -> list[Rows | Outcomes]:
         parcel.seal(self._attempts)
         self.waiting -= sum(len(part.seqs) for part in parcel.parts if isinstance(part, Rows))
         return parcel.parts

@@ -1,20 +1,22 @@
 """What an answer means: which way a row takes when its node has done with it. One class for each kind of node.
 
-The answers of a `filter` and of a `route` come as pairs, (what was said, the row), since the row goes on as it was;
-those of a `flat_map` as lists. See `runtime/calls/answers.py`.
+`answers` is what the function said, `rows` what it was asked about: a `filter`, a `route` and a `tap` let the row go on
+as it was. Those that call nobody have the rows for answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import enum
+from collections.abc import Sequence
 from itertools import compress
-from operator import itemgetter, not_
+from operator import not_
 from typing import Any, Protocol
 
 from . import protocol
 from .actor import Context, Ref
+from .backlog import as_seqs
 from .exits import Exits
-from .identity import Bundle, Id, Ids, children, parts
+from .identity import Bundle, Column, Id, Ids, children
 from .protocol import Ended, Status
 
 Attempts = dict[Id, int] | None
@@ -30,13 +32,17 @@ class NotAligned(ValueError):
     """What is to be unbatched is not a list with one value for each row of the batch."""
 
 
+_Way = tuple[str, Ids, list[Any]]
+"""A branch, and the rows that take it."""
+
+
 class Outlet(Protocol):
     """How a node lets its rows go."""
 
     made: int
     """Identities that began here."""
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         """These rows are done with."""
 
 
@@ -45,12 +51,17 @@ class Onward:
 
     made = 0
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
-        exits.send(ONWARD, seqs, values, attempts)
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        exits.send(ONWARD, seqs, answers, attempts)
 
 
-_said = itemgetter(0)
-_row = itemgetter(1)
+class Tap:
+    """`tap`: the row goes on, whatever was said."""
+
+    made = 0
+
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        exits.send(ONWARD, seqs, rows, attempts)
 
 
 class Sieve:
@@ -58,17 +69,15 @@ class Sieve:
 
     made = 0
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
-        said = list(map(bool, map(_said, values)))
-        rows = list(map(_row, values))
-        if all(said):
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        if all(answers):
             exits.send(ONWARD, seqs, rows, attempts)
             return
-        others = list(map(not_, said))
+        others = list(map(not_, answers))
         exits.drop(list(compress(seqs, others)), list(compress(rows, others)))
-        kept = list(compress(seqs, said))
+        kept = list(compress(seqs, answers))
         if kept:
-            exits.send(ONWARD, kept, list(compress(rows, said)), attempts)
+            exits.send(ONWARD, kept, list(compress(rows, answers)), attempts)
 
 
 class Switch:
@@ -76,31 +85,38 @@ class Switch:
 
     made = 0
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
-        said = list(map(_said, values))
-        first = said[0]
-        if said.count(first) == len(said):
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        try:
+            said = dict.fromkeys(answers)
+        except TypeError:
+            # Something that cannot be the name of anything.
+            answers = list(map(str, answers))
+            said = dict.fromkeys(answers)
+        if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
-            self._send(exits, first, seqs, list(map(_row, values)), attempts)
+            self._leave(exits, [(_branch(answers[0]), seqs, rows)], attempts)
             return
-        ways: dict[str | None, tuple[list[Id], list[Any]]] = {}
-        for seq, (name, row) in zip(seqs, values, strict=True):
-            way = ways.get(name)
-            if way is None:
-                way = ways[name] = ([], [])
-            way[0].append(seq)
-            way[1].append(row)
-        for name, (ids, rows) in ways.items():
-            self._send(exits, name, ids, rows, attempts)
+        ways: list[_Way] = []
+        for name in said:
+            these = [each is name or each == name for each in answers]
+            ways.append((_branch(name), list(compress(seqs, these)), list(compress(rows, these))))
+        self._leave(exits, ways, attempts)
 
-    def _send(self, exits: Exits, name: str | None, seqs: Ids, rows: list[Any], attempts: Attempts) -> None:
-        port = ONWARD if name is None else name
-        if exits.has(port):
-            exits.send(port, seqs, rows, attempts)
-            return
+    def _leave(self, exits: Exits, ways: list[_Way], attempts: Attempts) -> None:
+        there = [way for way in ways if exits.has(way[0])]
+        # Gaps first: who waits for these rows can then let all of them go at once.
+        for port, seqs, _ in there:
+            exits.tell_missed(port, seqs)
+        for port, seqs, rows in there:
+            exits.send_on(port, seqs, rows, attempts)
+        for way in ways:
+            if not exits.has(way[0]):
+                self._end(exits, *way, attempts)
+
+    def _end(self, exits: Exits, port: str, seqs: Ids, rows: list[Any], attempts: Attempts) -> None:
         known = ", ".join(repr(port) for port in exits.ports if port != ONWARD)
         onward = "; None goes on" if exits.has(ONWARD) else ""
-        error = NoSuchRoute(f"no branch of {exits.name!r} is named {name!r}; there are {known}{onward}")
+        error = NoSuchRoute(f"no branch of {exits.name!r} is named {port!r}; there are {known}{onward}")
         tries = attempts or {}
         exits.end(
             [
@@ -110,32 +126,51 @@ class Switch:
         )
 
 
+def _branch(said: Any) -> str:
+    """A branch, by what a route's function said: a name, None, yes or no, a member of an enum."""
+    if said is None:
+        return ONWARD
+    if isinstance(said, bool):
+        return "true" if said else "false"
+    return str(said.value) if isinstance(said, enum.Enum) else str(said)
+
+
 class Split:
     """`flat_map`: the answer is a list, each item of which is a row of its own from here on."""
 
     def __init__(self) -> None:
         self.made = 0
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         ids: list[Id] = []
-        rows: list[Any] = []
+        pieces: list[Any] = []
         tries: dict[Id, int] = {}
         none: list[Id] = []
-        for seq, items in zip(seqs, values, strict=True):
-            if not items:
+        split = 0
+        for seq, items in zip(seqs, answers, strict=True):
+            n = len(items)
+            if n == 1:
+                # One for one: it is the same row still.
+                ids.append(seq)
+                pieces.append(items[0])
+                if attempts and seq in attempts:
+                    tries[seq] = attempts[seq]
+                continue
+            if not n:
                 none.append(seq)
                 continue
-            young = children(seq, len(items))
+            young = children(seq, n)
+            split += 1
+            self.made += n
             ids.extend(young)
-            rows.extend(items)
+            pieces.extend(items)
             if attempts and seq in attempts:
                 tries.update(dict.fromkeys(young, attempts[seq]))
+        exits.live_on(Status.SPLIT, split)
         if none:
             exits.drop(none, [None] * len(none))
         if ids:
-            exits.live_on(Status.SPLIT, len(seqs) - len(none))
-            self.made += len(ids)
-            exits.send(ONWARD, ids, rows, tries or None)
+            exits.send(ONWARD, as_seqs(ids), pieces, tries or None)
 
 
 class Unbundle:
@@ -144,16 +179,16 @@ class Unbundle:
     def __init__(self) -> None:
         self.made = 0
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         ids: list[Id] = []
-        rows: list[Any] = []
+        apart: list[Any] = []
         bad: list[Ended] = []
-        for seq, items in zip(seqs, values, strict=True):
+        for seq, items in zip(seqs, answers, strict=True):
             error = self._wrong(seq, items, exits.name)
             if error is None:
                 assert isinstance(seq, Bundle)
                 ids.extend(seq.members)
-                rows.extend(items)
+                apart.extend(items)
             else:
                 tries = (attempts or {}).get(seq, 1)
                 bad.append(Ended(seq, Status.QUARANTINED, error, tries, items, exits.name))
@@ -162,7 +197,7 @@ class Unbundle:
         if ids:
             exits.live_on(Status.SPLIT, len(seqs) - len(bad))
             self.made += len(ids)
-            exits.send(ONWARD, ids, rows, None)
+            exits.send(ONWARD, as_seqs(ids), apart, None)
 
     def _wrong(self, seq: Id, items: Any, name: str) -> NotAligned | None:
         assert isinstance(seq, Bundle), "only a batch can be unbatched, which is seen to when a pipeline is built"
@@ -176,21 +211,12 @@ class Unbundle:
         return None
 
 
-def own(value: Any) -> Any:
-    """A branch's own copy of what people change in place: a shallow one of dicts, lists and sets."""
-    kind = type(value)
-    if kind is dict or kind is list or kind is set:
-        return value.copy()
-    return value
-
-
 class Fork:
     """`fork`: each branch gets a part. `join`: where their ways meet again, if they do."""
 
-    def __init__(self, branches: Sequence[str], join: Ref | None, own: Callable[[Any], Any] = own) -> None:
+    def __init__(self, branches: Sequence[str], join: Ref | None) -> None:
         self._branches = tuple(branches)
         self._join = join
-        self._own = own
         self._context: Context
         self.made = 0
 
@@ -198,16 +224,24 @@ class Fork:
         """Before the first row."""
         self._context = context
 
-    def leave(self, exits: Exits, seqs: Ids, values: list[Any], attempts: Attempts) -> None:
+    def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         n = len(self._branches)
         if self._join is not None:
-            self._context.tell(self._join, protocol.Forked(seqs, values))
-        brood = [parts(seq, n) for seq in seqs] if self._join is not None else [children(seq, n) for seq in seqs]
+            self._context.tell(self._join, protocol.Forked(seqs, rows))
         exits.live_on(Status.SPLIT, len(seqs))
         self.made += n * len(seqs)
+        changeable = not _CHANGEABLE.isdisjoint(map(type, rows))
         for i, name in enumerate(self._branches):
-            ids = [young[i] for young in brood]
+            ids = Column(seqs, i, n if self._join is None else -n)
             tries: dict[Id, int] = {}
             if attempts:
-                tries = {young[i]: attempts[seq] for seq, young in zip(seqs, brood, strict=True) if seq in attempts}
-            exits.send(name, ids, list(map(self._own, values)), tries or None)
+                tries = {ids[at]: attempts[seq] for at, seq in enumerate(seqs) if seq in attempts}
+            exits.send(name, ids, list(map(own, rows)) if changeable else rows, tries or None)
+
+
+_CHANGEABLE = {dict, list, set}
+
+
+def own(row: Any) -> Any:
+    """A branch's own copy of what people change in place: a shallow one of a dict, a list or a set."""
+    return row.copy() if type(row) in _CHANGEABLE else row

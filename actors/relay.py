@@ -49,7 +49,7 @@ class Relay(Actor):
             case protocol.Rows(seqs, values, attempts):
                 self._came += len(seqs)
                 self._promised -= len(seqs)
-                self._outlet.leave(self._exits, seqs, values, attempts)
+                self._outlet.leave(self._exits, seqs, values, values, attempts)
             case protocol.Appetite(n, who):
                 self._exits.welcome(who, n)
                 self._tell_appetite()

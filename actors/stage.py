@@ -78,6 +78,17 @@ class _Assignment(msgspec.Struct):
     values: list[Any]
     open: set[Id] | None = None
     """Rows not yet answered; None as long as no part of it was."""
+    by_seq: dict[Id, Any] | None = None
+
+    def rows_of(self, seqs: Seqs) -> list[Any]:
+        """What was asked about these of its rows."""
+        if self.by_seq is None:
+            self.by_seq = dict(zip(self.seqs, self.values, strict=True))
+        return [self.by_seq[seq] for seq in seqs]
+
+    def value_of(self, seq: Id) -> Any:
+        """What was asked about this one."""
+        return self.values[self.seqs.index(seq)]
 
 
 class _Trouble(msgspec.Struct):
@@ -403,12 +414,12 @@ class Stage(Actor):
             self._crew.idle.append(answered.worker)
         self._learn_pace(answered, ended)
         if seqs:
-            self._pass_on(lane, seqs, values)
+            self._pass_on(lane, seqs, values, assignment)
         if ended or faults:
             self._tell_governor(lane, assignment.epoch, answered, ended)
         for seq in unstarted:
             if self._present is None or seq in self._present:
-                lane.put_first(seq, _value_of(assignment, seq))
+                lane.put_first(seq, assignment.value_of(seq))
         if unstarted:
             self._tell(
                 self._governor,
@@ -456,13 +467,14 @@ class Stage(Actor):
         fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._terms.chunk_max
         self._chunk = max(1, min(self._chunk * 2, fitting, self._terms.chunk_max))
 
-    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any]) -> None:
+    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: _Assignment) -> None:
         if self._present is not None:
             kept = [(s, v) for s, v in zip(seqs, values, strict=True) if self._present.pop(s, None) is not None]
             self._late += len(seqs) - len(kept)
             if not kept:
                 return
             seqs, values = [s for s, _ in kept], [v for _, v in kept]
+        rows = assignment.values if seqs is assignment.seqs else assignment.rows_of(seqs)
         attempts = None
         if self._troubles or self._carried:
             attempts = {}
@@ -477,7 +489,7 @@ class Stage(Actor):
                 lane.forget(seq)
         self._answered += len(seqs)
         self._rows_here -= len(seqs)
-        self._outlet.leave(self._exits, seqs, values, attempts or None)
+        self._outlet.leave(self._exits, seqs, values, rows, attempts or None)
 
     def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
         failed: tuple[Id, ...] = ()
@@ -501,7 +513,7 @@ class Stage(Actor):
         if self._present is not None and seq not in self._present:
             self._late += 1
             return
-        value = _value_of(assignment, seq)
+        value = assignment.value_of(seq)
         trouble = self._troubles.setdefault(seq, _Trouble())
         backoff = self._terms.backoff
         match fault.kind:
@@ -647,7 +659,7 @@ class Stage(Actor):
             # In flight: what it answers will be late news.
             for assignment in self._assignments.values():
                 if seq in assignment.seqs:
-                    value = _value_of(assignment, seq)
+                    value = assignment.value_of(seq)
             self._unknown_fates += 1
         self._end(seq, value, error)
         if lane.held and not len(lane.backlog):
@@ -750,7 +762,3 @@ class Stage(Actor):
 
 
 _STATUS_OF = {"quarantine": Status.QUARANTINED, "fail": Status.FAILED, "drop": Status.DROPPED}
-
-
-def _value_of(assignment: _Assignment, seq: Id) -> Any:
-    return assignment.values[assignment.seqs.index(seq)]

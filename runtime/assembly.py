@@ -16,7 +16,7 @@ from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.join import LATE, Join, JoinTerms
 from headrace.actors.ledger import Ledger
-from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Unbundle
+from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
 from headrace.actors.protocol import Counts, State
 from headrace.actors.relay import Relay
 from headrace.actors.reorder import Reorder
@@ -243,7 +243,7 @@ class _Assembly:
                 assert_never(node)
 
     def _stage(self, stage: StagePlan, inputs: int) -> Stage:
-        outlets: dict[str, Callable[[], Outlet]] = {"filter": Sieve, "route": Switch, "flat_map": Split}
+        outlets: dict[str, Callable[[], Outlet]] = {"filter": Sieve, "route": Switch, "flat_map": Split, "tap": Tap}
         return Stage(
             stage.terms,
             self._governors[stage.name],

@@ -293,13 +293,20 @@ class Tokens:
 
     def _go_split(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
         pieces: dict[Id, list[int]] = {}
+        promised: dict[Id, int] = {}
+        same: list[Id] = []
         for seq in seqs:
-            of, index, _ = parent(seq)
+            if seq in node.inside:
+                # One for one: it is the same row still.
+                same.append(seq)
+                continue
+            of, index, promised[of] = parent(seq)
             pieces.setdefault(of, []).append(index)
+        self._leave(name, node, same)
         for of, indices in pieces.items():
-            n = next(parent(seq)[2] for seq in seqs if parent(seq)[0] == of) if len(pieces) == 1 else len(indices)
-            if indices != list(range(n)):
-                self._fail(Invariant.ACCOUNTED, f"{name.name} splits row {show(of)} into {indices}")
+            if indices != list(range(promised[of])):
+                what = f"{name.name} splits row {show(of)} into {indices} of {promised[of]}"
+                self._fail(Invariant.ACCOUNTED, what)
         self._leave(name, node, list(pieces))
 
     def _go_forked(self, name: Mailbox, node: _Node, seqs: Ids) -> None:

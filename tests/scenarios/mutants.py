@@ -401,9 +401,9 @@ MUTANTS = (
     Mutant(
         "a route that sends rows twice",
         Switch,
-        "_send",
-        "exits.send(port, seqs, rows, attempts)",
-        "[exits.send(port, seqs, rows, attempts) for _ in 'ab']",
+        "_leave",
+        "exits.send_on(port, seqs, rows, attempts)",
+        "[exits.send_on(port, seqs, rows, attempts) for _ in 'ab']",
         (Invariant.ONCE,),
         ("route_in_order",),
     ),
