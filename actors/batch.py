@@ -165,7 +165,11 @@ class Batch(Actor):
     def _flush(self, key: Hashable) -> None:
         batch = self._open.pop(key)
         seqs, values = batch.seqs, batch.values
-        ordered = sorted(seqs) if plain(seqs) else sorted(seqs, key=place)  # type: ignore[type-var]
+        try:
+            ordered = sorted(seqs)  # type: ignore[type-var]
+        except TypeError:
+            # Not only plain rows.
+            ordered = sorted(seqs, key=place)
         if ordered != seqs:
             by_seq = dict(zip(seqs, values, strict=True))
             seqs, values = ordered, [by_seq[seq] for seq in ordered]

@@ -7,7 +7,7 @@ happened, so that nothing stalls behind a row that will never come (L42).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
@@ -20,13 +20,18 @@ from .protocol import Ended, Gaps, Outcomes, Rows, Settled, Status, Traffic
 UNLIMITED = 1 << 62
 
 
+Way = tuple[str, Ids, list[Any]]
+"""An edge, and the rows that take it."""
+
+
 class Port(msgspec.Struct, frozen=True):
     """Where an edge goes. `missed`: who waits for rows by name behind this node, but not behind this edge. `paced`: the
-    target says how many rows it can take."""
+    target says how many rows it can take. `reorders`: it is a reorder buffer."""
 
     target: Ref
     missed: tuple[Ref, ...] = ()
     paced: bool = False
+    reorders: bool = False
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -65,6 +70,14 @@ class Exits:
         self._ledger = ledger
         self._also = also
         self._witness = witness
+        # Reorder buffers that rows come to by one edge alone: with its rows, they can be told of all that do not take it.
+        self._next_door = {
+            port.target: name
+            for name, port in self._ports.items()
+            if port.reorders
+            and port.target is not self._taker
+            and all(port.target in other.missed for other in self._ports.values() if other is not port)
+        }
         self._rooms = {port.target: 0 for port in self._ports.values() if port.paced}
         self.room = 0 if self._rooms else UNLIMITED
         """Rows that each of the targets can take, less those that were sent."""
@@ -83,24 +96,45 @@ class Exits:
 
     def send(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
         """Along an edge."""
-        self.tell_missed(name, seqs)
-        self.send_on(name, seqs, values, attempts)
+        self._tell_missed(name, seqs)
+        self._send(name, seqs, values, attempts)
 
-    def tell_missed(self, name: str, seqs: Ids) -> None:
-        """These take this edge: tell those who are not behind it."""
+    def send_apart(self, of: Ids, ways: list[Way], attempts: dict[Id, int] | None = None) -> None:
+        """Rows that were together, along several edges; those of them that take none are dropped."""
+        span = of if isinstance(of, range) and self._next_door else None
+        next_door = self._next_door if span is not None else {}
+        # Gaps first: who waits for these rows can then let all of them go at once.
+        for name, seqs, _ in ways:
+            self._tell_missed(name, seqs, next_door)
+        for name, seqs, values in ways:
+            self._send(name, seqs, values, attempts, span if name in next_door.values() else None)
+        if span is not None and len(ways) < len(self._ports):
+            taken = {name for name, _, _ in ways}
+            for ref, name in next_door.items():
+                if name not in taken:
+                    self._context.tell(ref, Gaps(span))
+
+    def _tell_missed(self, name: str, seqs: Ids, but: Container[Ref] = ()) -> None:
         missed = self._ports[name].missed
         if missed:
             gaps = Gaps(seqs)
             for ref in missed:
-                self._context.tell(ref, gaps)
+                if ref not in but:
+                    self._context.tell(ref, gaps)
 
-    def send_on(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
-        """Along an edge, of which those who are not behind it have been told."""
+    def _send(
+        self,
+        name: str,
+        seqs: Ids,
+        values: list[Any],
+        attempts: dict[Id, int] | None = None,
+        span: range | None = None,
+    ) -> None:
         port = self._ports[name]
         self._sent[name] += len(seqs)
         if port.paced:
             self._spend(port.target, len(seqs))
-        self._context.tell(port.target, Rows(seqs, values, attempts))
+        self._context.tell(port.target, Rows(seqs, values, attempts, span))
 
     @property
     def went(self) -> int:
@@ -136,13 +170,13 @@ class Exits:
         for status, seqs in settled.items():
             self.report(status, seqs)
 
-    def drop(self, seqs: Ids, values: list[Any]) -> None:
-        """They go no further, and nothing is wrong with that."""
+    def drop(self, seqs: Ids, values: list[Any], of: Ids = ()) -> None:
+        """They go no further, and nothing is wrong with that. `of`: the others go on by `send_apart`."""
         if self._taker is not None:
             self.end([Ended(s, Status.DROPPED, None, 1, v, self.name) for s, v in zip(seqs, values, strict=True)])
             return
         self._count(Status.DROPPED, len(seqs))
-        self.tell_gaps(seqs)
+        self.tell_gaps(seqs, self._next_door if isinstance(of, range) and of else ())
         self.report(Status.DROPPED, seqs)
 
     def live_on(self, status: Status, n: int) -> None:
@@ -154,12 +188,13 @@ class Exits:
         if self._ledger is not None:
             self._context.tell(self._ledger, Settled(status, seqs))
 
-    def tell_gaps(self, seqs: Ids) -> None:
-        """They come to nobody behind."""
+    def tell_gaps(self, seqs: Ids, but: Container[Ref] = ()) -> None:
+        """They come to nobody behind, but for those who are told otherwise."""
         if self._behind:
             gaps = Gaps(seqs)
             for ref in self._behind:
-                self._context.tell(ref, gaps)
+                if ref not in but:
+                    self._context.tell(ref, gaps)
 
     def finish(self, total: int) -> None:
         """No more will come."""

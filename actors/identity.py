@@ -13,8 +13,8 @@ there is to come, in whatever order they hear of them, and nobody need be told o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, repeat
 from typing import Any, TypeAlias, overload
 
 import msgspec
@@ -27,6 +27,11 @@ class Bundle(msgspec.Struct, frozen=True, cache_hash=True):
     """A batch: the identities of its rows, in their order. What becomes of it becomes of them."""
 
     members: tuple[Id, ...]
+
+    @property
+    def plain(self) -> bool:
+        """All of them are plain rows. (A batch has one kind of them, but where several ways meet.)"""
+        return type(self.members[0]) is int and type(self.members[-1]) is int and plain(self.members)
 
 
 Path: TypeAlias = tuple[Any, ...]
@@ -66,6 +71,12 @@ class Column(Sequence[Id]):
 
     def __repr__(self) -> str:
         return f"Column({self.of!r}, {self.branch}, {self.n})"
+
+
+class Plain(list[Id]):
+    """A list of plain rows, known to be one by how it was made; any other list must be looked through."""
+
+    __slots__ = ()
 
 
 def _under(of: Id, index: int, n: int) -> Path:
@@ -171,7 +182,15 @@ def show(of: Id) -> str:
 
 def plain(ids: Ids) -> bool:
     """All of them are plain rows."""
-    return type(ids) is range or (type(ids) is not Column and set(map(type, ids)) <= _PLAIN)
+    kind = type(ids)
+    if kind is range or kind is Plain:
+        return True
+    return kind is not Column and set(map(type, ids)) <= _PLAIN
 
 
 _PLAIN = {int}
+
+
+def some(ids: Ids, chosen: Iterable[object]) -> list[Id]:
+    """Those of them that are chosen."""
+    return (Plain if type(ids) is range or type(ids) is Plain else list)(compress(ids, chosen))

@@ -71,7 +71,7 @@ class Settlement:
         ahead = self._ahead
         n = len(ahead)
         ahead.update(seqs)
-        if len(ahead) - n != len(seqs) or min(seqs) < self.mark:
+        if len(ahead) - n != len(seqs) or seqs[0] < self.mark:
             raise AssertionError(
                 f"a row of {seqs[0]} to {seqs[-1]} is settled twice: everything before {self.mark} was"
             )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import count, filterfalse
 from typing import Any
 
-from .identity import Bundle, Id, Ids, Place, places, plain
+from .identity import Bundle, Id, Ids, Place, Plain, places, plain
 from .protocol import Ended, Outcomes, Rows
 
 
@@ -27,6 +27,10 @@ class _Row:
     def __init__(self, id_: Id, value: Any) -> None:
         self.id = id_
         self.value = value
+
+
+_Chunk = tuple[Ids, list[Any], int]
+"""Rows of one span: those that have come, their values, the length of the span."""
 
 
 class _Tree:
@@ -47,13 +51,20 @@ class _Parcel:
         self.parts: list[Rows | Outcomes] = []
         self.seqs: list[Id] = []
         self.values: list[Any] = []
+        self.plain = True
 
     def seal(self, attempts: dict[Id, int]) -> None:
         if not self.seqs:
             return
         tries = {seq: attempts.pop(seq) for seq in self.seqs if seq in attempts} if attempts else None
-        self.parts.append(Rows(_as_ids(self.seqs), self.values, tries or None))
+        seqs = self.seqs
+        first, last = seqs[0], seqs[-1]
+        ids: Ids = seqs
+        if self.plain and type(first) is int and type(last) is int:
+            ids = range(first, last + 1) if last - first + 1 == len(seqs) else Plain(seqs)
+        self.parts.append(Rows(ids, self.values, tries or None))
         self.seqs, self.values = [], []
+        self.plain = True
 
 
 class Order:
@@ -63,7 +74,7 @@ class Order:
         self.next = 0
         self.waiting = 0
         """Rows that wait for one before them."""
-        self._chunks: dict[int, list[Any]] = {}
+        self._chunks: dict[int, _Chunk] = {}
         self._known: set[int] = set()
         """Single rows that have come, or will not."""
         self._rows: dict[int, Any] = {}
@@ -77,14 +88,17 @@ class Order:
 
     # --- what is told ---
 
-    def put(self, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None) -> None:
-        """These have come."""
+    def put(
+        self, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None, span: range | None = None
+    ) -> None:
+        """These have come; of the rows of `span`, no others will."""
         if attempts:
             self._attempts.update(attempts)
         self.waiting += len(seqs)
-        if isinstance(seqs, range):
-            self._new(seqs[0])
-            self._chunks[seqs[0]] = values
+        if isinstance(seqs, range) and span is None:
+            span = seqs
+        if span is not None:
+            self._put_chunk(span, seqs, values)
         elif plain(seqs):
             self._know(seqs)
             self._rows.update(zip(seqs, values, strict=True))  # type: ignore[arg-type]
@@ -97,7 +111,9 @@ class Order:
 
     def gap(self, seqs: Ids) -> None:
         """These will not come."""
-        if plain(seqs):
+        if isinstance(seqs, range):
+            self._put_chunk(seqs, (), [])
+        elif plain(seqs):
             self._know(seqs)
         else:
             for seq in seqs:
@@ -107,11 +123,15 @@ class Order:
         """This one will not come; where its end is `told`, it is told when its turn has come."""
         self._put_any(ended.seq, ended if told else _GAP)
 
+    def _put_chunk(self, span: range, seqs: Ids, values: list[Any]) -> None:
+        self._new(span.start)
+        self._chunks[span.start] = (seqs, values, len(span))
+
     def _know(self, seqs: Sequence[Any]) -> None:
         known = self._known
         n = len(known)
         known.update(seqs)
-        if len(known) - n != len(seqs) or min(seqs) < self.next:
+        if len(known) - n != len(seqs) or seqs[0] < self.next:
             raise AssertionError(f"a row of {seqs[0]} to {seqs[-1]} ended twice: {self.next} was next")
 
     def _put_bundle(self, bundle: Bundle, value: Any) -> None:
@@ -179,16 +199,16 @@ class Order:
         """Everything from the next row on, as far as it has come."""
         n = self.next
         if len(self._chunks) == 1 and n in self._chunks and not (self._known or self._trees):
-            return self._take_chunk(n, self._chunks.pop(n))
+            return self._take_chunk(self._chunks.pop(n))
         parcel = _Parcel()
         while True:
             if n in self._known:
                 n = self._take_known(n, parcel)
             elif n in self._chunks:
-                chunk = self._chunks.pop(n)
-                parcel.seqs.extend(range(n, n + len(chunk)))
-                parcel.values.extend(chunk)
-                n += len(chunk)
+                seqs, values, length = self._chunks.pop(n)
+                parcel.seqs.extend(seqs)
+                parcel.values.extend(values)
+                n += length
             elif n in self._trees and self._harvest(self._trees[n], parcel):
                 del self._trees[n]
                 n += 1
@@ -215,21 +235,27 @@ class Order:
         rows, names = self._rows, self._names
         seqs = list(filter(rows.__contains__, span))
         parcel.values.extend(map(rows.pop, seqs))
-        parcel.seqs.extend([names.pop(seq, seq) for seq in seqs] if names else seqs)
+        if names:
+            parcel.plain = False
+            parcel.seqs.extend([names.pop(seq, seq) for seq in seqs])
+        else:
+            parcel.seqs.extend(seqs)
 
     def _sealed(self, parcel: _Parcel) -> list[Rows | Outcomes]:
         parcel.seal(self._attempts)
         self.waiting -= sum(len(part.seqs) for part in parcel.parts if isinstance(part, Rows))
         return parcel.parts
 
-    def _take_chunk(self, n: int, chunk: list[Any]) -> list[Rows | Outcomes]:
-        self.next = n + len(chunk)
-        self.waiting -= len(chunk)
-        seqs = range(n, self.next)
+    def _take_chunk(self, chunk: _Chunk) -> list[Rows | Outcomes]:
+        seqs, values, length = chunk
+        self.next += length
+        self.waiting -= len(seqs)
+        if not seqs:
+            return []
         tries: dict[Id, int] = {}
         if self._attempts:
             tries = {seq: self._attempts.pop(seq) for seq in seqs if seq in self._attempts}
-        return [Rows(seqs, chunk, tries or None)]
+        return [Rows(seqs, values, tries or None)]
 
     def _harvest(self, tree: _Tree, parcel: _Parcel) -> bool:
         """Pieces whose turn it is; whether that was the last one."""
@@ -238,6 +264,7 @@ class Order:
             if kid is None:
                 return False
             if isinstance(kid, _Row):
+                parcel.plain = False
                 parcel.seqs.append(kid.id)
                 parcel.values.append(kid.value)
             elif isinstance(kid, Ended):
@@ -251,10 +278,3 @@ class Order:
     def _tell_end(self, parcel: _Parcel, ended: Ended) -> None:
         parcel.seal(self._attempts)
         parcel.parts.append(Outcomes([ended]))
-
-
-def _as_ids(seqs: list[Id]) -> Ids:
-    first, last = seqs[0], seqs[-1]
-    if type(first) is int and type(last) is int and last - first + 1 == len(seqs) and plain(seqs):
-        return range(first, last + 1)
-    return seqs

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from . import protocol
 from .actor import Context, Ref
 from .backlog import as_seqs
-from .exits import Exits
-from .identity import Bundle, Column, Id, Ids, children
+from .exits import Exits, Way
+from .identity import Bundle, Column, Id, Ids, children, some
 from .protocol import Ended, Status
 
 Attempts = dict[Id, int] | None
@@ -30,10 +30,6 @@ class NoSuchRoute(LookupError):
 
 class NotAligned(ValueError):
     """What is to be unbatched is not a list with one value for each row of the batch."""
-
-
-_Way = tuple[str, Ids, list[Any]]
-"""A branch, and the rows that take it."""
 
 
 class Outlet(Protocol):
@@ -74,10 +70,9 @@ class Sieve:
             exits.send(ONWARD, seqs, rows, attempts)
             return
         others = list(map(not_, answers))
-        exits.drop(list(compress(seqs, others)), list(compress(rows, others)))
-        kept = list(compress(seqs, answers))
-        if kept:
-            exits.send(ONWARD, kept, list(compress(rows, answers)), attempts)
+        exits.drop(some(seqs, others), list(compress(rows, others)), seqs)
+        kept = some(seqs, answers)
+        exits.send_apart(seqs, [(ONWARD, kept, list(compress(rows, answers)))] if kept else [], attempts)
 
 
 class Switch:
@@ -94,21 +89,24 @@ class Switch:
             said = dict.fromkeys(answers)
         if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
-            self._leave(exits, [(_branch(answers[0]), seqs, rows)], attempts)
+            self._leave(exits, seqs, [(_branch(answers[0]), seqs, rows)], attempts)
             return
-        ways: list[_Way] = []
+        ways: list[Way] = []
+        these: list[bool] = []
         for name in said:
-            these = [each is name or each == name for each in answers]
-            ways.append((_branch(name), list(compress(seqs, these)), list(compress(rows, these))))
-        self._leave(exits, ways, attempts)
+            if len(said) == 2 and these:
+                these = list(map(not_, these))
+            else:
+                these = [each is name or each == name for each in answers]
+            ways.append((_branch(name), some(seqs, these), list(compress(rows, these))))
+        self._leave(exits, seqs, ways, attempts)
 
-    def _leave(self, exits: Exits, ways: list[_Way], attempts: Attempts) -> None:
+    def _leave(self, exits: Exits, seqs: Ids, ways: list[Way], attempts: Attempts) -> None:
         there = [way for way in ways if exits.has(way[0])]
-        # Gaps first: who waits for these rows can then let all of them go at once.
-        for port, seqs, _ in there:
-            exits.tell_missed(port, seqs)
-        for port, seqs, rows in there:
-            exits.send_on(port, seqs, rows, attempts)
+        if len(there) != len(ways):
+            # Those that end here are told one by one.
+            seqs = []
+        exits.send_apart(seqs, there, attempts)
         for way in ways:
             if not exits.has(way[0]):
                 self._end(exits, *way, attempts)

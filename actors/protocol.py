@@ -72,11 +72,13 @@ class Rows(Message, frozen=True):
     """From the source along the edges of the graph to a sink or a desk: rows that are well so far.
 
     `attempts` names only the rows that took more than one attempt in some stage, with the sum of those attempts.
+    `span`, to a reorder buffer: of these rows, the others will not come; in the place of `Gaps`.
     """
 
     seqs: Seqs
     values: list[Any]
     attempts: dict[Id, int] | None = None
+    span: range | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):

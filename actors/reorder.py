@@ -47,8 +47,8 @@ class Reorder(Actor):
         if self._over:
             return
         match message:
-            case protocol.Rows(seqs, values, attempts):
-                self._order.put(seqs, values, attempts)
+            case protocol.Rows(seqs, values, attempts, span):
+                self._order.put(seqs, values, attempts, span)
                 self._buffered_max = max(self._buffered_max, self._order.waiting)
                 self._release()
             case protocol.Gaps(seqs):

@@ -10,7 +10,7 @@ import msgspec
 from .protocol import Key, Traffic
 from .retry import Backoff
 
-CHUNK_MAX = 256
+CHUNK_MAX = 512
 """Rows in one assignment to a thread at most."""
 
 

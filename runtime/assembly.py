@@ -166,6 +166,7 @@ class _Assembly:
                 self._keeper(after),
                 tuple(map(self._keeper, sorted(graph.missed(name, port)))),
                 self._is_paced(after),
+                after in self._reorders,
             )
             for port, after in ways.items()
         }

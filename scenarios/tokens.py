@@ -230,6 +230,8 @@ class Tokens:
             self._go(sender, before, seqs)
         after = self._nodes.get(ref)
         if after is not None:
+            if message.span is not None:
+                self._on_missed(ref, sorted(set(message.span).difference(seqs)))
             self._come(ref, after, seqs)
 
     def _go(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
@@ -429,7 +431,7 @@ class Tokens:
 
     def _on_missed(self, ref: Any, seqs: Ids) -> None:
         node = self._nodes.get(ref)
-        if node is None or node.kind == "sink":
+        if node is None or node.kind == "sink" or not seqs:
             return
         if node.kind == "join":
             self._miss(ref, node, seqs)
