@@ -272,8 +272,9 @@ class Join(Actor):
             return
         ready: Ids = seqs
         if self._terms.require == "any":
-            for seq in [seq for seq in ready if seq in self._rows]:
-                self._decide(seq)
+            for seq in seqs:
+                if seq in self._rows and self._is_ready(seq):
+                    self._decide(seq)
             return
         for here in (self._rows, *self._parts.values()):
             if not (here.keys() >= set(ready)):

@@ -219,6 +219,7 @@ class Stage(Actor):
                 self._exits.welcome(who, n)
                 for lane in list(self._lanes.values()):
                     self._pump(lane)
+                self._tell_appetite()
             case protocol.Start():
                 self._tell_appetite()
             case protocol.Abort():
@@ -268,8 +269,10 @@ class Stage(Actor):
         chunks = 1 if self._terms.concurrent else self._chunk
         # Rows of a key that must wait shall not keep those of another one away.
         wanted = APPETITE * self._terms.workers * chunks if self._terms.key is None else UNLIMITED
+        # Nor shall rows that could not go on from here.
+        wanted = min(wanted, self._exits.room)
         n = wanted - (self._rows_here - len(self._resting)) - self._promised
-        if n * 4 >= wanted:
+        if n > 0 and n * 4 >= wanted:
             self._promised += n
             self._tell(self._before, protocol.Appetite(n, self.context.me))
 

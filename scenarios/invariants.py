@@ -124,7 +124,7 @@ class Checker:
         self._simulation = simulation
         self.breach: Breach | None = None
         self._accounts: dict[Mailbox, _Account] = {}
-        self._tokens = tokens = Tokens(self.fail)
+        self._tokens = tokens = Tokens(self.fail, simulation.clock)
         self._ledger_of: dict[Mailbox, Mailbox] = {}
         self._stages: dict[Mailbox, _Stage] = {}
         self._runs: dict[Mailbox, _Run] = {}

@@ -39,9 +39,11 @@ class NodeTerms(msgspec.Struct, frozen=True):
 class _Forked:
     """A row at a join. `parts`: those that were sent there; `merged`: those of them that the join says to have used."""
 
-    __slots__ = ("absent", "decided", "merged", "parts")
+    __slots__ = ("absent", "at_s", "decided", "merged", "parts")
 
     def __init__(self) -> None:
+        self.at_s = 0.0
+        """When it was forked."""
         self.parts: set[Id] = set()
         self.merged: set[Id] = set()
         self.absent: set[int] = set()
@@ -179,8 +181,9 @@ def _fate(pieces: dict[int, Status], n: int) -> Status:
 class Tokens:
     """The rows of all runs and executors of a world."""
 
-    def __init__(self, fail: Fail) -> None:
+    def __init__(self, fail: Fail, now: Callable[[], float]) -> None:
         self._fail = fail
+        self._now = now
         self._nodes: dict[Mailbox, _Node] = {}
         self._sequences: dict[Mailbox, _Sequence] = {}
         self._fates: dict[Mailbox, _Fates] = {}
@@ -325,9 +328,9 @@ class Tokens:
     # --- joins ---
 
     def on_forked(self, sender: Mailbox, ref: Any, message: protocol.Forked) -> None:
-        rows = self._nodes[ref].rows
+        rows, now = self._nodes[ref].rows, self._now()
         for seq in message.seqs:
-            rows.setdefault(seq, _Forked())
+            rows.setdefault(seq, _Forked()).at_s = now
 
     def _say_word(self, name: Mailbox, node: _Node, seq: Id, well: bool) -> None:
         """A join has decided on a row."""
@@ -347,6 +350,11 @@ class Tokens:
         if well != (here >= needed):
             said = "goes on" if well else "is ended"
             self._fail(Invariant.JOINED, f"row {show(of)} {said} in {name.name} with {here} parts of {needed} required")
+        heard = here + len(row.absent) >= len(terms.branches)
+        in_vain = len(terms.branches) - len(row.absent) < needed
+        overdue = terms.within_s is not None and self._now() >= row.at_s + terms.within_s
+        if not (heard or in_vain or overdue or (terms.require == "any" and here)):
+            self._fail(Invariant.JOINED, f"{name.name} does not wait for the parts of row {show(of)} that may yet come")
         if not apart:
             if here != terms.ways or any(part_of(part) != part for part in row.parts):
                 self._fail(

@@ -328,12 +328,21 @@ MUTANTS = (
         ("all_three_answer",),
     ),
     Mutant(
+        "a join that does not wait for what may yet come",
+        Join,
+        "_is_ready",
+        'self._terms.require == "any" and here > 0',
+        'self._terms.require == "any"',
+        (Invariant.JOINED,),
+        ("the_first_answer_wins",),
+    ),
+    Mutant(
         "a join whose deadline says its word a second time",
         Join,
         "_on_check_deadlines",
         "if seq in self._rows:",
         "self._rows.setdefault(seq, None)\n                if True:",
-        (Invariant.JOINED, Invariant.ONCE, Invariant.ALIVE),
+        (Invariant.JOINED, Invariant.ONCE, Invariant.ALIVE, Invariant.ORDERED),
         ("the_first_answer_wins",),
     ),
     Mutant(
