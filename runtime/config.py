@@ -16,6 +16,19 @@
     type = "jsonl"
     path = "out.jsonl"
 
+A graph is written down node by node. Each stands after the one before it, or after those that it names:
+
+    [[stage]]
+    kind = "route"
+    name = "triage"
+    by = 'risk > 0.8 ? "review" : ""'       # an expression; or call = "module:name"
+    branches = ["review"]
+
+    [[sink]]
+    after = "triage.review"
+    type = "jsonl"
+    path = "review.jsonl"
+
 Paths are those of the folder that the command runs in.
 """
 
@@ -34,6 +47,7 @@ from msgspec import Meta, Struct
 from . import sinks, sources
 from .classify import Classifier
 from .connectors.port import SinkConnector, SourceConnector
+from .errors import ConfigError, GraphError
 from .flow import WORKERS
 from .limits import Limit, Retry, as_retry
 from .pipeline import Pipeline
@@ -47,17 +61,32 @@ Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 
 
 class SourceTable(Struct, forbid_unknown_fields=True):
-    """`[source]`."""
+    """`[source]`. `rows`: the contract, `module:name` of a type, or "infer"."""
 
     type: Literal["csv", "jsonl", "python"]
     path: str | None = None
     call: Target | None = None
+    rows: Target | Literal["infer"] | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
 
 
 class SinkTable(Struct, forbid_unknown_fields=True):
-    """`[sink]` and `[quarantine]`."""
+    """`[sink]`, or several `[[sink]]`; see `Pipeline.sink`."""
+
+    type: Literal["csv", "jsonl", "python"]
+    name: str | None = None
+    after: str | list[str] | None = None
+    ordered: bool | None = None
+    on_error: Literal["abort", "drain"] = "abort"
+    path: str | None = None
+    call: Target | None = None
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    columns: list[str] | None = None
+
+
+class QuarantineTable(Struct, forbid_unknown_fields=True):
+    """`[quarantine]`."""
 
     type: Literal["csv", "jsonl", "python"]
     path: str | None = None
@@ -121,11 +150,24 @@ class RetryTable(RetryOptions):
 
 
 class StageTable(Struct, forbid_unknown_fields=True):
-    """`[[stage]]`; see `Pipeline.map`."""
+    """`[[stage]]`, a node; see the method of `Pipeline` that its `kind` names. `by`: an expression, of a filter, of a
+    route and of a batch's key. `call`: the function, of a join the one that merges. `after`: what it stands after, as
+    "score" or "triage.review"; by default, the stage before it. `fork`: which one a join closes."""
 
-    call: Target
+    kind: Literal["map", "flat_map", "filter", "tap", "route", "fork", "join", "batch", "unbatch"] = "map"
+    call: Target | None = None
+    by: str | None = None
     name: str | None = None
-    workers: Count = WORKERS
+    after: str | list[str] | None = None
+    branches: list[str] = []
+    fork: str | None = None
+    require: Literal["all", "any", "best"] | Count = "all"
+    within: Seconds | None = None
+    on_missing: Literal["quarantine", "drop", "fail"] = "quarantine"
+    late: bool = False
+    count: Count | None = None
+    max_bytes: Count | None = None
+    workers: Count | None = None
     limit: str | LimitTable | None = None
     retry: Count | RetryTable | None = None
     timeout: Seconds | None = None
@@ -134,13 +176,28 @@ class StageTable(Struct, forbid_unknown_fields=True):
     on_unknown: Literal["retry", "quarantine"] = "retry"
 
 
+_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown")
+_KEYS: dict[str, tuple[str, ...]] = {
+    "map": ("call", *_OPTIONS),
+    "flat_map": ("call", *_OPTIONS),
+    "tap": ("call", *_OPTIONS),
+    "filter": ("call", "by", *_OPTIONS),
+    "route": ("call", "by", "branches", *_OPTIONS),
+    "fork": ("branches",),
+    "join": ("call", "fork", "require", "within", "on_missing", "late", *_OPTIONS),
+    "batch": ("call", "by", "count", "within", "max_bytes"),
+    "unbatch": (),
+}
+"""What can be said of each kind, besides `kind`, `name` and `after`."""
+
+
 class File(Struct, forbid_unknown_fields=True):
     """A whole file."""
 
     source: SourceTable
-    stage: list[StageTable]
-    sink: SinkTable | None = None
-    quarantine: SinkTable | None = None
+    stage: list[StageTable] = []
+    sink: list[SinkTable] = []
+    quarantine: QuarantineTable | None = None
     name: str | None = None
     window: Count | None = None
     ordered: bool = True
@@ -163,8 +220,6 @@ class Job(Struct, frozen=True):
 def read(path: Path) -> Job:
     """The job that a file describes. Raises `ConfigError` with all that is wrong, one line for each mistake."""
     reading = Reading.of(path)
-    if "stage" in reading.data and not reading.data["stage"]:
-        reading.note("stage", "expected at least one [[stage]] table")
     file = reading.table(File, reading.data, "")
     job = _build(reading, file)
     reading.check()
@@ -178,38 +233,133 @@ def _build(reading: Reading, file: File) -> Job | None:
         sys.path.insert(0, folder)
     pipeline = Pipeline(file.name or reading.path.stem, window=file.window, ordered=file.ordered)
     source = _source(reading, file.source) if file.source is not None else None
+    rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
-        reading.attempt("source", lambda: pipeline.source(source))
+        reading.attempt("source", lambda: pipeline.source(source, rows=rows))
+    where: dict[str, str] = {}
+
+    def note_nodes(key: str) -> None:
+        where.update((name, key) for name in pipeline.nodes if name not in where)
+
     for i, stage in enumerate(file.stage or ()):
         if stage is not None:
             _add_stage(reading, pipeline, stage, f"stage[{i}]")
-    for key, table, add in (("sink", file.sink, pipeline.sink), ("quarantine", file.quarantine, pipeline.quarantine)):
-        sink = _sink(reading, table, key) if table is not None else None
-        if sink is not None:
-            reading.attempt(key, partial(add, sink))
-    return None if reading.mistakes else Job(pipeline, file.max_quarantined, file.drain_timeout)
+            note_nodes(f"stage[{i}]")
+    several = isinstance(reading.data.get("sink"), list)
+    sinks_ = [
+        (f"sink[{i}]" if several else "sink", table) for i, table in enumerate(file.sink or ()) if table is not None
+    ]
+    # Those at the end of the line first.
+    for key, table in sorted(sinks_, key=lambda pair: pair[1].after is not None):
+        _add_sink(reading, pipeline, table, key)
+        note_nodes(key)
+    quarantine = _sink(reading, file.quarantine, "quarantine") if file.quarantine is not None else None
+    if quarantine is not None:
+        reading.attempt("quarantine", partial(pipeline.quarantine, quarantine))
+    job = Job(pipeline, file.max_quarantined, file.drain_timeout)
+    if not reading.mistakes:
+        try:
+            job.plan()
+        except GraphError as error:
+            reading.note(where.get(error.node, ""), str(error))
+        except ConfigError as error:
+            reading.note("", str(error))
+    return None if reading.mistakes else job
+
+
+def _add_sink(reading: Reading, pipeline: Pipeline, table: SinkTable, key: str) -> None:
+    sink = _sink(reading, table, key)
+    if sink is None or reading.mistakes:
+        return
+    if table.after is not None:
+        reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(table.after)))
+    if not reading.mistakes:
+        options: dict[str, Any] = {"name": table.name, "ordered": table.ordered, "on_error": table.on_error}
+        reading.attempt(key, lambda: pipeline.sink(sink, **options))
+
+
+def _names(after: str | list[str] | None) -> list[str]:
+    return [after] if isinstance(after, str) else list(after or ())
+
+
+def _rows(reading: Reading, table: SourceTable) -> Any:
+    return table.rows if table.rows in (None, "infer") else _callable(reading, table.rows, "source.rows")
 
 
 def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str) -> None:
-    function = _callable(reading, stage.call, f"{key}.call")
+    kind = stage.kind or "map"
+    for name in _said(reading, key):
+        if name not in (*_KEYS[kind], "kind", "name", "after"):
+            reading.note(
+                f"{key}.{name}", f"says nothing of a {kind}; known are {', '.join(_KEYS[kind]) or 'name, after'}"
+            )
+    function = _function(reading, stage, kind, key)
     limit = reading.attempt(f"{key}.limit", lambda: _limit(reading, stage.limit, f"{key}.limit"))
     retry = _retry(reading, stage.retry, f"{key}.retry")
+    if stage.after is not None and not reading.mistakes:
+        reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(stage.after)))
     if reading.mistakes:
         return
-    reading.attempt(
-        key,
-        lambda: pipeline.map(
-            function() if isinstance(function, type) else function,
-            name=stage.name or stage.call.split(":")[1].split(".")[-1],
-            workers=stage.workers,
-            limit=limit,
-            retry=retry,
-            timeout=stage.timeout,
-            deadline=stage.deadline,
-            on_error=stage.on_error,
-            on_unknown=stage.on_unknown,
-        ),
-    )
+    options: dict[str, Any] = {
+        "workers": stage.workers or WORKERS,
+        "limit": limit,
+        "retry": retry,
+        "timeout": stage.timeout,
+        "deadline": stage.deadline,
+        "on_error": stage.on_error,
+        "on_unknown": stage.on_unknown,
+    }
+    called = stage.call.split(":")[1].split(".")[-1] if stage.call is not None else None
+    reading.attempt(key, lambda: _add(pipeline, stage, kind, function, stage.name or called, options))
+
+
+def _said(reading: Reading, key: str) -> list[str]:
+    """What the file says of this stage."""
+    tables = reading.data["stage"]
+    table = tables[int(key[len("stage[") : -1])] if isinstance(tables, list) else tables
+    return [name for name in table if name in StageTable.__struct_fields__]
+
+
+def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
+    """What a stage calls, or its expression; None where it needs none."""
+    if stage.call is not None and stage.by is not None:
+        reading.note(f"{key}.by", "call= and by= both say what is to be said of a row; one of them is enough")
+        return None
+    if stage.call is not None:
+        function = _callable(reading, stage.call, f"{key}.call")
+        return function() if isinstance(function, type) else function
+    if stage.by is not None:
+        return stage.by
+    if "call" in _KEYS[kind] and kind not in ("join", "batch"):
+        reading.note(f"{key}.call", "is missing" if "by" not in _KEYS[kind] else "is missing, or by=, an expression")
+    return None
+
+
+def _add(
+    pipeline: Pipeline, stage: StageTable, kind: str, function: Any, name: str | None, options: dict[str, Any]
+) -> None:
+    match kind:
+        case "fork":
+            pipeline.fork(stage.branches, name=stage.name)
+        case "join":
+            pipeline.join(
+                require=stage.require,
+                within=stage.within,
+                merge=function,
+                on_missing=stage.on_missing,
+                late=stage.late,
+                fork=stage.fork,
+                name=stage.name,
+                **(options if function is not None else {}),
+            )
+        case "batch":
+            pipeline.batch(stage.count, within=stage.within, max_bytes=stage.max_bytes, key=function, name=stage.name)
+        case "unbatch":
+            pipeline.unbatch(name=stage.name)
+        case "route":
+            pipeline.route(function, stage.branches, name=name, options=options)
+        case _:
+            getattr(pipeline, kind)(function, name=name, **options)
 
 
 def _limit(reading: Reading, limit: str | LimitTable | None, key: str) -> Limit | None:
@@ -240,7 +390,7 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
     return reading.attempt("source", lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
 
 
-def _sink(reading: Reading, table: SinkTable, key: str) -> SinkConnector | Any:
+def _sink(reading: Reading, table: SinkTable | QuarantineTable, key: str) -> SinkConnector | Any:
     if table.type == "python":
         return _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
     path = _needed(reading, table.path, f"{key}.path")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .errors import ConfigError
 from .graph import Graph
 from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
 
@@ -152,3 +153,13 @@ _DOT = {
 
 def _escaped(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def svg(plan: Plan) -> str:
+    """A picture, laid out by Graphviz. Needs the extra `graph`; raises `ConfigError` without it."""
+    try:
+        import pygraphviz
+    except ImportError:
+        raise ConfigError("a picture needs the extra 'graph': pip install 'headrace[graph]'") from None
+    drawn: bytes = pygraphviz.AGraph(string=dot(plan)).draw(format="svg", prog="dot")
+    return drawn.decode().rstrip()

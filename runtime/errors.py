@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
+from headrace.actors.outlets import NoSuchRoute, NotAligned
 from headrace.actors.stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
@@ -20,9 +22,13 @@ __all__ = [
     "BadInput",
     "ConfigError",
     "DeadlineExceeded",
+    "GraphError",
     "HeadraceError",
+    "NoSuchRoute",
+    "NotAligned",
     "OutageDeadlineExceeded",
     "Overdue",
+    "PartsMissing",
     "RateLimited",
     "RunAborted",
     "RunFailed",
@@ -60,6 +66,14 @@ class TransientError(HeadraceError):
 
 class ConfigError(HeadraceError, ValueError):
     """An option or a file says something that cannot be: what, where, and what to do."""
+
+
+class GraphError(ConfigError):
+    """A node that cannot be where it is. `node`: its name."""
+
+    def __init__(self, node: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
 
 
 class BadInput(HeadraceError, ValueError):

@@ -42,10 +42,14 @@ class Draft:
         self.nodes.append(node)
         self.edges += [Edge(before, port, node.name) for before, port in ends]
 
+    def named(self) -> set[str]:
+        """The names of the nodes so far."""
+        return {node.name for node in self.nodes}
+
     def unused(self, base: str) -> str:
         """A name that no other node has."""
         base = base.strip("<>") or "node"
-        taken = {node.name for node in self.nodes} | {"source"}
+        taken = self.named() | {SOURCE}
         name, n = base, 2
         while name in taken:
             name, n = f"{base}-{n}", n + 1
@@ -73,12 +77,13 @@ class Flow:
             .after("triage.review").map(look_at).after("triage", "look_at").sink(save)
         """
         self._ends = [self._end(name) for name in names]
+        self._branch = self._ends[0][1] if len(names) == 1 and self._ends[0][1] else "sink"
         self._forked = None
         self._sunk = []
         return self
 
     def _end(self, name: str) -> End:
-        known = {node.name for node in self._draft.nodes} | {SOURCE}
+        known = self._draft.named() | {SOURCE}
         if name in known:
             return name, ""
         node, _, port = name.rpartition(".")
@@ -87,6 +92,11 @@ class Flow:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"after {name!r}: no node before it has this name{hint}")
+
+    @property
+    def nodes(self) -> set[str]:
+        """The names of all nodes so far."""
+        return self._draft.named()
 
     # --- nodes that call a function ---
 
@@ -120,9 +130,10 @@ class Flow:
         """
         return self._call("flat_map", function, name, **options)
 
-    def filter(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
-        """Rows of which `function` says yes go on as they are; the others are dropped. Options as of `map`."""
-        return self._call("filter", function, name, **options)
+    def filter(self, function: Callable[[Any], Any] | str, *, name: str | None = None, **options: Any) -> Self:
+        """Rows of which `function`, or an expression such as `"risk > 0.8"`, says yes go on as they are; the others are
+        dropped. Options as of `map`."""
+        return self._call("filter", as_function(function, "filter"), name, **options)
 
     def tap(self, function: Callable[[Any], object], *, name: str | None = None, **options: Any) -> Self:
         """Calls `function` with each row for what it does; the row goes on as it is. Options as of `map`."""
@@ -130,14 +141,15 @@ class Flow:
 
     def route(
         self,
-        function: Callable[[Any], str | None],
+        function: Callable[[Any], str | None] | str,
         branches: Mapping[str, Branch] | Sequence[str] | None = None,
         *,
         name: str | None = None,
         options: Mapping[str, Any] | None = None,
         **more: Branch,
     ) -> Self:
-        """Sends each row the way that `function` names: one of the branches, or None, the way on.
+        """Sends each row the way that `function`, or an expression, names: one of the branches, or None, the way on (in
+        an expression, "").
 
             .route(lambda row: "review" if row.risk > 0.8 else None, review=lambda flow: flow.sink(save))
 
@@ -146,7 +158,8 @@ class Flow:
         alone, whose ways are told by `after`. `options`: as of `map`.
         """
         named = _branches("route", branches, more)
-        at = self._call("route", function, name, branches=tuple(named), **dict(options or {}))._ends[0][0]
+        says = as_function(function, "route")
+        at = self._call("route", says, name, branches=tuple(named), **dict(options or {}))._ends[0][0]
         for branch, build in named.items():
             if build is not None:
                 self._ends += self._built(at, branch, build)
@@ -222,15 +235,15 @@ class Flow:
         *,
         within: float | None = None,
         max_bytes: int | None = None,
-        key: Callable[[Any], Hashable] | None = None,
+        key: Callable[[Any], Hashable] | str | None = None,
         size: Callable[[Any], int] | None = None,
         name: str | None = None,
     ) -> Self:
         """Gathers rows into lists: of `count` rows, of `max_bytes`, or of what has come `within` so many seconds after the
         first; whichever comes first. What is left at the end goes on.
 
-        `key`: of a row; each has batches of its own. `size`: of a row in bytes; by default, of its JSON. A batch stands
-        at the place of its first row.
+        `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
+        default, of its JSON. A batch stands at the place of its first row.
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
@@ -240,7 +253,8 @@ class Flow:
         if size is not None and max_bytes is None:
             raise ConfigError("batch: size= is for max_bytes=, which is missing")
         measure = size or (json_size if max_bytes is not None else None)
-        self._add(BatchPlan(name or self._draft.unused("batch"), count, max_bytes, within, key, measure))
+        by = as_function(key, "key") if key is not None else None
+        self._add(BatchPlan(name or self._draft.unused("batch"), count, max_bytes, within, by, measure))
         return self
 
     def unbatch(self, *, name: str | None = None) -> Self:
@@ -375,6 +389,15 @@ def _branches(
         if not name:
             raise ConfigError(f"{kind}: a branch has a name")
     return named
+
+
+def as_function(function: Callable[[Any], Any] | str, name: str) -> Callable[[Any], Any]:
+    """A function as it is; text as an expression of that name. Raises `ConfigError`."""
+    if not isinstance(function, str):
+        return function
+    from .expressions import Expression
+
+    return Expression(function, name)
 
 
 def json_size(row: Any) -> int:

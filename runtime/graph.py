@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
-from .errors import ConfigError
+from .errors import ConfigError, GraphError
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
 
 LATE = "late"
@@ -23,13 +23,13 @@ MIXED = "?"
 
 
 class Graph:
-    """Nodes and edges, checked. Raises `ConfigError` for the first thing that is wrong, naming the node and the mend."""
+    """Nodes and edges, checked. Raises `GraphError` for the first thing that is wrong, naming the node and the mend."""
 
     def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
         self.nodes: dict[str, Node] = {}
         for node in nodes:
             if node.name in self.nodes or node.name == SOURCE:
-                raise ConfigError(f"two nodes are named {node.name!r}; name one of them otherwise")
+                raise GraphError(node.name, f"two nodes are named {node.name!r}; name one of them otherwise")
             self.nodes[node.name] = node
         self.edges = tuple(edges)
         self._outs: dict[str, dict[str, str]] = {name: {} for name in (SOURCE, *self.nodes)}
@@ -48,13 +48,17 @@ class Graph:
             if name not in self._outs:
                 near = difflib.get_close_matches(name, self._outs, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ConfigError(f"no node is named {name!r}{hint}")
+                raise GraphError(edge.after, f"no node is named {name!r}{hint}")
         if isinstance(self.nodes.get(edge.before), SinkPlan):
-            raise ConfigError(f"{edge.after!r} stands after the sink {edge.before!r}, from which nothing goes on")
+            raise GraphError(
+                edge.after, f"{edge.after!r} stands after the sink {edge.before!r}, from which nothing goes on"
+            )
         if edge.port in self._outs[edge.before]:
             way = f"{edge.before}.{edge.port}" if edge.port else edge.before
             other = self._outs[edge.before][edge.port]
-            raise ConfigError(f"{other!r} and {edge.after!r} both stand after {way!r}; a fork sends rows two ways")
+            raise GraphError(
+                edge.after, f"{other!r} and {edge.after!r} both stand after {way!r}; a fork sends rows two ways"
+            )
         self._outs[edge.before][edge.port] = edge.after
         self._ins[edge.after].append(edge)
 
@@ -132,9 +136,9 @@ class Graph:
     def _check_ends(self) -> None:
         for name, node in self.nodes.items():
             if not self._ins[name]:
-                raise ConfigError(f"nothing leads to {name!r}; say what it comes after, or take it out")
+                raise GraphError(name, f"nothing leads to {name!r}; say what it comes after, or take it out")
             if not isinstance(node, SinkPlan) and not self._outs[name]:
-                raise ConfigError(f"{name!r} leads nowhere; let a sink stand after it")
+                raise GraphError(name, f"{name!r} leads nowhere; let a sink stand after it")
         if not self._outs[SOURCE]:
             raise ConfigError("nothing stands after the source")
 
@@ -152,8 +156,9 @@ class Graph:
                     ready.append(after)
         rest = [name for name in self.nodes if name not in order]
         if rest:
-            raise ConfigError(
-                f"{', '.join(map(repr, rest))}: rows would go round in a circle; each node stands after earlier ones"
+            raise GraphError(
+                rest[0],
+                f"{', '.join(map(repr, rest))}: rows would go round in a circle; each node stands after earlier ones",
             )
         return order[1:]
 
@@ -164,34 +169,40 @@ class Graph:
                 case ForkPlan(_, branches):
                     for branch in branches:
                         if branch not in ports:
-                            raise ConfigError(
-                                f"branch {branch!r} of fork {name!r} leads nowhere; let a sink or a join stand after it"
+                            raise GraphError(
+                                name,
+                                f"branch {branch!r} of fork {name!r} leads nowhere; let a sink or a join stand after it",
                             )
                     unknown = [port for port in ports if port not in branches]
                     if unknown:
-                        raise ConfigError(
-                            f"fork {name!r} has no branch {unknown[0] or '(main line)'!r}; it has {', '.join(branches)}"
+                        raise GraphError(
+                            name,
+                            f"fork {name!r} has no branch {unknown[0] or '(main line)'!r}; it has {', '.join(branches)}",
                         )
                 case StagePlan(kind="route"):
                     self._check_route(node, ports)
                 case JoinPlan():
                     if "" not in ports:
-                        raise ConfigError(f"{name!r} leads nowhere; let a sink stand after it")
+                        raise GraphError(name, f"{name!r} leads nowhere; let a sink stand after it")
                 case _:
                     unknown = [port for port in ports if port]
                     if unknown:
-                        raise ConfigError(f"{name!r} has no branch {unknown[0]!r}; only forks and routes have branches")
+                        raise GraphError(
+                            name, f"{name!r} has no branch {unknown[0]!r}; only forks and routes have branches"
+                        )
 
     def _check_route(self, route: StagePlan, ports: dict[str, str]) -> None:
         name = route.name
         if not route.branches:
-            raise ConfigError(f"route {name!r} has no branches; name one, or use a filter")
+            raise GraphError(name, f"route {name!r} has no branches; name one, or use a filter")
         for branch in route.branches:
             if branch not in ports:
-                raise ConfigError(f"branch {branch!r} of route {name!r} leads nowhere; let something stand after it")
+                raise GraphError(
+                    name, f"branch {branch!r} of route {name!r} leads nowhere; let something stand after it"
+                )
         unknown = [port for port in ports if port and port not in route.branches]
         if unknown:
-            raise ConfigError(f"route {name!r} has no branch {unknown[0]!r}; it has {', '.join(route.branches)}")
+            raise GraphError(name, f"route {name!r} has no branch {unknown[0]!r}; it has {', '.join(route.branches)}")
 
     def _shapes(self) -> dict[str, Shape]:
         """What rows are made of where they come into a node."""
@@ -226,29 +237,33 @@ class Graph:
             shape = self.shapes[name]
             top = shape[-1] if shape else "rows of the source"
             if isinstance(node, UnbatchPlan) and not top.startswith("batch "):
-                raise ConfigError(
-                    f"{name!r}: what comes here are no batches ({_said(top)}); let it stand after a batch"
+                raise GraphError(
+                    name, f"{name!r}: what comes here are no batches ({_said(top)}); let it stand after a batch"
                 )
             if isinstance(node, JoinPlan):
-                self._check_join(node, top)
+                tops = [
+                    (self._shape_along(edge, self.shapes) or ("rows of the source",))[-1] for edge in self._ins[name]
+                ]
+                self._check_join(node, next((other for other in tops if other != f"fork {node.fork}"), top))
 
     def _check_join(self, join: JoinPlan, top: str) -> None:
         fork = self.nodes.get(join.fork)
         if not isinstance(fork, ForkPlan):
-            raise ConfigError(f"join {join.name!r}: {join.fork!r} is no fork")
+            raise GraphError(join.name, f"join {join.name!r}: {join.fork!r} is no fork")
         others = [
             n.name for n in self.nodes.values() if isinstance(n, JoinPlan) and n.fork == join.fork and n is not join
         ]
         if others:
-            raise ConfigError(f"{others[0]!r} and {join.name!r} both join {join.fork!r}; a fork has one join")
+            raise GraphError(join.name, f"{others[0]!r} and {join.name!r} both join {join.fork!r}; a fork has one join")
         if top != f"fork {join.fork}":
-            raise ConfigError(
+            raise GraphError(
+                join.name,
                 f"the branches of join {join.name!r} cannot meet: {_said(top)} comes there, where one part of each "
-                f"branch of {join.fork!r} is expected; {_mend(top)}"
+                f"branch of {join.fork!r} is expected; {_mend(top)}",
             )
         n = len(self.branches_of(join.name))
         if isinstance(join.require, int) and not 1 <= join.require <= n:
-            raise ConfigError(f"join {join.name!r}: require={join.require}, and {n} branches meet there")
+            raise GraphError(join.name, f"join {join.name!r}: require={join.require}, and {n} branches meet there")
 
     def _check_keepers(self) -> None:
         for name, node in self.nodes.items():
@@ -256,9 +271,10 @@ class Graph:
                 inside = frozenset[str]().union(*(self.along(name, port) for port in node.branches)) - {join}
                 both = inside & self.behind(join)
                 if both:
-                    raise ConfigError(
+                    raise GraphError(
+                        name,
                         f"{sorted(both)[0]!r} is reached from within {name!r} and from behind its join {join!r}; "
-                        "give each its own sink"
+                        "give each its own sink",
                     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from headrace.actors.conductor import LifeTerms
 
+from .agreement import check
 from .calls.aio import LoopThread
-from .connectors.memory import AsyncIterableSource, IterableSource, NullSink
+from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import SinkConnector, SourceConnector
+from .contracts import INFER, Contract
 from .errors import ConfigError
 from .flow import Draft, Flow, as_sink
 from .graph import Graph
@@ -48,28 +50,38 @@ class Pipeline(Flow):
         self._window = window
         self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
         self._source_retry = Retry()
+        self._contract: Contract | str | None = None
+        self._columns: Callable[[], list[str] | None] | None = None
         self._quarantine: SinkConnector | None = None
 
     def source(
-        self, rows: SourceConnector | Iterable[Any] | AsyncIterable[Any], *, retry: Retry | int | None = None
+        self,
+        rows_from: SourceConnector | Iterable[Any] | AsyncIterable[Any],
+        *,
+        rows: Any = None,
+        retry: Retry | int | None = None,
     ) -> Pipeline:
         """Where the rows come from: a connector out of `sources`, any iterable, any async iterable.
 
-        `retry`: how often a connector that knows where it is (`resumable`) is read again after an error.
+        `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
+        become 12); or "infer", from the first hundred. What does not fit goes to quarantine. `retry`: how often a
+        connector that knows where it is (`resumable`) is read again after an error.
         """
         if self._source is not None:
             raise ConfigError(f"pipeline {self.name!r} has a source already")
-        if hasattr(rows, "read") and hasattr(rows, "open"):
-            connector = cast(SourceConnector, rows)
-            self._source = lambda _: connector
-        elif isinstance(rows, AsyncIterable):
-            stream = rows
-            self._source = lambda loop: AsyncIterableSource(stream, loop)
-        elif isinstance(rows, Iterable):
-            iterable = rows
-            self._source = lambda _: IterableSource(iterable)
+        self._contract = contract = _contract(rows)
+        if hasattr(rows_from, "read") and hasattr(rows_from, "open"):
+            connector = cast(SourceConnector, rows_from)
+            self._columns = getattr(connector, "fields", None)
+            self._source = lambda _: _held(connector, contract)
+        elif isinstance(rows_from, AsyncIterable):
+            stream = rows_from
+            self._source = lambda loop: _held(AsyncIterableSource(stream, loop), contract)
+        elif isinstance(rows_from, Iterable):
+            iterable = rows_from
+            self._source = lambda _: _held(IterableSource(iterable), contract)
         else:
-            raise ConfigError(f"source: {type(rows).__name__} is no connector, iterable or async iterable")
+            raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable")
         self._source_retry = as_retry(retry) or Retry()
         return self
 
@@ -127,6 +139,13 @@ class Pipeline(Flow):
         """What `start` would run, checked, for another host than threads. Raises `ConfigError`."""
         return self._plan(NullSink(), False, max_quarantined, drain_timeout)
 
+    def _row_type(self) -> Any:
+        """What the source's rows are, as far as is known: by the contract, or as columns of text."""
+        if isinstance(self._contract, Contract):
+            return self._contract.kind
+        columns = self._columns() if self._columns is not None and self._contract is None else None
+        return TypedDict("Row", dict.fromkeys(columns, str)) if columns else None  # type: ignore[operator]
+
     def _plan(
         self,
         sink: SinkConnector,
@@ -148,7 +167,7 @@ class Pipeline(Flow):
             if isinstance(node, BatchPlan) and window is None and (node.count or 0) > (self._window or node.count or 0):
                 raise ConfigError(f"{node.name!r} gathers {node.count} rows, and window={self._window} lets in fewer")
         # Here, so that what is wrong is told before anything runs.
-        Graph(nodes, edges)
+        check(Graph(nodes, edges), self._row_type())
         return Plan(
             name=self.name,
             source=self._source,
@@ -160,3 +179,21 @@ class Pipeline(Flow):
             max_quarantined=max_quarantined,
             life=LifeTerms(drain_s=drain_timeout),
         )
+
+
+def _contract(rows: Any) -> Contract | str | None:
+    return rows if rows is None or rows == INFER else Contract(rows)
+
+
+def _held(connector: SourceConnector, contract: Contract | str | None) -> SourceConnector:
+    """The connector, its rows held to the contract."""
+    if contract is None:
+        return connector
+    if isinstance(connector, IteratorSource):
+        connector.hold_to(contract)
+        return connector
+    if isinstance(contract, str):
+        raise ConfigError(
+            f'rows="infer": {connector.name} gives rows as they come, so none are the first; name their type'
+        )
+    return TypedSource(connector, contract)

@@ -80,6 +80,8 @@ class RunReport(msgspec.Struct, frozen=True):
             n = getattr(self, status)
             if n or status == "delivered":
                 lines.append(f"    {status:<12}{n:>7,}")
+        if self.rows and self.quarantined == self.rows:
+            lines.append(f"  all {self.rows:,} rows are in quarantine: none could be read, or none could be done")
         for stage in self.stages:
             lines.extend(_stage_lines(stage, self.elapsed_s))
         if any(len(node.traffic.ways) > 1 or node.kind not in _PLAIN for node in self.nodes):

@@ -1,4 +1,4 @@
-"""`headrace run` and `headrace check`.
+"""`headrace run`, `headrace check` and `headrace graph`.
 
 Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
 130 interrupted.
@@ -89,6 +89,38 @@ def check(file: Path) -> None:
     from ..drawing import line, tree
 
     click.echo(f"{file}: {line(plan) or tree(plan)}")
+
+
+@headrace.command()
+@FILE
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["mermaid", "dot", "svg"]),
+    default="mermaid",
+    show_default=True,
+    help="Mermaid's or Graphviz's language, or a picture.",
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
+def graph(file: Path, form: str, output: Path | None) -> None:
+    """Draw the graph that FILE describes."""
+    plan = _read(file).plan()
+    from .. import drawing
+    from ..errors import ConfigError
+
+    try:
+        drawn = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg}[form](plan)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+    if output is None:
+        click.echo(drawn)
+        return
+    try:
+        output.write_text(drawn + "\n", encoding="utf-8")
+    except OSError as error:
+        click.echo(f"{output}: cannot be written: {error.strerror}", err=True)
+        sys.exit(WRONG)
 
 
 def _read(file: Path) -> Job:

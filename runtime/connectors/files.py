@@ -42,6 +42,10 @@ class _FileSource(IteratorSource):
         except LookupError:
             raise ConfigError(f"{self.name}: unknown encoding {encoding!r}") from None
         self._file: IO[Any] | None = None
+        self._line = 0
+
+    def place(self) -> str:
+        return f"{self.name}:{self._line}"
 
     def open(self) -> None:
         self._file = self._open_file()
@@ -117,6 +121,7 @@ class CsvSource(_FileSource):
                 continue
             except UnicodeError as error:
                 raise BadInput(f"{self.name}:{line}: not {self._encoding}: {error}") from error
+            self._line = line
             if len(fields) == n:
                 if any(map(_has_surrogates, fields)):
                     yield self._bad(line, f"bytes that are not {self._encoding}", None)
@@ -124,6 +129,18 @@ class CsvSource(_FileSource):
                     yield dict(zip(header, fields, strict=True))
             elif fields:
                 yield self._bad(line, f"{len(fields)} fields where the header has {n}", fields)
+
+    def fields(self) -> list[str] | None:
+        """The names of the columns, so that what refers to them can be checked before anything runs; None where the file
+        cannot be looked into beforehand."""
+        if self.path == "-":
+            return None
+        try:
+            with self._open_path() as file:
+                return next(csv.reader(file, delimiter=self._delimiter, strict=True), None)
+        except (OSError, csv.Error, UnicodeError):
+            # What is wrong with it is told when it is read.
+            return None
 
 
 def _has_surrogates(text: str) -> bool:
@@ -149,6 +166,7 @@ class JsonlSource(_FileSource):
         assert self._file is not None
         decode = msgspec.json.Decoder().decode
         for line, raw in enumerate(self._file, 1):
+            self._line = line
             text = raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw
             if not text.strip():
                 continue

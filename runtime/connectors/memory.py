@@ -10,7 +10,10 @@ from typing import Any
 from headrace.actors.protocol import BadRow
 
 from ..calls.aio import LoopThread
+from ..contracts import Contract, hold
+from ..errors import BadInput
 from .ahead import LoopAhead, ThreadAhead
+from .port import SourceConnector
 
 FAST_S = 0.002
 """A portion that took less may be twice as large next time."""
@@ -48,6 +51,16 @@ class IteratorSource:
         self._ahead: ThreadAhead | None = None
         self._portions = Portions()
         self._error: BaseException | None = None
+        self._contract: Contract | str | None = None
+        self._row = -1
+
+    def hold_to(self, contract: Contract | str) -> None:
+        """Before `open`: rows that do not fit go to quarantine."""
+        self._contract = contract
+
+    def place(self) -> str:
+        """Where the row that was given last stands, for people."""
+        return f"row {self._row}"
 
     def iterate(self) -> Iterator[Any]:
         """Called once, by `open`."""
@@ -55,8 +68,18 @@ class IteratorSource:
 
     def open(self) -> None:
         self._iterator = self.iterate()
+        if self._contract is not None:
+            self._iterator = hold(self._placed(self._iterator), self._contract, self._unfit)
         if self.quiet:
             self._ahead = ThreadAhead(self._iterator, self.name)
+
+    def _placed(self, rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+        for self._row, row in enumerate(rows):
+            yield self.place(), row
+
+    def _unfit(self, place: str, what: str, row: Any) -> BadRow:
+        self.bad += 1
+        return BadRow(BadInput(f"{place}: {what}"), row)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         assert self._iterator is not None, "a source is opened before it is read"
@@ -150,6 +173,43 @@ class AsyncIterableSource:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.close()
+
+
+class TypedSource:
+    """A connector whose rows are held to a contract."""
+
+    def __init__(self, connector: SourceConnector, contract: Contract) -> None:
+        self.name = connector.name
+        self.resumable = connector.resumable
+        self._connector = connector
+        self._contract = contract
+        self._row = 0
+
+    def open(self) -> None:
+        self._connector.open()
+
+    def read(self, n: int) -> tuple[list[Any], bool, int]:
+        values, ended, bad = self._connector.read(n)
+        held: list[Any] = []
+        for row in values:
+            if not isinstance(row, BadRow):
+                try:
+                    row = self._contract.convert(row)
+                except BadInput as error:
+                    bad += 1
+                    row = BadRow(BadInput(f"row {self._row}: {error}"), row)
+            held.append(row)
+            self._row += 1
+        return held, ended, bad
+
+    def interrupt(self) -> None:
+        """As the connector does."""
+        interrupt = getattr(self._connector, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
+
+    def close(self) -> None:
+        self._connector.close()
 
 
 class CallableSink:

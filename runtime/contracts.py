@@ -1,0 +1,232 @@
+"""What a row is made of: said by a type, or inferred from the first rows; then held to.
+
+A contract converts only where rows come in, where `"12"` may become 12; what does not fit goes to quarantine with the
+path of the field and what was expected. Further on, the annotations of functions are compared with it before anything
+runs.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import msgspec
+
+from headrace.actors.protocol import BadRow
+
+from .errors import BadInput, ConfigError
+
+INFER = "infer"
+INFER_ROWS = 100
+"""Rows that an inferred contract is taken from."""
+
+_INT = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""A number with zeros before it is a code, and stays text."""
+
+
+class Contract:
+    """Rows of one type: a msgspec Struct, a dataclass or a TypedDict. Raises `ConfigError` for any other type."""
+
+    def __init__(self, kind: Any) -> None:
+        if not _is_record(kind):
+            name = getattr(kind, "__name__", repr(kind))
+            raise ConfigError(f'rows={name}: a msgspec Struct, a dataclass, a TypedDict or "infer" is expected')
+        self.kind = kind
+        self._optional = tuple(name for name, each in fields_of(kind).items() if _may_be_empty(each))
+        """Where text is empty, as in a column of a CSV file, it stands for None."""
+
+    @property
+    def name(self) -> str:
+        """Of the type."""
+        return str(getattr(self.kind, "__name__", self.kind))
+
+    def convert(self, row: Any) -> Any:
+        """The row as the contract has it. Raises `BadInput` that says where it does not fit, and what was expected."""
+        if isinstance(self.kind, type) and not is_typeddict(self.kind) and isinstance(row, self.kind):
+            return row
+        if self._optional and isinstance(row, dict):
+            row = {k: None if v == "" and k in self._optional else v for k, v in row.items()}
+        try:
+            held = msgspec.convert(row, self.kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise BadInput(f"not a {self.name}: {_where(error, row)}") from None
+        if is_typeddict(self.kind) and isinstance(row, dict) and len(row) > len(held):
+            # More than the contract speaks of stays as it is.
+            return {**row, **held}
+        return held
+
+    @classmethod
+    def infer(cls, rows: list[Any]) -> Contract | None:
+        """Of rows that are dicts, as they come; None where they are not."""
+        if not rows or not all(isinstance(row, dict) for row in rows):
+            return None
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        kinds: dict[str, Any] = {}
+        for name in names:
+            values = [row[name] for row in rows if name in row]
+            kind = _kind_of(values)
+            kinds[name] = kind if len(values) == len(rows) else NotRequired[kind]
+        return cls(TypedDict("Row", kinds))  # type: ignore[operator]
+
+
+def hold(
+    rows: Iterable[tuple[str, Any]], contract: Contract | str, bad: Callable[[str, str, Any], BadRow]
+) -> Iterator[Any]:
+    """Rows with their places, held to a contract, or to what is inferred from the first of them; `bad` makes what stands in
+    the place of a row that does not fit, of its place, what is wrong, and the row."""
+    iterator = iter(rows)
+    if isinstance(contract, str):
+        first: list[tuple[str, Any]] = []
+        for pair in iterator:
+            first.append(pair)
+            if len(first) == INFER_ROWS:
+                break
+        inferred = Contract.infer([row for _, row in first if not isinstance(row, BadRow)])
+        iterator = _chain(first, iterator)
+        if inferred is None:
+            for _, row in iterator:
+                yield row
+            return
+        contract = inferred
+    for place, row in iterator:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        try:
+            yield contract.convert(row)
+        except BadInput as error:
+            yield bad(place, str(error), row)
+
+
+def _chain(first: list[tuple[str, Any]], rest: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    yield from first
+    yield from rest
+
+
+def _where(error: msgspec.ValidationError, row: Any) -> str:
+    """`field "n": expected int, got "twelve"`, of msgspec's message."""
+    text = str(error)
+    what, _, path = text.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    what = what.replace("`", "")
+    what = what[:1].lower() + what[1:]
+    return f"field {path!r}: {what}" if path else what
+
+
+# --- types ----------------------------------------------------------------------------------------------------------------
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and (
+        issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_typeddict(kind)
+    )
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """The types of a record's fields, by name."""
+    hints = get_type_hints(kind)
+    if is_typeddict(kind):
+        return hints
+    if issubclass(kind, msgspec.Struct):
+        return {name: hints[name] for name in kind.__struct_fields__}
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _may_be_empty(kind: Any) -> bool:
+    """It may be None, and is no text."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+    return type(None) in kinds and str not in kinds
+
+
+def _kind_of(values: list[Any]) -> Any:
+    """A type for all of these; of text, what it reads as."""
+    if all(isinstance(value, str) for value in values):
+        said = [value for value in values if value != ""]
+        for kind, fits in ((int, _INT.fullmatch), (float, _FLOAT.fullmatch), (bool, _is_bool)):
+            if said and all(map(fits, said)):
+                return kind if len(said) == len(values) else kind | None
+        return str
+    kinds = {type(value) for value in values}
+    optional = type(None) in kinds
+    kinds.discard(type(None))
+    if kinds == {int, float}:
+        kinds = {float}
+    if len(kinds) != 1 or (kind := kinds.pop()) not in (int, float, bool, str):
+        return Any
+    return kind | None if optional else kind
+
+
+def _is_bool(text: str) -> bool:
+    return text.lower() in ("true", "false")
+
+
+# --- functions ------------------------------------------------------------------------------------------------------------
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What a function says of the rows that it takes and gives; None where it says nothing."""
+
+    takes: Any
+    gives: Any
+
+
+def signature_of(function: Any) -> Signature:
+    """Of a function, or of an object's `__call__`, by its annotations."""
+    call = function if hasattr(function, "__code__") else type(function).__call__
+    try:
+        hints = get_type_hints(call)
+    except Exception:
+        # Annotations that cannot be resolved say nothing.
+        return Signature(None, None)
+    code = getattr(call, "__code__", None)
+    names = list(code.co_varnames[: code.co_argcount]) if code is not None else []
+    if names[:1] == ["self"]:
+        names = names[1:]
+    return Signature(hints.get(names[0]) if names else None, hints.get("return"))
+
+
+def item_of(kind: Any) -> Any:
+    """The type of the items of a list or an iterable; None where nothing is said."""
+    origin = get_origin(kind)
+    if isinstance(origin, type) and issubclass(origin, collections.abc.Iterable | collections.abc.AsyncIterable):
+        items = get_args(kind)
+        return items[0] if items else None
+    return None
+
+
+def complaint(given: Any, taken: Any) -> str | None:
+    """Why rows of the one type cannot be given to a function that takes the other; None where they can, or nobody knows."""
+    if get_origin(taken) is Annotated:
+        taken = get_args(taken)[0]
+    alternatives = get_args(taken) if get_origin(taken) in (Union, types.UnionType) else (taken,)
+    if given is None or any(_fits(given, each) for each in alternatives):
+        return None
+    return f"it takes {_name(taken)}, and rows are {_name(given)} there"
+
+
+def _fits(given: Any, taken: Any) -> bool:
+    if taken in (None, Any, object) or not isinstance(_plain(taken), type):
+        return True
+    plain, kind = _plain(given), _plain(taken)
+    if not isinstance(plain, type):
+        return True
+    if is_typeddict(plain):
+        plain = dict
+    if is_typeddict(kind):
+        # Two of them may have the same fields; that is for a type checker to say.
+        return issubclass(plain, dict)
+    # Protocols and abstract classes are for a type checker to say, too.
+    return issubclass(plain, kind) or getattr(kind, "_is_protocol", False) or (plain is int and kind is float)
+
+
+def _plain(kind: Any) -> Any:
+    return get_origin(kind) or kind
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
