@@ -41,6 +41,41 @@ def no_op() -> dict[str, Any]:
     return result(ours / theirs, 10.0, f"{ours:,.0f} rows/s against {theirs:,.0f}")
 
 
+def _us_a_row(build: Callable[[Pipeline], Pipeline], n: int = 300_000) -> float:
+    began = time.perf_counter()
+    build(Pipeline().source(range(n))).run()
+    return (time.perf_counter() - began) / n * 1e6
+
+
+def _against_a_map(build: Callable[[Pipeline], Pipeline], budget: float) -> dict[str, Any]:
+    # Side by side, in turns: the machine's pace changes.
+    pairs = [(_us_a_row(lambda p: p.map(same)), _us_a_row(build)) for _ in range(5)]
+    plain, ours = min(a for a, _ in pairs), min(b for _, b in pairs)
+    return result(ours / plain, budget, f"{ours:.2f} µs a row against {plain:.2f}", at_least=False)
+
+
+def _one_in_five(x: int) -> str | None:
+    return "review" if x % 5 == 0 else None
+
+
+def route_and_batch() -> dict[str, Any]:
+    """No-op rows through a route, one in five to a sink of its own, and the others by hundreds; against a plain map."""
+    return _against_a_map(lambda p: p.route(_one_in_five, review=lambda f: f.sink(_nowhere)).batch(100), 2.0)
+
+
+def _nowhere(row: Any) -> None:
+    return None
+
+
+def fork_and_join() -> dict[str, Any]:
+    """No-op rows through a fork into three and a join, both sinks ordered; against a plain map."""
+    return _against_a_map(lambda p: p.fork(a=_on, b=_on, c=_on).join(), 5.0)
+
+
+def _on(flow: Any) -> Any:
+    return flow
+
+
 async def _slow(x: int) -> int:
     await asyncio.sleep(0.05)
     return x
@@ -277,6 +312,8 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     for case in (
         no_op,
         async_calls,
+        route_and_batch,
+        fork_and_join,
         known_quota,
         unknown_quota_50,
         unknown_quota_1000,
