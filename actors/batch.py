@@ -167,15 +167,16 @@ class Batch(Actor):
         seqs, values = batch.seqs, batch.values
         try:
             ordered = sorted(seqs)  # type: ignore[type-var]
+            # Numbers cannot be sorted among anything else.
+            all_plain = type(ordered[0]) is int
         except TypeError:
-            # Not only plain rows.
-            ordered = sorted(seqs, key=place)
+            ordered, all_plain = sorted(seqs, key=place), False
         if ordered != seqs:
             by_seq = dict(zip(seqs, values, strict=True))
             seqs, values = ordered, [by_seq[seq] for seq in ordered]
         self._here -= len(seqs)
         self._exits.live_on(Status.BATCHED, len(seqs))
-        self._bundles.append(Bundle(tuple(seqs)))
+        self._bundles.append(Bundle(tuple(seqs), all_plain))
         self._gathered.append(values)
 
     def _say(self) -> None:

@@ -27,11 +27,8 @@ class Bundle(msgspec.Struct, frozen=True, cache_hash=True):
     """A batch: the identities of its rows, in their order. What becomes of it becomes of them."""
 
     members: tuple[Id, ...]
-
-    @property
-    def plain(self) -> bool:
-        """All of them are plain rows. (A batch has one kind of them, but where several ways meet.)"""
-        return type(self.members[0]) is int and type(self.members[-1]) is int and plain(self.members)
+    plain: bool = False
+    """All of them are known to be plain rows."""
 
 
 Path: TypeAlias = tuple[Any, ...]

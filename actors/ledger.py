@@ -15,11 +15,11 @@ without it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count, filterfalse
 from typing import Any, assert_never
 
 from . import protocol
 from .actor import Actor, Ref
+from .frontier import Frontier
 from .identity import Bundle, Id, Ids, parent, plain, row_of
 from .protocol import Counts, Message, Status
 
@@ -50,44 +50,44 @@ class Settlement:
     def __init__(self) -> None:
         self.mark = 0
         self._ranges: dict[int, int] = {}
-        self._ahead: set[int] = set()
+        self._ahead = Frontier()
 
     def add(self, first: int, last: int) -> None:
         """Settle [first, last)."""
-        if first < self.mark or first in self._ranges or first in self._ahead:
+        if first < self.mark or first in self._ranges or self._ahead.has(first):
             raise AssertionError(f"row {first} is settled twice: everything before {self.mark} was")
         if first != self.mark:
             self._ranges[first] = last
             return
-        self.mark = last
+        self._move(last)
         self._advance()
 
     def has(self, row: int) -> bool:
         """It is settled. (One of those that came as a range above the mark is not found.)"""
-        return row < self.mark or row in self._ahead
+        return row < self.mark or self._ahead.has(row)
 
     def add_some(self, seqs: Sequence[Any]) -> None:
         """Settle these."""
-        ahead = self._ahead
-        n = len(ahead)
-        ahead.update(seqs)
-        if len(ahead) - n != len(seqs) or seqs[0] < self.mark:
+        if seqs[0] < self.mark or not self._ahead.add(seqs):
             raise AssertionError(
                 f"a row of {seqs[0]} to {seqs[-1]} is settled twice: everything before {self.mark} was"
             )
         self._advance()
 
     def _advance(self) -> None:
-        ranges, ahead = self._ranges, self._ahead
         while True:
-            if self.mark in ahead:
-                mark = next(filterfalse(ahead.__contains__, count(self.mark + 1)))
-                ahead.difference_update(range(self.mark, mark))
+            mark = self._ahead.after(self.mark)
+            if mark in self._ranges:
                 self.mark = mark
-            elif self.mark in ranges:
-                self.mark = ranges.pop(self.mark)
-            else:
+                self._move(self._ranges.pop(mark))
+            elif mark == self.mark:
                 return
+            else:
+                self.mark = mark
+
+    def _move(self, mark: int) -> None:
+        self._ahead.forget(self.mark, mark)
+        self.mark = mark
 
 
 class _Brood:
@@ -181,7 +181,7 @@ class Ledger(Actor):
             del self._broods[above]
             seq, status = above, brood.outcome
         if type(seq) is Bundle:
-            if plain(seq.members):
+            if seq.plain:
                 self._settled.add_some(seq.members)
                 self._count(status, len(seq.members))
                 return

@@ -7,9 +7,9 @@ many siblings it has (`identity.py`), so that its pieces can go as soon as their
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count, filterfalse
 from typing import Any
 
+from .frontier import Frontier
 from .identity import Bundle, Id, Ids, Place, Plain, places, plain
 from .protocol import Ended, Outcomes, Rows
 
@@ -75,7 +75,7 @@ class Order:
         self.waiting = 0
         """Rows that wait for one before them."""
         self._chunks: dict[int, _Chunk] = {}
-        self._known: set[int] = set()
+        self._known = Frontier()
         """Single rows that have come, or will not."""
         self._rows: dict[int, Any] = {}
         """Those of them that have come; ..."""
@@ -104,7 +104,7 @@ class Order:
             self._rows.update(zip(seqs, values, strict=True))  # type: ignore[arg-type]
         else:
             for seq, value in zip(seqs, values, strict=True):
-                if type(seq) is Bundle and plain(seq.members):
+                if type(seq) is Bundle and seq.plain:
                     self._put_bundle(seq, value)
                 else:
                     self._put_any(seq, _Row(seq, value))
@@ -128,10 +128,7 @@ class Order:
         self._chunks[span.start] = (seqs, values, len(span))
 
     def _know(self, seqs: Sequence[Any]) -> None:
-        known = self._known
-        n = len(known)
-        known.update(seqs)
-        if len(known) - n != len(seqs) or seqs[0] < self.next:
+        if seqs[0] < self.next or not self._known.add(seqs):
             raise AssertionError(f"a row of {seqs[0]} to {seqs[-1]} ended twice: {self.next} was next")
 
     def _put_bundle(self, bundle: Bundle, value: Any) -> None:
@@ -154,7 +151,7 @@ class Order:
 
     def _put_one(self, seq: int, what: _Row | _Gap | Ended) -> None:
         self._new(seq)
-        self._known.add(seq)
+        self._known.add((seq,))
         if isinstance(what, _Row):
             self._rows[seq] = what.value
             if what.id != seq:
@@ -163,13 +160,13 @@ class Order:
             self._ends[seq] = what
 
     def _new(self, seq: int) -> None:
-        if seq < self.next or seq in self._known or seq in self._chunks or seq in self._trees:
+        if seq < self.next or self._known.has(seq) or seq in self._chunks or seq in self._trees:
             raise AssertionError(f"row {seq} ended twice: {self.next} was next")
 
     def _plant(self, at: Place, what: _Row | _Gap | Ended, again: bool = False) -> None:
         seq = at[0]
         if len(at) == 1:
-            if again and (seq < self.next or seq in self._known):
+            if again and (seq < self.next or self._known.has(seq)):
                 return
             self._put_one(seq, what)
             return
@@ -202,38 +199,42 @@ class Order:
             return self._take_chunk(self._chunks.pop(n))
         parcel = _Parcel()
         while True:
-            if n in self._known:
-                n = self._take_known(n, parcel)
+            last = self._known.after(n)
+            if last != n:
+                self._take_known(range(n, last), parcel)
+                n = last
             elif n in self._chunks:
                 seqs, values, length = self._chunks.pop(n)
                 parcel.seqs.extend(seqs)
                 parcel.values.extend(values)
+                self._known.forget(n, n + length)
                 n += length
             elif n in self._trees and self._harvest(self._trees[n], parcel):
                 del self._trees[n]
+                self._known.forget(n, n + 1)
                 n += 1
             else:
                 break
         self.next = n
         return self._sealed(parcel)
 
-    def _take_known(self, first: int, parcel: _Parcel) -> int:
-        """Single rows, up to the first of which nothing is known: a whole span at once."""
-        last = next(filterfalse(self._known.__contains__, count(first + 1)))
-        span = range(first, last)
-        self._known.difference_update(span)
-        begin = first
+    def _take_known(self, span: range, parcel: _Parcel) -> None:
+        """Single rows, a whole span at once."""
+        begin = span.start
         for at in sorted(filter(span.__contains__, self._ends)) if self._ends else ():
             self._pick(range(begin, at), parcel)
             self._tell_end(parcel, self._ends.pop(at))
             begin = at + 1
-        self._pick(range(begin, last), parcel)
-        return last
+        self._pick(range(begin, span.stop), parcel)
 
     def _pick(self, span: range, parcel: _Parcel) -> None:
         """Those of a span that have come."""
         rows, names = self._rows, self._names
-        seqs = list(filter(rows.__contains__, span))
+        if len(rows) * 4 < len(span):
+            # Few of them have come: batches, for instance.
+            seqs = sorted(filter(span.__contains__, rows))
+        else:
+            seqs = list(filter(rows.__contains__, span))
         parcel.values.extend(map(rows.pop, seqs))
         if names:
             parcel.plain = False

@@ -96,6 +96,8 @@ class Switch:
         for name in said:
             if len(said) == 2 and these:
                 these = list(map(not_, these))
+            elif len(said) == 2 and None in said:
+                these = [each is None for each in answers] if name is None else [each is not None for each in answers]
             else:
                 these = [each is name or each == name for each in answers]
             ways.append((_branch(name), some(seqs, these), list(compress(rows, these))))

@@ -137,13 +137,13 @@ class Checker:
             p.RowsGiven: self._on_rows_given,
             p.Settled: self._on_settled,
             p.Rows: self._on_rows,
-            p.Outcomes: lambda _, *told: tokens.on_outcomes(*told),
-            p.Gaps: lambda _, *told: tokens.on_gaps(*told),
-            p.Forked: lambda _, *told: tokens.on_forked(*told),
+            p.Outcomes: tokens.on_outcomes,
+            p.Gaps: tokens.on_gaps,
+            p.Forked: tokens.on_forked,
             p.EndOfRows: self._on_end_of_rows,
-            p.Write: lambda _, *told: tokens.on_write(*told),
-            p.Written: lambda _, *told: tokens.on_written(*told),
-            p.WriteFailed: lambda _, *told: tokens.on_write_failed(*told),
+            p.Write: tokens.on_write,
+            p.Written: tokens.on_written,
+            p.WriteFailed: tokens.on_write_failed,
             p.PermitsGranted: self._on_granted,
             p.PermitsReturned: self._on_returned,
             p.CallsEnded: self._on_calls_ended,
@@ -221,10 +221,10 @@ class Checker:
         last = row_of(message.seqs[-1])
         if last >= account.given:
             self.fail(Invariant.ACCOUNTED, f"row {last} is settled, and the source has given {account.given}")
-        self._tokens.on_settled(sender, ref, message)
+        self._tokens.on_settled(now, sender, ref, message)
 
     def _on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
-        self._tokens.on_rows(sender, ref, message)
+        self._tokens.on_rows(now, sender, ref, message)
         first_id = self._first_id.get(ref)
         if first_id is None:
             return
@@ -243,7 +243,7 @@ class Checker:
                 self.fail(
                     Invariant.ACCOUNTED, f"the source says {message.total} rows at its end, and gave {account.given}"
                 )
-        self._tokens.on_end_of_rows(sender, ref, message)
+        self._tokens.on_end_of_rows(now, sender, ref, message)
 
     # --- permits ---
 

@@ -226,7 +226,7 @@ class Tokens:
         """The source has these rows."""
         self._nodes[source].inside.update(range(first, last))
 
-    def on_rows(self, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
+    def on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
         seqs = message.seqs
         before = self._nodes.get(sender)
         if before is not None:
@@ -239,6 +239,8 @@ class Tokens:
 
     def _go(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
         match node.kind:
+            case "stage" | "source":
+                self._leave(name, node, seqs)
             case "flat_map":
                 self._go_split(name, node, seqs)
             case "fork":
@@ -265,14 +267,17 @@ class Tokens:
             case "reorder":
                 self._leave(name, node, seqs)
                 self._release(name, seqs)
-            case _:
-                self._leave(name, node, seqs)
+            case other:
+                raise AssertionError(f"no row goes on from a {other}")
 
     def _come(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
-        n = len(node.inside)
-        node.inside.update(seqs)
-        if len(node.inside) - n != len(seqs):
+        inside = node.inside
+        n = len(inside)
+        inside.update(seqs)
+        if len(inside) - n != len(seqs):
             self._fail(Invariant.ONCE, f"a row of {_span(seqs)} comes to {name.name} once more")
+        if node.kind in _SIMPLE:
+            return
         if node.kind == "unbatch":
             for bundle in seqs:
                 if type(bundle) is Bundle:
@@ -327,8 +332,8 @@ class Tokens:
 
     # --- joins ---
 
-    def on_forked(self, sender: Mailbox, ref: Any, message: protocol.Forked) -> None:
-        rows, now = self._nodes[ref].rows, self._now()
+    def on_forked(self, now: float, sender: Mailbox, ref: Any, message: protocol.Forked) -> None:
+        rows = self._nodes[ref].rows
         for seq in message.seqs:
             rows.setdefault(seq, _Forked()).at_s = now
 
@@ -434,7 +439,7 @@ class Tokens:
 
     # --- rows that end, or go elsewhere ---
 
-    def on_gaps(self, sender: Mailbox, ref: Any, message: protocol.Gaps) -> None:
+    def on_gaps(self, now: float, sender: Mailbox, ref: Any, message: protocol.Gaps) -> None:
         self._on_missed(ref, message.seqs)
 
     def _on_missed(self, ref: Any, seqs: Ids) -> None:
@@ -448,7 +453,7 @@ class Tokens:
             self._fail(Invariant.ONCE, f"{ref.name} is told that a row of {_span(seqs)} will not come, and has it")
         self._gap(ref, seqs)
 
-    def on_outcomes(self, sender: Mailbox, ref: Any, message: protocol.Outcomes) -> None:
+    def on_outcomes(self, now: float, sender: Mailbox, ref: Any, message: protocol.Outcomes) -> None:
         seqs = [ended.seq for ended in message.ended]
         after = self._nodes.get(ref)
         before = self._nodes.get(sender)
@@ -484,7 +489,7 @@ class Tokens:
             else:
                 self._say_word(name, node, seq, well=False)
 
-    def on_settled(self, sender: Mailbox, ref: Any, message: protocol.Settled) -> None:
+    def on_settled(self, now: float, sender: Mailbox, ref: Any, message: protocol.Settled) -> None:
         fates = self._fates.get(ref)
         if fates is None:
             return
@@ -511,7 +516,7 @@ class Tokens:
         else:
             self._end(sender, node, seqs)
 
-    def on_end_of_rows(self, sender: Mailbox, ref: Any, message: protocol.EndOfRows) -> None:
+    def on_end_of_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.EndOfRows) -> None:
         node = self._nodes.get(sender)
         if node is None:
             return
@@ -522,7 +527,7 @@ class Tokens:
 
     # --- writers ---
 
-    def on_write(self, sender: Mailbox, ref: Any, message: protocol.Write) -> None:
+    def on_write(self, now: float, sender: Mailbox, ref: Any, message: protocol.Write) -> None:
         if self._writing.get(sender):
             self._fail(Invariant.ORDERED, f"{sender.name} has two writes under way")
         rows: set[Id] = set()
@@ -533,11 +538,15 @@ class Tokens:
                 rows.update(ended.seq for ended in part.ended)
         self._writing[sender] = rows
 
-    def on_written(self, sender: Mailbox, ref: Any, message: protocol.Written) -> None:
+    def on_written(self, now: float, sender: Mailbox, ref: Any, message: protocol.Written) -> None:
         self._written[ref] = self._writing.pop(ref, set())
 
-    def on_write_failed(self, sender: Mailbox, ref: Any, message: protocol.WriteFailed) -> None:
+    def on_write_failed(self, now: float, sender: Mailbox, ref: Any, message: protocol.WriteFailed) -> None:
         self._writing.pop(ref, None)
+
+
+_SIMPLE = frozenset({"stage", "reorder", "sink", "quarantine", "flat_map", "fork", "batch"})
+"""Kinds of nodes where a row is inside, and that is all."""
 
 
 def _span(seqs: Ids) -> str:
