@@ -160,7 +160,9 @@ class _Assembly:
     def _exits(self, name: str, *, late: bool = False) -> Exits:
         """The ways out of a node; with `late`, those of the parts that come too late to a join."""
         graph = self._graph
-        ways = {port: after for port, after in graph.ways(name).items() if (port == LATE) is late}
+        # Elsewhere, "late" is a branch like any other.
+        joins = isinstance(graph.nodes.get(name), JoinPlan)
+        ways = {port: after for port, after in graph.ways(name).items() if (joins and port == LATE) is late}
         ports = {
             port: Port(
                 self._keeper(after),

@@ -66,7 +66,7 @@ class SourceTable(Struct, forbid_unknown_fields=True):
     type: Literal["csv", "jsonl", "python"]
     path: str | None = None
     call: Target | None = None
-    rows: Target | Literal["infer"] | None = None
+    rows: Annotated[str, Meta(pattern=r"^(infer|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
 

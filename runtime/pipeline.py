@@ -143,8 +143,10 @@ class Pipeline(Flow):
         """What the source's rows are, as far as is known: by the contract, or as columns of text."""
         if isinstance(self._contract, Contract):
             return self._contract.kind
-        columns = self._columns() if self._columns is not None and self._contract is None else None
-        return TypedDict("Row", dict.fromkeys(columns, str)) if columns else None  # type: ignore[operator]
+        columns = self._columns() if self._columns is not None else None
+        # Of inferred columns, the names are known beforehand.
+        kind = str if self._contract is None else Any
+        return TypedDict("Row", dict.fromkeys(columns, kind)) if columns else None  # type: ignore[operator]
 
     def _plan(
         self,

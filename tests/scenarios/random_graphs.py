@@ -110,7 +110,7 @@ class _Garden:
         )
 
     def _branches(self) -> list[str]:
-        return ["a", "b", "c"][: self._random.choice((1, 2, 2, 3))]
+        return ["a", "b", "late"][: self._random.choice((1, 2, 2, 3))]
 
     def _end_or_go_on(self, name: str, ends: Ends) -> Ends:
         """Perhaps a branch ends here."""

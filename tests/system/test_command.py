@@ -197,3 +197,119 @@ def test_without_its_extra_the_command_says_which(folder: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "headrace: the command needs the extra 'cli': pip install 'headrace[cli]'\n"
+
+
+# --- graphs ---------------------------------------------------------------------------------------------------------------
+
+GRAPH = """
+[source]
+type = "csv"
+path = "in.csv"
+rows = "infer"
+
+[[stage]]
+kind = "route"
+name = "triage"
+by = 'n > 1 ? "late" : ""'
+branches = ["late"]
+
+[[stage]]
+kind = "fork"
+name = "ask"
+branches = ["a", "b"]
+
+[[stage]]
+name = "a"
+call = "geo:slow"
+after = "ask.a"
+
+[[stage]]
+name = "b"
+call = "geo:slow"
+after = "ask.b"
+
+[[stage]]
+kind = "join"
+name = "both"
+fork = "ask"
+after = ["a", "b"]
+
+[[sink]]
+type = "jsonl"
+path = "out.jsonl"
+
+[[sink]]
+after = "triage.late"
+type = "jsonl"
+path = "late.jsonl"
+"""
+
+
+@pytest.fixture
+def graphs(folder: Path) -> Path:
+    (folder / "in.csv").write_text("n,name\n1,lund\n2,rom\n3,oslo\n")
+    (folder / "graph.toml").write_text(GRAPH)
+    return folder
+
+
+def test_a_graph_in_a_file_runs_and_is_shown_as_a_tree(graphs: Path) -> None:
+    done = headrace(graphs, "run", "graph.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (graphs / "late.jsonl").read_text() == '{"n":2,"name":"rom"}\n{"n":3,"name":"oslo"}\n'
+    assert json.loads((graphs / "out.jsonl").read_text()) == {part: {"n": 1, "name": "lund"} for part in "ab"}
+    nodes = {node["name"]: node["traffic"] for node in json.loads(done.stdout)["nodes"]}
+    assert nodes["triage"]["ways"] == {"late": 2, "": 1}
+    shown = headrace(graphs, "check", "graph.toml")
+    assert shown.returncode == 0
+    assert shown.stdout.splitlines() == [
+        "graph.toml: graph",
+        "route triage (16)",
+        "└─ late: late.jsonl",
+        "fork ask",
+        "├─ a: a (16)",
+        "└─ b: b (16)",
+        "join both (all)",
+        "out.jsonl",
+    ]
+
+
+def test_a_graph_is_drawn_to_a_file_or_to_standard_output(graphs: Path) -> None:
+    assert headrace(graphs, "graph", "graph.toml").stdout.startswith("flowchart TD")
+    assert headrace(graphs, "graph", "graph.toml", "--format", "dot").stdout.startswith("digraph")
+    done = headrace(graphs, "graph", "graph.toml", "--format", "svg", "-o", "graph.svg")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "<svg" in (graphs / "graph.svg").read_text()
+    done = headrace(graphs, "graph", "graph.toml", "-o", "nowhere/graph.mmd")
+    assert (done.returncode, "cannot be written" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('after = "ask.b"', 'after = "ask.c"', "graph.toml:13: stage[1]: branch 'b' of fork 'ask' leads nowhere"),
+        (
+            'after = "ask.b"',
+            'after = "aks.b"',
+            "graph.toml:26: stage[3].after: after 'aks.b': no node before it has this name",
+        ),
+        (
+            'after = ["a", "b"]',
+            'after = ["a"]',
+            "graph.toml:23: stage[3]: 'b' leads nowhere; let a sink stand after it",
+        ),
+        ("n > 1", "m > 1", "graph.toml:7: stage[0]: 'triage': expression"),
+        ("n > 1", "n > ", "graph.toml:7: stage[0]: expression"),
+        ('kind = "fork"', 'kind = "fork"\nworkers = 3', "stage[1].workers: says nothing of a fork; known are branches"),
+        ('kind = "fork"', 'kind = "frok"', "graph.toml:14: stage[1].kind: "),
+        ('fork = "ask"', 'fork = "triage"', "join 'both': 'triage' is no fork"),
+        ('by = \'n > 1 ? "late" : ""\'', "", "stage[0].call: is missing, or by=, an expression"),
+        ('name = "b"', 'name = "a"', "two nodes are named 'a'"),
+    ],
+)
+def test_what_is_wrong_with_a_graph_is_told_with_its_line(graphs: Path, old: str, new: str, told: str) -> None:
+    assert old in GRAPH
+    (graphs / "graph.toml").write_text(GRAPH.replace(old, new))
+    done = headrace(graphs, "check", "graph.toml")
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,135 @@
+"""The join, message by message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.actors import protocol
+from headrace.actors.exits import Exits, Port
+from headrace.actors.identity import Bundle, Column, merged, part
+from headrace.actors.join import LATE, Join, JoinTerms, Merging, PartsMissing
+from headrace.actors.outlets import ONWARD
+from headrace.actors.protocol import Ended, Forked, Gaps, Outcomes, Rows, Settled, Status
+from tests.actors.fake import Fake, Name
+
+NEXT, LATE_SINK, KEEPER, QUARANTINE, LEDGER, CONDUCTOR = map(
+    Name, ("next", "late", "keeper", "quarantine", "ledger", "conductor")
+)
+
+
+def joined(branches: int = 2, late: bool = False, **options: Any) -> Fake:
+    terms = JoinTerms("join", {i: "abc"[i] for i in range(branches)}, branches, **options)
+    exits = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), quarantine=QUARANTINE, ledger=LEDGER)
+    late_exits = Exits("join", {LATE: Port(LATE_SINK)} if late else {}, ledger=LEDGER)
+    return Fake(Join(terms, exits, late_exits, CONDUCTOR, branches + 1), "join")
+
+
+def went(fake: Fake) -> list[tuple[Any, dict[str, Any]]]:
+    told = [pair for rows in fake.take(Rows) for pair in zip(rows.seqs, rows.values, strict=True)]
+    return [(seq, dict(value.parts)) for seq, value in told]
+
+
+def test_a_row_goes_on_under_its_own_name_when_all_parts_have_come() -> None:
+    fake = joined()
+    fake.receive(Forked(range(3), ["r0", "r1", "r2"]), Rows(Column(range(3), 0, -2), ["a0", "a1", "a2"]))
+    assert went(fake) == []
+    fake.receive(Rows([part(1, 1, 2)], ["b1"]))
+    (rows,) = fake.take(Rows)
+    assert (list(rows.seqs), rows.values) == ([1], [Merging("r1", {"a": "a1", "b": "b1"})])  # type: ignore[arg-type]
+    fake.receive(Rows(Column([0, 2], 1, -2), ["b0", "b2"]))
+    assert went(fake) == [(0, {"a": "a0", "b": "b0"}), (2, {"a": "a2", "b": "b2"})]
+    assert fake.take(Settled) == [], "nothing is settled before the row is"
+
+
+def test_parts_that_come_before_the_fork_has_told_of_them_wait_for_its_word() -> None:
+    fake = joined()
+    fake.receive(Rows(Column(range(2), 0, -2), ["a0", "a1"]), Rows(Column(range(2), 1, -2), ["b0", "b1"]))
+    assert went(fake) == []
+    fake.receive(Forked(range(2), ["r0", "r1"]))
+    assert [seq for seq, _ in went(fake)] == [0, 1]
+
+
+def test_what_is_not_there_is_told_with_its_error() -> None:
+    fake = joined(require=1)
+    error = ValueError("no")
+    fake.receive(Forked([0], ["r"]), Outcomes([Ended(part(0, 0, 2), Status.QUARANTINED, error, 1, None, "x")]))
+    assert went(fake) == []
+    fake.receive(Rows([part(0, 1, 2)], ["b"]))
+    ((_, rows),) = [(whom, m) for whom, m in fake.told if isinstance(m, Rows)]
+    assert list(rows.seqs) == [merged(0, 2)]
+    assert rows.values[0].parts.missing == {"a": error}
+    assert [(s.status, list(s.seqs)) for s in fake.take(Settled)] == [(Status.MERGED, [part(0, 1, 2)])]
+
+
+def test_a_row_that_cannot_have_what_it_needs_ends_at_once() -> None:
+    fake = joined(3, require=2)
+    fake.receive(Forked([0], ["r"]), Gaps([part(0, 0, 3)]))
+    assert fake.take(Outcomes) == []
+    fake.receive(Gaps([part(0, 2, 3)]))
+    told = [(whom, m) for whom, m in fake.told if isinstance(m, Outcomes)]
+    assert [whom for whom, _ in told] == [KEEPER, QUARANTINE]
+    (ended,) = told[0][1].ended
+    assert (ended.seq, ended.status, ended.value) == (merged(0, 3), Status.QUARANTINED, "r")
+    assert isinstance(ended.error, PartsMissing)
+    assert "0 of 3 parts came, 2 are required; missing: a (not here), b (not here), c (not here)" in str(ended.error)
+
+
+def test_the_deadline_waits_for_no_other_row_L39() -> None:
+    fake = joined(require="best", within_s=2.0)
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]))
+    fake.pass_time(1.9)
+    assert went(fake) == []
+    fake.pass_time(0.2)
+    assert went(fake) == [(merged(0, 2), {"a": "a"})]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_comes_after_the_word_is_late_and_counted(late: bool) -> None:
+    fake = joined(require="any", late=late)
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 1, 2)], ["b"]))
+    assert went(fake) == [(merged(0, 2), {"b": "b"})]
+    fake.receive(Rows(Column([0], 0, -2), ["a"]))
+    told = fake.told
+    if late:
+        assert [(whom, list(m.seqs)) for whom, m in told if isinstance(m, Rows)] == [(LATE_SINK, [part(0, 0, 2)])]
+    else:
+        assert [(m.status, list(m.seqs)) for _, m in told if isinstance(m, Settled)] == [
+            (Status.DROPPED, [part(0, 0, 2)])
+        ]
+    assert fake.actor.statistics().late == 1
+
+
+def test_a_batch_that_ended_in_a_branch_is_heard_of_part_by_part() -> None:
+    fake = joined()
+    gone = Bundle((part(0, 0, 2), part(1, 0, 2)))
+    fake.receive(Forked(range(2), ["r0", "r1"]), Outcomes([Ended(gone, Status.QUARANTINED, None, 1, None, "x")]))
+    fake.receive(Rows(Column(range(2), 1, -2), ["b0", "b1"]))
+    ended = [e.seq for whom, m in fake.told if isinstance(m, Outcomes) and whom == QUARANTINE for e in m.ended]
+    assert ended == [merged(0, 2), merged(1, 2)]
+
+
+def test_it_ends_when_every_part_has_been_heard_of_and_not_before() -> None:
+    fake = joined(require="any")
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]))
+    fake.receive(*[protocol.EndOfRows(1)] * 3)
+    assert fake.take(protocol.Drained) == []
+    fake.receive(Gaps([part(0, 1, 2)]))
+    assert len(fake.take(protocol.Drained)) == 1
+
+
+@pytest.mark.parametrize("again", [Rows([part(0, 0, 2)], ["a"]), Gaps([part(0, 0, 2)])])
+def test_a_part_that_is_heard_of_twice_is_loud(again: Any) -> None:
+    fake = joined()
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]))
+    with pytest.raises(AssertionError):
+        fake.receive(again)
+
+
+def test_attempts_in_branches_add_up() -> None:
+    fake = joined()
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"], {part(0, 0, 2): 3}))
+    fake.receive(Rows([part(0, 1, 2)], ["b"], {part(0, 1, 2): 2}))
+    (rows,) = fake.take(Rows)
+    assert rows.attempts == {0: 4}
