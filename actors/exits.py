@@ -107,7 +107,8 @@ class Exits:
         for name, seqs, _ in ways:
             self._tell_missed(name, seqs, next_door)
         for name, seqs, values in ways:
-            self._send(name, seqs, values, attempts, span if name in next_door.values() else None)
+            tries = {seq: attempts[seq] for seq in seqs if seq in attempts} if attempts else None
+            self._send(name, seqs, values, tries or None, span if name in next_door.values() else None)
         if span is not None and len(ways) < len(self._ports):
             taken = {name for name, _, _ in ways}
             for ref, name in next_door.items():

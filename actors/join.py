@@ -118,6 +118,7 @@ class Join(Actor):
         self._odd: dict[Id, _Odd] = {}
         self._attempts: dict[Id, int] = {}
         self._deadlines: deque[tuple[float, Ids]] = deque()
+        self._watching = False
         self._total = 0
         self._over = False
         self._came = 0
@@ -176,11 +177,15 @@ class Join(Actor):
     # --- what is told ---
 
     def _on_forked(self, seqs: Ids, values: list[Any]) -> None:
-        self._rows.update(zip(seqs, values, strict=True))
         if self._terms.within_s is not None:
+            while self._deadlines and self._rows.keys().isdisjoint(self._deadlines[0][1]):
+                # All of them have had their word: a long deadline shall not be a long memory.
+                self._deadlines.popleft()
             self._deadlines.append((self.context.now() + self._terms.within_s, seqs))
-            if len(self._deadlines) == 1:
+            if not self._watching:
+                self._watching = True
                 self.context.after(self._terms.within_s, _CheckDeadlines())
+        self._rows.update(zip(seqs, values, strict=True))
         # Nothing says that a part cannot be here before.
         if any(self._parts.values()) or self._odd:
             self._check(seqs)
@@ -208,22 +213,28 @@ class Join(Actor):
 
     def _arrive(self, index: int, seqs: Ids, values: list[Any]) -> None:
         """Parts of these rows, by the branch of that index."""
-        odd = self._odd
-        if odd and not odd.keys().isdisjoint(seqs):
-            pairs = list(zip(seqs, values, strict=True))
-            late = [pair for pair in pairs if pair[0] in odd and odd[pair[0]].awaited is not None]
-            if late:
-                for seq, value in late:
-                    self._late_seqs.append(odd[seq].names.get(index) or part(seq, index, self._terms.ways))
-                    self._late_values.append(value)
-                    self._heard_of(seq, index)
-                pairs = [pair for pair in pairs if pair not in late]
-                seqs, values = [seq for seq, _ in pairs], [value for _, value in pairs]
+        if self._odd and not self._odd.keys().isdisjoint(seqs):
+            seqs, values = self._without_late(index, seqs, values)
+            if not seqs:
+                return
         here = self._parts[index]
         n = len(here)
         here.update(zip(seqs, values, strict=True))
         assert len(here) - n == len(seqs), f"a part of {seqs[0]} to {seqs[-1]} came twice"
         self._check(seqs)
+
+    def _without_late(self, index: int, seqs: Ids, values: list[Any]) -> tuple[list[Id], list[Any]]:
+        in_time: tuple[list[Id], list[Any]] = ([], [])
+        for seq, value in zip(seqs, values, strict=True):
+            odd = self._odd.get(seq)
+            if odd is not None and odd.awaited is not None:
+                self._late_seqs.append(odd.names.get(index) or part(seq, index, self._terms.ways))
+                self._late_values.append(value)
+                self._heard_of(seq, index)
+            else:
+                in_time[0].append(seq)
+                in_time[1].append(value)
+        return in_time
 
     def _on_absent(self, seq: Id, error: BaseException | None) -> None:
         of, index, _ = parent(part_of(seq))
@@ -250,6 +261,7 @@ class Join(Actor):
         awaited.remove(index)
         if not awaited:
             del self._odd[seq]
+            self._attempts.pop(seq, None)
 
     def _on_check_deadlines(self) -> None:
         now = self.context.now()
@@ -258,6 +270,7 @@ class Join(Actor):
             for seq in seqs:
                 if seq in self._rows:
                     self._decide(seq)
+        self._watching = bool(self._deadlines)
         if self._deadlines:
             self.context.after(self._deadlines[0][0] - now, _CheckDeadlines())
 
@@ -371,7 +384,6 @@ class Join(Actor):
             failed = next((end.error for end in ended if end.status is Status.FAILED), None)
             if failed is not None:
                 self.context.tell(self._conductor, protocol.Failing(self.context.me, failed))
-
         if self._late_seqs:
             seqs, values = self._late_seqs, self._late_values
             self._late_seqs, self._late_values = [], []

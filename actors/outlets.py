@@ -66,13 +66,32 @@ class Sieve:
     made = 0
 
     def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
-        if all(answers):
+        try:
+            said = list(map(bool, answers))
+        except Exception:
+            # Somebody's answer is neither yes nor no, and says so by an error of its own.
+            self._one_by_one(exits, seqs, answers, rows, attempts)
+            return
+        if all(said):
             exits.send(ONWARD, seqs, rows, attempts)
             return
-        others = list(map(not_, answers))
+        others = list(map(not_, said))
         exits.drop(some(seqs, others), list(compress(rows, others)), seqs)
-        kept = some(seqs, answers)
-        exits.send_apart(seqs, [(ONWARD, kept, list(compress(rows, answers)))] if kept else [], attempts)
+        kept = some(seqs, said)
+        exits.send_apart(seqs, [(ONWARD, kept, list(compress(rows, said)))] if kept else [], attempts)
+
+    def _one_by_one(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        for seq, answer, row in zip(seqs, answers, rows, strict=True):
+            try:
+                said = bool(answer)
+            except Exception as error:
+                tries = (attempts or {}).get(seq, 1)
+                exits.end([Ended(seq, Status.QUARANTINED, error, tries, row, exits.name)])
+                continue
+            if said:
+                exits.send_apart([seq], [(ONWARD, [seq], [row])], attempts)
+            else:
+                exits.drop([seq], [row])
 
 
 class Switch:
@@ -83,9 +102,9 @@ class Switch:
     def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         try:
             said = dict.fromkeys(answers)
-        except TypeError:
-            # Something that cannot be the name of anything.
-            answers = list(map(str, answers))
+        except Exception:
+            # Something among them cannot be the name of anything.
+            answers = [each if each is None else _branch(each) for each in answers]
             said = dict.fromkeys(answers)
         if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
@@ -132,7 +151,10 @@ def _branch(said: Any) -> str:
         return ONWARD
     if isinstance(said, bool):
         return "true" if said else "false"
-    return str(said.value) if isinstance(said, enum.Enum) else str(said)
+    try:
+        return str(said.value) if isinstance(said, enum.Enum) else str(said)
+    except Exception:
+        return f"a {type(said).__name__}"
 
 
 class Split:
@@ -202,7 +224,7 @@ class Unbundle:
     def _wrong(self, seq: Id, items: Any, name: str) -> NotAligned | None:
         assert isinstance(seq, Bundle), "only a batch can be unbatched, which is seen to when a pipeline is built"
         n = len(seq.members)
-        if not isinstance(items, Sequence) or isinstance(items, str | bytes):
+        if not isinstance(items, list | tuple):
             return NotAligned(
                 f"{name}: {type(items).__name__} where a list of {n} values was expected, one for each row"
             )

@@ -85,6 +85,17 @@ class Pipeline(Flow):
         self._source_retry = as_retry(retry) or Retry()
         return self
 
+    def where(self, function: Callable[[Any], Any] | str) -> Pipeline:
+        """Only rows of which `function`, or an expression, says yes are let in: a filter before everything else, whenever it
+        is added."""
+        draft, name = self._draft, self._draft.unused("where")
+        first = [edge for edge in draft.edges if edge.before == SOURCE]
+        draft.edges = [edge for edge in draft.edges if edge.before != SOURCE]
+        Flow(draft, [(SOURCE, "")], self._ordered).filter(function, name=name)
+        draft.edges += [Edge(name, edge.port, edge.after) for edge in first]
+        self._ends = [(name, "") if end == (SOURCE, "") else end for end in self._ends]
+        return self
+
     def quarantine(self, sink: SinkConnector | Callable[[Any], object]) -> Pipeline:
         """Where rows go that could not be delivered, as dicts: seq, stage, error, message, attempts, row."""
         if self._quarantine is not None:

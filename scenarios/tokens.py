@@ -228,6 +228,8 @@ class Tokens:
 
     def on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
         seqs = message.seqs
+        if message.attempts and not message.attempts.keys() <= set(seqs):
+            self._fail(Invariant.ISOLATED, f"{sender.name} tells attempts of rows that are not among {_span(seqs)}")
         before = self._nodes.get(sender)
         if before is not None:
             self._go(sender, before, seqs)

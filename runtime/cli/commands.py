@@ -50,12 +50,15 @@ headrace.add_command(soak)
     "--log", type=click.Choice(["debug", "info", "warning"]), help="Log to standard error from this level on."
 )
 @click.option("--traceback", is_flag=True, help="Where an error came from, too.")
-def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool) -> NoReturn:
+@click.option("--where", metavar="EXPRESSION", help="Only rows of which this is true, such as 'country == \"SE\"'.")
+def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool, where: str | None) -> NoReturn:
     """Run the pipeline that FILE describes.
 
     The first Ctrl-C finishes what is under way, the second stops at once.
     """
     job = _read(file)
+    if where is not None:
+        _add_where(job, where)
     from ..errors import RunFailed
     from ..progress import watch
     from ..signals import draining
@@ -120,6 +123,17 @@ def graph(file: Path, form: str, output: Path | None) -> None:
         output.write_text(drawn + "\n", encoding="utf-8")
     except OSError as error:
         click.echo(f"{output}: cannot be written: {error.strerror}", err=True)
+        sys.exit(WRONG)
+
+
+def _add_where(job: Job, where: str) -> None:
+    from ..errors import ConfigError
+
+    try:
+        job.pipeline.where(where)
+        job.plan()
+    except ConfigError as error:
+        click.echo(f"--where: {error}", err=True)
         sys.exit(WRONG)
 
 

@@ -99,6 +99,28 @@ def test_a_route_may_say_yes_and_no_or_a_member_of_an_enum() -> None:
     assert got == [1]
 
 
+def test_an_answer_that_is_neither_yes_nor_no_is_the_row_s_error() -> None:
+    class Neither:
+        def __bool__(self) -> bool:
+            raise ValueError("more than one element")
+
+    bad: list[Any] = []
+    rows = [True, Neither(), False, Neither(), True]
+    report = Pipeline().source(range(5)).filter(lambda x: rows[x]).quarantine(bad.append).run()
+    assert (report.delivered, report.dropped, report.quarantined) == (2, 1, 2)
+    assert {b["message"] for b in bad} == {"more than one element"}
+
+
+def test_what_cannot_be_a_name_leads_nobody_else_astray() -> None:
+    bad: list[Any] = []
+    got: list[Any] = []
+    said: list[Any] = [None, ["a"], "a", None]
+    pipeline = Pipeline().source(range(4)).route(lambda x: said[x], a=lambda f: f.sink(got.append))
+    report = pipeline.quarantine(bad.append).run()
+    assert (report.delivered, report.quarantined, got) == (3, 1, [2])
+    assert "is named \"['a']\"" in bad[0]["message"]
+
+
 @pytest.mark.parametrize("said", ["elsewhere", ["a", "list"], 3])
 def test_where_no_branch_is_the_row_is_quarantined_and_told_which_there_are(said: Any) -> None:
     bad: list[Any] = []

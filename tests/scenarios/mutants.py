@@ -311,9 +311,9 @@ MUTANTS = (
     Mutant(
         "a join that forgets a late part",
         Join,
-        "_arrive",
-        "self._late_seqs.append(odd[seq].names.get(index) or part(seq, index, self._terms.ways))\n"
-        "                    self._late_values.append(value)\n",
+        "_without_late",
+        "self._late_seqs.append(odd.names.get(index) or part(seq, index, self._terms.ways))\n"
+        "                self._late_values.append(value)\n",
         "pass\n",
         (Invariant.ANSWERED, Invariant.ACCOUNTED),
         ("the_first_answer_wins", "all_three_answer"),
@@ -416,6 +416,15 @@ MUTANTS = (
         "[exits.send_apart(seqs, there, attempts) for _ in 'ab']",
         (Invariant.ONCE,),
         ("route_in_order",),
+    ),
+    Mutant(
+        "a route that tells each branch of all rows' attempts",
+        Exits,
+        "send_apart",
+        "self._send(name, seqs, values, tries or None,",
+        "self._send(name, seqs, values, attempts,",
+        (Invariant.ISOLATED,),
+        ("retried_and_routed",),
     ),
     Mutant(
         "a route that counts twice",

@@ -313,3 +313,15 @@ def test_what_is_wrong_with_a_graph_is_told_with_its_line(graphs: Path, old: str
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_may_be_told_which_rows_to_take(graphs: Path) -> None:
+    done = headrace(graphs, "run", "graph.toml", "--json", "--where", "name != 'rom'")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["dropped"] == 1
+    assert (graphs / "late.jsonl").read_text() == '{"n":3,"name":"oslo"}\n'
+    done = headrace(graphs, "run", "graph.toml", "--where", "nmae != 'rom'")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "--where: 'where': expression \"nmae != 'rom'\": column 1: rows have no field 'nmae'; did you mean 'name'?\n"
+    )
