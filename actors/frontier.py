@@ -24,8 +24,9 @@ class Frontier:
     def __init__(self) -> None:
         self._blocks: dict[int, set[int]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._blocks)
+    def __len__(self) -> int:
+        """Blocks that are kept."""
+        return len(self._blocks)
 
     def add(self, rows: Sequence[Any]) -> bool:
         """Something is known of these. False: of one of them it was known before."""

@@ -44,50 +44,64 @@ _GRAVITY = {
 _INEXCUSABLE = _GRAVITY[Status.FAILED]
 
 
+LAZY = 32
+"""Blocks and ranges of rows that are settled and not yet passed: only then it is worth while to pass them."""
+
+
 class Settlement:
     """Which rows are settled: all below a mark, and some above it."""
 
     def __init__(self) -> None:
-        self.mark = 0
+        self._mark = 0
         self._ranges: dict[int, int] = {}
         self._ahead = Frontier()
 
+    @property
+    def mark(self) -> int:
+        """The oldest row that is not settled."""
+        self._advance()
+        return self._mark
+
     def add(self, first: int, last: int) -> None:
         """Settle [first, last)."""
-        if first < self.mark or first in self._ranges or self._ahead.has(first):
-            raise AssertionError(f"row {first} is settled twice: everything before {self.mark} was")
-        if first != self.mark:
+        if first < self._mark or first in self._ranges or self._ahead.has(first):
+            raise AssertionError(f"row {first} is settled twice: everything before {self._mark} was")
+        if first != self._mark:
             self._ranges[first] = last
+            if len(self._ranges) > LAZY:
+                self._advance()
             return
         self._move(last)
-        self._advance()
+        if self._ranges:
+            self._advance()
 
     def has(self, row: int) -> bool:
         """It is settled. (One of those that came as a range above the mark is not found.)"""
-        return row < self.mark or self._ahead.has(row)
+        return row < self._mark or self._ahead.has(row)
 
     def add_some(self, seqs: Sequence[Any]) -> None:
         """Settle these."""
-        if seqs[0] < self.mark or not self._ahead.add(seqs):
+        if seqs[0] < self._mark or not self._ahead.add(seqs):
             raise AssertionError(
-                f"a row of {seqs[0]} to {seqs[-1]} is settled twice: everything before {self.mark} was"
+                f"a row of {seqs[0]} to {seqs[-1]} is settled twice: everything before {self._mark} was"
             )
-        self._advance()
+        if len(self._ahead) > LAZY:
+            self._advance()
 
     def _advance(self) -> None:
         while True:
-            mark = self._ahead.after(self.mark)
+            mark = self._ahead.after(self._mark)
             if mark in self._ranges:
-                self.mark = mark
+                self._mark = mark
                 self._move(self._ranges.pop(mark))
-            elif mark == self.mark:
+            elif mark == self._mark:
                 return
             else:
-                self.mark = mark
+                self._mark = mark
 
     def _move(self, mark: int) -> None:
-        self._ahead.forget(self.mark, mark)
-        self.mark = mark
+        self._ahead.forget(self._mark, mark)
+        self._mark = mark
 
 
 class _Brood:
