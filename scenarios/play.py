@@ -205,6 +205,17 @@ def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event
     return pipeline.plan(max_quarantined=table.max_quarantined, drain_timeout=table.drain_timeout)
 
 
+def check_graph(script: Script) -> None:
+    """Whether its nodes are a graph that can be run. Raises `ConfigError`."""
+    if script.executor is None:
+        world = World(0)
+        outside = SimulatedOutside(script, 0, world)
+        try:
+            plan_of(script, 0, Diary(world.note), outside.event, outside.transport)
+        finally:
+            world.close()
+
+
 def add_node(pipeline: Pipeline, stage: StageTable, function_of: Callable[[StageTable], Any]) -> None:
     """One more node. Raises `ConfigError`."""
     if stage.after:

@@ -53,16 +53,23 @@ def _ready() -> None:
 
 
 def _read(name: str) -> tuple[Path, Script]:
+    from headrace.scenarios.play import check_graph
     from headrace.scenarios.script import find, read
 
     from ..errors import ConfigError
 
     try:
         path = find(name)
-        return path, read(path)
+        script = read(path)
     except ConfigError as error:
         click.echo(f"headrace: {error}", err=True)
         sys.exit(WRONG)
+    try:
+        check_graph(script)
+    except ConfigError as error:
+        click.echo(f"headrace: {path}: {error}", err=True)
+        sys.exit(WRONG)
+    return path, script
 
 
 @click.group()

@@ -133,7 +133,8 @@ class CsvSource(_FileSource):
     def fields(self) -> list[str] | None:
         """The names of the columns, so that what refers to them can be checked before anything runs; None where the file
         cannot be looked into beforehand."""
-        if self.path == "-":
+        if not os.path.isfile(self.path):
+            # What is read from a pipe is gone.
             return None
         try:
             with self._open_path() as file:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
@@ -164,6 +166,17 @@ def test_the_columns_of_a_file_without_a_contract_are_text(tenders: Path) -> Non
     with pytest.raises(ConfigError, match=r"'_>_' applied to '\(string, double\)'"):
         Pipeline().source(sources.csv(tenders)).filter("risk > 0.8").plan()
     assert len(held(Pipeline().source(sources.csv(tenders)).filter("name == 'A'"))[0]) == 1
+
+
+def test_a_pipe_is_not_looked_into_beforehand(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text("a,b\n1,2\n"), daemon=True)
+    pipeline = Pipeline().source(sources.csv(pipe)).filter("a == '1'")
+    pipeline.plan()
+    writer.start()
+    assert held(pipeline)[0] == [{"a": "1", "b": "2"}]
+    writer.join(5.0)
 
 
 def test_where_nobody_knows_the_fields_the_row_is_told_what_it_lacks() -> None:

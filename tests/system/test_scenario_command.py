@@ -72,6 +72,13 @@ def test_what_was_asked_wrongly_is_one_clear_message_and_status_2(
     assert "Traceback" not in done.stderr
 
 
+def test_a_scenario_whose_graph_cannot_be_is_one_clear_message_and_status_2(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('shows = "A join without a fork."\n[[stage]]\nkind = "join"\nfork = "nobody"\n')
+    done = headrace("scenario", "run", "mine.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "headrace: mine.toml: join 'ask': 'nobody' is no fork\n"
+
+
 def test_a_soak_writes_its_report(tmp_path: Path) -> None:
     done = headrace("soak", "a_quiet_source_flushes", "--for", "24h", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
