@@ -133,12 +133,16 @@ class Gate:
         if self._pace.bucket is not None and self.state is not GateState.COOLING:
             self._pace.bucket.put_back(n)
 
+    def withdraw(self, stage: Ref) -> int:
+        """The stage takes back what it asked for; how much that was."""
+        n = sum(wish.n for wish in self._wishes if wish.stage == stage)
+        self._wishes = deque(w for w in self._wishes if w.stage != stage)
+        self._waiting -= n
+        return n
+
     def discharge(self, stage: Ref) -> None:
         """The stage is gone: nothing it holds or wants counts any more (L16)."""
-        for wish in self._wishes:
-            if wish.stage == stage:
-                self._waiting -= wish.n
-        self._wishes = deque(w for w in self._wishes if w.stage != stage)
+        self.withdraw(stage)
         self._out -= self._in_use.pop(stage, 0)
 
     def ended(self, stage: Ref, used: int, answered: int, failed: tuple[Id, ...], latency_s: float) -> bool:

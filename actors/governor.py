@@ -53,6 +53,7 @@ Told = (
     | protocol.Discharge
     | protocol.PermitsWanted
     | protocol.PermitsReturned
+    | protocol.WishesWithdrawn
     | protocol.CallsEnded
     | protocol.LimitHit
     | protocol.SetLimit
@@ -93,6 +94,8 @@ class Governor(Actor):
                     self._returned += n
                     self._gate(key).returned(stage, n, cost, self.context.now())
                     self._grant(key)
+            case protocol.WishesWithdrawn(stage, key):
+                self.context.tell(stage, protocol.WishesForgotten(self._gate(key).withdraw(stage), key))
             case _Wake(key, at_s):
                 self._on_wake(key, at_s)
             case protocol.LimitHit():

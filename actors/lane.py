@@ -33,6 +33,8 @@ class Lane:
         self.asked = 0
         self.credit = 0.0
         self.in_flight = 0
+        self.withdrawing = False
+        """What was asked for is being taken back."""
         self.resting = 0
         """Rows between two attempts: they come back to this lane, so it must stay."""
         self._weights: dict[Id, float] | None = {} if weighted else None
@@ -59,7 +61,7 @@ class Lane:
     def ask(self, room: int) -> tuple[int, tuple[float, ...]]:
         """How many permits to ask for now, where `room` rows could start, and their weights."""
         n = min(len(self.backlog), room) - self.held - self.asked
-        if n <= 0 or self.cooling:
+        if n <= 0 or self.cooling or self.withdrawing:
             return 0, ()
         if self._weights is None:
             self.asked += n
@@ -120,6 +122,13 @@ class Lane:
     def starved(self) -> bool:
         """Permits in hand whose credit is too small for the next row, and none on the way: give back and ask anew."""
         return self.held > 0 and not self.asked and self._weights is not None and not self._affords_next()
+
+    @property
+    def stuck(self) -> bool:
+        """As `starved`, but others are on the way, in an order that rows have left since: and perhaps they wait for those in
+        hand to come free."""
+        waiting = self.held > 0 and self.asked > 0 and not self.in_flight and not self.withdrawing
+        return waiting and self._weights is not None and not self._affords_next()
 
     @property
     def idle(self) -> bool:

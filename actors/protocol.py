@@ -210,6 +210,20 @@ class PermitsReturned(Message, frozen=True):
     cost: float = 0.0
 
 
+class WishesWithdrawn(Message, frozen=True):
+    """Stage → Governor: forget what I asked for and did not get; I shall ask anew, in another order."""
+
+    stage: Ref
+    key: Key = None
+
+
+class WishesForgotten(Message, frozen=True):
+    """Governor → Stage: `n` permits that you had asked for will not come."""
+
+    n: int
+    key: Key = None
+
+
 class CallsEnded(Message, frozen=True):
     """Stage → Governor: calls on permits of `epoch` have ended, refused ones not among the `answered`.
 

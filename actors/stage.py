@@ -103,6 +103,7 @@ Told = (
     | protocol.EndOfRows
     | protocol.Appetite
     | protocol.PermitsGranted
+    | protocol.WishesForgotten
     | protocol.CooldownBegan
     | protocol.CooldownEnded
     | protocol.Reopened
@@ -145,6 +146,8 @@ class Stage(Actor):
         self._promised = 0
         self._lanes: dict[Key, Lane] = {}
         self._launchable: dict[Key, Lane] = {}
+        self._hungry: dict[Key, Lane] = {}
+        """Lanes with rows for which no permit was asked: no worker was free."""
         self._crew = Crew(1 if terms.concurrent else terms.workers)
         self._assignments: dict[int, _Assignment] = {}
         self._next_id = 1
@@ -199,6 +202,12 @@ class Stage(Actor):
                 self._on_cooldown_began(message)
             case protocol.CooldownEnded():
                 self._on_cooldown_ended(message)
+            case protocol.WishesForgotten(n, key):
+                lane = self._lane(key)
+                lane.withdrawing = False
+                lane.asked -= n
+                lane.reask()
+                self._pump(lane)
             case protocol.Retract(seqs):
                 self._on_retract(seqs)
             case protocol.Reopened(_, key):
@@ -290,13 +299,23 @@ class Stage(Actor):
             self._launch(lane)
             if lane.starved:
                 self._give_back(lane)
+            elif lane.stuck:
+                lane.withdrawing = True
+                self._tell(self._governor, protocol.WishesWithdrawn(self.context.me, lane.key))
+                self._give_back(lane)
         n, weights = lane.ask(self._room(lane))
         if n:
             self._tell(self._governor, protocol.PermitsWanted(self.context.me, n, lane.key, weights))
         elif lane.held and not len(lane.backlog):
             self._give_back(lane)
-        if lane.key is not None and lane.idle:
-            self._lanes.pop(lane.key, None)
+        if lane.key is None:
+            return
+        if len(lane.backlog) > lane.held + lane.asked:
+            self._hungry[lane.key] = lane
+        else:
+            self._hungry.pop(lane.key, None)
+            if lane.idle:
+                self._lanes.pop(lane.key, None)
 
     def _room(self, lane: Lane) -> int:
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
@@ -452,12 +471,18 @@ class Stage(Actor):
         )
 
     def _launch_others(self, just_pumped: Lane) -> None:
-        """A worker has come free: let the lanes that hold permits use it."""
-        if not self._launchable:
-            return
-        for lane in list(self._launchable.values()):
-            if lane is not just_pumped:
-                self._pump(lane)
+        """A worker has come free: let the lanes that hold permits use it, or those ask that could not before."""
+        if self._launchable:
+            for lane in list(self._launchable.values()):
+                if lane is not just_pumped:
+                    self._pump(lane)
+        if self._hungry:
+            free = len(self._crew.idle) + self._crew.to_hire
+            if self._terms.concurrent:
+                free = self._terms.workers - self._in_flight
+            for key in list(self._hungry)[: max(free, 0)]:
+                # One that is hungry still goes to the end.
+                self._pump(self._hungry.pop(key))
 
     def _learn_pace(self, answered: protocol.Answered, ended: int) -> None:
         self._calls += ended

@@ -83,6 +83,8 @@ DETAILS: dict[type, Detail] = {
     protocol.PermitsWanted: attrgetter("n"),
     protocol.PermitsGranted: attrgetter("n", "epoch"),
     protocol.PermitsReturned: attrgetter("n"),
+    protocol.WishesWithdrawn: _nothing,
+    protocol.WishesForgotten: attrgetter("n"),
     protocol.CallsEnded: attrgetter("used", "answered"),
     protocol.LimitHit: attrgetter("epoch"),
     protocol.CooldownBegan: lambda m: (m.epoch, m.closure.value),

@@ -168,3 +168,41 @@ def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> N
     assert protocol.Drained not in kinds
     fake.pass_time(0.1)
     assert len(fake.take(protocol.Drained)) == 1
+
+
+def test_a_key_that_could_not_ask_because_no_worker_was_free_asks_when_one_is() -> None:
+    fake = staged(workers=1, key=lambda row: row)
+    fake.receive(Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 1, "a", paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(refused(worker, assign))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED, "a"))
+    fake.receive(PermitsGranted(Epoch(0), 1, "b", paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.CooldownEnded(Epoch(1), key="a"))
+    assert fake.take(protocol.PermitsWanted) == [], "the only worker is busy"
+    fake.receive(Answered(assign.id, worker, [1], ["B"], [], [], True, 0.1))
+    assert [m.key for m in fake.take(protocol.PermitsWanted)] == ["a"]
+
+
+def test_wishes_in_an_order_that_rows_have_left_since_are_taken_back_and_made_anew() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(3), [30.0, 5.0, 10.0]))
+    fake.receive(PermitsGranted(Epoch(0), 1, cost=30.0, paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(refused(worker, assign))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED), protocol.CooldownEnded(Epoch(1)))
+    fake.told = []
+    # The refused row is the next one, and the permit that comes is worth less: others may never come while it is held.
+    fake.receive(PermitsGranted(Epoch(1), 1, cost=5.0, paced=True))
+    told = [m for _, m in fake.told]
+    assert [type(m) for m in told if not isinstance(m, protocol.PermitsWanted)] == [
+        protocol.WishesWithdrawn,
+        protocol.PermitsReturned,
+    ]
+    fake.told = []
+    open_wishes = 2
+    fake.receive(protocol.WishesForgotten(open_wishes))
+    (wanted,) = fake.take(protocol.PermitsWanted)
+    assert wanted.costs == (30.0, 5.0, 10.0)
+    fake.receive(PermitsGranted(Epoch(1), 1, cost=30.0, paced=True))
+    assert [list(a.seqs) for _, a in assigned(fake)] == [[0]]

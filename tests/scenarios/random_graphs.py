@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.scenarios.script import PipelineTable, Script, SinkTable, StageTable
 from tests.scenarios.random_scripts import (
-    GIVES_UP,
+    giving_up,
     random_calls,
     random_fault,
     random_service,
@@ -200,7 +200,7 @@ def random_graph(seed: int) -> Script:
             if fault.what != "double"
             else fault
         )
-    return Script(
+    script = Script(
         shows="a graph at random",
         name="graph",
         pipeline=PipelineTable(
@@ -215,6 +215,7 @@ def random_graph(seed: int) -> Script:
         sink=garden.sinks,
         quarantine=random_sink(random, rows),
         service=services,
-        fault=[*faults, GIVES_UP],
+        fault=faults,
         until=5000.0,
     )
+    return giving_up(script)

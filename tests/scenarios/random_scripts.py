@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import msgspec
+
 from headrace.scenarios.script import (
     BatchTable,
     ExecutorTable,
@@ -51,14 +53,38 @@ WHEN = (
 
 
 GIVES_UP = FaultTable(what="abort", at=3000.0)
-"""What hangs for ever is aborted in the end, and must then end."""
+"""What may hang for ever is aborted in the end, and must then end. What may not must end by itself."""
+
+
+def giving_up(script: Script) -> Script:
+    """The same, given up in the end if something in it may hang for ever."""
+    ends = [script.source.hangs_at, *(sink.hangs_at for sink in script.sink), script.quarantine.hangs_at]
+    silent = any(
+        any(trouble.answer == "silence" for trouble in service.trouble)
+        or any(outage.by == "silence" for outage in service.outage)
+        for service in script.service
+    )
+    timeouts = [stage.timeout for stage in script.stage]
+    if script.executor is not None:
+        timeouts = [script.executor.timeout]
+    patient = None in timeouts
+    # A service that takes nobody is asked a hundred times for each row, with longer and longer cooldowns between.
+    refuses = any(
+        any(trouble.answer == "refusal" and trouble.first is None for trouble in service.trouble)
+        for service in script.service
+    )
+    if not (refuses or any(end is not None for end in ends) or (silent and patient)):
+        return script
+    return msgspec.structs.replace(script, fault=[*script.fault, GIVES_UP])
 
 
 def random_script(seed: int) -> Script:
     """One of them."""
     random = Random(f"{seed}:script")
-    if random.random() < 0.2:
-        return _executor(random)
+    return giving_up(_executor(random) if random.random() < 0.2 else _pipeline(random))
+
+
+def _pipeline(random: Random) -> Script:
     services = [random_service(random, name) for name in ("a", "b")[: random.choice((1, 1, 2))]]
     rows = random.choice((0, 1, 5, 30, 100, 200))
     stages = [_stage(random, i, services, rows) for i in range(random.choice((0, 1, 1, 1, 2, 3)))]
@@ -78,7 +104,7 @@ def random_script(seed: int) -> Script:
         sink=[random_sink(random, rows)],
         quarantine=random_sink(random, rows),
         service=services,
-        fault=[*(random_fault(random, stages) for _ in range(random.choice((0, 0, 1, 1, 2, 3, 5)))), GIVES_UP],
+        fault=[random_fault(random, stages) for _ in range(random.choice((0, 0, 1, 1, 2, 3, 5)))],
         until=5000.0,
     )
 
@@ -264,7 +290,6 @@ def _executor(random: Random) -> Script:
             fault
             for fault in (random_fault(random, []) for _ in range(random.choice((0, 0, 1, 2))))
             if fault.actor == "worker" or fault.what in ("drain", "abort", "stats", "pause", "double")
-        ]
-        + [GIVES_UP],
+        ],
         until=5000.0,
     )

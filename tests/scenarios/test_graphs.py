@@ -11,7 +11,7 @@ from tests.scenarios.random_graphs import random_graph
 
 GRAPHS = st.integers(0, 2**40).map(lambda seed: (seed, random_graph(seed)))
 """A graph of up to twelve nodes of every kind, with rows, faults and a stop; and a seed for its schedule."""
-FOUND = (53, 112, 226, 240, 345, 390, 459, 480, 10194)
+FOUND = (53, 112, 226, 240, 345, 390, 459, 480, 10194, 463, 688, 762, 763, 870, 970)
 """Seeds that once broke something, in the actors or in the checker."""
 
 
@@ -21,7 +21,7 @@ def test_what_was_found_before_stays_mended() -> None:
         assert breach is None, f"seed {seed}: {breach}"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(GRAPHS)
 def test_random_graphs_keep_every_invariant(drawn: tuple[int, Script]) -> None:
     seed, graph = drawn
