@@ -17,7 +17,7 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .exits import Exits, NodeStatistics
-from .identity import Bundle, Id, Ids, place, plain, rows_of
+from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
 
@@ -35,10 +35,12 @@ class BatchTerms(msgspec.Struct, frozen=True):
 
 
 class _Open:
-    __slots__ = ("bytes", "number", "seqs", "values")
+    __slots__ = ("bytes", "number", "seqs", "sorted", "values")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.sorted = True
+        """Its rows are plain ones, in their order."""
         self.bytes = 0
         self.seqs: list[Id] = []
         self.values: list[Any] = []
@@ -116,9 +118,12 @@ class Batch(Actor):
     def _fill(self, seqs: Ids, values: list[Any]) -> None:
         """Without keys and sizes: as many at once as fit."""
         begin, n = 0, len(seqs)
+        ascending = type(seqs) is range or type(seqs) is Plain
         count = self._terms.count or n
         while begin < n:
             batch = self._batch(None)
+            if not ascending or (batch.seqs and seqs[begin] < batch.seqs[-1]):  # type: ignore[operator]
+                batch.sorted = False
             end = begin + max(1, count - len(batch.seqs)) if self._terms.count else n
             batch.seqs.extend(seqs[begin:end])
             batch.values.extend(values[begin:end])
@@ -141,6 +146,7 @@ class Batch(Actor):
             if terms.bytes_max is not None and batch.seqs and batch.bytes + size > terms.bytes_max:
                 self._flush(key)
                 batch = self._batch(key)
+            batch.sorted = False
             batch.seqs.append(seq)
             batch.values.append(value)
             batch.bytes += size
@@ -165,6 +171,9 @@ class Batch(Actor):
     def _flush(self, key: Hashable) -> None:
         batch = self._open.pop(key)
         seqs, values = batch.seqs, batch.values
+        if batch.sorted:
+            self._gather(seqs, values, True)
+            return
         try:
             ordered = sorted(seqs)  # type: ignore[type-var]
             # Numbers cannot be sorted among anything else.
@@ -174,6 +183,9 @@ class Batch(Actor):
         if ordered != seqs:
             by_seq = dict(zip(seqs, values, strict=True))
             seqs, values = ordered, [by_seq[seq] for seq in ordered]
+        self._gather(seqs, values, all_plain)
+
+    def _gather(self, seqs: list[Id], values: list[Any], all_plain: bool) -> None:
         self._here -= len(seqs)
         self._exits.live_on(Status.BATCHED, len(seqs))
         self._bundles.append(Bundle(tuple(seqs), all_plain))
