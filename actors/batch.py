@@ -122,8 +122,9 @@ class Batch(Actor):
         count = self._terms.count or n
         while begin < n:
             batch = self._batch(None)
-            if not ascending or (batch.seqs and seqs[begin] < batch.seqs[-1]):  # type: ignore[operator]
-                batch.sorted = False
+            if batch.sorted and batch.seqs and ascending:
+                batch.sorted = batch.seqs[-1] < seqs[begin]  # type: ignore[operator]
+            batch.sorted = batch.sorted and ascending
             end = begin + max(1, count - len(batch.seqs)) if self._terms.count else n
             batch.seqs.extend(seqs[begin:end])
             batch.values.extend(values[begin:end])

@@ -188,6 +188,9 @@ class LoopCalls:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+        if self._queue and len(self._tasks) < self._slots and not self._thread.over:
+            # They came after it had seen that there was nothing to do, and before this.
+            self._hire()
 
     def _note(self, call: _Call, result: Any, began: float) -> None:
         if not self._done:

@@ -11,7 +11,7 @@ from headrace.actors import protocol
 from headrace.actors.batch import Batch, BatchTerms
 from headrace.actors.exits import Exits, Port
 from headrace.actors.frontier import SIZE, Frontier
-from headrace.actors.identity import Bundle
+from headrace.actors.identity import Bundle, Plain
 from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import Outcomes, Press, Rows
 from tests.actors.fake import Fake, Name
@@ -40,7 +40,7 @@ def test_batches_are_filled_and_what_is_left_goes_at_the_end() -> None:
 
 def test_rows_stand_in_their_order_however_they_came() -> None:
     fake = gathering(count=4)
-    fake.receive(Rows([5, 9], ["f", "j"]), Rows([(2, 1, 2), 1], ["c1", "b"]))
+    fake.receive(Rows([(2, 1, 2), 9], ["c1", "j"]), Rows(range(1, 2), ["b"]), Rows(Plain([5]), ["f"]))
     (rows,) = fake.take(Rows)
     assert list(rows.seqs) == [Bundle((1, (2, 1, 2), 5, 9))]
     assert rows.values == [["b", "c1", "f", "j"]]
