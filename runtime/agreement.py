@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.actors.join import LATE
+
 from .contracts import complaint, item_of, signature_of
 from .errors import ConfigError, GraphError
 from .expressions import Expression
-from .graph import LATE, Graph
-from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, StagePlan, UnbatchPlan
+from .graph import Graph
+from .plan import SOURCE, BatchPlan, JoinPlan, StagePlan, UnbatchPlan
 
 _WANTED = {"filter": ("BOOL",), "route": ("STRING", "BOOL", "NULL")}
 
@@ -75,8 +77,6 @@ def _along(graph: Graph, before: str, port: str, kinds: dict[str, Any], contract
             return kind.of if isinstance(kind, Batched) else None
         case JoinPlan():
             return kind if port == LATE else None
-        case ForkPlan():
-            return kind
         case _:
             return kind
 

@@ -59,6 +59,7 @@ class Surroundings(Protocol):
 class Parts(msgspec.Struct):
     """Who is who in a run."""
 
+    graph: Graph
     conductor: Address
     ledger: Address
     source: Address
@@ -70,6 +71,8 @@ class Parts(msgspec.Struct):
     """By sink."""
     governors: dict[str, Address]
     """By stage; stages may share one."""
+    taker: Address | None
+    """Where the whole run's results are handed over, if they are; see `SinkPlan.whole`."""
     quarantine: Address | None
     writers: list[Address]
 
@@ -127,6 +130,7 @@ class _Assembly:
             )
         )
         self.parts = Parts(
+            graph=graph,
             conductor=self._conductor,
             ledger=self._ledger,
             source=self._source,
@@ -134,6 +138,7 @@ class _Assembly:
             stages={stage.name: self._nodes[stage.name] for stage in plan.stages},
             reorders=self._reorders,
             governors=self._governors,
+            taker=self._taker,
             quarantine=self._quarantine,
             writers=self._writers,
         )

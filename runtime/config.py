@@ -37,7 +37,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,17 +44,14 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from . import sinks, sources
-from .classify import Classifier
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
-from .flow import WORKERS
 from .limits import Limit, Retry, as_retry
+from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
 from .plan import Plan
 from .tables import Reading
 
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
 Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 """`module:name`."""
 
@@ -71,20 +67,6 @@ class SourceTable(Struct, forbid_unknown_fields=True):
     encoding: str = "utf-8"
 
 
-class SinkTable(Struct, forbid_unknown_fields=True):
-    """`[sink]`, or several `[[sink]]`; see `Pipeline.sink`."""
-
-    type: Literal["csv", "jsonl", "python"]
-    name: str | None = None
-    after: str | list[str] | None = None
-    ordered: bool | None = None
-    on_error: Literal["abort", "drain"] = "abort"
-    path: str | None = None
-    call: Target | None = None
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    columns: list[str] | None = None
-
-
 class QuarantineTable(Struct, forbid_unknown_fields=True):
     """`[quarantine]`."""
 
@@ -95,32 +77,13 @@ class QuarantineTable(Struct, forbid_unknown_fields=True):
     columns: list[str] | None = None
 
 
-class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What any file says of a limit; see `Limit`."""
+class SinkTable(QuarantineTable):
+    """`[sink]`, or several `[[sink]]`; see `Pipeline.sink`."""
 
-    rates: list[str] = []
-    burst: Annotated[float, Meta(ge=1)] | None = None
-    concurrency: Count | Literal["auto"] | None = None
     name: str | None = None
-    cooldown: Seconds = 0.1
-    max_hint: Seconds = 300.0
-    outage_after: Count = 10
-    outage_deadline: Seconds = 600.0
-
-    def limit(self, cost: Callable[..., float] | None, key: Callable[..., Hashable] | None) -> Limit:
-        """The limit; how rows are weighed and keyed, each kind of file says in its own way. Raises `ConfigError`."""
-        return Limit(
-            *self.rates,
-            burst=self.burst,
-            concurrency=self.concurrency,
-            cost=cost,
-            key=key,
-            name=self.name,
-            cooldown=self.cooldown,
-            max_hint=self.max_hint,
-            outage_after=self.outage_after,
-            outage_deadline=self.outage_deadline,
-        )
+    after: str | list[str] | None = None
+    ordered: bool | None = None
+    on_error: Literal["abort", "drain"] = "abort"
 
 
 class LimitTable(LimitOptions):
@@ -130,50 +93,23 @@ class LimitTable(LimitOptions):
     key: Target | None = None
 
 
-class RetryOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What any file says of retries; see `Retry`."""
-
-    attempts: Count = 3
-    base: Seconds = 0.1
-    cap: Seconds = 30.0
-    refusals: Count = 100
-
-    def retry(self, classify: Classifier | None = None) -> Retry:
-        """The retry."""
-        return Retry(self.attempts, self.base, self.cap, self.refusals, classify)
-
-
 class RetryTable(RetryOptions):
     """`[stage.retry]`."""
 
     classify: Target | None = None
 
 
-class StageTable(Struct, forbid_unknown_fields=True):
+class StageTable(NodeOptions):
     """`[[stage]]`, a node; see the method of `Pipeline` that its `kind` names. `by`: an expression, of a filter, of a
     route and of a batch's key. `call`: the function, of a join the one that merges. `after`: what it stands after, as
     "score" or "triage.review"; by default, the stage before it. `fork`: which one a join closes."""
 
-    kind: Literal["map", "flat_map", "filter", "tap", "route", "fork", "join", "batch", "unbatch"] = "map"
     call: Target | None = None
     by: str | None = None
     name: str | None = None
     after: str | list[str] | None = None
-    branches: list[str] = []
-    fork: str | None = None
-    require: Literal["all", "any", "best"] | Count = "all"
-    within: Seconds | None = None
-    on_missing: Literal["quarantine", "drop", "fail"] = "quarantine"
-    late: bool = False
-    count: Count | None = None
-    max_bytes: Count | None = None
-    workers: Count | None = None
     limit: str | LimitTable | None = None
     retry: Count | RetryTable | None = None
-    timeout: Seconds | None = None
-    deadline: Seconds | None = None
-    on_error: Literal["quarantine", "fail", "drop"] = "quarantine"
-    on_unknown: Literal["retry", "quarantine"] = "retry"
 
 
 _OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown")
@@ -300,17 +236,10 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
         reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(stage.after)))
     if reading.mistakes:
         return
-    options: dict[str, Any] = {
-        "workers": stage.workers or WORKERS,
-        "limit": limit,
-        "retry": retry,
-        "timeout": stage.timeout,
-        "deadline": stage.deadline,
-        "on_error": stage.on_error,
-        "on_unknown": stage.on_unknown,
-    }
-    called = stage.call.split(":")[1].split(".")[-1] if stage.call is not None else None
-    reading.attempt(key, lambda: _add(pipeline, stage, kind, function, stage.name or called, options))
+    called = stage.name
+    if called is None and stage.call is not None and kind not in ("join", "batch"):
+        called = stage.call.split(":")[1].split(".")[-1]
+    reading.attempt(key, lambda: stage.add(pipeline, called, function, limit, retry))
 
 
 def _said(reading: Reading, key: str) -> list[str]:
@@ -333,33 +262,6 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
     if "call" in _KEYS[kind] and kind not in ("join", "batch"):
         reading.note(f"{key}.call", "is missing" if "by" not in _KEYS[kind] else "is missing, or by=, an expression")
     return None
-
-
-def _add(
-    pipeline: Pipeline, stage: StageTable, kind: str, function: Any, name: str | None, options: dict[str, Any]
-) -> None:
-    match kind:
-        case "fork":
-            pipeline.fork(stage.branches, name=stage.name)
-        case "join":
-            pipeline.join(
-                require=stage.require,
-                within=stage.within,
-                merge=function,
-                on_missing=stage.on_missing,
-                late=stage.late,
-                fork=stage.fork,
-                name=stage.name,
-                **(options if function is not None else {}),
-            )
-        case "batch":
-            pipeline.batch(stage.count, within=stage.within, max_bytes=stage.max_bytes, key=function, name=stage.name)
-        case "unbatch":
-            pipeline.unbatch(name=stage.name)
-        case "route":
-            pipeline.route(function, stage.branches, name=name, options=options)
-        case _:
-            getattr(pipeline, kind)(function, name=name, **options)
 
 
 def _limit(reading: Reading, limit: str | LimitTable | None, key: str) -> Limit | None:
@@ -390,7 +292,7 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
     return reading.attempt("source", lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
 
 
-def _sink(reading: Reading, table: SinkTable | QuarantineTable, key: str) -> SinkConnector | Any:
+def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
     if table.type == "python":
         return _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
     path = _needed(reading, table.path, f"{key}.path")

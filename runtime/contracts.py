@@ -12,6 +12,7 @@ import dataclasses
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Annotated, Any, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
@@ -54,7 +55,7 @@ class Contract:
         try:
             held = msgspec.convert(row, self.kind, strict=False)
         except msgspec.ValidationError as error:
-            raise BadInput(f"not a {self.name}: {_where(error, row)}") from None
+            raise BadInput(f"not a {self.name}: {_where(error)}") from None
         if is_typeddict(self.kind) and isinstance(row, dict) and len(row) > len(held):
             # More than the contract speaks of stays as it is.
             return {**row, **held}
@@ -81,13 +82,9 @@ def hold(
     the place of a row that does not fit, of its place, what is wrong, and the row."""
     iterator = iter(rows)
     if isinstance(contract, str):
-        first: list[tuple[str, Any]] = []
-        for pair in iterator:
-            first.append(pair)
-            if len(first) == INFER_ROWS:
-                break
+        first = list(islice(iterator, INFER_ROWS))
         inferred = Contract.infer([row for _, row in first if not isinstance(row, BadRow)])
-        iterator = _chain(first, iterator)
+        iterator = chain(first, iterator)
         if inferred is None:
             for _, row in iterator:
                 yield row
@@ -103,12 +100,7 @@ def hold(
             yield bad(place, str(error), row)
 
 
-def _chain(first: list[tuple[str, Any]], rest: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    yield from first
-    yield from rest
-
-
-def _where(error: msgspec.ValidationError, row: Any) -> str:
+def _where(error: msgspec.ValidationError) -> str:
     """`field "n": expected int, got "twelve"`, of msgspec's message."""
     text = str(error)
     what, _, path = text.partition(" - at `$")

@@ -297,9 +297,10 @@ class Flow:
     def _second_way(self) -> End:
         """One more way from where the last sink stands: the first time, by a fork put in front of it."""
         draft = self._draft
-        first = self._sunk[0][0]
+        first, port = self._sunk[0]
         fork = next((node for node in draft.nodes if isinstance(node, ForkPlan) and node.name == first), None)
-        if fork is None or not first.startswith("sinks"):
+        # Whoever writes a fork down lets things stand after its branches.
+        if fork is None or port:
             sink = next(edge.after for edge in draft.edges if (edge.before, edge.port) == self._sunk[0])
             draft.edges = [edge for edge in draft.edges if edge.after != sink]
             fork = ForkPlan(draft.unused("sinks"), (sink,))

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
+from headrace.actors.join import LATE
+
 from .errors import ConfigError, GraphError
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
-
-LATE = "late"
 
 Shape = tuple[str, ...]
 """What rows at a place are made of: the splits, forks and batches that they are under, outermost first."""

@@ -192,7 +192,7 @@ def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event
         return function
 
     for stage in script.stage:
-        add_node(pipeline, stage, function_of)
+        _add_node(pipeline, stage, function_of)
     suffix = f" {number}" if number else ""
     # Those at the end of the main line first.
     for sink in sorted(script.sink, key=lambda sink: bool(sink.after)):
@@ -216,43 +216,15 @@ def check_graph(script: Script) -> None:
             world.close()
 
 
-def add_node(pipeline: Pipeline, stage: StageTable, function_of: Callable[[StageTable], Any]) -> None:
-    """One more node. Raises `ConfigError`."""
+def _add_node(pipeline: Pipeline, stage: StageTable, function_of: Callable[[StageTable], Any]) -> None:
     if stage.after:
         pipeline.after(*stage.after)
-    options: dict[str, Any] = {
-        "workers": stage.workers,
-        "limit": limit_of(stage.limit),
-        "retry": retry_of(stage.retry),
-        "timeout": stage.timeout,
-        "deadline": stage.deadline,
-        "on_error": stage.on_error,
-        "on_unknown": stage.on_unknown,
-    }
-    keys = stage.keys
-    match stage.kind:
-        case "fork":
-            pipeline.fork(stage.branches, name=stage.name)
-        case "join":
-            pipeline.join(
-                require=stage.require,
-                within=stage.within,
-                merge=function_of(stage),
-                on_missing=stage.on_missing,
-                late=stage.late,
-                fork=stage.fork,
-                name=stage.name,
-                **options,
-            )
-        case "batch":
-            key = (lambda row: id_of(row) % keys) if keys is not None else None
-            pipeline.batch(stage.count, within=stage.within, max_bytes=stage.max_bytes, key=key, name=stage.name)
-        case "unbatch":
-            pipeline.unbatch(name=stage.name)
-        case "route":
-            pipeline.route(function_of(stage), stage.branches, name=stage.name, options=options)
-        case kind:
-            getattr(pipeline, kind)(function_of(stage), name=stage.name, **options)
+    function, keys = None, stage.keys
+    if stage.kind == "batch":
+        function = (lambda row: id_of(row) % keys) if keys is not None else None
+    elif stage.kind not in ("fork", "unbatch"):
+        function = function_of(stage)
+    stage.add(pipeline, stage.name, function, limit_of(stage.limit), retry_of(stage.retry))
 
 
 def stage_function(stage: StageTable, name: str, transport: Transports, diary: Diary, managed: bool = True) -> Any:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from headrace.actors import protocol
 from headrace.actors.protocol import Message
-from headrace.runtime.config import LimitOptions, RetryOptions
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.limits import Limit, Retry, as_limit, as_retry
+from headrace.runtime.options import LimitOptions, NodeOptions, RetryOptions
 from headrace.runtime.tables import Reading
 
 MESSAGES = sorted(name for name, kind in vars(protocol).items() if isinstance(kind, type) and issubclass(kind, Message))
@@ -146,10 +146,7 @@ class QuirkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     seconds: Seconds = 1.0
 
 
-NodeKind = Literal["map", "filter", "route", "flat_map", "tap", "fork", "join", "batch", "unbatch"]
-
-
-class StageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class StageTable(NodeOptions):
     """`[[stage]]`: a node, by default calls of a service, as `Pipeline.map`. `on`: threads, or coroutines on a loop.
     `service` "none": no call, the row goes on at once. `shared`: stages of the same service are given the same strategy
     object.
@@ -162,30 +159,16 @@ class StageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """
 
     name: str = "ask"
-    kind: NodeKind = "map"
-    after: list[str] = []
-    branches: list[str] = []
+    after: list[str] = field(default_factory=list)
     onward: bool = True
     every: Count = 3
     pieces: Annotated[int, Meta(ge=0)] = 2
-    fork: str | None = None
-    require: Literal["all", "any", "best"] | Count = "all"
-    within: Annotated[float, Meta(gt=0)] | None = None
-    on_missing: Literal["quarantine", "drop", "fail"] = "quarantine"
-    late: bool = False
-    count: Count | None = None
-    max_bytes: Count | None = None
     keys: Count | None = None
     service: str = "api"
     on: Literal["threads", "loop"] = "threads"
-    workers: Count = 16
     limit: str | LimitTable | None = None
     retry: Count | RetryTable | None = None
-    timeout: Annotated[float, Meta(gt=0)] | None = None
-    deadline: Annotated[float, Meta(gt=0)] | None = None
-    on_error: Literal["quarantine", "fail", "drop"] = "quarantine"
-    on_unknown: Literal["retry", "quarantine"] = "retry"
-    quirk: list[QuirkTable] = []
+    quirk: list[QuirkTable] = field(default_factory=list)
     prepare: Seconds = 0.0
     close: Seconds = 0.0
     prepare_fails: bool = False

@@ -16,7 +16,6 @@ from headrace.runtime.assembly import Parts, assemble, end_of, join_terms
 from headrace.runtime.calls.aio import LoopThread
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
-from headrace.runtime.graph import Graph
 from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
@@ -65,7 +64,7 @@ class SimulatedRun:
                 source=cast(Mailbox, parts.source),
                 nodes=tuple(_node_terms(plan, parts)),
                 keyed={at[stage.name]: stage.limit.key is not None for stage in plan.stages},
-                taker=_taker(plan, parts),
+                taker=cast("Mailbox | None", parts.taker),
                 window=plan.rows_in_flight,
                 life=plan.life,
                 resources=2 + len(parts.writers),
@@ -121,20 +120,14 @@ class SimulatedRun:
         """Everything is in the history."""
 
 
-def _taker(plan: Plan, parts: Parts) -> Mailbox | None:
-    whole = next((sink.name for sink in plan.sinks if sink.whole), None)
-    return cast(Mailbox, parts.reorders.get(whole) or parts.nodes[whole]) if whole is not None else None
-
-
 def _node_terms(plan: Plan, parts: Parts) -> Iterator[NodeTerms]:
-    graph = Graph(plan.nodes, plan.edges)
     for node in plan.nodes:
         at = cast(Mailbox, parts.nodes[node.name])
         match node:
             case StagePlan():
                 yield NodeTerms(at, "flat_map" if node.kind == "flat_map" else "stage")
             case JoinPlan():
-                yield NodeTerms(at, "join", join=join_terms(graph, node))
+                yield NodeTerms(at, "join", join=join_terms(parts.graph, node))
             case BatchPlan():
                 yield NodeTerms(at, "batch", batch_max=node.count)
             case SinkPlan():
