@@ -16,7 +16,7 @@ demo: $(STAMP)
 	@$(BIN)/python -m headrace.scenarios.examples.demo --out out
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ holds the row on which the whole window waits goes at once, full or not, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -17,7 +17,8 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .exits import Exits, NodeStatistics
-from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of
+from .frontier import bits_of
+from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of, span_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
 
@@ -35,12 +36,14 @@ class BatchTerms(msgspec.Struct, frozen=True):
 
 
 class _Open:
-    __slots__ = ("bytes", "number", "seqs", "sorted", "values")
+    __slots__ = ("bits", "bytes", "number", "seqs", "sorted", "values")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.sorted = True
-        """Its rows are plain ones, in their order."""
+        """Its rows are plain ones, in their order, ..."""
+        self.bits = 0
+        """... and these; see `bits_of`."""
         self.bytes = 0
         self.seqs: list[Id] = []
         self.values: list[Any] = []
@@ -118,15 +121,17 @@ class Batch(Actor):
     def _fill(self, seqs: Ids, values: list[Any]) -> None:
         """Without keys and sizes: as many at once as fit."""
         begin, n = 0, len(seqs)
-        ascending = type(seqs) is range or type(seqs) is Plain
         count = self._terms.count or n
+        first, bits = span_of(seqs) if type(seqs) is range or type(seqs) is Plain else (0, 0)
         while begin < n:
             batch = self._batch(None)
-            if batch.sorted and batch.seqs and ascending:
-                batch.sorted = batch.seqs[-1] < seqs[begin]  # type: ignore[operator]
-            batch.sorted = batch.sorted and ascending
-            end = begin + max(1, count - len(batch.seqs)) if self._terms.count else n
-            batch.seqs.extend(seqs[begin:end])
+            end = min(n, begin + max(1, count - len(batch.seqs)))
+            some: Sequence[Any] = seqs[begin:end]
+            batch.sorted = bool(batch.sorted and bits and not (batch.seqs and batch.seqs[-1] > some[0]))
+            if batch.sorted:
+                piece = bits >> (some[0] - first) & ((1 << (some[-1] - some[0] + 1)) - 1)
+                batch.bits |= piece << (some[0] - batch.seqs[0] if batch.seqs else 0)
+            batch.seqs.extend(some)
             batch.values.extend(values[begin:end])
             begin = end
             if self._terms.count and len(batch.seqs) >= self._terms.count:
@@ -173,23 +178,23 @@ class Batch(Actor):
         batch = self._open.pop(key)
         seqs, values = batch.seqs, batch.values
         if batch.sorted:
-            self._gather(seqs, values, True)
+            self._gather(seqs, values, batch.bits)
             return
         try:
             ordered = sorted(seqs)  # type: ignore[type-var]
             # Numbers cannot be sorted among anything else.
-            all_plain = type(ordered[0]) is int
+            bits = bits_of(ordered)[1] if type(ordered[0]) is int else 0
         except TypeError:
-            ordered, all_plain = sorted(seqs, key=place), False
+            ordered, bits = sorted(seqs, key=place), 0
         if ordered != seqs:
             by_seq = dict(zip(seqs, values, strict=True))
             seqs, values = ordered, [by_seq[seq] for seq in ordered]
-        self._gather(seqs, values, all_plain)
+        self._gather(seqs, values, bits)
 
-    def _gather(self, seqs: list[Id], values: list[Any], all_plain: bool) -> None:
+    def _gather(self, seqs: list[Id], values: list[Any], bits: int) -> None:
         self._here -= len(seqs)
         self._exits.live_on(Status.BATCHED, len(seqs))
-        self._bundles.append(Bundle(tuple(seqs), all_plain))
+        self._bundles.append(Bundle(tuple(seqs), bits))
         self._gathered.append(values)
 
     def _say(self) -> None:

@@ -1,70 +1,88 @@
 """Which rows something is known of: all up to some row, and others ahead of it, in any order.
 
-Rows are kept in blocks of so many, as sets. A block that is full is passed at once and forgotten whole, so that a row costs
-little more than its place in a set.
+Rows are the bits of a number, so that it costs no more to be told of a hundred rows than of one. They are kept in blocks of
+so many, lest that number grow with the window; a block that is known whole is passed and forgotten.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import count, filterfalse
 from typing import Any
 
-from .identity import Plain
-
-BITS = 10
+BITS = 12
 SIZE = 1 << BITS
 """Rows in a block."""
+_FULL = (1 << SIZE) - 1
+
+_AS_DIGITS = bytes.maketrans(b"\0\1", b"01")
+
+
+def bits_of(rows: Sequence[Any]) -> tuple[int, int]:
+    """The first of these rows, and from there on a bit for each of them. They are plain ones, in any order."""
+    n = len(rows)
+    if n == 1:
+        return rows[0], 1
+    if type(rows) is range:
+        return rows.start, (1 << n) - 1
+    first = min(rows)
+    spread = max(rows) - first + 1
+    bits = 0
+    if n < 16 or spread > 256 * n:
+        for row in rows:
+            bits |= 1 << (row - first)
+    else:
+        flags = bytearray(spread)
+        for row in rows:
+            flags[row - first] = 1
+        bits = bits_of_flags(flags)
+    assert bits.bit_count() == n, f"a row from {first} on is named twice at once"
+    return first, bits
+
+
+def bits_of_flags(flags: bytes | bytearray) -> int:
+    """A bit for each byte, which is 0 or 1; the first is the lowest."""
+    return int(flags[::-1].translate(_AS_DIGITS), 2)
 
 
 class Frontier:
     """See the module. Who asks keeps the mark: rows below it have been passed."""
 
     def __init__(self) -> None:
-        self._blocks: dict[int, set[int]] = {}
+        self._blocks: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Blocks that are kept."""
         return len(self._blocks)
 
-    def add(self, rows: Sequence[Any]) -> bool:
-        """Something is known of these. False: of one of them it was known before."""
-        if type(rows) is not Plain and type(rows) is not tuple and len(rows) > 1:
-            rows = sorted(rows)
+    def add(self, first: int, bits: int) -> bool:
+        """Something is known of these; see `bits_of`. False: of one of them it was known before."""
+        blocks = self._blocks
+        number = first >> BITS
+        bits <<= first & (SIZE - 1)
         well = True
-        while True:
-            number = rows[0] >> BITS
-            rest: Sequence[Any] = ()
-            if rows[-1] >> BITS != number:
-                cut = bisect_left(rows, (number + 1) << BITS)
-                rows, rest = rows[:cut], rows[cut:]
-            block = self._blocks.get(number)
-            if block is None:
-                block = self._blocks[number] = set()
-            n = len(block)
-            block.update(rows)
-            well = well and len(block) - n == len(rows)
-            if not rest:
-                return well
-            rows = rest
+        while bits:
+            known = blocks.get(number, 0)
+            new = bits & _FULL
+            well = well and not known & new
+            blocks[number] = known | new
+            bits >>= SIZE
+            number += 1
+        return well
 
     def has(self, row: int) -> bool:
         """Something is known of this one. (Of one that was passed, nobody can tell.)"""
-        block = self._blocks.get(row >> BITS)
-        return block is not None and row in block
+        return bool(self._blocks.get(row >> BITS, 0) >> (row & (SIZE - 1)) & 1)
 
     def after(self, row: int) -> int:
         """The first one, from this one on, of which nothing is known."""
         blocks = self._blocks
-        while (block := blocks.get(row >> BITS)) is not None:
-            end = ((row >> BITS) + 1) << BITS
-            if len(block) != SIZE:
-                first = next(filterfalse(block.__contains__, count(row)))
-                if first != end:
-                    return first
-            del blocks[row >> BITS]
-            row = end
+        while known := blocks.get(row >> BITS):
+            rest = known >> (row & (SIZE - 1))
+            # As many as there are ones at its end.
+            row += (~rest & (rest + 1)).bit_length() - 1
+            if row & (SIZE - 1) or not rest & 1:
+                return row
+            del blocks[(row >> BITS) - 1]
         return row
 
     def forget(self, first: int, last: int) -> None:

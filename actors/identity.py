@@ -19,6 +19,8 @@ from typing import Any, TypeAlias, overload
 
 import msgspec
 
+from .frontier import bits_of, bits_of_flags
+
 Place: TypeAlias = tuple[int, ...]
 """Where something stands in the order of the source; compared as tuples are."""
 
@@ -27,8 +29,8 @@ class Bundle(msgspec.Struct, frozen=True, cache_hash=True):
     """A batch: the identities of its rows, in their order. What becomes of it becomes of them."""
 
     members: tuple[Id, ...]
-    plain: bool = False
-    """All of them are known to be plain rows."""
+    bits: int = 0
+    """A bit for each of them, from the first one on, where all are known to be plain rows; see `frontier.py`."""
 
 
 Path: TypeAlias = tuple[Any, ...]
@@ -71,9 +73,22 @@ class Column(Sequence[Id]):
 
 
 class Plain(list[Id]):
-    """A list of plain rows, known to be one by how it was made; any other list must be looked through."""
+    """Plain rows in their order, known to be that by how the list was made; any other must be looked through. `bits`: one
+    for each of them, from the first one on, where it is known, else 0."""
 
-    __slots__ = ()
+    __slots__ = ("bits",)
+
+    def __init__(self, rows: Iterable[Id], bits: int = 0) -> None:
+        super().__init__(rows)
+        self.bits = bits
+
+
+def span_of(rows: Sequence[Any]) -> tuple[int, int]:
+    """The first of some plain rows, and the bits of all."""
+    if type(rows) is Plain and rows.bits:
+        first: Any = rows[0]
+        return first, rows.bits
+    return bits_of(rows)
 
 
 def _under(of: Id, index: int, n: int) -> Path:
@@ -188,6 +203,14 @@ def plain(ids: Ids) -> bool:
 _PLAIN = {int}
 
 
-def some(ids: Ids, chosen: Iterable[object]) -> list[Id]:
-    """Those of them that are chosen."""
-    return (Plain if type(ids) is range or type(ids) is Plain else list)(compress(ids, chosen))
+def parted(ids: Ids, choices: Sequence[Sequence[bool]]) -> list[list[Id]]:
+    """For each of the choices, those of them that are chosen."""
+    if type(ids) is not range:
+        return [(Plain if type(ids) is Plain else list)(compress(ids, chosen)) for chosen in choices]
+    rows: list[Id] = list(ids)
+    apart: list[list[Id]] = []
+    for chosen in choices:
+        bits = bits_of_flags(bytes(chosen))
+        # From the first one on.
+        apart.append(Plain(compress(rows, chosen), bits >> max((bits & -bits).bit_length() - 1, 0)))
+    return apart

@@ -14,13 +14,12 @@ without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Ref
 from .frontier import Frontier
-from .identity import Bundle, Id, Ids, parent, plain, row_of
+from .identity import Bundle, Id, Ids, parent, plain, row_of, span_of
 from .protocol import Counts, Message, Status
 
 
@@ -79,12 +78,10 @@ class Settlement:
         """It is settled. (One of those that came as a range above the mark is not found.)"""
         return row < self._mark or self._ahead.has(row)
 
-    def add_some(self, seqs: Sequence[Any]) -> None:
-        """Settle these."""
-        if seqs[0] < self._mark or not self._ahead.add(seqs):
-            raise AssertionError(
-                f"a row of {seqs[0]} to {seqs[-1]} is settled twice: everything before {self._mark} was"
-            )
+    def add_some(self, first: int, bits: int) -> None:
+        """Settle these; see `bits_of`."""
+        if first < self._mark or not self._ahead.add(first, bits):
+            raise AssertionError(f"a row from {first} on is settled twice: everything before {self._mark} was")
         if len(self._ahead) > LAZY:
             self._advance()
 
@@ -169,7 +166,7 @@ class Ledger(Actor):
             self._settled.add(seqs.start, seqs.stop)
             self._count(status, len(seqs))
         elif plain(seqs):
-            self._settled.add_some(seqs)
+            self._settled.add_some(*span_of(seqs))
             self._count(status, len(seqs))
         else:
             for seq in seqs:
@@ -195,8 +192,10 @@ class Ledger(Actor):
             del self._broods[above]
             seq, status = above, brood.outcome
         if type(seq) is Bundle:
-            if seq.plain:
-                self._settled.add_some(seq.members)
+            if seq.bits:
+                first = seq.members[0]
+                assert type(first) is int, "a batch of plain rows"
+                self._settled.add_some(first, seq.bits)
                 self._count(status, len(seq.members))
                 return
             for member in seq.members:

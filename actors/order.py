@@ -6,11 +6,10 @@ many siblings it has (`identity.py`), so that its pieces can go as soon as their
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from .frontier import Frontier
-from .identity import Bundle, Id, Ids, Place, Plain, places, plain
+from .identity import Bundle, Id, Ids, Place, Plain, places, plain, span_of
 from .protocol import Ended, Outcomes, Rows
 
 
@@ -52,6 +51,23 @@ class _Parcel:
         self.seqs: list[Id] = []
         self.values: list[Any] = []
         self.plain = True
+        self.bits = 0
+        """Of its rows, where they are known without looking."""
+
+    def extend(self, seqs: Ids, values: list[Any]) -> None:
+        """By a chunk."""
+        if not seqs:
+            return
+        known = type(seqs) is range or (type(seqs) is Plain and seqs.bits)
+        if not self.seqs:
+            self.bits = span_of(seqs)[1] if known else 0
+        elif known and self.bits:
+            first, bits = span_of(seqs)
+            self.bits |= bits << (first - self.seqs[0])  # type: ignore[operator]
+        else:
+            self.bits = 0
+        self.seqs.extend(seqs)
+        self.values.extend(values)
 
     def seal(self, attempts: dict[Id, int]) -> None:
         if not self.seqs:
@@ -61,10 +77,11 @@ class _Parcel:
         first, last = seqs[0], seqs[-1]
         ids: Ids = seqs
         if self.plain and type(first) is int and type(last) is int:
-            ids = range(first, last + 1) if last - first + 1 == len(seqs) else Plain(seqs)
+            ids = range(first, last + 1) if last - first + 1 == len(seqs) else Plain(seqs, self.bits)
         self.parts.append(Rows(ids, self.values, tries or None))
         self.seqs, self.values = [], []
         self.plain = True
+        self.bits = 0
 
 
 class Order:
@@ -100,11 +117,11 @@ class Order:
         if span is not None:
             self._put_chunk(span, seqs, values)
         elif plain(seqs):
-            self._know(seqs)
+            self._know(*span_of(seqs))
             self._rows.update(zip(seqs, values, strict=True))  # type: ignore[arg-type]
         else:
             for seq, value in zip(seqs, values, strict=True):
-                if type(seq) is Bundle and seq.plain:
+                if type(seq) is Bundle and seq.bits:
                     self._put_bundle(seq, value)
                 else:
                     self._put_any(seq, _Row(seq, value))
@@ -114,7 +131,7 @@ class Order:
         if isinstance(seqs, range):
             self._put_chunk(seqs, (), [])
         elif plain(seqs):
-            self._know(seqs)
+            self._know(*span_of(seqs))
         else:
             for seq in seqs:
                 self._put_any(seq, _GAP)
@@ -127,15 +144,15 @@ class Order:
         self._new(span.start)
         self._chunks[span.start] = (seqs, values, len(span))
 
-    def _know(self, seqs: Sequence[Any]) -> None:
-        if seqs[0] < self.next or not self._known.add(seqs):
-            raise AssertionError(f"a row of {seqs[0]} to {seqs[-1]} ended twice: {self.next} was next")
+    def _know(self, first: int, bits: int) -> None:
+        if first < self.next or not self._known.add(first, bits):
+            raise AssertionError(f"a row from {first} on ended twice: {self.next} was next")
 
     def _put_bundle(self, bundle: Bundle, value: Any) -> None:
         """A batch of plain rows: it stands at the place of the first one, and the others are in it."""
-        self._know(bundle.members)
         first = bundle.members[0]
         assert type(first) is int, "a batch of plain rows"
+        self._know(first, bundle.bits)
         self._rows[first] = value
         self._names[first] = bundle
 
@@ -151,7 +168,7 @@ class Order:
 
     def _put_one(self, seq: int, what: _Row | _Gap | Ended) -> None:
         self._new(seq)
-        self._known.add((seq,))
+        self._known.add(seq, 1)
         if isinstance(what, _Row):
             self._rows[seq] = what.value
             if what.id != seq:
@@ -205,8 +222,7 @@ class Order:
                 n = last
             elif n in self._chunks:
                 seqs, values, length = self._chunks.pop(n)
-                parcel.seqs.extend(seqs)
-                parcel.values.extend(values)
+                parcel.extend(seqs, values)
                 self._known.forget(n, n + length)
                 n += length
             elif n in self._trees and self._harvest(self._trees[n], parcel):
@@ -235,6 +251,9 @@ class Order:
             seqs = sorted(filter(span.__contains__, rows))
         else:
             seqs = list(filter(rows.__contains__, span))
+        if not seqs:
+            return
+        parcel.bits = 0
         parcel.values.extend(map(rows.pop, seqs))
         if names:
             parcel.plain = False

@@ -9,14 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from itertools import compress
-from operator import not_
 from typing import Any, Protocol
 
 from . import protocol
 from .actor import Context, Ref
 from .backlog import as_seqs
 from .exits import Exits, Way
-from .identity import Bundle, Column, Id, Ids, children, some
+from .identity import Bundle, Column, Id, Ids, children, parted
 from .protocol import Ended, Status
 
 Attempts = dict[Id, int] | None
@@ -75,9 +74,9 @@ class Sieve:
         if all(said):
             exits.send(ONWARD, seqs, rows, attempts)
             return
-        others = list(map(not_, said))
-        exits.drop(some(seqs, others), list(compress(rows, others)), seqs)
-        kept = some(seqs, said)
+        others = [not each for each in said]
+        dropped, kept = parted(seqs, (others, said))
+        exits.drop(dropped, list(compress(rows, others)), seqs)
         exits.send_apart(seqs, [(ONWARD, kept, list(compress(rows, said)))] if kept else [], attempts)
 
     def _one_by_one(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
@@ -101,25 +100,25 @@ class Switch:
 
     def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         try:
-            said = dict.fromkeys(answers)
+            said = sorted(set(answers), key=answers.index)
         except Exception:
             # Something among them cannot be the name of anything.
             answers = [each if each is None else _branch(each) for each in answers]
-            said = dict.fromkeys(answers)
+            said = sorted(set(answers), key=answers.index)
         if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
             self._leave(exits, seqs, [(_branch(answers[0]), seqs, rows)], attempts)
             return
-        ways: list[Way] = []
-        these: list[bool] = []
-        for name in said:
-            if len(said) == 2 and these:
-                these = list(map(not_, these))
-            elif len(said) == 2 and None in said:
-                these = [each is None for each in answers] if name is None else [each is not None for each in answers]
-            else:
-                these = [each is name or each == name for each in answers]
-            ways.append((_branch(name), some(seqs, these), list(compress(rows, these))))
+        # By identity too: what is not even equal to itself is one of them all the same.
+        choices = [[each is name or each == name for each in answers] for name in said[1:]]
+        if len(said) == 2:
+            choices = [[not each for each in choices[0]], *choices]
+        else:
+            choices = [[each is said[0] or each == said[0] for each in answers], *choices]
+        ways: list[Way] = [
+            (_branch(name), ids, list(compress(rows, chosen)))
+            for name, ids, chosen in zip(said, parted(seqs, choices), choices, strict=True)
+        ]
         self._leave(exits, seqs, ways, attempts)
 
     def _leave(self, exits: Exits, seqs: Ids, ways: list[Way], attempts: Attempts) -> None:

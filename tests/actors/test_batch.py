@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.actors import protocol
 from headrace.actors.batch import Batch, BatchTerms
 from headrace.actors.exits import Exits, Port
-from headrace.actors.frontier import SIZE, Frontier
+from headrace.actors.frontier import SIZE, Frontier, bits_of
 from headrace.actors.identity import Bundle, Plain
 from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import Outcomes, Press, Rows
@@ -92,7 +92,7 @@ def test_a_frontier_is_where_nothing_is_known(order: list[int], chunk: int, stri
     everything = sorted(rows)
     for i in range(0, len(rows), chunk):
         some = rows[i : i + chunk]
-        assert frontier.add(some)
+        assert frontier.add(*bits_of(some))
         known.update(some)
         assert all(frontier.has(row) for row in some if row >= mark)
         expected = mark
@@ -100,7 +100,7 @@ def test_a_frontier_is_where_nothing_is_known(order: list[int], chunk: int, stri
             expected += 1
         mark = frontier.after(mark)
         assert mark == expected
-    assert not frontier.add(everything[-1:])
+    assert not frontier.add(everything[-1], 1)
 
 
 @given(st.permutations(range(8)))
@@ -108,7 +108,7 @@ def test_whole_blocks_are_passed_and_forgotten(order: list[int]) -> None:
     frontier, mark = Frontier(), 0
     for eighth in order:
         first = eighth * SIZE // 2
-        assert frontier.add(range(first, first + SIZE // 2))
+        assert frontier.add(*bits_of(range(first, first + SIZE // 2)))
         mark = frontier.after(mark)
     assert mark == 4 * SIZE
     assert not frontier
