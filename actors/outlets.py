@@ -109,12 +109,14 @@ class Switch:
             # A chunk that goes one way costs nothing a row.
             self._leave(exits, seqs, [(_branch(answers[0]), seqs, rows)], attempts)
             return
-        # By identity too: what is not even equal to itself is one of them all the same.
-        choices = [[each is name or each == name for each in answers] for name in said[1:]]
         if len(said) == 2:
-            choices = [[not each for each in choices[0]], *choices]
+            # The others are the rest, and the way on is quickest to tell.
+            one = said.index(None) if None in said else 0
+            choices: list[list[bool]] = [[], []]
+            choices[one] = _all_of(said[one], answers)
+            choices[1 - one] = [not each for each in choices[one]]
         else:
-            choices = [[each is said[0] or each == said[0] for each in answers], *choices]
+            choices = [_all_of(name, answers) for name in said]
         ways: list[Way] = [
             (_branch(name), ids, list(compress(rows, chosen)))
             for name, ids, chosen in zip(said, parted(seqs, choices), choices, strict=True)
@@ -142,6 +144,13 @@ class Switch:
                 for seq, row in zip(seqs, rows, strict=True)
             ]
         )
+
+
+def _all_of(name: Any, answers: list[Any]) -> list[bool]:
+    if name is None:
+        return [each is None for each in answers]
+    # By identity too: what is not even equal to itself is one of them all the same.
+    return [each is name or each == name for each in answers]
 
 
 def _branch(said: Any) -> str:

@@ -89,6 +89,13 @@ def end_of(told: protocol.RunEnded | protocol.Died) -> protocol.RunEnded:
     return protocol.RunEnded(State.FAILED, Counts(), [told.error], ["the conductor died; counts are missing"])
 
 
+def _never_waits(node: Node) -> bool:
+    """Its actor calls nobody's code: it only orders, gathers and counts."""
+    if isinstance(node, BatchPlan):
+        return node.key is None and node.size is None
+    return not isinstance(node, StagePlan)
+
+
 class _Assembly:
     def __init__(self, plan: Plan, actors: Actors, around: Surroundings) -> None:
         self._plan = plan
@@ -96,12 +103,15 @@ class _Assembly:
         self._around = around
         self._graph = graph = Graph(plan.nodes, plan.edges)
         address = actors.address
-        self._conductor, self._ledger, self._source = address("conductor"), address("ledger"), address("source")
-        self._nodes = {name: address(name) for name in graph.order}
-        self._reorders = {sink.name: address(_beside("reorder", sink.name)) for sink in plan.sinks if sink.ordered}
+        self._conductor = address("conductor")
+        self._ledger, self._source = address("ledger", shared=True), address("source", shared=True)
+        self._nodes = {name: address(name, shared=_never_waits(graph.nodes[name])) for name in graph.order}
+        self._reorders = {
+            sink.name: address(_beside("reorder", sink.name), shared=True) for sink in plan.sinks if sink.ordered
+        }
         whole = next((sink.name for sink in plan.sinks if sink.whole), None)
         self._taker = self._keeper(whole) if whole is not None else None
-        self._quarantine = address("quarantine") if plan.quarantine is not None else None
+        self._quarantine = address("quarantine", shared=True) if plan.quarantine is not None else None
         self._witness = around.witness()
         self._own_governors: list[Address] = []
         self._governors = {stage.name: self._governor(stage) for stage in plan.stages}
@@ -298,7 +308,7 @@ class _Assembly:
         if isinstance(terms.concurrency, int) and terms.concurrency >= stage.workers and stage.limit.key is None:
             # The workers are the limit: none of them need wait for word that another one's call has ended.
             terms = msgspec.structs.replace(terms, concurrency=UNBOUND)
-        address = self._actors.address(f"governor-{stage.name}")
+        address = self._actors.address(f"governor-{stage.name}", shared=True)
         self._own_governors.append(address)
         self._host(address, Governor(terms))
         return address

@@ -13,8 +13,9 @@ from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 
 from .errors import ConfigError
+from .hosts.dispatcher import Inbox
 from .hosts.port import Address
-from .hosts.threads import Callback, Inbox, System
+from .hosts.threads import Callback, System
 
 
 class _Shared(msgspec.Struct):

@@ -22,8 +22,9 @@ from . import governors
 from .assembly import assemble, end_of
 from .calls.aio import LoopThread
 from .errors import RunFailed
+from .hosts.dispatcher import Inbox
 from .hosts.port import Address
-from .hosts.threads import Callback, Inbox, System
+from .hosts.threads import Callback, System
 from .limits import Limit, as_limit
 from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan

@@ -1,10 +1,9 @@
-"""Actors on threads: pykka carries each, one thread an actor.
+"""Actors on threads: pykka carries each, on a thread of its own, or of several that never wait.
 
 What differs from a plain `pykka.ThreadingActor`, and why:
 
-- The inbox is a `queue.SimpleQueue` (3 to 4 times the messages of pykka's default) with a second lane for control
-  messages, which overtake rows (L48). An actor's timers belong to its own inbox, so there is no timer thread.
-- No BaseException leaves the loop: pykka would stop every actor of the process (L31). A death goes to the parent, as
+- Inboxes and the loop are those of `dispatcher.py`: quicker, with lanes and timers.
+- No BaseException leaves an actor: pykka would stop every actor of the process (L31). A death goes to the parent, as
   `protocol.Died`, with what the dead actor had finished.
 - The actors are not in pykka's registry, where the application's `ActorRegistry.stop_all()` would end them unawares.
   An `_ActorStop` that reaches one all the same is a death like any other.
@@ -13,14 +12,11 @@ What differs from a plain `pykka.ThreadingActor`, and why:
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import pykka
@@ -30,49 +26,15 @@ from pykka.messages import _ActorStop
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
 
+from .dispatcher import Dispatcher, Inbox, Lanes, Timer, monotonic
 from .port import Address
 
 ANSWER_S = 2.0
 """An actor answers a question about its statistics within this time, or is left out."""
 
-monotonic = time.monotonic
-
 
 class Stopped(RuntimeError):
     """Somebody outside the run stopped one of its actors."""
-
-
-class Inbox:
-    """An actor's inbox, and its address: two lanes, filled from any thread."""
-
-    __slots__ = ("_control", "_rows", "ended", "name")
-
-    def __init__(self, name: str = "?") -> None:
-        self.name = name
-        self.ended = False
-        self._rows: SimpleQueue[Any] = SimpleQueue()
-        self._control: deque[Any] = deque()
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
-
-    def put(self, item: Any, /) -> None:
-        """Never blocks. What is no protocol message (an envelope of pykka's) takes the control lane."""
-        if getattr(item, "control", True):
-            self._control.append(item)
-            # Wakes the actor, which looks at the control lane before each message.
-            self._rows.put(None)
-        else:
-            self._rows.put(item)
-
-    def get(self, timeout: float | None = None) -> Any:
-        """The next message, control first; None where there was only a wake-up. Raises `queue.Empty` after `timeout`."""
-        if self._control:
-            return self._control.popleft()
-        return self._rows.get(timeout=timeout)
-
-    def empty(self) -> bool:
-        return not self._control and self._rows.empty()
 
 
 class Doorbell(Inbox):
@@ -103,17 +65,6 @@ class Callback:
         self._function(item)
 
 
-class _Timer:
-    __slots__ = ("cancelled", "message")
-
-    def __init__(self, message: Any) -> None:
-        self.message = message
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
 class _STOP(protocol.Control, frozen=True):
     pass
 
@@ -130,12 +81,13 @@ class Host(pykka.ThreadingActor):
         self._parent = parent
         # The address is older than the actor: others were given it before this one could be made.
         self._inbox = self.actor_inbox = self.actor_ref.actor_inbox = inbox
-        self._timers: list[tuple[float, int, _Timer]] = []
+        self._receive = actor.receive
         self._children: dict[Inbox, Host] = {}
-        self._stopping = False
+        self.ended = False
         self.abandoned = False
-        self.thread: threading.Thread | None = None
-        self._number = itertools.count()
+        # Both are given by the system, before anything else happens here.
+        self.dispatcher: Dispatcher
+        self.thread: threading.Thread
 
     # --- pykka's hooks for implementors of hosts ---
 
@@ -146,48 +98,34 @@ class Host(pykka.ThreadingActor):
     def _start_actor_loop(self) -> None:
         self._system.begin(self)
 
-    def _actor_loop(self) -> None:
+    # --- on the dispatcher's thread ---
+
+    def begin(self) -> None:
+        """The first thing that happens on its thread."""
         try:
             self._actor.start(self)
-            self._loop()
         except BaseException as error:
             self._die(error)
-        finally:
-            self.actor_stopped.set()
+        if self.ended:
             self._end()
 
-    def _loop(self) -> None:
-        inbox = self._inbox
-        receive = self._actor.receive
-        get = inbox.get
-        while not self._stopping:
-            if self._timers:
-                due_s = self._timers[0][0] - monotonic()
-                if due_s <= 0.0:
-                    timer = heapq.heappop(self._timers)[2]
-                    if not timer.cancelled:
-                        receive(timer.message)
-                    continue
-                try:
-                    message = get(due_s)
-                except Empty:
-                    continue
-            else:
-                message = get()
-            if message is None:
-                continue
+    def handle(self, message: Any) -> None:
+        """One message."""
+        try:
             if type(message) in _OF_THE_HOST:
                 self._on_host_message(message)
             else:
-                receive(message)
-            # While this actor waits for the next one, nobody's row shall live on in it.
-            message = None
+                self._receive(message)
+        except BaseException as error:
+            self._die(error)
+        if self.ended:
+            self._end()
 
     def _on_host_message(self, message: Any) -> None:
         if isinstance(message, protocol.StatisticsWanted):
             self.tell(message.reply_to, protocol.Statistics(self._inbox, self._actor.statistics()))
         elif isinstance(message, _STOP):
-            self._stopping = True
+            self.ended = True
         else:
             if isinstance(message.message, _ActorStop):
                 if message.reply_to is not None:
@@ -197,14 +135,22 @@ class Host(pykka.ThreadingActor):
 
     def _die(self, error: BaseException) -> None:
         logger.opt(exception=error).debug("{} died", self._inbox.name)
+        self.ended = True
         # Nobody is left to tell them anything.
         for child in self._children.values():
             child.me.put(_STOP())
-        if self._parent is not None and not self.abandoned:
-            self.tell(self._parent, protocol.Died(self._inbox, error, self._actor.estate()))
+        if self._parent is None or self.abandoned:
+            return
+        try:
+            estate = self._actor.estate()
+        except BaseException as worse:
+            logger.opt(exception=worse).debug("{} left no estate", self._inbox.name)
+            estate = None
+        self.tell(self._parent, protocol.Died(self._inbox, error, estate))
 
     def _end(self) -> None:
         self._inbox.ended = True
+        self.actor_stopped.set()
         try:
             self._actor.ended()
         except BaseException as error:
@@ -220,10 +166,8 @@ class Host(pykka.ThreadingActor):
     def tell(self, ref: Ref, message: Any) -> None:
         ref.put(message)  # type: ignore[attr-defined]
 
-    def after(self, delay_s: float, message: Any) -> _Timer:
-        timer = _Timer(message)
-        heapq.heappush(self._timers, (monotonic() + delay_s, next(self._number), timer))
-        return timer
+    def after(self, delay_s: float, message: Any) -> Timer:
+        return self.dispatcher.after(self, delay_s, message)
 
     def now(self) -> float:
         return monotonic()
@@ -245,7 +189,7 @@ class Host(pykka.ThreadingActor):
         self._inbox.put(protocol.Died(ref, error, host._actor.estate()))
 
     def stop(self) -> None:
-        self._stopping = True
+        self.ended = True
 
 
 _OF_THE_HOST = frozenset({protocol.StatisticsWanted, _STOP, pykka._envelope.Envelope})
@@ -266,17 +210,18 @@ class System:
         self._parked: deque[tuple[threading.Thread, SimpleQueue[Callable[[], None] | None]]] = deque()
         self._ended = False
         self._mutex = threading.Lock()
+        self._shared = Dispatcher(Lanes(), self._mutex)
 
-    def address(self, name: str) -> Inbox:
-        """The address of an actor that is yet to be hosted."""
-        return Inbox(f"{self.name}.{name}")
+    def address(self, name: str, shared: bool = False) -> Inbox:
+        """The address of an actor that is yet to be hosted. `shared`: on one thread with all others of that kind."""
+        return Inbox(f"{self.name}.{name}", self._shared.lanes if shared else None)
 
     def doorbell(self, name: str) -> Doorbell:
         """The address of an actor that `Close` must wake."""
         return Doorbell(f"{self.name}.{name}")
 
     def host(self, address: Inbox, actor: Actor, parent: Ref | None) -> Host:
-        """Start `actor` on a thread of its own."""
+        """Start `actor` on its thread."""
         host = Host(self, address, actor, parent)
         # Not by pykka's `start`, which would put it into the registry.
         host._start_actor_loop()
@@ -294,19 +239,27 @@ class System:
 
     def begin(self, host: Host) -> None:
         """Give an actor its thread, so that `stop` either sees it running or not at all."""
+        shared = host.me.lanes is self._shared.lanes
+        host.dispatcher = dispatcher = self._shared if shared else Dispatcher(host.me.lanes, self._mutex)
         with self._mutex:
-            if self._parked:
-                host.thread, work = self._parked.popleft()
-                host.thread.name = host.me.name
-                work.put(host._actor_loop)
-            else:
-                host.thread = threading.Thread(target=host._actor_loop, name=host.me.name, daemon=True)
-                host.thread.start()
+            if dispatcher.join(host):
+                dispatcher.thread = self._thread(dispatcher.run, f"{self.name}.shared" if shared else host.me.name)
+            host.thread = dispatcher.thread
             self._hosts.add(host)
             ended = self._ended
         if ended:
             # Born while the others were being ended.
             host.me.put(_STOP())
+
+    def _thread(self, run: Callable[[], None], name: str) -> threading.Thread:
+        if self._parked:
+            thread, work = self._parked.popleft()
+            thread.name = name
+            work.put(run)
+        else:
+            thread = threading.Thread(target=run, name=name, daemon=True)
+            thread.start()
+        return thread
 
     def remove(self, host: Host) -> None:
         with self._mutex:
@@ -326,11 +279,11 @@ class System:
         deadline = monotonic() + timeout_s
         hung = []
         for host in hosts:
-            assert host.thread is not None
             if host.thread is threading.current_thread():
                 continue
             host.thread.join(0.0 if host.abandoned else max(0.0, deadline - monotonic()))
-            if host.thread.is_alive():
+            # Others on the thread of one that hangs may have ended all the same.
+            if host.thread.is_alive() and not host.ended:
                 host.abandoned = True
                 hung.append(host.me.name)
         return hung

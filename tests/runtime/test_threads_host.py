@@ -12,7 +12,8 @@ import pytest
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Context, UnknownMessage
 from headrace.actors.protocol import Rows
-from headrace.runtime.hosts.threads import Callback, Host, Inbox, System
+from headrace.runtime.hosts.dispatcher import Inbox
+from headrace.runtime.hosts.threads import Callback, Host, System
 
 
 class Box:
@@ -151,6 +152,67 @@ def test_an_actor_born_while_the_others_are_ended_ends_too() -> None:
     assert host.thread is not None
     host.thread.join(5.0)
     assert not host.thread.is_alive()
+
+
+class Last(Actor):
+    """Ends with its first message, unless that kills it."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        self._ended = ended
+
+    def receive(self, message: Any) -> None:
+        if isinstance(message, protocol.Abort):
+            raise SystemExit
+        self.context.stop()
+
+    def ended(self) -> None:
+        self._ended.set()
+
+
+def test_the_death_of_one_on_a_shared_thread_is_its_own_L31() -> None:
+    box, gone = Box(), threading.Event()
+    system = System("test")
+    dies, lives = system.address("dies", shared=True), system.address("lives", shared=True)
+    system.host(dies, Last(gone), box)
+    host = system.host(lives, Echo(box), box)
+    dies.put(protocol.Abort("die"))
+    assert gone.wait(10)
+    lives.put(Rows([1], [1]))
+    assert [type(message).__name__ for message in box.wait_for(2)] == ["Died", "Rows"]
+    assert host.thread.name == "test.shared"
+    assert system.stop(5.0) == []
+
+
+def test_who_comes_to_a_shared_thread_after_all_have_left_finds_one() -> None:
+    system = System("test")
+    for _ in range(50):
+        gone, box = threading.Event(), Box()
+        address = system.address("short", shared=True)
+        # Told before it is there, as all are while a run is put together.
+        address.put(Rows([1], [1]))
+        system.host(address, Last(gone), box)
+        assert gone.wait(10)
+    assert system.stop(5.0) == []
+
+
+def test_only_those_who_hang_are_named() -> None:
+    system, box, release = System("test"), Box(), threading.Event()
+
+    class Hangs(Actor):
+        def receive(self, message: Any) -> None:
+            box.put(message)
+            release.wait(10)
+
+    first, other = system.address("first", shared=True), system.address("hangs", shared=True)
+    gone = threading.Event()
+    system.host(first, Last(gone), box)
+    system.host(other, Hangs(), box)
+    first.put(Rows([1], [1]))
+    assert gone.wait(10)
+    other.put(Rows([1], [1]))
+    box.wait_for(1)
+    assert system.stop(0.05) == ["test.hangs"]
+    release.set()
 
 
 def test_no_actor_asks_another_L33() -> None:

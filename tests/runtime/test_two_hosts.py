@@ -67,14 +67,15 @@ class Recorder(Actor):
 
 
 class Threads:
-    """Actors on threads; `settle` waits until nobody has anything to do."""
+    """Actors on threads, or all on one; `settle` waits until nobody has anything to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool) -> None:
         self.system = threads.System("two-hosts")
+        self._shared = shared
         self._hosts: list[threads.Host] = []
 
     def host(self, name: str, actor: Actor, parent: Any = None) -> Any:
-        host = self.system.host(self.system.address(name), actor, parent)
+        host = self.system.host(self.system.address(name, self._shared), actor, parent)
         self._hosts.append(host)
         return host.me
 
@@ -108,10 +109,10 @@ class Simulated:
         self.simulation.close()
 
 
-@pytest.fixture(params=["threads", *(f"simulation-{seed}" for seed in range(12))])
+@pytest.fixture(params=["threads", "shared", *(f"simulation-{seed}" for seed in range(12))])
 def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     kind, _, seed = request.param.partition("-")
-    made: Any = Threads() if kind == "threads" else Simulated(int(seed))
+    made: Any = Simulated(int(seed)) if seed else Threads(shared=kind == "shared")
     yield made
     made.close()
 
