@@ -9,7 +9,7 @@ holds the row on which the whole window waits goes at once, full or not, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -60,10 +60,23 @@ Told = protocol.Rows | protocol.EndOfRows | protocol.Appetite | protocol.Press |
 
 
 class Batch(Actor):
-    """See the module. `inputs`: edges that end here."""
+    """See the module. `inputs`: edges that end here. `known`: batches of an earlier life of the run."""
 
-    def __init__(self, terms: BatchTerms, exits: Exits, conductor: Ref, inputs: int = 1) -> None:
+    def __init__(
+        self,
+        terms: BatchTerms,
+        exits: Exits,
+        conductor: Ref,
+        inputs: int = 1,
+        journal: Ref | None = None,
+        known: Iterable[Bundle] = (),
+    ) -> None:
         self._terms = terms
+        self._journal = journal
+        self._known = {member: bundle for bundle in known for member in bundle.members}
+        """Rows that were in a batch in an earlier life of the run, and are to be in the same one again."""
+        self._again: dict[Bundle, dict[Id, Any]] = {}
+        self._formed: list[Id] = []
         self._exits = exits
         self._conductor = conductor
         self._inputs = inputs
@@ -87,6 +100,8 @@ class Batch(Actor):
             case protocol.Rows(seqs, values, _):
                 self._came += len(seqs)
                 self._here += len(seqs)
+                if self._known:
+                    seqs, values = self._without_known(seqs, values)
                 if self._terms.key is None and self._terms.size is None:
                     self._fill(seqs, values)
                 else:
@@ -106,6 +121,7 @@ class Batch(Actor):
                     for key in list(self._open):
                         self._flush(key)
                     self._say()
+                    self._interrupt()
                     self._exits.finish(total)
                     self._leave()
             case protocol.Start() | protocol.Appetite():
@@ -194,15 +210,47 @@ class Batch(Actor):
     def _gather(self, seqs: list[Id], values: list[Any], bits: int) -> None:
         self._here -= len(seqs)
         self._exits.live_on(Status.BATCHED, len(seqs))
-        self._bundles.append(Bundle(tuple(seqs), bits))
+        bundle = Bundle(tuple(seqs), bits)
+        if self._journal is not None:
+            self._formed.append(bundle)
+        self._bundles.append(bundle)
         self._gathered.append(values)
 
     def _say(self) -> None:
         """What has been gathered in one turn goes as one message."""
+        if self._formed and self._journal is not None:
+            formed, self._formed = self._formed, []
+            self.context.tell(self._journal, protocol.Formed(self._terms.name, formed))
         if self._bundles:
             bundles, gathered = self._bundles, self._gathered
             self._bundles, self._gathered = [], []
             self._exits.send(ONWARD, bundles, gathered)
+
+    def _without_known(self, seqs: Ids, values: list[Any]) -> tuple[list[Id], list[Any]]:
+        rest: tuple[list[Id], list[Any]] = ([], [])
+        for seq, value in zip(seqs, values, strict=True):
+            bundle = self._known.pop(seq, None)
+            if bundle is None:
+                rest[0].append(seq)
+                rest[1].append(value)
+                continue
+            here = self._again.setdefault(bundle, {})
+            here[seq] = value
+            if len(here) == len(bundle.members):
+                del self._again[bundle]
+                self._here -= len(here)
+                self._exits.live_on(Status.BATCHED, len(here))
+                self._bundles.append(bundle)
+                self._gathered.append([here[member] for member in bundle.members])
+        return rest
+
+    def _interrupt(self) -> None:
+        """A drain may come before all rows of a batch of an earlier life have: another time, then."""
+        name, waiting = self._terms.name, list(self._again.values())
+        cut = [Ended(seq, Status.INTERRUPTED, None, 1, row, name) for here in waiting for seq, row in here.items()]
+        if cut:
+            self._here -= len(cut)
+            self._exits.end(cut)
 
     def _let_go(self, row: int) -> None:
         """Of the batches that hold it."""

@@ -68,8 +68,11 @@ class Cast(msgspec.Struct):
     line: list[Ref]
     """Nodes and reorder buffers: those that drain."""
     ledger: Ref
+    """Who closes the account: the ledger, or the journal in front of it."""
     others: list[Ref]
-    """Those that are only told of start and end: the run's own governors."""
+    """Those that are only told of start and end: the run's own governors, and the ledger behind a journal."""
+    keeper: Ref | None = None
+    """Who keeps the journal: it was open before the run began, and is closed after all else."""
 
 
 class Conductor(Actor):
@@ -262,14 +265,26 @@ class Conductor(Actor):
             # Fails nothing that had succeeded (L17), but is not hidden either.
             self._notes.append(f"closing {resource.name}: {type(error).__name__}: {error}")
         if resource == self._pending and self._state is State.CLOSING:
-            self._close_next()
+            if resource == self._all.keeper:
+                self._finish()
+            else:
+                self._close_next()
 
     def _on_account_closed(self, counts: Counts, open_rows: int) -> None:
         self._counts = counts
         if open_rows and self._outcome in (State.COMPLETED, State.DRAINED):
             self._blame(AssertionError(f"{open_rows} rows have no outcome at the end of a run that went well"))
             self._outcome = State.FAILED
-        self._finish()
+        self._close_keeper()
+
+    def _close_keeper(self) -> None:
+        keeper = self._all.keeper
+        if keeper is None:
+            self._finish()
+            return
+        self._pending = keeper
+        self._begin_step(self._terms.close_s)
+        self.context.tell(keeper, protocol.Close(self.context.me, self._outcome is State.COMPLETED))
 
     def _finish(self) -> None:
         self._state = self._outcome
@@ -310,10 +325,13 @@ class Conductor(Actor):
             case State.CLOSING if self._pending is not None:
                 name = self._pending.name
                 self._notes.append(f"closing {name} took longer than {self._terms.close_s:g} s")
-                self._close_next()
+                if self._pending == self._all.keeper:
+                    self._finish()
+                else:
+                    self._close_next()
             case State.CLOSING:
                 self._notes.append("the ledger did not answer; the counts are missing")
-                self._finish()
+                self._close_keeper()
             case _:
                 pass
 

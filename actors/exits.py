@@ -47,7 +47,7 @@ class Exits:
 
     `behind`: who waits for rows by name anywhere behind it. `taker`: the one among them who takes and settles every row's
     outcome. `quarantine`: the sink of rows that end badly. `also`: who is told of the end besides the targets. `witness`: is
-    told of what ends, for the log.
+    told of what ends, for the log. `ledger`: who is told of outcomes: the ledger, or the journal in front of it.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Exits:
         ledger: Ref | None = None,
         also: tuple[Ref, ...] = (),
         witness: Ref | None = None,
+        journal: Ref | None = None,
     ) -> None:
         self.name = name
         self._ports = dict(ports)
@@ -70,6 +71,7 @@ class Exits:
         self._ledger = ledger
         self._also = also
         self._witness = witness
+        self._journal = journal
         # Reorder buffers that rows come to by one edge alone: with its rows, they can be told of all that do not take it.
         self._next_door = {
             port.target: name
@@ -153,6 +155,8 @@ class Exits:
         for end in ended:
             self._count(end.status, 1)
         tell, outcomes = self._context.tell, Outcomes(ended)
+        if self._journal is not None:
+            tell(self._journal, protocol.Ends(self.name, ended, self._context.now()))
         for ref in self._behind:
             tell(ref, outcomes)
         if self._witness is not None:

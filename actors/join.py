@@ -101,10 +101,25 @@ Told = (
 
 class Join(Actor):
     """See the module. `exits`: of what it makes; `late`: of parts that come too late. `inputs`: edges that end here,
-    the fork's own word counted."""
+    the fork's own word counted. `known`: the words of an earlier life of the run."""
 
-    def __init__(self, terms: JoinTerms, exits: Exits, late: Exits, conductor: Ref, inputs: int) -> None:
+    def __init__(
+        self,
+        terms: JoinTerms,
+        exits: Exits,
+        late: Exits,
+        conductor: Ref,
+        inputs: int,
+        journal: Ref | None = None,
+        known: Mapping[Id, tuple[int, ...]] | None = None,
+    ) -> None:
         self._terms = terms
+        self._journal = journal
+        # That all parts of a row come follows from the rows alone; with a deadline, it does not.
+        self._whole_is_word = terms.require != "all" or terms.within_s is not None
+        self._known = dict(known or {})
+        """The words of an earlier life of the run: with which parts."""
+        self._decided: list[tuple[Id, tuple[int, ...]]] = []
         self._exits = exits
         self._late_exits = late
         self._conductor = conductor
@@ -268,7 +283,7 @@ class Join(Actor):
         while self._deadlines and self._deadlines[0][0] <= now:
             _, seqs = self._deadlines.popleft()
             for seq in seqs:
-                if seq in self._rows:
+                if seq in self._rows and seq not in self._known:
                     self._decide(seq)
         self._watching = bool(self._deadlines)
         if self._deadlines:
@@ -278,7 +293,8 @@ class Join(Actor):
 
     def _check(self, seqs: Ids) -> None:
         """Say the word on those of these rows on which it can be said."""
-        if self._odd and not self._odd.keys().isdisjoint(seqs):
+        odd = self._odd and not self._odd.keys().isdisjoint(seqs)
+        if odd or (self._known and not self._known.keys().isdisjoint(seqs)):
             for seq in seqs:
                 if seq in self._rows and self._is_ready(seq):
                     self._decide(seq)
@@ -297,6 +313,9 @@ class Join(Actor):
         self._decide_whole(ready)
 
     def _is_ready(self, seq: Id) -> bool:
+        known = self._known.get(seq)
+        if known is not None:
+            return all(seq in self._parts[index] for index in known)
         absent = len(self._odd[seq].absent) if seq in self._odd else 0
         here = sum(seq in parts_ for parts_ in self._parts.values())
         if here + absent == self._expected or (self._terms.require == "any" and here > 0):
@@ -307,6 +326,9 @@ class Join(Actor):
     def _decide_whole(self, seqs: Ids) -> None:
         """On rows of which all parts are here, and nothing is odd: column by column."""
         rows = list(map(self._rows.pop, seqs))
+        if self._journal is not None and self._whole_is_word:
+            whole = tuple(self._parts)
+            self._decided += [(seq, whole) for seq in seqs]
         names = list(self._terms.branches.values())
         columns = [list(map(here.pop, seqs)) for here in self._parts.values()]
         values = [Parts(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
@@ -336,6 +358,10 @@ class Join(Actor):
         row = self._rows.pop(seq)
         ways, branches = self._terms.ways, self._terms.branches
         here = {index: parts_.pop(seq) for index, parts_ in self._parts.items() if seq in parts_}
+        known = self._known.pop(seq, None)
+        late = {index: here.pop(index) for index in set(here) - set(known)} if known is not None else {}
+        if known is None and self._journal is not None:
+            self._decided.append((seq, tuple(here)))
         odd = self._odd.get(seq) or _Odd()
         names = [odd.names.get(index) or part(seq, index, ways) for index in here]
         made = seq
@@ -353,6 +379,11 @@ class Join(Actor):
         awaited = set(branches) - here.keys() - odd.absent.keys()
         if awaited:
             self._odd_one(seq).awaited = awaited
+            for index in sorted(late):
+                # In the earlier life it came after the word.
+                self._late_seqs.append(odd.names.get(index) or part(seq, index, ways))
+                self._late_values.append(late[index])
+                self._heard_of(seq, index)
         else:
             self._odd.pop(seq, None)
         attempts = self._attempts.pop(seq, 1)
@@ -365,6 +396,10 @@ class Join(Actor):
             self._made_attempts[made] = attempts
 
     def _say(self) -> None:
+        if self._decided and self._journal is not None:
+            decided, self._decided = self._decided, []
+            words = protocol.Decided(self._terms.name, [seq for seq, _ in decided], [parts for _, parts in decided])
+            self.context.tell(self._journal, words)
         if self._merged:
             self._exits.live_on(Status.MERGED, self._merged)
             self._merged = 0

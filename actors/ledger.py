@@ -1,8 +1,8 @@
 """The ledger: one terminal outcome a row, counted in one place; and the window, which a row leaves when it has one.
 
 Told: `RowsGiven` by the source, `Settled` by sinks and by nodes where rows end, `Start` and `CloseAccount` by the
-conductor. Tells: `Demand` to the source, `Press` to batches, `AccountClosed` and, where too many rows are in
-quarantine, `Failing` to the conductor.
+conductor; the last two by way of the journal, where there is one. Tells: `Demand` to the source, `Press` to batches,
+`RowsSettled` to the journal, `AccountClosed` and, where too many rows are in quarantine, `Failing` to the conductor.
 
 Promises: the counters are a fold over the outcomes; a row that is settled twice is a bug and fails loudly; rows between the
 source's read and their settlement never exceed the window (L30); memory holds only what is open.
@@ -19,7 +19,8 @@ from typing import assert_never
 from . import protocol
 from .actor import Actor, Ref
 from .frontier import Frontier
-from .identity import Bundle, Id, Ids, parent, plain, row_of, span_of
+from .identity import Bundle, Id, Ids, Plain, parent, plain, row_of, span_of
+from .past import NEW, Past
 from .protocol import Counts, Message, Status
 
 
@@ -50,8 +51,8 @@ LAZY = 32
 class Settlement:
     """Which rows are settled: all below a mark, and some above it."""
 
-    def __init__(self) -> None:
-        self._mark = 0
+    def __init__(self, mark: int = 0) -> None:
+        self._mark = mark
         self._ranges: dict[int, int] = {}
         self._ahead = Frontier()
 
@@ -125,18 +126,21 @@ class Ledger(Actor):
         conductor: Ref,
         batches: tuple[Ref, ...] = (),
         max_quarantined: float | None = None,
+        journal: Ref | None = None,
+        past: Past = NEW,
     ) -> None:
-        self._window = window
+        self._window = max(window, past.crowd)
         self._source = source
         self._batches = batches
         self._conductor = conductor
         self._max_quarantined = max_quarantined
-        self._rows = 0
-        self._settled_rows = 0
-        self._demanded = 0
+        self._journal = journal
+        self._rows = self._settled_rows = self._demanded = self._done = past.rows
         self._pressed = -1
-        self._by_status: dict[Status, int] = dict.fromkeys(_OF_ROWS, 0)
-        self._settled = Settlement()
+        self._by_status: dict[Status, int] = {**dict.fromkeys(_OF_ROWS, 0), **past.counts}
+        self._settled = Settlement(past.first)
+        for first, bits in past.done:
+            self._settled.add_some(first, bits)
         self._broods: dict[Id, _Brood] = {}
         self._complained = False
 
@@ -145,7 +149,8 @@ class Ledger(Actor):
             case protocol.Settled(status, seqs):
                 self._on_settled(status, seqs)
             case protocol.RowsGiven(total):
-                self._rows = total
+                self._rows = self._done + total
+                total = self._rows
                 assert total - self._settled_rows <= self._window, f"{total} rows given, {self._settled_rows} settled"
                 self._press()
             case protocol.CloseAccount(reply_to):
@@ -164,10 +169,10 @@ class Ledger(Actor):
     def _on_settled(self, status: Status, seqs: Ids) -> None:
         if isinstance(seqs, range):
             self._settled.add(seqs.start, seqs.stop)
-            self._count(status, len(seqs))
+            self._count(status, seqs)
         elif plain(seqs):
             self._settled.add_some(*span_of(seqs))
-            self._count(status, len(seqs))
+            self._count(status, seqs)
         else:
             for seq in seqs:
                 self._settle(seq, status)
@@ -196,23 +201,25 @@ class Ledger(Actor):
                 first = seq.members[0]
                 assert type(first) is int, "a batch of plain rows"
                 self._settled.add_some(first, seq.bits)
-                self._count(status, len(seq.members))
+                self._count(status, Plain(seq.members, seq.bits))
                 return
             for member in seq.members:
                 self._settle(member, status)
             return
         assert type(seq) is int
         self._settled.add(seq, seq + 1)
-        self._count(status, 1)
+        self._count(status, range(seq, seq + 1))
 
     def _open(self, of: Id) -> _Brood:
         if self._settled.has(row_of(of)):
             raise AssertionError(f"a piece of {of} is settled twice")
         return _Brood()
 
-    def _count(self, status: Status, n: int) -> None:
-        self._by_status[status] += n
-        self._settled_rows += n
+    def _count(self, status: Status, rows: Ids) -> None:
+        self._by_status[status] += len(rows)
+        self._settled_rows += len(rows)
+        if self._journal is not None:
+            self.context.tell(self._journal, protocol.RowsSettled(status, rows))
         if status is Status.QUARANTINED and self._max_quarantined is not None:
             self._judge(self._max_quarantined)
 

@@ -87,8 +87,8 @@ class _Parcel:
 class Order:
     """See the module. A row that ends twice, or comes and ends, is a bug and fails loudly."""
 
-    def __init__(self) -> None:
-        self.next = 0
+    def __init__(self, first: int = 0) -> None:
+        self.next = first
         self.waiting = 0
         """Rows that wait for one before them."""
         self._chunks: dict[int, _Chunk] = {}

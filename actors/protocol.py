@@ -153,11 +153,13 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class ReadDone(Message, frozen=True):
-    """Reader → Source. A `BadRow` may stand among the values. `ended`: there are no more rows."""
+    """Reader → Source. A `BadRow` may stand among the values. `ended`: there are no more rows. `place`: where the next row
+    begins, where the source can tell."""
 
     values: list[Any]
     ended: bool
     bad: int = 0
+    place: Any = None
 
 
 class ReadFailed(Message, frozen=True):
@@ -343,7 +345,9 @@ class Write(Message, frozen=True):
 
 
 class Written(Message, frozen=True):
-    """Writer → Sink: the batch in hand is written."""
+    """Writer → Sink: the batch in hand is written. `places`: how far, after each part of it, where the sink can tell."""
+
+    places: list[Any] | None = None
 
 
 class WriteFailed(Message, frozen=True):
@@ -353,10 +357,84 @@ class WriteFailed(Message, frozen=True):
 
 
 class Settled(Message, frozen=True):
-    """Any node → Ledger: the terminal outcome of rows. Counters are a fold over these."""
+    """Any node → Ledger, by way of the journal if there is one: the terminal outcome of rows. Counters are a fold over
+    these.
+
+    `sink`: who wrote them, and how far it has then written, as `place`.
+    """
 
     status: Status
     seqs: Seqs
+    sink: str | None = None
+    place: Any = None
+
+
+# --- the journal: what must not be done again, durable before it counts ---------------------------------------------------
+
+
+class Answers(Message, frozen=True):
+    """Stage → Journal: what calls answered. `at_s`: when, `took_s`: each of them. `attempts`: as in `Rows`."""
+
+    node: str
+    seqs: Seqs
+    values: list[Any]
+    attempts: dict[Id, int] | None = None
+    at_s: float = 0.0
+    took_s: float = 0.0
+
+
+class Ends(Message, frozen=True):
+    """Any node → Journal: rows that end there, and why."""
+
+    node: str
+    ended: list[Ended]
+    at_s: float = 0.0
+
+
+class Formed(Message, frozen=True):
+    """Batch → Journal: these are batches, whatever else may have come by the time they are gathered again."""
+
+    node: str
+    bundles: list[Id]
+
+
+class Decided(Message, frozen=True):
+    """Join → Journal: on each of these rows the word was said with these parts, by their index."""
+
+    node: str
+    seqs: list[Id]
+    parts: list[tuple[int, ...]]
+
+
+class ReadTo(Message, frozen=True):
+    """Source → Journal: all before `row` has been read, and `row` begins at `place`. `ended`: there is none."""
+
+    row: int
+    place: Any
+    ended: bool = False
+
+
+class RowsSettled(Control, frozen=True):
+    """Ledger → Journal: whole rows, all of whose pieces are settled; they need not be read again."""
+
+    status: Status
+    seqs: Seqs
+
+
+class Commit(Message, frozen=True):
+    """Journal → Keeper: make these durable, all or none."""
+
+    entries: list[Any]
+
+
+class Committed(Message, frozen=True):
+    """Keeper → Journal: the commit in hand is durable."""
+
+
+class CommitFailed(Message, frozen=True):
+    """Keeper → Journal: nothing of the commit in hand is."""
+
+    error: BaseException
 
 
 # --- waiting: every waiter is answered, once for each of its rows -------------------------------------------------------

@@ -32,13 +32,14 @@ Told = protocol.Rows | protocol.Gaps | protocol.Outcomes | protocol.EndOfRows | 
 
 
 class Reorder(Actor):
-    """See the module. `whole`: the sink takes every row's outcome, not only the rows that are well."""
+    """See the module. `whole`: the sink takes every row's outcome, not only the rows that are well. `first`: with which
+    row the run begins."""
 
-    def __init__(self, sink: Ref, conductor: Ref, whole: bool = False) -> None:
+    def __init__(self, sink: Ref, conductor: Ref, whole: bool = False, first: int = 0) -> None:
         self._sink = sink
         self._conductor = conductor
         self._whole = whole
-        self._order = Order()
+        self._order = Order(first)
         self._buffered_max = 0
         self._total: int | None = None
         self._over = False

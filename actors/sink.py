@@ -11,12 +11,14 @@ said so (L37, L51), and once. What waits here is bounded by the window. Where a 
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Container
+from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
+from .backlog import as_seqs
 from .identity import Id
 from .protocol import Message, Outcomes, Rows, Status, Traffic
 
@@ -47,12 +49,24 @@ Told = (
 
 
 class Sink(Actor):
-    """See the module. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish."""
+    """See the module. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish.
+    `written`: rows that an earlier life of the run has written. `shown_as`: its name in
+    reports."""
 
     def __init__(
-        self, name: str, writer: Ref, ledger: Ref, conductor: Ref, inputs: int = 1, drain: bool = False
+        self,
+        name: str,
+        writer: Ref,
+        ledger: Ref,
+        conductor: Ref,
+        inputs: int = 1,
+        drain: bool = False,
+        written: Container[Id] = (),
+        shown_as: str | None = None,
     ) -> None:
         self._name = name
+        self._shown_as = shown_as or name
+        self._known = written
         self._writer = writer
         self._ledger = ledger
         self._conductor = conductor
@@ -70,12 +84,16 @@ class Sink(Actor):
 
     def receive(self, message: Told) -> None:
         match message:
-            case protocol.Written():
-                self._on_written()
+            case protocol.Written(places):
+                self._on_written(places)
             case Rows() | Outcomes():
                 if self._aborting:
                     return
                 self._came += _rows_in(message)
+                if self._known:
+                    message = self._without_known(message)
+                    if not _rows_in(message):
+                        return
                 self._waiting.append(message)
                 if self._broken:
                     self._interrupt()
@@ -108,14 +126,34 @@ class Sink(Actor):
         self._writes += 1
         self.context.tell(self._writer, protocol.Write(self._writing))
 
-    def _on_written(self) -> None:
+    def _without_known(self, part: Rows | Outcomes) -> Rows | Outcomes:
+        """Less what an earlier life of the run has written."""
+        known = self._known
+        if isinstance(part, Rows):
+            old = [seq for seq in part.seqs if seq in known]
+            if not old:
+                return part
+            self._settle(Status.DELIVERED, as_seqs(old))
+            new = [(seq, value) for seq, value in zip(part.seqs, part.values, strict=True) if seq not in known]
+            return Rows([seq for seq, _ in new], [value for _, value in new], part.attempts)
+        for ended in part.ended:
+            if ended.seq in known:
+                self._settle(ended.status, _one(ended.seq))
+        return Outcomes([ended for ended in part.ended if ended.seq not in known])
+
+    def _on_written(self, places: list[Any] | None) -> None:
         assert self._writing, "a writer said `Written` where nothing was to be written"
-        for part in self._writing:
+        for at, part in enumerate(self._writing):
+            place = places[at] if places is not None else None
             if isinstance(part, Rows):
-                self._settle(Status.DELIVERED, part.seqs)
+                self._settle(Status.DELIVERED, part.seqs, place)
             else:
+                # One word for all that stands before one place.
+                of: dict[Status, list[Id]] = {}
                 for ended in part.ended:
-                    self._settle(ended.status, _one(ended.seq))
+                    of.setdefault(ended.status, []).append(ended.seq)
+                for status, seqs in of.items():
+                    self._settle(status, as_seqs(seqs), place)
             self._written += _rows_in(part)
         self._writing = []
         self._write()
@@ -147,9 +185,9 @@ class Sink(Actor):
                     self._settle(Status.INTERRUPTED, _one(ended.seq))
         self._waiting = []
 
-    def _settle(self, status: Status, seqs: protocol.Seqs) -> None:
+    def _settle(self, status: Status, seqs: protocol.Seqs, place: Any = None) -> None:
         self._settled[status] = self._settled.get(status, 0) + len(seqs)
-        self.context.tell(self._ledger, protocol.Settled(status, seqs))
+        self.context.tell(self._ledger, protocol.Settled(status, seqs, self._name, place))
 
     def _finish_if_done(self) -> None:
         ending = self._aborting or not self._inputs
@@ -161,7 +199,7 @@ class Sink(Actor):
         settled = {status.value: n for status, n in self._settled.items()}
         here = self._came - sum(settled.values())
         traffic = msgspec.structs.replace(Traffic(self._came, here=here), **settled)
-        return SinkStatistics(self._name, self._written, sum(map(_rows_in, self._waiting)), self._writes, traffic)
+        return SinkStatistics(self._shown_as, self._written, sum(map(_rows_in, self._waiting)), self._writes, traffic)
 
 
 def _rows_in(part: Rows | Outcomes) -> int:

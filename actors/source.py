@@ -11,6 +11,7 @@ middle of a read (what that read brings soon is still given: it was taken from t
 from __future__ import annotations
 
 import enum
+from itertools import compress
 from typing import Any, assert_never
 
 import msgspec
@@ -18,7 +19,9 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .exits import Exits
+from .frontier import Frontier
 from .outlets import ONWARD
+from .past import NEW, Past
 from .protocol import BadRow, Ended, Message, Status
 from .retry import Backoff
 
@@ -76,6 +79,8 @@ class Source(Actor):
         ledger: Ref,
         conductor: Ref,
         backoff: Backoff | None = None,
+        journal: Ref | None = None,
+        past: Past = NEW,
     ) -> None:
         self._reader = reader
         self._exits = exits
@@ -85,7 +90,13 @@ class Source(Actor):
         self._state = _State.IDLE
         self._draining = False
         self._demand = 0
-        self._next = 0
+        self._journal = journal
+        self._next = past.row
+        self._first = past.first
+        self._done = Frontier()
+        for first, bits in past.done:
+            self._done.add(first, bits)
+        self._given = 0
         self._bad = 0
         self._failures = 0
         self._failures_in_a_row = 0
@@ -141,10 +152,16 @@ class Source(Actor):
         n = len(values)
         if n:
             assert n <= self._demand, f"the reader gave {n} rows where {self._demand} were asked for"
-            seqs: protocol.Seqs = range(self._next, self._next + n)
+            rows = range(self._next, self._next + n)
+            seqs: protocol.Seqs = rows
             self._next += n
-            self._demand -= n
-            self.context.tell(self._ledger, protocol.RowsGiven(self._next))
+            if self._journal is not None:
+                self.context.tell(self._journal, protocol.ReadTo(self._next, done.place))
+            if rows.start < self._first or self._done:
+                seqs, values = self._without_done(rows, values)
+            self._demand -= len(seqs)
+            self._given += len(seqs)
+            self.context.tell(self._ledger, protocol.RowsGiven(self._given))
             if done.bad:
                 seqs, values = self._without_bad(seqs, values)
             if values:
@@ -155,6 +172,16 @@ class Source(Actor):
         else:
             self._read()
 
+    def _without_done(self, seqs: range, values: list[Any]) -> tuple[protocol.Seqs, list[Any]]:
+        """Less what an earlier life of the run has done. Nobody waits for what is before the first row."""
+        fresh = [seq >= self._first and not self._done.has(seq) for seq in seqs]
+        if all(fresh):
+            return seqs, values
+        gone = [seq for seq, new in zip(seqs, fresh, strict=True) if not new and seq >= self._first]
+        if gone:
+            self._exits.tell_gaps(gone)
+        return list(compress(seqs, fresh)), list(compress(values, fresh))
+
     def _without_bad(self, seqs: protocol.Seqs, values: list[Any]) -> tuple[protocol.Seqs, list[Any]]:
         bad = [
             Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, self._exits.name)
@@ -162,7 +189,8 @@ class Source(Actor):
             if isinstance(value, BadRow)
         ]
         self._bad += len(bad)
-        self._exits.end(bad)
+        if bad:
+            self._exits.end(bad)
         good = [(s, v) for s, v in zip(seqs, values, strict=True) if not isinstance(v, BadRow)]
         return [s for s, _ in good], [v for _, v in good]
 
@@ -186,4 +214,4 @@ class Source(Actor):
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SourceStatistics:
-        return SourceStatistics(self._next, self._bad, self._failures, self._exits.traffic(self._next, 0))
+        return SourceStatistics(self._next, self._bad, self._failures, self._exits.traffic(self._given, 0))

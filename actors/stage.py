@@ -26,11 +26,13 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .backlog import as_seqs
 from .crew import ABANDONED_PER_WORKER, Crew
 from .exits import UNLIMITED, Exits
 from .identity import Id
 from .lane import Lane
 from .outlets import Onward, Outlet
+from .past import Answer
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
 from .stage_terms import (
     AttemptTimedOut,
@@ -133,8 +135,11 @@ class Stage(Actor):
         outlet: Outlet | None = None,
         inputs: int = 1,
         before: Ref | None = None,
+        journal: Ref | None = None,
+        known: dict[Id, Answer] | None = None,
     ) -> None:
-        """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite."""
+        """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite. `known`:
+        answers of an earlier life of the run."""
         self._terms = terms
         self._governor = governor
         self._exits = exits
@@ -143,6 +148,8 @@ class Stage(Actor):
         self._conductor = conductor
         self._new_worker = new_worker
         self._before = before
+        self._journal = journal
+        self._known = dict(known or {})
         self._promised = 0
         self._lanes: dict[Key, Lane] = {}
         self._launchable: dict[Key, Lane] = {}
@@ -171,6 +178,7 @@ class Stage(Actor):
         self._retries = 0
         self._unknown_fates = 0
         self._late = 0
+        self._recalled = 0
         self._in_flight_max = 0
         self._busy_s = 0.0
 
@@ -247,6 +255,12 @@ class Stage(Actor):
         self._promised -= n
         if attempts:
             self._carried.update(attempts)
+        if self._known:
+            seqs, values = self._recall(seqs, values)
+            if not seqs:
+                self._tell_appetite()
+                self._finish_if_done()
+                return
         if self._terms.key is None and self._terms.weigh is None:
             lane = self._lane(None)
             lane.append(seqs, values)
@@ -270,6 +284,35 @@ class Stage(Actor):
         for lane in touched.values():
             self._pump(lane)
         self._finish_if_done()
+
+    def _recall(self, seqs: Seqs, values: list[Any]) -> tuple[list[Id], list[Any]]:
+        """Less those that were answered, or had their end here, in an earlier life of the run (L26)."""
+        rest: tuple[list[Id], list[Any]] = ([], [])
+        again: tuple[list[Id], list[Any], list[Any]] = ([], [], [])
+        attempts: dict[Id, int] = {}
+        ended: list[Ended] = []
+        for seq, value in zip(seqs, values, strict=True):
+            known = self._known.pop(seq, None)
+            if known is None:
+                rest[0].append(seq)
+                rest[1].append(value)
+                continue
+            self._carried.pop(seq, None)
+            if known.ended is not None:
+                ended.append(msgspec.structs.replace(known.ended, value=value))
+                continue
+            again[0].append(seq)
+            again[1].append(known.value)
+            again[2].append(value)
+            if known.attempts > 1:
+                attempts[seq] = known.attempts
+        self._rows_here -= len(again[0]) + len(ended)
+        self._recalled += len(again[0]) + len(ended)
+        if again[0]:
+            self._outlet.leave(self._exits, as_seqs(again[0]), again[1], again[2], attempts or None)
+        if ended:
+            self._exits.end(ended)
+        return rest
 
     def _tell_appetite(self) -> None:
         """Ask for rows, in portions that are worth a message. Rows that rest between attempts are not in the way."""
@@ -436,7 +479,7 @@ class Stage(Actor):
             self._crew.idle.append(answered.worker)
         self._learn_pace(answered, ended)
         if seqs:
-            self._pass_on(lane, seqs, values, assignment)
+            self._pass_on(lane, seqs, values, assignment, answered.busy_s / ended)
         if ended or faults:
             self._tell_governor(lane, assignment.epoch, answered, ended)
         for seq in unstarted:
@@ -495,7 +538,7 @@ class Stage(Actor):
         fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._terms.chunk_max
         self._chunk = max(1, min(self._chunk * 2, fitting, self._terms.chunk_max))
 
-    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: _Assignment) -> None:
+    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: _Assignment, took_s: float) -> None:
         if self._present is not None:
             kept = [(s, v) for s, v in zip(seqs, values, strict=True) if self._present.pop(s, None) is not None]
             self._late += len(seqs) - len(kept)
@@ -517,6 +560,9 @@ class Stage(Actor):
                 lane.forget(seq)
         self._answered += len(seqs)
         self._rows_here -= len(seqs)
+        if self._journal is not None:
+            now = self.context.now()
+            self._tell(self._journal, protocol.Answers(self._terms.name, seqs, values, attempts or None, now, took_s))
         self._outlet.leave(self._exits, seqs, values, rows, attempts or None)
 
     def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
@@ -780,6 +826,7 @@ class Stage(Actor):
             retries=self._retries,
             unknown=self._unknown_fates,
             late=self._late,
+            recalled=self._recalled,
             workers_lost=self._crew.lost,
             in_flight=self._in_flight,
             in_flight_max=self._in_flight_max,

@@ -59,7 +59,8 @@ class OutageDeadlineExceeded(TimeoutError):
 
 
 class StageStatistics(msgspec.Struct, frozen=True):
-    """Counted by one stage. `calls` counts attempts that were started, refused ones too; `late` answers reached nobody."""
+    """Counted by one stage. `calls` counts attempts that were started, refused ones too; `late` answers reached nobody;
+    `recalled` rows were answered in an earlier life of the run."""
 
     name: str
     rows: int
@@ -75,3 +76,4 @@ class StageStatistics(msgspec.Struct, frozen=True):
     waiting: int
     busy_s: float
     traffic: Traffic = Traffic()
+    recalled: int = 0

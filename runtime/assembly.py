@@ -15,8 +15,10 @@ from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.join import LATE, Join, JoinTerms
+from headrace.actors.journal import Journal
 from headrace.actors.ledger import Ledger
 from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
+from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
 from headrace.actors.relay import Relay
 from headrace.actors.reorder import Reorder
@@ -30,8 +32,9 @@ from .calls.answers import answering
 from .calls.threads import ThreadCalls
 from .graph import Graph
 from .hosts.port import Actors, Address
-from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
-from .resources import Reader, Strategies, Writer
+from .journal.port import Journaling
+from .plan import QUARANTINE, SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
+from .resources import Keeper, Reader, Strategies, Writer
 
 UNBOUND = 1 << 30
 """Calls in flight where the governor need not count them."""
@@ -51,6 +54,9 @@ class Surroundings(Protocol):
 
     def loop(self) -> LoopThread:
         """The loop of this run's coroutines, made when it is first asked for."""
+
+    def journal(self) -> Journaling | None:
+        """The run's journal; None where nothing need outlive it."""
 
     def witness(self) -> Any:
         """Who is told of rows that end badly, for the log; None where nobody wants to know."""
@@ -112,6 +118,11 @@ class _Assembly:
         whole = next((sink.name for sink in plan.sinks if sink.whole), None)
         self._taker = self._keeper(whole) if whole is not None else None
         self._quarantine = address("quarantine", shared=True) if plan.quarantine is not None else None
+        self._journaling = journaling = around.journal()
+        self._past = journaling.past if journaling is not None else NEW
+        self._journal = address("journal", shared=True) if journaling is not None else None
+        # Outcomes count when they are durable.
+        self._account: Ref = self._journal or self._ledger
         self._witness = around.witness()
         self._own_governors: list[Address] = []
         self._governors = {stage.name: self._governor(stage) for stage in plan.stages}
@@ -121,9 +132,10 @@ class _Assembly:
         conductor = Conductor(around.caller(), plan.life)
         actors.host(self._conductor, conductor, around.caller())
         batches = tuple(self._nodes[n.name] for n in plan.nodes if isinstance(n, BatchPlan))
-        self._host(
-            self._ledger, Ledger(plan.rows_in_flight, self._source, self._conductor, batches, plan.max_quarantined)
-        )
+        window, limit = plan.rows_in_flight, plan.max_quarantined
+        ledger = Ledger(window, self._source, self._conductor, batches, limit, self._journal, self._past)
+        self._host(self._ledger, ledger)
+        keeper = self._host_journal(journaling)
         strategies = address("strategies")
         self._host(strategies, Strategies([stage.function for stage in plan.stages], loop))
         reader = self._host_source()
@@ -135,8 +147,9 @@ class _Assembly:
                 resources=[*self._writers, strategies, reader],
                 source=self._source,
                 line=self._line(),
-                ledger=self._ledger,
-                others=list(self._own_governors),
+                ledger=self._account,
+                others=[*self._own_governors, *([self._ledger] if self._journal is not None else [])],
+                keeper=keeper,
             )
         )
         self.parts = Parts(
@@ -203,9 +216,10 @@ class _Assembly:
             behind=tuple(map(self._keeper, sorted(behind))),
             taker=self._taker,
             quarantine=self._quarantine,
-            ledger=self._ledger,
+            ledger=self._account,
             also=tuple(also),
             witness=self._witness,
+            journal=self._journal,
         )
 
     def _is_paced(self, name: str) -> bool:
@@ -226,13 +240,25 @@ class _Assembly:
 
     # --- the nodes ---
 
+    def _host_journal(self, journaling: Journaling | None) -> Address | None:
+        if journaling is None or self._journal is None:
+            return None
+        keeper = self._actors.address("keeper")
+        self._host(keeper, Keeper(journaling.store, self._journal))
+        self._host(self._journal, Journal(keeper, self._ledger, self._conductor, journaling.within_s))
+        return keeper
+
     def _host_source(self) -> Address:
-        plan = self._plan
+        plan, past = self._plan, self._past
         reader = self._actors.doorbell("reader")
         connector = plan.source(self._around.loop)
         reader.ring = getattr(connector, "interrupt", None)
-        self._host(reader, Reader(connector, self._source))
-        source = Source(reader, self._exits(SOURCE), self._ledger, self._conductor, plan.source_retry.backoff)
+        if not hasattr(connector, "resume"):
+            # It is read from the start again.
+            past = msgspec.structs.replace(past, row=0, place=None)
+        self._host(reader, Reader(connector, self._source, past.place))
+        exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
+        source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past)
         self._host(self._source, source)
         return reader
 
@@ -250,11 +276,14 @@ class _Assembly:
                 self._host(self._nodes[name], Relay(self._exits(name), Unbundle(), conductor, inputs))
             case JoinPlan():
                 terms = join_terms(self._graph, node)
-                join_ = Join(terms, self._exits(name), self._exits(name, late=True), conductor, inputs + 1)
+                exits, late, words = self._exits(name), self._exits(name, late=True), self._past.joins.get(name)
+                join_ = Join(terms, exits, late, conductor, inputs + 1, self._journal, words)
                 self._host(self._nodes[name], join_)
             case BatchPlan():
                 gathering = BatchTerms(name, node.count, node.bytes_max, node.within, node.key, node.size)
-                self._host(self._nodes[name], Batch(gathering, self._exits(name), conductor, inputs))
+                exits, batches = self._exits(name), self._past.batches.get(name, ())
+                batch = Batch(gathering, exits, conductor, inputs, self._journal, batches)
+                self._host(self._nodes[name], batch)
             case SinkPlan():
                 self._host_sink(node, inputs)
             case _:
@@ -271,21 +300,26 @@ class _Assembly:
             outlets.get(stage.kind, Onward)(),
             inputs,
             self._before(stage.name),
+            self._journal,
+            self._past.answers.get(stage.name),
         )
 
     def _host_sink(self, sink: SinkPlan, inputs: int) -> None:
         at = self._nodes[sink.name]
         writer = self._actors.address(_beside("writer", sink.name))
         self._writers.append(writer)
-        self._host(writer, Writer(sink.connector, at, sink.whole))
+        name, past = sink.name, self._past
+        self._host(writer, Writer(sink.connector, at, sink.whole, self._journal is not None, past.places.get(name)))
         if sink.ordered:
-            self._host(self._reorders[sink.name], Reorder(at, self._conductor, sink.whole))
+            self._host(self._reorders[sink.name], Reorder(at, self._conductor, sink.whole, past.first))
             inputs = 1
         elif sink.whole:
             # Each node tells it what ends there.
             inputs += self._tellers()
         drain = sink.on_error == "drain"
-        self._host(at, Sink(sink.connector.name, writer, self._ledger, self._conductor, inputs, drain))
+        written = past.written.get(name, ())
+        told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, sink.connector.name)
+        self._host(at, told)
 
     def _host_quarantine(self) -> None:
         plan = self._plan
@@ -293,8 +327,12 @@ class _Assembly:
             return
         writer = self._actors.address("quarantine-writer")
         self._writers.append(writer)
-        self._host(writer, Writer(plan.quarantine, self._quarantine))
-        sink = Sink(plan.quarantine.name, writer, self._ledger, self._conductor, self._tellers())
+        name, past = QUARANTINE, self._past
+        self._host(
+            writer, Writer(plan.quarantine, self._quarantine, False, self._journal is not None, past.places.get(name))
+        )
+        written = past.written.get(name, ())
+        sink = Sink(name, writer, self._account, self._conductor, self._tellers(), False, written, plan.quarantine.name)
         self._host(self._quarantine, sink)
 
     def _tellers(self) -> int:

@@ -20,6 +20,8 @@ WINDOW_MIN = 8192
 """Rows between source and settlement, unless the stages have more workers than a quarter of it, or batches want more."""
 SOURCE = "source"
 """The name of the node that everything begins with."""
+QUARANTINE = "quarantine"
+"""The name of the sink of rows that end badly, in a journal."""
 
 
 class StagePlan(msgspec.Struct, frozen=True):

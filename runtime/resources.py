@@ -7,7 +7,7 @@ does one thing at a time. No BaseException of a connector ends it: it becomes th
 from __future__ import annotations
 
 import inspect
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
@@ -15,7 +15,8 @@ from headrace.actors.identity import Bundle, branch_of, place, row_of
 from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
 from .calls.aio import LoopThread
-from .connectors.port import SinkConnector, SourceConnector
+from .connectors.port import DurableSink, PlacedSource, SinkConnector, SourceConnector
+from .journal.port import Store
 from .report import Outcome
 
 
@@ -62,12 +63,18 @@ def _error_of(function: Any, *args: object) -> BaseException | None:
 class Reader(Resource):
     """Reads for a source."""
 
-    def __init__(self, connector: SourceConnector, source: Ref) -> None:
+    def __init__(self, connector: SourceConnector, source: Ref, place: Any = None) -> None:
+        """`place`: where to begin, which the connector has told."""
         self._connector = connector
         self._source = source
+        self._tell = getattr(connector, "tell", None)
+        self._place = place
 
     def open(self) -> None:
-        self._connector.open()
+        if self._place is not None:
+            cast(PlacedSource, self._connector).resume(self._place)
+        else:
+            self._connector.open()
 
     def close(self, complete: bool) -> None:
         self._connector.close()
@@ -84,19 +91,28 @@ class Reader(Resource):
         except BaseException as error:
             self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
         else:
-            self.context.tell(self._source, protocol.ReadDone(values, ended, bad))
+            place = self._tell() if self._tell is not None else None
+            self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place))
 
 
 class Writer(Resource):
-    """Writes for a sink. `whole`: the connector takes `Outcome`s of all rows; `quarantine`: records of bad rows."""
+    """Writes for a sink. `whole`: the connector takes `Outcome`s of all rows; `quarantine`: records of bad rows. `durable`:
+    what is written is synced before it counts, if the connector can. `place`: how far it had written."""
 
-    def __init__(self, connector: SinkConnector, sink: Ref, whole: bool = False) -> None:
+    def __init__(
+        self, connector: SinkConnector, sink: Ref, whole: bool = False, durable: bool = False, place: Any = None
+    ) -> None:
         self._connector = connector
         self._sink = sink
         self._whole = whole
+        self._exact = cast(DurableSink, connector) if durable and hasattr(connector, "sync") else None
+        self._place = place
 
     def open(self) -> None:
-        self._connector.open()
+        if self._exact is not None and self._place is not None:
+            self._exact.resume(self._place)
+        else:
+            self._connector.open()
 
     def close(self, complete: bool) -> None:
         self._connector.close(complete)
@@ -105,16 +121,26 @@ class Writer(Resource):
         if not isinstance(message, protocol.Write):
             super().receive(message)
             return
-        if not self._is_open:
-            # Overtaken by `Close`: what is not written is interrupted.
-            return
+        # Overtaken by `Close`, it is not written, and interrupted.
+        if self._is_open:
+            self._write(message)
+
+    def _write(self, message: protocol.Write) -> None:
+        places: list[Any] | None = None
         try:
-            for part in message.batch:
-                self._connector.write(self._items(part))
+            if self._exact is None:
+                for part in message.batch:
+                    self._connector.write(self._items(part))
+            else:
+                places = []
+                for part in message.batch:
+                    self._connector.write(self._items(part))
+                    places.append(self._exact.tell())
+                self._exact.sync()
         except BaseException as error:
             self.context.tell(self._sink, protocol.WriteFailed(error))
         else:
-            self.context.tell(self._sink, protocol.Written())
+            self.context.tell(self._sink, protocol.Written(places))
 
     def _items(self, part: Rows | Outcomes) -> list[Any]:
         match part:
@@ -148,6 +174,29 @@ def record_of(ended: Ended) -> dict[str, Any]:
         "attempts": ended.attempts,
         "row": ended.value,
     }
+
+
+class Keeper(Resource):
+    """Keeps the journal. It was open before the run began."""
+
+    def __init__(self, store: Store, journal: Ref) -> None:
+        self._store = store
+        self._journal = journal
+        self._is_open = True
+
+    def close(self, complete: bool) -> None:
+        self._store.close()
+
+    def receive(self, message: protocol.Commit | protocol.Open | protocol.Close) -> None:
+        if not isinstance(message, protocol.Commit):
+            super().receive(message)
+            return
+        try:
+            self._store.commit(message.entries)
+        except BaseException as error:
+            self.context.tell(self._journal, protocol.CommitFailed(error))
+        else:
+            self.context.tell(self._journal, protocol.Committed())
 
 
 class Strategies(Resource):

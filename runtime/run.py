@@ -25,6 +25,7 @@ from .errors import RunFailed
 from .hosts.dispatcher import Inbox
 from .hosts.port import Address
 from .hosts.threads import Callback, System
+from .journal.port import Journaling
 from .limits import Limit, as_limit
 from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan
@@ -37,9 +38,11 @@ class Run:
     """A run that was started. Methods may be called from any thread; as a context manager it drains on the way out,
     and aborts if the block raised."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, journaling: Journaling | None = None, id_: str | None = None) -> None:
+        """`id_`: of the run, where this is not its first life."""
         self.name = plan.name
-        self.id = uuid.uuid4().hex
+        self.id = id_ or uuid.uuid4().hex
+        self._journaling = journaling
         self.monotonic = time.monotonic
         self._plan = plan
         self._log = logger.bind(run=self.id, pipeline=plan.name)
@@ -164,6 +167,9 @@ class Run:
             if self._loop_thread is None:
                 self._loop_thread = LoopThread(f"{self._system.name}.loop")
             return self._loop_thread
+
+    def journal(self) -> Journaling | None:
+        return self._journaling
 
     def witness(self) -> OutcomesLog:
         return OutcomesLog(self.id, self._plan.name)

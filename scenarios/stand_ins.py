@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from headrace.actors.protocol import BadRow
-from headrace.runtime.call import current_call
+from headrace.runtime.call import CallInfo, current_call
 from headrace.runtime.errors import BadInput
 
 from .history import Call, Reply
@@ -60,6 +60,7 @@ class Diary:
         self.complaints: list[tuple[str, str]] = []
         self.on_given: Callable[[range], None] | None = None
         self.on_written: Callable[[list[int]], None] | None = None
+        self.on_call: Callable[[str, CallInfo], None] | None = None
         self._open: set[str] = set()
         self._last: dict[str, int] = {}
 
@@ -167,6 +168,15 @@ class ScriptedSource:
             self._diary.on_given(range(self._first_id + first, self._first_id + last))
         values: list[Any] = [self._row(row) for row in range(first, last)]
         return values, last == table.rows, sum(row in self._bad for row in range(first, last)) if self._bad else 0
+
+    def tell(self) -> int:
+        """The next row."""
+        return self._next
+
+    def resume(self, place: int) -> None:
+        """Begin there."""
+        self.open()
+        self._next = place
 
     def _row(self, row: int) -> Any:
         if row in self._bad:
@@ -313,6 +323,8 @@ class _Function:
         row, attempt = id_of(value), current_call().attempt
         if self._managed:
             self._diary.use(self._name)
+        if self._diary.on_call is not None:
+            self._diary.on_call(self._stage.name, current_call())
         self._diary.note(Call(self._stage.name, row, attempt))
         return row, self._quirks.of(row, attempt)
 

@@ -40,3 +40,27 @@ class SinkConnector(Protocol):
 
     def close(self, complete: bool) -> None:
         """Once, if `open` went well. `complete`: every row has come; else the run was cut short."""
+
+
+class PlacedSource(SourceConnector, Protocol):
+    """A source that knows where its rows are, so that a run that is resumed need not read from the start."""
+
+    def tell(self) -> Any:
+        """Where the next row begins, for `resume`: a number, a text, or None where that is not known."""
+
+    def resume(self, place: Any) -> None:
+        """In the place of `open`: the first row is the one there."""
+
+
+class DurableSink(SinkConnector, Protocol):
+    """A sink that can take back what was written after a certain place, so that each row is in it exactly once."""
+
+    def tell(self) -> Any:
+        """How far it has written."""
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+
+    def resume(self, place: Any) -> None:
+        """In the place of `open`: what was written after this place is taken back. Raises `ConfigError` where what was
+        written before it is not there."""

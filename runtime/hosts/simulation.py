@@ -510,6 +510,11 @@ class Simulation:
 
     # --- the scheduler ---
 
+    @property
+    def busy(self) -> bool:
+        """Something is yet to happen."""
+        return bool(self._ready or self._events)
+
     def finish(self) -> None:
         """`run` returns after this step."""
         self._finished = True

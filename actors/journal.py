@@ -1,0 +1,150 @@
+"""The journal: what happened goes through it, and counts when it is durable.
+
+Told: `Answers`, `Ends`, `Formed` and `Decided` by nodes, `ReadTo` by the source, `Settled` by sinks and by nodes where rows
+end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and `CommitFailed` by its keeper (a resource that may
+block), `CloseAccount` by the conductor. Tells: `Commit` to the keeper, `Settled` and `CloseAccount` to the ledger,
+`AccountClosed` and `Failing` to the conductor.
+
+Promises: what is told first is durable first, and nothing without all that was told before it. One commit is under way at a
+time, of all that has come; the first of it waits `within_s` at most. The ledger hears of an outcome only when it is
+durable: so rows that are not are in the window, and a slow disk slows the source. The account is closed when the rest is
+durable.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import msgspec
+
+from . import protocol
+from .actor import Actor, Ref
+from .protocol import Message
+
+COMMIT_ROWS = 2048
+"""So many rows are committed at once, also where the first of them could wait."""
+
+
+class JournalStatistics(msgspec.Struct, frozen=True):
+    """`entries` that are durable, in `commits`; `pending` ones are not yet."""
+
+    entries: int
+    commits: int
+    pending: int
+
+
+class _Due(protocol.Control, frozen=True):
+    pass
+
+
+Entry = (
+    protocol.Answers
+    | protocol.Ends
+    | protocol.Formed
+    | protocol.Decided
+    | protocol.ReadTo
+    | protocol.Settled
+    | protocol.RowsSettled
+)
+Told = (
+    Entry
+    | protocol.Committed
+    | protocol.CommitFailed
+    | protocol.CloseAccount
+    | protocol.AccountClosed
+    | protocol.Start
+    | protocol.Abort
+    | _Due
+)
+
+
+class Journal(Actor):
+    """See the module. `within_s`: how long an entry may wait for others; 0: not at all."""
+
+    def __init__(self, keeper: Ref, ledger: Ref, conductor: Ref, within_s: float) -> None:
+        self._keeper = keeper
+        self._ledger = ledger
+        self._conductor = conductor
+        self._within_s = within_s
+        self._pending: list[Entry] = []
+        self._rows = 0
+        self._under_way: list[Entry] = []
+        self._armed = False
+        self._broken = False
+        self._closing: protocol.CloseAccount | None = None
+        self._asked = False
+        self._closed: protocol.AccountClosed | None = None
+        self._entries = 0
+        self._commits = 0
+
+    def receive(self, message: Told) -> None:
+        match message:
+            case protocol.Answers() | protocol.Settled():
+                self._note(message, len(message.seqs))
+            case protocol.RowsSettled() | protocol.ReadTo() | protocol.Formed() | protocol.Decided() | protocol.Ends():
+                self._note(message, 1)
+            case protocol.Committed():
+                self._on_committed()
+            case protocol.CommitFailed(error):
+                self._broken = True
+                self._pending = []
+                self._under_way = []
+                self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
+                self._go_on()
+            case _Due():
+                self._armed = False
+                self._commit()
+            case protocol.CloseAccount():
+                self._closing = message
+                self._go_on()
+            case protocol.AccountClosed():
+                self._closed = message
+                self._go_on()
+            case protocol.Start() | protocol.Abort():
+                pass
+            case _:
+                self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    def _note(self, entry: Entry, rows: int) -> None:
+        if self._broken:
+            # It never counts: the row is interrupted, and will be done again.
+            return
+        self._pending.append(entry)
+        self._rows += rows
+        if self._rows >= COMMIT_ROWS or self._within_s <= 0.0 or self._closing is not None:
+            self._commit()
+        elif not self._armed and not self._under_way:
+            self._armed = True
+            self.context.after(self._within_s, _Due())
+
+    def _commit(self) -> None:
+        if self._under_way or not self._pending:
+            return
+        self._under_way, self._pending = self._pending, []
+        self._rows = 0
+        self.context.tell(self._keeper, protocol.Commit(list(self._under_way)))
+
+    def _on_committed(self) -> None:
+        durable, self._under_way = self._under_way, []
+        self._entries += len(durable)
+        self._commits += 1
+        for entry in durable:
+            if isinstance(entry, protocol.Settled):
+                self.context.tell(self._ledger, entry)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What came meanwhile has waited long enough; when nothing is left, the account is closed."""
+        self._commit()
+        if self._under_way or self._closing is None:
+            return
+        if not self._asked:
+            self._asked = True
+            self.context.tell(self._ledger, protocol.CloseAccount(self.context.me, self._closing.complete))
+        elif self._closed is not None:
+            self.context.tell(self._closing.reply_to, self._closed)
+            self._closed = None
+
+    def statistics(self) -> JournalStatistics:
+        pending: list[Any] = self._pending + self._under_way
+        return JournalStatistics(self._entries, self._commits, len(pending))

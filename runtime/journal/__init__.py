@@ -1,0 +1,1 @@
+"""The journal on disk: a run that is killed at any moment goes on where it was."""

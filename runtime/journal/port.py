@@ -1,0 +1,29 @@
+"""What a store is: the narrow port between a run and where its journal is kept."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.actors.past import NEW, Past
+
+
+class Store(Protocol):
+    """Entries of one run, durable. All calls come from one thread, one at a time."""
+
+    name: str
+
+    def commit(self, entries: list[Any]) -> None:
+        """Make these entries (`actors.journal.Entry`) durable, all or none. When it returns, they are."""
+
+    def close(self) -> None:
+        """Once. What is committed stays."""
+
+
+class Journaling(msgspec.Struct):
+    """A run's journal: where it is kept, what earlier lives have left there, how long an entry may wait for others."""
+
+    store: Store
+    past: Past = NEW
+    within_s: float = 0.02

@@ -1,0 +1,294 @@
+"""Plays a scenario with a journal in several lives: the process is killed between any two messages, then the run is resumed,
+until it is done. What outlives the process is a model of a disk: what was synced, and perhaps more.
+
+What must hold is looked at from outside, over all lives: each row has one outcome and is in each sink that can commit
+exactly once, in order where the sink is ordered; and no call whose answer was durable is made again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import msgspec
+
+from headrace.actors import protocol
+from headrace.actors.identity import Bundle, Id, show
+from headrace.actors.past import LASTING, past_of
+from headrace.actors.protocol import State
+from headrace.runtime.call import CallInfo
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.journal.port import Journaling
+from headrace.runtime.plan import QUARANTINE, Plan
+
+from .play import SimulatedOutside, plan_of
+from .script import Script
+from .stand_ins import Diary
+from .world import World
+
+LIVES_MAX = 200
+"""A run that is not done after so many goes round in circles."""
+GIVEN_UP = ("TooManyHungCalls", "OutageDeadlineExceeded")
+"""A run that fails by these, fails by what the scenario says of the outside."""
+KILLED_AT = (
+    "Rows",
+    "Answers",
+    "Settled",
+    "RowsSettled",
+    "Commit",
+    "Committed",
+    "Write",
+    "Written",
+    "ReadTo",
+    "ReadDone",
+    "Formed",
+    "Decided",
+    "Ends",
+    "Opened",
+    "Start",
+    "EndOfRows",
+    "Drained",
+    "CloseAccount",
+    "AccountClosed",
+    "Closed",
+)
+"""After one of these messages was told, or at some time."""
+
+
+class Disk:
+    """What outlives the process: a journal, and what sinks have written."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.entries: list[Any] = []
+        self.files: dict[str, list[Any]] = {}
+        self.synced: Counter[str] = Counter()
+
+    def crash(self) -> None:
+        """What was not synced may be there or not, from some place on."""
+        for name, rows in self.files.items():
+            del rows[self.random.randint(self.synced[name], len(rows)) :]
+            self.synced[name] = len(rows)
+
+
+class DiskStore:
+    """A store on it. A commit takes a while, and may be durable before that is known."""
+
+    name = "journal"
+
+    def __init__(self, disk: Disk, sleep: Any) -> None:
+        self._disk = disk
+        self._sleep = sleep
+
+    def commit(self, entries: list[Any]) -> None:
+        first = self._disk.random.random() < 0.5
+        if first:
+            self._disk.entries.extend(entries)
+        self._sleep(self._disk.random.choice((0.0, 0.001, 0.02)))
+        if not first:
+            self._disk.entries.extend(entries)
+
+    def close(self) -> None:
+        """Everything is in it."""
+
+
+class DiskSink:
+    """A sink on it, in front of a scripted one."""
+
+    def __init__(self, inner: Any, disk: Disk, sleep: Any) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._disk = disk
+        self._sleep = sleep
+        self._rows = disk.files.setdefault(inner.name, [])
+
+    def open(self) -> None:
+        self._inner.open()
+        self._disk.synced[self.name] = 0
+        self._rows.clear()
+
+    def resume(self, place: int) -> None:
+        """Take back what comes after."""
+        if self._disk.synced[self.name] < place:
+            raise ConfigError(f"{self.name} has {self._disk.synced[self.name]} rows, and {place} were committed")
+        self._inner.open()
+        del self._rows[place:]
+        self._disk.synced[self.name] = place
+
+    def write(self, items: list[Any]) -> None:
+        self._inner.write(items)
+        self._rows.extend(items)
+
+    def tell(self) -> int:
+        """Rows written."""
+        return len(self._rows)
+
+    def sync(self) -> None:
+        """It takes a while."""
+        self._sleep(self._disk.random.choice((0.0, 0.001)))
+        self._disk.synced[self.name] = len(self._rows)
+
+    def close(self, complete: bool) -> None:
+        self._inner.close(complete)
+
+
+class Lived(msgspec.Struct):
+    """What came of it. `breach` is what does not hold; `state` that of the last life."""
+
+    seed: int
+    lives: int
+    state: State | None
+    breach: str | None
+    calls: int
+    kills: int
+    files: dict[str, list[Any]]
+
+
+def live(script: Script, seed: int, kills: int) -> Lived:
+    """Play `script` with a seed, killed so often, then to its end."""
+    random = Random(f"{seed}:lives")
+    disk = Disk(random)
+    lived = Lived(seed, 0, None, None, 0, 0, disk.files)
+    while lived.breach is None:
+        if lived.lives > kills + LIVES_MAX:
+            lived.breach = "never done"
+            break
+        killing = lived.lives < kills
+        ended = _one_life(script, seed, lived, disk, random if killing else None)
+        lived.lives += 1
+        if ended:
+            break
+        disk.crash()
+    if lived.breach is None and lived.state is not None:
+        lived.breach = _look_at(script, lived, disk)
+    return lived
+
+
+def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Random | None) -> bool:
+    """Until it is killed, or ends; whether it ended."""
+    world = World(seed * 1000 + lived.lives, hashed=False, checked=False)
+    diary = Diary(world.note)
+    durable = _answered(disk.entries)
+
+    def on_call(stage: str, call: CallInfo) -> None:
+        lived.calls += 1
+        key = call.key.partition(":")[2]
+        if key in durable and lived.breach is None:
+            lived.breach = f"life {lived.lives}: {key} is called again, and its answer was durable"
+
+    diary.on_call = on_call
+    outside = SimulatedOutside(script, seed, world)
+    sleep = world.simulation.sleep
+    plan = _on_disk(plan_of(script, 0, diary, outside.event, outside.transport), disk, sleep)
+    past = past_of(disk.entries)
+    run = world.start(plan, 0, Journaling(DiskStore(disk, sleep), past, 0.02 if seed % 3 else 0.0))
+    killer: list[str] = []
+    if random is not None:
+        _kill(world, random, killer)
+    try:
+        world.run(script.until)
+    finally:
+        breach, idle = world.checker.breach, not world.simulation.busy
+        world.close()
+    if run.ended is None:
+        lived.kills += bool(killer)
+        if not killer and breach is not None:
+            lived.breach = f"life {lived.lives}: {breach}"
+        elif not killer and idle:
+            lived.breach = f"life {lived.lives}: it stands still, and has not ended"
+        return not killer
+    lived.state = run.ended.state
+    if breach is not None:
+        lived.breach = f"life {lived.lives}: {breach}"
+    elif run.ended.errors and type(run.ended.errors[0]).__name__ not in GIVEN_UP:
+        lived.breach = f"life {lived.lives}: {run.ended.errors[0]!r}"
+    elif run.ended.errors:
+        return True
+    elif run.report is not None and run.report.rows != script.source.rows:
+        lived.breach = f"{run.report.rows} rows of {script.source.rows} are accounted for"
+    elif run.report is not None:
+        counts = run.report
+        if counts.delivered + counts.dropped + counts.quarantined != counts.rows:
+            lived.breach = f"the account does not add up: {counts}"
+    return True
+
+
+def _kill(world: World, random: Random, killer: list[str]) -> None:
+    """Between two messages, some time. `killer` is told by what."""
+
+    def killed(what: str) -> None:
+        killer.append(what)
+        world.simulation.finish()
+
+    if random.random() < 0.2:
+        world.simulation.call_at(random.choice((0.01, 1.0, 20.0)) * random.random(), killed, "time")
+        return
+    kind, left = getattr(protocol, random.choice(KILLED_AT)), random.choice((1, 1, 2, 5, 20))
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            killed(kind.__name__)
+
+    world.watch(kind, count)
+
+
+def _answered(entries: list[Any]) -> set[str]:
+    """Calls that need not be made again, by their key."""
+    keys: set[str] = set()
+    for entry in entries:
+        match entry:
+            case protocol.Answers(node, seqs):
+                keys.update(f"{node}:{show(seq)}" for seq in seqs)
+            case protocol.Ends(node, ended):
+                keys.update(f"{node}:{show(end.seq)}" for end in ended if end.status in LASTING)
+    return keys
+
+
+def _on_disk(plan: Plan, disk: Disk, sleep: Any) -> Plan:
+    nodes = tuple(
+        msgspec.structs.replace(node, connector=DiskSink(node.connector, disk, sleep)) if node.kind == "sink" else node
+        for node in plan.nodes
+    )
+    quarantine = DiskSink(plan.quarantine, disk, sleep)
+    return msgspec.structs.replace(plan, nodes=nodes, quarantine=quarantine)
+
+
+def _in(of: Id) -> list[tuple[Any, ...]]:
+    """What is in a batch, and in what became of it, each under its own name."""
+    if type(of) is int:
+        return [(of,)]
+    if isinstance(of, Bundle):
+        return [one for member in of.members for one in _in(member)]
+    assert isinstance(of, tuple)
+    return [(*one, *of[1:]) for one in _in(of[0])]
+
+
+def _look_at(script: Script, lived: Lived, disk: Disk) -> str | None:
+    """After the last life."""
+    settled: dict[str, list[Id]] = {}
+    outcome: dict[Id, protocol.Status] = {}
+    for entry in disk.entries:
+        if not isinstance(entry, protocol.Settled):
+            continue
+        if entry.sink is not None and entry.place is not None:
+            settled.setdefault(entry.sink, []).extend(entry.seqs)
+        if entry.status is not protocol.Status.INTERRUPTED:
+            for seq in entry.seqs:
+                if outcome.setdefault(seq, entry.status) is not entry.status:
+                    return f"{show(seq)} was {outcome[seq]} in one life and {entry.status} in another"
+    names = {sink.name: sink.name for sink in script.sink} | {QUARANTINE: QUARANTINE}
+    for sink, name in names.items():
+        ids, rows = settled.get(sink, []), disk.files[name]
+        n = len(ids)
+        twice = [row for row, times in Counter(row for one in ids for row in _in(one)).items() if times > 1]
+        if twice:
+            return f"{twice[:3]} were written more than once to {sink}"
+        if len(rows) != n:
+            return f"{sink} has {len(rows)} rows, and {n} were committed"
+    return None
+
+
+__all__ = ["Disk", "Lived", "live"]

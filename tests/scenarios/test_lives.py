@@ -1,0 +1,198 @@
+"""Runs with a journal, killed between any two messages and resumed, over random graphs; and what the checks must catch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.actors import past as past_module
+from headrace.actors.journal import Journal
+from headrace.actors.ledger import Ledger
+from headrace.actors.past import Past, past_of
+from headrace.actors.source import Source
+from headrace.runtime.assembly import _Assembly
+from headrace.runtime.resources import Writer
+from headrace.scenarios import lives
+from headrace.scenarios.lives import Lived, live
+from headrace.scenarios.script import Script
+from tests.scenarios.mutants import Mutant, mutated
+from tests.scenarios.random_graphs import random_graph
+
+KILLS = 5
+
+
+def graph_with_kills(seed: int) -> Script:
+    """A random graph in which nothing goes wrong for good but kills: so that each run can be done."""
+    script, replace = random_graph(seed), msgspec.structs.replace
+    services = [
+        replace(s, outage=[], trouble=[t for t in s.trouble if t.answer not in ("silence", "nonsense")])
+        for s in script.service
+    ]
+    stages = [
+        replace(
+            stage,
+            on_error="drop" if stage.on_error == "drop" else "quarantine",
+            on_missing="drop" if stage.on_missing == "drop" else "quarantine",
+            quirk=[quirk for quirk in stage.quirk if quirk.does in ("raise", "slow")],
+        )
+        for stage in script.stage
+    ]
+
+    def well(table: Any) -> Any:
+        return replace(table, fails_at=None, hangs_at=None, open_fails=False, close_fails=False)
+
+    return replace(
+        script,
+        service=services,
+        stage=stages,
+        sink=[well(sink) for sink in script.sink],
+        quarantine=well(script.quarantine),
+        source=replace(script.source, hangs_at=None, open_fails=False, fails_at=[], close_fails=False, pauses=[]),
+        fault=[],
+        pipeline=replace(script.pipeline, runs=1, max_quarantined=None, drain_timeout=None),
+    )
+
+
+def plain_graph(seed: int) -> Script:
+    """One whose outputs follow from its rows alone: nothing is late, refused or gathered by time."""
+    script, replace = graph_with_kills(seed), msgspec.structs.replace
+    stages = [
+        replace(s, timeout=None, deadline=None, within=None, require="all", limit=None, quirk=[], service="none")
+        for s in script.stage
+    ]
+    return replace(script, stage=[replace(s, count=1) if s.kind == "batch" else s for s in stages])
+
+
+def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() -> None:
+    kills = 0
+    for seed in range(250):
+        lived = live(graph_with_kills(seed), seed, KILLS)
+        assert lived.breach is None, f"seed {seed}: {lived.breach}"
+        kills += lived.kills
+    assert kills > 250
+
+
+def _told(row: Any) -> str:
+    """Which parts a row lacks depends on when that is found out."""
+    return str({**row, "message": None} if isinstance(row, dict) else row)
+
+
+def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
+    kills = 0
+    for seed in range(150):
+        script = plain_graph(seed)
+        killed, whole = live(script, seed, KILLS), live(script, seed, 0)
+        assert killed.breach is whole.breach is None, f"seed {seed}: {killed.breach} {whole.breach}"
+        kills += killed.kills
+        ordered = {sink.name for sink in script.sink if script.pipeline.ordered and sink.ordered is not False}
+        for name, rows in whole.files.items():
+            again = killed.files[name]
+            same = again == rows if name in ordered else sorted(map(_told, again)) == sorted(map(_told, rows))
+            assert same, f"seed {seed}: {name}"
+    assert kills > 150
+
+
+def test_killed_ten_times_in_a_row_while_it_is_resumed_L24() -> None:
+    for seed in range(40):
+        lived = live(graph_with_kills(seed), seed, 30)
+        assert lived.breach is None, f"seed {seed}: {lived.breach}"
+
+
+def _mutant(name: str, cls: Any, method: str, old: str, new: str) -> Mutant:
+    return Mutant(name, cls, method, old, new, (), ())
+
+
+MUTANTS = (
+    _mutant("a sink that commits before it syncs", Writer, "_write", "self._exact.sync()", "pass"),
+    _mutant(
+        "a sink that tells of its last place with each part",
+        Writer,
+        "_write",
+        "self._exact.sync()",
+        "self._exact.sync(); places = [places[-1]] * len(places)",
+    ),
+    _mutant(
+        "a journal that says durable too early",
+        Journal,
+        "_note",
+        "self._pending.append(entry)",
+        "isinstance(entry, protocol.Settled) and self.context.tell(self._ledger, entry)\n"
+        "        isinstance(entry, protocol.Settled) or self._pending.append(entry)",
+    ),
+    _mutant(
+        "a journal that loses a commit",
+        Journal,
+        "_commit",
+        "protocol.Commit(list(self._under_way))",
+        "protocol.Commit(self._under_way[: -1 if self._commits % 3 == 2 else None])",
+    ),
+    _mutant(
+        "a resume that counts twice",
+        Ledger,
+        "receive",
+        "self._rows = self._done + total",
+        "self._rows = self._done * 2 + total",
+    ),
+    _mutant(
+        "a resume that forgets what was in a batch",
+        _Assembly,
+        "_host_node",
+        "self._past.batches.get(name, ())",
+        "()",
+    ),
+    _mutant("a resume that forgets a join's word", _Assembly, "_host_node", "self._past.joins.get(name)", "None"),
+    _mutant("a resume that calls again", _Assembly, "_stage", "self._past.answers.get(stage.name)", "None"),
+    _mutant("a resume that forgets what was written", _Assembly, "_host_sink", "past.written.get(name, ())", "()"),
+    _mutant("a reorder buffer that begins at the first row", _Assembly, "_host_sink", "past.first", "0"),
+    _mutant(
+        "a resume that gives done rows again",
+        Source,
+        "_on_read_done",
+        "if rows.start < self._first or self._done:",
+        "if False:",
+    ),
+    _mutant(
+        "a gap that is not told when a row was done before",
+        Source,
+        "_without_done",
+        "self._exits.tell_gaps(gone)",
+        "pass",
+    ),
+)
+
+
+def caught_after(script: Callable[[int], Script], seeds: int = 400) -> tuple[int, str] | None:
+    for seed in range(seeds):
+        lived: Lived = live(script(seed), seed, KILLS)
+        if lived.breach is not None:
+            return seed + 1, lived.breach
+    return None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_what_must_not_be_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lives, "LIVES_MAX", 3)
+    with mutated(mutant):
+        assert caught_after(graph_with_kills) is not None, f"{mutant.name} survived"
+
+
+def test_a_batch_is_tied_or_that_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past_module, "_tie", lambda *_: None)
+    monkeypatch.setattr(lives, "LIVES_MAX", 3)
+    assert caught_after(graph_with_kills) is not None
+
+
+def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:
+    assert past_of([]) == Past()
+
+
+if __name__ == "__main__":
+    # `python -m tests.scenarios.test_lives`: the table of mutants, and how many runs each took.
+    lives.LIVES_MAX = 3
+    for mutant in MUTANTS:
+        with mutated(mutant):
+            print(f"{mutant.name:60} {caught_after(graph_with_kills)}", file=sys.stdout, flush=True)
