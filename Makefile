@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract bench explore graphs mutants schema soak real clean
+.PHONY: demo test lint types contract bench explore graphs lives mutants schema soak real crash clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -47,6 +47,11 @@ mutants: $(STAMP)
 # A week of one row a second, in virtual time; out/soak-a_week.html
 soak: $(STAMP)
 	@$(BIN)/headrace soak a_week --for 7d
+
+# The demo's job, killed with SIGKILL at 200 random moments (some minutes).
+KILLS ?= 200
+crash: $(STAMP)
+	@rm -rf out/crash && $(BIN)/python -m tests.system.crash --folder out/crash --kills $(KILLS)
 
 # All scenarios on threads, in real time, against a real HTTP service (a quarter of an hour).
 real: $(STAMP)

@@ -216,7 +216,6 @@ class Conductor(Actor):
                 # It may open yet, and is then to be closed.
                 self._begin_step(self._terms.abort_s)
             return
-        self._drained.clear()
         self._begin_step(self._terms.abort_s)
         for ref in (self._all.source, *self._all.line):
             self.context.tell(ref, protocol.Abort(reason or "the run failed"))

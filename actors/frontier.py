@@ -69,6 +69,31 @@ class Frontier:
             number += 1
         return well
 
+    def without(self, first: int, bits: int) -> tuple[int, int]:
+        """Those of these of which nothing is known yet."""
+        number, offset = first >> BITS, first & (SIZE - 1)
+        known = 0
+        for i in range(((bits.bit_length() + offset) >> BITS) + 1):
+            known |= self._blocks.get(number + i, 0) << (i * SIZE)
+        bits &= ~(known >> offset)
+        low = (bits & -bits).bit_length() - 1 if bits else 0
+        return first + low, bits >> low
+
+    def remove(self, row: int) -> None:
+        """Nothing is known of this one, after all."""
+        self._blocks[row >> BITS] &= ~(1 << (row & (SIZE - 1)))
+
+    def beyond(self, row: int) -> list[tuple[int, int]]:
+        """Those after this one of which something is known; see `bits_of`."""
+        spans = []
+        for number, known in sorted(self._blocks.items()):
+            first = max(number << BITS, row + 1)
+            bits = known >> (first - (number << BITS))
+            if first >> BITS == number and bits:
+                low = (bits & -bits).bit_length() - 1
+                spans.append((first + low, bits >> low))
+        return spans
+
     def has(self, row: int) -> bool:
         """Something is known of this one. (Of one that was passed, nobody can tell.)"""
         return bool(self._blocks.get(row >> BITS, 0) >> (row & (SIZE - 1)) & 1)

@@ -103,11 +103,11 @@ class Switch:
             said = sorted(set(answers), key=answers.index)
         except Exception:
             # Something among them cannot be the name of anything.
-            answers = [each if each is None else _branch(each) for each in answers]
+            answers = [each if each is None else branch_of_answer(each) for each in answers]
             said = sorted(set(answers), key=answers.index)
         if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
-            self._leave(exits, seqs, [(_branch(answers[0]), seqs, rows)], attempts)
+            self._leave(exits, seqs, [(branch_of_answer(answers[0]), seqs, rows)], attempts)
             return
         if len(said) == 2:
             # The others are the rest, and the way on is quickest to tell.
@@ -118,7 +118,7 @@ class Switch:
         else:
             choices = [_all_of(name, answers) for name in said]
         ways: list[Way] = [
-            (_branch(name), ids, list(compress(rows, chosen)))
+            (branch_of_answer(name), ids, list(compress(rows, chosen)))
             for name, ids, chosen in zip(said, parted(seqs, choices), choices, strict=True)
         ]
         self._leave(exits, seqs, ways, attempts)
@@ -153,7 +153,7 @@ def _all_of(name: Any, answers: list[Any]) -> list[bool]:
     return [each is name or each == name for each in answers]
 
 
-def _branch(said: Any) -> str:
+def branch_of_answer(said: Any) -> str:
     """A branch, by what a route's function said: a name, None, yes or no, a member of an enum."""
     if said is None:
         return ONWARD

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from . import protocol
-from .frontier import Frontier, bits_of
-from .identity import Bundle, Id, Ids, rows_of
+from .frontier import Frontier
+from .identity import Bundle, Id, rows_of
 from .protocol import Ended, Status
 
 LASTING = frozenset({Status.DELIVERED, Status.DROPPED, Status.QUARANTINED})
@@ -55,99 +55,106 @@ NEW = Past()
 
 
 class Settlements(msgspec.Struct):
-    """Whole rows that are done, by outcome: all that a `Past` needs of those before `first`."""
+    """Whole rows that are done: all before `first`, of which only the counts are known."""
 
     first: int = 0
     counts: dict[Status, int] = {}
 
 
-def past_of(entries: Iterable[Any], before: Settlements | None = None) -> Past:
-    """What these entries of a journal, in their order, amount to. `before`: of rows that they do not speak of."""
-    before = before or Settlements()
-    status: dict[int, Status] = {}
+def past_of(
+    settled: Iterable[tuple[Status, int, int]],
+    batches: Iterable[tuple[str, Bundle]],
+    entries: Iterable[Any],
+    before: Settlements | None = None,
+) -> Past:
+    """What a journal amounts to: rows that are `settled`, as (status, first, bits), `batches`, by node, and all else, as
+    `entries`. Of rows that are done nothing is kept. `before`: of rows that `settled` does not speak of."""
+    done = _Done(before or Settlements())
+    for status, first, bits in settled:
+        if status in LASTING:
+            done.add(status, first, bits)
+    gathered: dict[str, list[Bundle]] = {}
+    for node, bundle in batches:
+        gathered.setdefault(node, []).append(bundle)
+    done.tie([set(rows_of(bundle)) for of in gathered.values() for bundle in of])
     answers: dict[str, dict[Id, Answer]] = {}
-    batches: dict[str, list[Bundle]] = {}
     joins: dict[str, dict[Id, tuple[int, ...]]] = {}
     written: dict[str, set[Id]] = {}
     places: dict[str, Any] = {}
-    reads: list[tuple[int, Any]] = [(0, None)]
+    row, place = 0, None
     for entry in entries:
         match entry:
             case protocol.Answers(node, seqs, values, attempts):
-                tries = attempts or {}
-                of = answers.setdefault(node, {})
+                tries, of = attempts or {}, answers.setdefault(node, {})
                 for seq, value in zip(seqs, values, strict=True):
-                    of[seq] = Answer(value, tries.get(seq, 1))
+                    if done.lacks(seq):
+                        of[seq] = Answer(value, tries.get(seq, 1))
             case protocol.Ends(node, ended):
                 of = answers.setdefault(node, {})
-                of.update((end.seq, Answer(ended=end)) for end in ended if end.status in LASTING)
-            case protocol.Formed(node, bundles):
-                batches.setdefault(node, []).extend(bundles)  # type: ignore[arg-type]
+                of.update((e.seq, Answer(ended=e)) for e in ended if e.status in LASTING and done.lacks(e.seq))
             case protocol.Decided(node, seqs, parts):
-                joins.setdefault(node, {}).update(zip(seqs, parts, strict=True))
-            case protocol.ReadTo(row, place, _):
-                reads.append((row, place))
-            case protocol.Settled(what, seqs, sink, place):
+                words = zip(seqs, parts, strict=True)
+                joins.setdefault(node, {}).update((seq, word) for seq, word in words if done.lacks(seq))
+            case protocol.ReadTo(at, where, _):
+                if row <= at <= done.first:
+                    row, place = at, where
+            case protocol.Settled(what, seqs, sink, where):
                 if sink is not None and what in LASTING:
-                    written.setdefault(sink, set()).update(seqs)
-                    if place is not None:
-                        places[sink] = place
-            case protocol.RowsSettled(what, seqs):
-                if what in LASTING:
-                    status.update(dict.fromkeys(_rows(seqs), what))
+                    written.setdefault(sink, set()).update(filter(done.lacks, seqs))
+                    places[sink] = where if where is not None else places.get(sink)
+            case protocol.RowsSettled() | protocol.Formed() | protocol.Faulted() | protocol.Cooled():
+                pass
             case _:
                 raise AssertionError(f"a journal has no {type(entry).__name__}")
-    _tie(status, [bundle for of in batches.values() for bundle in of])
-    counts = dict(before.counts)
-    for what in status.values():
-        counts[what] = counts.get(what, 0) + 1
-    known = Frontier()
-    for row in status:
-        known.add(row, 1)
-    first = known.after(before.first)
-    # What is tied to a row that is to be done is counted with it, wherever it stands.
-    later = sorted(row for row in status if row > first)
-    place_of = max((read for read in reads if read[0] <= first), key=lambda read: read[0])
-    todo = _Todo(first, set(later))
     return Past(
-        first=first,
-        done=(bits_of(later),) if later else (),
-        counts=counts,
-        row=place_of[0],
-        place=place_of[1],
-        answers={node: {i: a for i, a in of.items() if todo.has(i)} for node, of in answers.items()},
-        batches={node: [bundle for bundle in of if todo.has(bundle)] for node, of in batches.items()},
-        joins={node: {i: p for i, p in of.items() if todo.has(i)} for node, of in joins.items()},
-        written={sink: {i for i in of if todo.has(i)} for sink, of in written.items()},
-        places=places,
-        crowd=len({row for of in answers.values() for i in of if todo.has(i) for row in rows_of(i)}),
+        first=done.first,
+        done=tuple(done.known.beyond(done.first)),
+        counts=done.counts,
+        row=row,
+        place=place,
+        answers=answers,
+        batches={node: list(filter(done.lacks, of)) for node, of in gathered.items()},
+        joins=joins,
+        written=written,
+        places={sink: where for sink, where in places.items() if where is not None},
+        crowd=len({row for of in answers.values() for seq in of for row in rows_of(seq)}),
     )
 
 
-def _rows(seqs: Ids) -> Iterator[int]:
-    for seq in seqs:
-        assert type(seq) is int, "whole rows"
-        yield seq
+class _Done:
+    """Rows that are done, as bits."""
 
+    def __init__(self, before: Settlements) -> None:
+        self.first = self._floor = before.first
+        self.counts = dict(before.counts)
+        self.known = Frontier()
+        self._records: list[tuple[Status, int, int]] = []
 
-def _tie(status: dict[int, Status], bundles: list[Bundle]) -> None:
-    """A row that is done, but is in a batch with one that is not, is to come again, for the batch to be the same."""
-    together = [set(rows_of(bundle)) for bundle in bundles]
-    loose = True
-    while loose:
-        tied = [rows for rows in together if not status.keys() >= rows and not status.keys().isdisjoint(rows)]
-        for row in {row for rows in tied for row in rows}:
-            status.pop(row, None)
-        loose = bool(tied)
+    def add(self, status: Status, first: int, bits: int) -> None:
+        # A row that came again with its batch has been settled again.
+        first, bits = self.known.without(first, bits)
+        if self.known.add(first, bits):
+            self._records.append((status, first, bits))
+            self.counts[status] = self.counts.get(status, 0) + bits.bit_count()
 
+    def tie(self, together: list[set[int]]) -> None:
+        """A row that is done, but is in a batch with one that is not, is to come again, for the batch to be the same."""
+        loose = True
+        while loose:
+            loose = False
+            for rows in together:
+                here = [row for row in rows if self.known.has(row)]
+                if here and len(here) < len(rows):
+                    loose = True
+                    for row in here:
+                        self._remove(row)
+        self.first = self.known.after(self._floor)
 
-class _Todo:
-    """Rows that are to be done."""
+    def _remove(self, row: int) -> None:
+        self.known.remove(row)
+        status = next(status for status, first, bits in self._records if row >= first and bits >> (row - first) & 1)
+        self.counts[status] -= 1
 
-    def __init__(self, first: int, done: set[int]) -> None:
-        self._first = first
-        self._done = done
-
-    def has(self, of: Id) -> bool:
-        """Any of its rows is."""
-        return any(row >= self._first and row not in self._done for row in rows_of(of))
+    def lacks(self, of: Id) -> bool:
+        """Any of its rows is to be done."""
+        return any(row >= self.first and not self.known.has(row) for row in rows_of(of))

@@ -391,6 +391,24 @@ class Ends(Message, frozen=True):
     at_s: float = 0.0
 
 
+class Faulted(Message, frozen=True):
+    """Stage → Journal: calls that did not answer. `took_s`: each of them."""
+
+    node: str
+    faults: list[Fault]
+    at_s: float
+    took_s: float
+
+
+class Cooled(Message, frozen=True):
+    """Stage → Journal: its governor closed, until about `until_s`."""
+
+    node: str
+    at_s: float
+    until_s: float
+    closure: Closure
+
+
 class Formed(Message, frozen=True):
     """Batch → Journal: these are batches, whatever else may have come by the time they are gathered again."""
 

@@ -156,7 +156,7 @@ class Source(Actor):
             seqs: protocol.Seqs = rows
             self._next += n
             if self._journal is not None:
-                self.context.tell(self._journal, protocol.ReadTo(self._next, done.place))
+                self.context.tell(self._journal, protocol.ReadTo(self._next, done.place, done.ended))
             if rows.start < self._first or self._done:
                 seqs, values = self._without_done(rows, values)
             self._demand -= len(seqs)

@@ -439,6 +439,9 @@ class Stage(Actor):
         lane.epoch = began.epoch
         lane.cooling = True
         lane.outage = began.closure is protocol.Closure.OUTAGE
+        if self._journal is not None:
+            now = self.context.now()
+            self._tell(self._journal, protocol.Cooled(self._terms.name, now, began.until_s, began.closure))
         self._give_back(lane)
         if self._terms.concurrent:
             for worker in self._crew.members:
@@ -478,6 +481,9 @@ class Stage(Actor):
         if answered.complete and not self._terms.concurrent:
             self._crew.idle.append(answered.worker)
         self._learn_pace(answered, ended)
+        if faults and self._journal is not None:
+            took_s = answered.busy_s / ended
+            self._tell(self._journal, protocol.Faulted(self._terms.name, faults, self.context.now(), took_s))
         if seqs:
             self._pass_on(lane, seqs, values, assignment, answered.busy_s / ended)
         if ended or faults:

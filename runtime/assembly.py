@@ -253,10 +253,11 @@ class _Assembly:
         reader = self._actors.doorbell("reader")
         connector = plan.source(self._around.loop)
         reader.ring = getattr(connector, "interrupt", None)
-        if not hasattr(connector, "resume"):
+        placed = self._journal is not None and getattr(connector, "placed", False)
+        if not placed:
             # It is read from the start again.
             past = msgspec.structs.replace(past, row=0, place=None)
-        self._host(reader, Reader(connector, self._source, past.place))
+        self._host(reader, Reader(connector, self._source, placed, past.place))
         exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
         source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past)
         self._host(self._source, source)

@@ -24,18 +24,21 @@ __all__ = [
     "DeadlineExceeded",
     "GraphError",
     "HeadraceError",
+    "JournalError",
     "NoSuchRoute",
     "NotAligned",
     "OutageDeadlineExceeded",
     "Overdue",
     "PartsMissing",
     "RateLimited",
+    "Recalled",
     "RunAborted",
     "RunFailed",
     "TooManyHungCalls",
     "TooManyQuarantined",
     "TooManyRefusals",
     "TransientError",
+    "name_of",
 ]
 
 
@@ -78,6 +81,26 @@ class GraphError(ConfigError):
 
 class BadInput(HeadraceError, ValueError):
     """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+# --- the journal ---
+
+
+class JournalError(HeadraceError):
+    """The journal cannot go on: a full disk, a file that broke. What was committed before is safe."""
+
+
+class Recalled(HeadraceError):
+    """An error of an earlier life of the run, as the journal tells it. `kind`: the name of its type then."""
+
+    def __init__(self, kind: str, message: str | None) -> None:
+        super().__init__(message or "")
+        self.kind = kind
+
+
+def name_of(error: BaseException) -> str:
+    """What kind of error it is, also where it is told by a journal."""
+    return error.kind if isinstance(error, Recalled) else type(error).__name__
 
 
 # --- it is over ---

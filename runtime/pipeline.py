@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, TypedDict, cast
 
@@ -103,22 +104,57 @@ class Pipeline(Flow):
         self._quarantine = as_sink(sink)
         return self
 
-    def start(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Run:
+    def start(
+        self,
+        *,
+        max_quarantined: float | None = None,
+        drain_timeout: float | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        accept_changes: bool = False,
+        commit_within: float = 0.02,
+        origin: str | os.PathLike[str] | None = None,
+    ) -> Run:
         """Start a run and return its handle at once.
 
         `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
         seconds that a drain may take before it becomes an abort.
-        """
-        return Run(self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout))
 
-    def run(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> RunReport:
+        `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained. What a call
+        has answered is durable `commit_within` seconds later (0: at once), and is not called again. Where the source,
+        the functions or the graph are not what they were, `ConfigError` says how, unless `accept_changes`. `origin`:
+        the file that describes the pipeline, for `headrace resume`.
+        """
+        plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
+        if journal is None:
+            return Run(plan)
+        from .journal.begin import begin
+
+        told = os.path.abspath(origin) if origin is not None else None
+        journaling, key = begin(plan, journal, accept_changes, commit_within, told)
+        return Run(plan, journaling, key)
+
+    def run(
+        self,
+        *,
+        max_quarantined: float | None = None,
+        drain_timeout: float | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        accept_changes: bool = False,
+        commit_within: float = 0.02,
+    ) -> RunReport:
         """Run to the end. Raises `RunFailed` if it could not go on.
 
         In the main thread, the first SIGINT or SIGTERM drains and the second aborts, unless the application handles
         them itself; the report then says so. Options as of `start`.
         """
         with draining() as signals:
-            run = self.start(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
+            run = self.start(
+                max_quarantined=max_quarantined,
+                drain_timeout=drain_timeout,
+                journal=journal,
+                accept_changes=accept_changes,
+                commit_within=commit_within,
+            )
             signals.govern(run)
             try:
                 return run.wait()

@@ -16,6 +16,7 @@ from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
 from .calls.aio import LoopThread
 from .connectors.port import DurableSink, PlacedSource, SinkConnector, SourceConnector
+from .errors import name_of
 from .journal.port import Store
 from .report import Outcome
 
@@ -63,16 +64,16 @@ def _error_of(function: Any, *args: object) -> BaseException | None:
 class Reader(Resource):
     """Reads for a source."""
 
-    def __init__(self, connector: SourceConnector, source: Ref, place: Any = None) -> None:
-        """`place`: where to begin, which the connector has told."""
+    def __init__(self, connector: SourceConnector, source: Ref, placed: bool = False, place: Any = None) -> None:
+        """`placed`: it is to tell where its rows are, and begins at `place`."""
         self._connector = connector
         self._source = source
-        self._tell = getattr(connector, "tell", None)
+        self._placed = cast(PlacedSource, connector) if placed else None
         self._place = place
 
     def open(self) -> None:
-        if self._place is not None:
-            cast(PlacedSource, self._connector).resume(self._place)
+        if self._placed is not None:
+            self._placed.resume(self._place)
         else:
             self._connector.open()
 
@@ -91,7 +92,7 @@ class Reader(Resource):
         except BaseException as error:
             self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
         else:
-            place = self._tell() if self._tell is not None else None
+            place = self._placed.tell() if self._placed is not None else None
             self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place))
 
 
@@ -105,11 +106,11 @@ class Writer(Resource):
         self._connector = connector
         self._sink = sink
         self._whole = whole
-        self._exact = cast(DurableSink, connector) if durable and hasattr(connector, "sync") else None
+        self._exact = cast(DurableSink, connector) if durable and getattr(connector, "durable", False) else None
         self._place = place
 
     def open(self) -> None:
-        if self._exact is not None and self._place is not None:
+        if self._exact is not None:
             self._exact.resume(self._place)
         else:
             self._connector.open()
@@ -169,7 +170,7 @@ def record_of(ended: Ended) -> dict[str, Any]:
         "seq": [place(member)[0] for member in seq.members] if isinstance(seq, Bundle) else row_of(seq),
         "branch": ".".join(map(str, branch_of(seq))),
         "stage": ended.stage,
-        "error": type(error).__name__ if error is not None else None,
+        "error": name_of(error) if error is not None else None,
         "message": str(error) if error is not None else None,
         "attempts": ended.attempts,
         "row": ended.value,
@@ -185,7 +186,7 @@ class Keeper(Resource):
         self._is_open = True
 
     def close(self, complete: bool) -> None:
-        self._store.close()
+        self._store.close(complete)
 
     def receive(self, message: protocol.Commit | protocol.Open | protocol.Close) -> None:
         if not isinstance(message, protocol.Commit):

@@ -101,6 +101,8 @@ DETAILS: dict[type, Detail] = {
     protocol.Settled: lambda m: (m.status.value, _name(m.seqs[0]), len(m.seqs)),
     protocol.Answers: lambda m: (m.node, *_rows(m)),
     protocol.Ends: lambda m: (m.node, len(m.ended)),
+    protocol.Faulted: lambda m: (m.node, len(m.faults)),
+    protocol.Cooled: attrgetter("node", "until_s"),
     protocol.Formed: lambda m: (m.node, len(m.bundles)),
     protocol.Decided: lambda m: (m.node, len(m.seqs)),
     protocol.ReadTo: attrgetter("row"),

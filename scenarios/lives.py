@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, show
-from headrace.actors.past import LASTING, past_of
+from headrace.actors.identity import Bundle, Id, show, span_of
+from headrace.actors.past import LASTING, Past, past_of
 from headrace.actors.protocol import State
 from headrace.runtime.call import CallInfo
 from headrace.runtime.errors import ConfigError
@@ -65,6 +65,12 @@ class Disk:
         self.files: dict[str, list[Any]] = {}
         self.synced: Counter[str] = Counter()
 
+    def past(self) -> Past:
+        """What is left to the next life."""
+        settled = [(e.status, *span_of(e.seqs)) for e in self.entries if isinstance(e, protocol.RowsSettled)]
+        batches = [(e.node, bundle) for e in self.entries if isinstance(e, protocol.Formed) for bundle in e.bundles]
+        return past_of(settled, cast("list[tuple[str, Bundle]]", batches), self.entries)
+
     def crash(self) -> None:
         """What was not synced may be there or not, from some place on."""
         for name, rows in self.files.items():
@@ -89,12 +95,14 @@ class DiskStore:
         if not first:
             self._disk.entries.extend(entries)
 
-    def close(self) -> None:
+    def close(self, complete: bool) -> None:
         """Everything is in it."""
 
 
 class DiskSink:
     """A sink on it, in front of a scripted one."""
+
+    durable = True
 
     def __init__(self, inner: Any, disk: Disk, sleep: Any) -> None:
         self.name = inner.name
@@ -108,8 +116,11 @@ class DiskSink:
         self._disk.synced[self.name] = 0
         self._rows.clear()
 
-    def resume(self, place: int) -> None:
+    def resume(self, place: int | None) -> None:
         """Take back what comes after."""
+        if place is None:
+            self.open()
+            return
         if self._disk.synced[self.name] < place:
             raise ConfigError(f"{self.name} has {self._disk.synced[self.name]} rows, and {place} were committed")
         self._inner.open()
@@ -181,7 +192,7 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     outside = SimulatedOutside(script, seed, world)
     sleep = world.simulation.sleep
     plan = _on_disk(plan_of(script, 0, diary, outside.event, outside.transport), disk, sleep)
-    past = past_of(disk.entries)
+    past = disk.past()
     run = world.start(plan, 0, Journaling(DiskStore(disk, sleep), past, 0.02 if seed % 3 else 0.0))
     killer: list[str] = []
     if random is not None:

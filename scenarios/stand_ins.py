@@ -114,6 +114,7 @@ class ScriptedSource:
     may change."""
 
     name = "scripted source"
+    placed = True
 
     def __init__(self, table: SourceTable, diary: Diary, event: Event, first_id: int, mutable: bool) -> None:
         self.resumable = table.resumable
@@ -173,10 +174,10 @@ class ScriptedSource:
         """The next row."""
         return self._next
 
-    def resume(self, place: int) -> None:
+    def resume(self, place: int | None) -> None:
         """Begin there."""
         self.open()
-        self._next = place
+        self._next = place or 0
 
     def _row(self, row: int) -> Any:
         if row in self._bad:

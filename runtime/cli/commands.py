@@ -1,4 +1,4 @@
-"""`headrace run`, `headrace check` and `headrace graph`.
+"""`headrace run`, `resume`, `runs`, `explain`, `check` and `graph`.
 
 Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
 130 interrupted.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
@@ -17,10 +17,16 @@ from .scenarios import scenario, soak
 
 if TYPE_CHECKING:
     from ..config import Job
+    from ..journal.sqlite import JournalFile
     from ..report import RunReport
 
 FAILED, WRONG, QUARANTINED, INTERRUPTED = 1, 2, 3, 130
 
+JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
+JOURNAL = click.argument("journal", type=JOURNAL_PATH)
+ACCEPT_CHANGES = click.option(
+    "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed."
+)
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -51,7 +57,18 @@ headrace.add_command(soak)
 )
 @click.option("--traceback", is_flag=True, help="Where an error came from, too.")
 @click.option("--where", metavar="EXPRESSION", help="Only rows of which this is true, such as 'country == \"SE\"'.")
-def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool, where: str | None) -> NoReturn:
+@click.option("--journal", type=JOURNAL_PATH, help="Go on where the run in this file was; begin there if it is new.")
+@ACCEPT_CHANGES
+def run(
+    file: Path,
+    as_json: bool,
+    quiet: bool,
+    log: str | None,
+    traceback: bool,
+    where: str | None,
+    journal: Path | None,
+    accept_changes: bool,
+) -> NoReturn:
     """Run the pipeline that FILE describes.
 
     The first Ctrl-C finishes what is under way, the second stops at once.
@@ -59,7 +76,21 @@ def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool
     job = _read(file)
     if where is not None:
         _add_where(job, where)
-    from ..errors import RunFailed
+    _run(job, file, journal, accept_changes, Shown(as_json, quiet, log, traceback))
+
+
+class Shown(NamedTuple):
+    """What of a run is shown."""
+
+    as_json: bool
+    quiet: bool
+    log: str | None
+    traceback: bool
+
+
+def _run(job: Job, file: Path, journal: Path | None, accept_changes: bool, shown: Shown) -> NoReturn:
+    as_json, quiet, log, traceback = shown
+    from ..errors import ConfigError, RunFailed
     from ..progress import watch
     from ..signals import draining
 
@@ -67,9 +98,19 @@ def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool
         _log(log)
     with draining() as signals:
         try:
-            started = job.pipeline.start(max_quarantined=job.max_quarantined, drain_timeout=job.drain_timeout)
+            started = job.pipeline.start(
+                max_quarantined=job.max_quarantined,
+                drain_timeout=job.drain_timeout,
+                journal=journal,
+                accept_changes=accept_changes,
+                origin=file,
+            )
             signals.govern(started)
             report = started.wait() if quiet else watch(started)
+        except ConfigError as error:
+            # Of the journal; what the file says was checked before.
+            click.echo(str(error), err=True)
+            sys.exit(WRONG)
         except RunFailed as failed:
             _show(failed.report, as_json, quiet)
             if traceback:
@@ -82,6 +123,90 @@ def run(file: Path, as_json: bool, quiet: bool, log: str | None, traceback: bool
     if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
+
+
+@headrace.command()
+@JOURNAL
+@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@ACCEPT_CHANGES
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
+def resume(journal: Path, name: str | None, accept_changes: bool, as_json: bool, quiet: bool) -> NoReturn:
+    """Go on with the run in JOURNAL where it was, however it ended."""
+    file = _look_into(journal)
+    from ..journal.explain import runs
+
+    found = [line for line in runs(file) if name in (None, line.name)]
+    file.close()
+    if not found:
+        _wrong(f"{journal}: has no run{f' {name!r}' if name is not None else ''}")
+    origin = found[-1].origin
+    if origin is None:
+        _wrong(f"{journal}: the run {found[-1].name!r} was begun by a program, not by a file; run that program again")
+    _run(_read(Path(origin)), Path(origin), journal, accept_changes, Shown(as_json, quiet, None, False))
+
+
+@headrace.command("runs")
+@JOURNAL
+@click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
+def list_runs(journal: Path, as_json: bool) -> None:
+    """List the runs in JOURNAL."""
+    file = _look_into(journal)
+    import time
+
+    import msgspec
+
+    from ..journal.explain import runs
+
+    found = runs(file)
+    file.close()
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    for line in found:
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.began))
+        outcomes = ", ".join(f"{n:,} {status}" for status, n in sorted(line.outcomes.items())) or "none"
+        of = f" of {line.total:,}" if line.total is not None else ""
+        lives = f"{line.lives} {'life' if line.lives == 1 else 'lives'}"
+        click.echo(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
+
+
+@headrace.command()
+@JOURNAL
+@click.option("--row", type=int, required=True, help="Which one, counted from 0.")
+@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
+def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
+    """Tell what happened to a row: each attempt, what it became, where it went."""
+    file = _look_into(journal)
+    import msgspec
+
+    from ..errors import ConfigError
+    from ..journal.explain import explain as explain_
+    from ..journal.explain import story_text
+
+    try:
+        story = explain_(file, row, name)
+    except ConfigError as error:
+        _wrong(str(error))
+    finally:
+        file.close()
+    click.echo(msgspec.json.encode(story).decode() if as_json else story_text(story))
+
+
+def _look_into(journal: Path) -> JournalFile:
+    from ..errors import ConfigError
+    from ..journal.sqlite import JournalFile
+
+    try:
+        return JournalFile(str(journal), new=False, write=False)
+    except ConfigError as error:
+        _wrong(str(error))
+
+
+def _wrong(what: str) -> NoReturn:
+    click.echo(what, err=True)
+    sys.exit(WRONG)
 
 
 @headrace.command()

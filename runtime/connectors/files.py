@@ -11,16 +11,21 @@ import csv
 import os
 import sys
 from collections.abc import Iterator
+from hashlib import blake2b
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime.errors import BadInput, ConfigError
 
+from ..contracts import INFER
 from .memory import IteratorSource
 
+LOOKED_AT = 1 << 16
+"""Bytes at a file's beginning and end by which it is known again."""
 FIELD_CHARS_MAX = 16 * 1024 * 1024
 """Characters in one CSV field at most; a longer one is most likely a quote that was never closed."""
 
@@ -43,6 +48,39 @@ class _FileSource(IteratorSource):
             raise ConfigError(f"{self.name}: unknown encoding {encoding!r}") from None
         self._file: IO[Any] | None = None
         self._line = 0
+        self._offset: int | None = None
+        """Where the next row begins, in bytes; None: nobody wants to know."""
+        self._read = 0
+        """Lines before it."""
+
+    @property
+    def placed(self) -> bool:
+        """A pipe has no places, and who looks at the first rows to infer what they are has read ahead."""
+        return self.path != "-" and self._contract != INFER
+
+    def tell(self) -> list[int] | None:
+        """(bytes, lines) before the next row."""
+        return [self._offset, self._read] if self._offset is not None else None
+
+    def resume(self, place: list[int] | None) -> None:
+        """As `open`, at a place that `tell` told."""
+        self._offset, self._read = place or (0, 0)
+        self.open()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """By what it is known again: its size, and a digest of its beginning and its end."""
+        if self.path == "-":
+            return {"path": "-"}
+        try:
+            size = os.path.getsize(self.path)
+            with open(self.path, "rb") as file:
+                digest = blake2b(file.read(LOOKED_AT), digest_size=16)
+                file.seek(max(0, size - LOOKED_AT))
+                digest.update(file.read(LOOKED_AT))
+        except OSError:
+            # What is wrong with it is told when it is opened.
+            return {"path": os.path.abspath(self.path)}
+        return {"path": os.path.abspath(self.path), "size": size, "digest": digest.hexdigest()}
 
     def place(self) -> str:
         return f"{self.name}:{self._line}"
@@ -70,6 +108,7 @@ class _FileSource(IteratorSource):
 
     def close(self) -> None:
         super().close()
+        self._offset, self._read = None, 0
         if self._file is not None and self.path != "-":
             self._file.close()
 
@@ -96,7 +135,8 @@ class CsvSource(_FileSource):
     def iterate(self) -> Iterator[Any]:
         assert self._file is not None
         csv.field_size_limit(FIELD_CHARS_MAX)
-        reader = csv.reader(self._file, delimiter=self._delimiter, strict=True)
+        begin = self._begin_at()
+        reader = csv.reader(self._lines(), delimiter=self._delimiter, strict=True)
         try:
             header = next(reader, None)
         except (csv.Error, UnicodeError) as error:
@@ -106,12 +146,46 @@ class CsvSource(_FileSource):
         twice = sorted({column for column in header if header.count(column) > 1})
         if twice:
             raise ConfigError(f"{self.name}:1: column {twice[0]!r} stands there twice")
-        return self._rows(reader, header)
+        if begin is not None:
+            self._offset, self._read = begin
+            self._bytes.seek(begin[0])
+            reader = csv.reader(self._lines(), delimiter=self._delimiter, strict=True)
+        return self._rows(reader, header, begin[1] if begin is not None else 0)
 
-    def _rows(self, reader: Any, header: list[str]) -> Iterator[Any]:
+    def _begin_at(self) -> tuple[int, int] | None:
+        """Where to go on, once the header has been read."""
+        if not self._offset:
+            return None
+        begin, self._offset = (self._offset, self._read), 0
+        return begin
+
+    @property
+    def placed(self) -> bool:
+        """In some encodings, a line does not end with the byte of a new line."""
+        return super().placed and "\n".encode(self._encoding.removesuffix("-sig")) == b"\n"
+
+    @property
+    def _bytes(self) -> IO[bytes]:
+        return cast("IO[bytes]", cast(TextIOWrapper, self._file).buffer)
+
+    def _lines(self) -> Iterator[str]:
+        """The file's lines; where places are wanted, counted in bytes."""
+        assert self._file is not None
+        if self._offset is None:
+            yield from self._file
+            return
+        encoding = self._encoding
+        for raw in self._bytes:
+            # As text, a file is cut at a lone carriage return, too.
+            for line in raw.splitlines(keepends=True):
+                self._offset += len(line)
+                yield line.decode(encoding, "surrogateescape")
+                encoding = self._encoding.removesuffix("-sig")
+
+    def _rows(self, reader: Any, header: list[str], before: int) -> Iterator[Any]:
         n = len(header)
         while True:
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
             try:
                 fields = next(reader)
             except StopIteration:
@@ -122,6 +196,7 @@ class CsvSource(_FileSource):
             except UnicodeError as error:
                 raise BadInput(f"{self.name}:{line}: not {self._encoding}: {error}") from error
             self._line = line
+            self._read = before + reader.line_num
             if len(fields) == n:
                 if any(map(_has_surrogates, fields)):
                     yield self._bad(line, f"bytes that are not {self._encoding}", None)
@@ -166,8 +241,12 @@ class JsonlSource(_FileSource):
     def iterate(self) -> Iterator[Any]:
         assert self._file is not None
         decode = msgspec.json.Decoder().decode
-        for line, raw in enumerate(self._file, 1):
-            self._line = line
+        if self._offset:
+            self._file.seek(self._offset)
+        for line, raw in enumerate(self._file, self._read + 1):
+            self._line = self._read = line
+            if self._offset is not None:
+                self._offset += len(raw)
             text = raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw
             if not text.strip():
                 continue
@@ -186,6 +265,46 @@ class _FileSink:
         self.path = os.fspath(path)
         self.name = "standard output" if self.path == "-" else self.path
         self._file: IO[bytes] | None = None
+        self._named = False
+        """It has its name already: an earlier life of the run was complete."""
+
+    @property
+    def durable(self) -> bool:
+        """What went through a pipe cannot be taken back."""
+        return self.path != "-"
+
+    def tell(self) -> int:
+        """Bytes written."""
+        assert self._file is not None, "a sink is opened before it tells where it is"
+        return self._file.tell()
+
+    def sync(self) -> None:
+        """Have it on the disk."""
+        assert self._file is not None, "a sink is opened before it is synced"
+        os.fsync(self._file.fileno())
+
+    def resume(self, place: int | None) -> None:
+        """Cut it back to this place, and go on there."""
+        if place is None:
+            self.open()
+            return
+        self._named = not os.path.exists(self._part)
+        path = self.path if self._named else self._part
+        try:
+            file = open(path, "r+b")  # noqa: SIM115 - closed by `close`
+            size = file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: the journal says that {place} bytes were written here, and it cannot be opened: {error.strerror}"
+            ) from error
+        if size < place:
+            file.close()
+            raise ConfigError(
+                f"{path}: has {size} bytes, and the journal says that {place} were written: it was changed"
+            )
+        file.truncate(place)
+        file.seek(place)
+        self._file = file
 
     @property
     def _part(self) -> str:
@@ -218,8 +337,24 @@ class _FileSink:
             file.flush()
             os.fsync(file.fileno())
         file.close()
-        if complete:
+        if complete and not self._named:
             os.replace(self._part, self.path)
+            _sync_folder(self.path)
+
+
+def _sync_folder(path: str) -> None:
+    """So that a name outlives a loss of power."""
+    try:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    except OSError:
+        # Not every system lets one open a folder.
+        return
+    try:
+        os.fsync(folder)
+    except OSError:
+        pass
+    finally:
+        os.close(folder)
 
 
 class JsonlSink(_FileSink):
@@ -245,6 +380,16 @@ class CsvSink(_FileSink):
     def open(self) -> None:
         super().open()
         self._begun = False
+
+    def resume(self, place: int | None) -> None:
+        super().resume(place)
+        self._begun = bool(place)
+        if place and self._columns is None:
+            assert self._file is not None
+            self._file.seek(0)
+            header = csv.reader(iter([self._file.readline().decode()]), delimiter=self._delimiter)
+            self._columns = next(header)
+            self._file.seek(place)
 
     def write(self, items: list[Any]) -> None:
         lines = _Lines()

@@ -45,22 +45,28 @@ class SinkConnector(Protocol):
 class PlacedSource(SourceConnector, Protocol):
     """A source that knows where its rows are, so that a run that is resumed need not read from the start."""
 
+    placed: bool
+    """It does."""
+
     def tell(self) -> Any:
-        """Where the next row begins, for `resume`: a number, a text, or None where that is not known."""
+        """Where the next row begins, for `resume`: plain data, or None where that is not known."""
 
     def resume(self, place: Any) -> None:
-        """In the place of `open`: the first row is the one there."""
+        """In the place of `open`: the first row is the one there; None: the first of all."""
 
 
 class DurableSink(SinkConnector, Protocol):
     """A sink that can take back what was written after a certain place, so that each row is in it exactly once."""
 
+    durable: bool
+    """It can."""
+
     def tell(self) -> Any:
-        """How far it has written."""
+        """How far it has written: plain data."""
 
     def sync(self) -> None:
         """Make what was written durable."""
 
     def resume(self, place: Any) -> None:
-        """In the place of `open`: what was written after this place is taken back. Raises `ConfigError` where what was
-        written before it is not there."""
+        """In the place of `open`: what was written after this place is taken back; None: everything is. Raises
+        `ConfigError` where what was written before it is not there."""

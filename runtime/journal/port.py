@@ -17,8 +17,8 @@ class Store(Protocol):
     def commit(self, entries: list[Any]) -> None:
         """Make these entries (`actors.journal.Entry`) durable, all or none. When it returns, they are."""
 
-    def close(self) -> None:
-        """Once. What is committed stays."""
+    def close(self, complete: bool) -> None:
+        """Once. What is committed stays. `complete`: the run ended well."""
 
 
 class Journaling(msgspec.Struct):

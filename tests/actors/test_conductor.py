@@ -146,3 +146,27 @@ def test_a_drain_does_not_take_the_place_of_an_abort_L20() -> None:
     fake.pass_time(60.0)
     (ended,) = fake.take(protocol.RunEnded)
     assert ended.state is State.ABORTED
+
+
+def test_an_abort_does_not_wait_for_those_who_had_drained_before() -> None:
+    fake = running()
+    fake.receive(protocol.Drained(SOURCE), protocol.Drained(STAGE), protocol.Abort("now"))
+    # They have nothing more to say.
+    fake.receive(protocol.Drained(REORDER), protocol.Drained(SINK))
+    assert closed_refs(fake) == ["reader", "writer"]
+    assert end(fake).state is State.ABORTED
+
+
+def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
+    keeper = Name("keeper")
+    conductor = Conductor(CALLER, LifeTerms())
+    cast = Cast(resources=[WRITER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], keeper=keeper)
+    conductor.set_cast(cast)
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Start(), protocol.Opened(WRITER), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    assert closed_refs(fake) == ["writer"]
+    fake.receive(protocol.AccountClosed(Counts(), 0))
+    assert not any(isinstance(message, protocol.RunEnded) for _, message in fake.told)
+    assert closed_refs(fake) == ["keeper"]
+    (ended,) = fake.take(protocol.RunEnded)
+    assert ended.state is State.COMPLETED

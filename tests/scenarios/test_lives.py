@@ -181,13 +181,13 @@ def test_what_must_not_be_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_batch_is_tied_or_that_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_module, "_tie", lambda *_: None)
+    monkeypatch.setattr(past_module._Done, "tie", lambda self, _: setattr(self, "first", self.known.after(self._floor)))
     monkeypatch.setattr(lives, "LIVES_MAX", 3)
     assert caught_after(graph_with_kills) is not None
 
 
 def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:
-    assert past_of([]) == Past()
+    assert past_of([], [], []) == Past()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,236 @@
+"""What happened to a row, and which runs there were: what a journal tells people."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from headrace.actors.identity import Bundle, Id, rows_of, show
+from headrace.runtime.errors import ConfigError
+
+from .codec import decode_id, decode_ids
+from .sqlite import JournalFile
+
+
+class RunLine(msgspec.Struct, frozen=True):
+    """One run. `done` rows have an outcome that lasts, of `total`; None: the source has not said its end. `state`: of its
+    last life; "killed" where that did not say how it ended."""
+
+    name: str
+    key: str
+    began: float
+    lives: int
+    state: str
+    done: int
+    total: int | None
+    outcomes: dict[str, int]
+    origin: str | None
+
+
+def runs(file: JournalFile) -> list[RunLine]:
+    """All of them, the oldest first."""
+    found = []
+    for number, key, name, began, origin, total in file.db.execute(
+        "SELECT id, key, name, began, origin, total FROM run ORDER BY id"
+    ).fetchall():
+        lives, state = file.db.execute(
+            "SELECT count(*), (SELECT state FROM life WHERE run = ?1 ORDER BY n DESC LIMIT 1) FROM life WHERE run = ?1",
+            (number,),
+        ).fetchone()
+        counts = dict(
+            file.db.execute("SELECT status, sum(n) FROM settled WHERE run = ? GROUP BY status", (number,)).fetchall()
+        )
+        found.append(RunLine(name, key, began, lives, state or "killed", sum(counts.values()), total, counts, origin))
+    return found
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened to a row, or to what became of it (`of`: `5`, `5.0`, `5+6` for a batch). `at`: seconds since
+    1970; None where no time was noted. `took_s` and `waited_s`: the call, and what was before it, since the event before."""
+
+    what: str
+    of: str
+    where: str
+    at: float | None = None
+    took_s: float | None = None
+    waited_s: float | None = None
+    detail: dict[str, Any] = {}
+
+
+class Story(msgspec.Struct, frozen=True):
+    """All of what a journal knows of a row. `outcome`: None where it is not done. `source`: the file that it is from."""
+
+    run: str
+    row: int
+    source: str
+    outcome: str | None
+    events: list[Event]
+
+
+def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
+    """The story of a row of a run: the latest one, unless it is named. Raises `ConfigError`."""
+    found = file.db.execute(
+        "SELECT id, name, fingerprint, total FROM run WHERE name = coalesce(?, name) ORDER BY id DESC LIMIT 1", (name,)
+    ).fetchone()
+    if found is None:
+        raise ConfigError(f"{file.path}: has no run{f' {name!r}' if name is not None else ''}")
+    run, name, fingerprint, total = found
+    if row < 0 or (total is not None and row >= total):
+        raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
+    teller = _Teller(file, run, row)
+    events = teller.events()
+    source = msgspec.json.decode(fingerprint)["source"]
+    return Story(name, row, source.get("path", source["name"]), teller.outcome(), events)
+
+
+class _Teller:
+    def __init__(self, file: JournalFile, run: int, row: int) -> None:
+        self._db = file.db
+        self._name_of = file.name_of
+        self._run = run
+        self._row = row
+        # Rows that were in a batch with it are where the batch is.
+        self._rows = {row}
+
+    def outcome(self) -> str | None:
+        """Of the row as a whole."""
+        select = (
+            "SELECT status, first, bits FROM settled WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
+        )
+        for status, first, bits in self._db.execute(select, (self._run, self._row, self._row)):
+            if bits is None or int.from_bytes(bits, "little") >> (self._row - first) & 1:
+                return str(status)
+        return None
+
+    def events(self) -> list[Event]:
+        """In the order of time."""
+        told = [*self._batches(), *self._answers(), *self._faults(), *self._ends(), *self._words(), *self._writings()]
+        told.sort(key=lambda event: event.at if event.at is not None else 0.0)
+        last: float | None = None
+        events = []
+        for event in told:
+            at = event.at
+            if event.took_s is not None and at is not None and last is not None:
+                began = at - event.took_s
+                closed = self._cooldowns(event.where, last, began)
+                detail = {**event.detail, "cooldowns_s": closed} if closed else event.detail
+                event = msgspec.structs.replace(event, waited_s=max(0.0, began - last), detail=detail)
+            last = at if at is not None else last
+            events.append(event)
+        return events
+
+    def _mine(self, of: Id) -> bool:
+        return self._row in rows_of(of)
+
+    def _select(self, columns: str, table: str) -> list[tuple[Id, Any]]:
+        """(who, the columns) of what is told of the row and of batches that it is in."""
+        found = []
+        for first in sorted(self._rows):
+            select = f"SELECT row, path, {columns} FROM {table} WHERE run = ? AND row = ?"
+            for row, path, *others in self._db.execute(select, (self._run, first)):
+                of = decode_id(row, path)
+                if self._mine(of):
+                    found.append((of, others))
+        return found
+
+    def _batches(self) -> list[Event]:
+        events = []
+        select = "SELECT node, members FROM batch WHERE run = ? AND first <= ? AND last >= ?"
+        for node, members in self._db.execute(select, (self._run, self._row, self._row)).fetchall():
+            bundle = decode_ids(members)[0]
+            assert isinstance(bundle, Bundle)
+            if self._mine(bundle):
+                self._rows.add(min(rows_of(bundle)))
+                detail = {"rows": len(bundle.members), "members": show(bundle)}
+                events.append(Event("batched", str(self._row), self._name_of(node), detail=detail))
+        return events
+
+    def _answers(self) -> list[Event]:
+        return [
+            Event("answered", show(of), self._name_of(node), at, took, detail={"attempts": attempts})
+            for of, (node, attempts, at, took) in self._select("node, attempts, at, took", "answer")
+        ]
+
+    def _faults(self) -> list[Event]:
+        return [
+            Event(
+                "refused" if kind == "refused" else "failed",
+                show(of),
+                self._name_of(node),
+                at,
+                took,
+                detail={"kind": kind, "error": error, "message": message}
+                | ({"retry_after_s": hint} if hint is not None else {}),
+            )
+            for of, (node, at, took, kind, error, message, hint) in self._select(
+                "node, at, took, kind, error, message, retry_after", "fault"
+            )
+        ]
+
+    def _ends(self) -> list[Event]:
+        return [
+            Event(
+                status,
+                show(of),
+                self._name_of(node),
+                at,
+                detail={"attempts": attempts} | ({"error": error, "message": message} if error is not None else {}),
+            )
+            for of, (node, attempts, at, status, error, message) in self._select(
+                "node, attempts, at, status, error, message", "ended"
+            )
+        ]
+
+    def _words(self) -> list[Event]:
+        return [
+            Event("joined", show(of), self._name_of(node), detail={"parts": list(msgspec.msgpack.decode(parts))})
+            for of, (node, parts) in self._select("node, parts", "word")
+        ]
+
+    def _writings(self) -> list[Event]:
+        events = []
+        select = (
+            "SELECT sink, status, first, last, ids, place, at FROM written WHERE run = ? AND first <= ? AND last >= ?"
+        )
+        for sink, status, first, last, ids, place, at in self._db.execute(select, (self._run, self._row, self._row)):
+            seqs = decode_ids(ids) if ids is not None else range(first, last + 1)
+            for index, of in enumerate(seqs):
+                if self._mine(of):
+                    detail: dict[str, Any] = {"in": f"{index + 1} of {len(seqs)} written together"}
+                    if place is not None:
+                        detail["before_byte"] = msgspec.msgpack.decode(place)
+                    events.append(Event(status, show(of), self._name_of(sink), at, detail=detail))
+        return events
+
+    def _cooldowns(self, node: str, since: float, until: float) -> float:
+        """Seconds in which the governor of a stage was closed, in this time."""
+        select = (
+            "SELECT max(at, ?), min(until, ?) FROM cooldown JOIN name ON name.id = node WHERE run = ? AND name.name = ?"
+        )
+        spans = self._db.execute(select, (since, until, self._run, node)).fetchall()
+        closed: float = sum(max(0.0, end - begin) for begin, end in spans)
+        return round(closed, 6)
+
+
+def story_text(story: Story) -> str:
+    """For people."""
+    lines = [f"row {story.row} of {story.run}, from {story.source}: {story.outcome or 'not done yet'}"]
+    for event in story.events:
+        at = _clock(event.at) if event.at is not None else " " * 12
+        line = f"  {at}  {event.where:<16} {event.what:<12} {event.of}"
+        notes = []
+        if event.waited_s is not None and event.waited_s >= 0.0005:
+            cooled = event.detail.get("cooldowns_s")
+            of_it = f", {cooled:.3f} s of it in cooldown" if cooled else ""
+            notes.append(f"waited {event.waited_s:.3f} s{of_it}")
+        if event.took_s is not None:
+            notes.append(f"took {event.took_s:.3f} s")
+        notes += [f"{key} {value}" for key, value in event.detail.items() if key not in ("cooldowns_s", "members")]
+        lines.append(f"{line}  {'; '.join(notes)}".rstrip())
+    return "\n".join(lines)
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"

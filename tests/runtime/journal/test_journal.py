@@ -1,0 +1,342 @@
+"""Runs with a journal, on threads and on a real disk: they go on where they were, and say so where they cannot."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sqlite3
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.runtime import Pipeline, RunFailed, sinks, sources
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.journal.sqlite import JournalFile
+
+
+class Score(msgspec.Struct):
+    n: int
+    risk: float
+
+
+@dataclass
+class Point:
+    x: int
+    y: tuple[int, int]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+def _colour(n: int) -> Any:
+    return Colour.RED if n % 2 else None
+
+
+class Breaks:
+    """Calls that are counted; the one for `at` breaks the run until it is mended."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.calls: list[Any] = []
+
+    def __call__(self, row: int) -> dict[str, int]:
+        self.calls.append(row)
+        if row == self.at:
+            raise ValueError("not yet")
+        return {"n": row}
+
+
+def rows_in(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_failed_run_goes_on_and_calls_nobody_twice_L26(tmp_path: Path) -> None:
+    breaks = Breaks(at=700)
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(1000)).map(breaks, workers=4, retry=1, on_error="fail")
+        return pipeline.sink(sinks.jsonl(tmp_path / "out.jsonl")).run(journal=tmp_path / "run.db")
+
+    with pytest.raises(RunFailed):
+        run()
+    first, breaks.at = len(breaks.calls), None
+    report = run()
+    assert (report.state, report.rows, report.delivered) == ("completed", 1000, 1000)
+    assert rows_in(tmp_path / "out.jsonl") == [{"n": n} for n in range(1000)]
+    # Only those whose answer had not come, and the one that broke.
+    assert len(breaks.calls) - first < 1000
+    assert len(breaks.calls) <= 1000 + 1 + 4 * 512
+    once = len(breaks.calls)
+    again = run()
+    assert (again.delivered, len(breaks.calls)) == (1000, once), "what is complete is not done again"
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_file_is_read_on_from_where_it_was(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"in.{kind}"
+    if kind == "csv":
+        path.write_bytes(b"\xef\xbb\xbfn,text\n" + b"".join(b'%d,"a ""quoted""\nline"\r\n' % n for n in range(500)))
+    else:
+        path.write_bytes(b"".join(b'{"n": "%d"}\n\n' % n for n in range(500)))
+    stop = [True]
+    seen: list[int] = []
+
+    def take(row: dict[str, str]) -> int:
+        n = int(row["n"])
+        if n == 300 and stop[0]:
+            raise ValueError("stop")
+        seen.append(n)
+        return n
+
+    def run() -> Any:
+        pipeline = (
+            Pipeline("job", window=20)
+            .source(getattr(sources, kind)(path))
+            .map(take, workers=1, retry=1, on_error="fail")
+        )
+        return pipeline.run(journal=tmp_path / "run.db")
+
+    with pytest.raises(RunFailed):
+        run()
+    stop[0] = False
+    report = run()
+    assert (report.rows, report.delivered) == (500, 500)
+    assert sorted(set(seen)) == list(range(500))
+    database = sqlite3.connect(tmp_path / "run.db")
+    assert database.execute("SELECT count(*) FROM read").fetchone()[0] < 60, "old places are forgotten"
+    # What is read is where the run goes on, and not the start.
+    row, place = database.execute("SELECT row, place FROM read ORDER BY row").fetchone()
+    assert row > 400
+    assert msgspec.msgpack.decode(place)[0] > path.stat().st_size // 2
+
+
+def test_errors_keep_their_lines_after_a_resume(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("n\n" + "".join(f"{n}\n" for n in range(50)) + "51,too much\n")
+    stop = [True]
+
+    def take(row: dict[str, str]) -> int:
+        if row["n"] == "40" and stop[0]:
+            raise ValueError("stop")
+        return int(row["n"])
+
+    def run() -> Any:
+        pipeline = Pipeline("job", window=4).source(sources.csv(path)).map(take, workers=1, retry=1, on_error="fail")
+        return pipeline.quarantine(sinks.jsonl(tmp_path / "bad.jsonl")).run(journal=tmp_path / "run.db")
+
+    with pytest.raises(RunFailed):
+        run()
+    stop[0] = False
+    assert run().quarantined == 1
+    (bad,) = rows_in(tmp_path / "bad.jsonl")
+    assert f"{path}:52:" in bad["message"]
+
+
+def test_values_come_back_as_what_they_were(tmp_path: Path) -> None:
+    stop = [True]
+    given: list[Any] = []
+
+    def score(row: int) -> Score:
+        return Score(row, row / 2)
+
+    def point(row: Score) -> Point:
+        return Point(row.n, (row.n, 1))
+
+    def last(row: Point) -> int:
+        given.append(row)
+        if row.x == 30 and stop[0]:
+            raise ValueError("stop")
+        return row.x
+
+    def run() -> Any:
+        pipeline = (
+            Pipeline("job").source(range(40)).map(score).map(point).map(last, retry=1, workers=1, on_error="fail")
+        )
+        return pipeline.run(journal=tmp_path / "run.db")
+
+    with pytest.raises(RunFailed):
+        run()
+    stop[0] = False
+    given.clear()
+    run()
+    assert given
+    assert all(row == Point(row.x, (row.x, 1)) for row in given)
+
+
+def test_a_value_that_would_not_come_back_is_told_at_once(tmp_path: Path) -> None:
+    def pair(row: int):  # type: ignore[no-untyped-def]
+        return (row, row)
+
+    with pytest.raises(RunFailed, match=r"stage 'pair' answered with a tuple that would come back .* as another value"):
+        Pipeline("job").source(range(3)).map(pair).run(journal=tmp_path / "run.db")
+
+
+def test_what_a_route_and_a_filter_said_is_kept_whatever_it_was(tmp_path: Path) -> None:
+    Pipeline("job").source(range(9)).filter(lambda n: [n] if n else []).route(
+        _colour, red=lambda flow: flow.sink(lambda _: None)
+    ).run(journal=tmp_path / "run.db")
+
+
+def test_another_work_is_not_taken_for_the_same_L27(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n2\n")
+
+    def once(row: int) -> int:
+        return row
+
+    def twice(row: int) -> int:
+        return row * 2
+
+    def run(function: Any, **options: Any) -> Any:
+        pipeline = Pipeline("job").source(sources.jsonl(path)).map(function, name="work")
+        return pipeline.run(journal=tmp_path / "run.db", **options)
+
+    run(once)
+    with pytest.raises(ConfigError, match="work: the code of its function changed") as told:
+        run(twice)
+    assert "accept_changes" in str(told.value)
+    path.write_text("1\n2\n3\n")
+    with pytest.raises(ConfigError, match="source: its size in bytes was 4, and is 6"):
+        run(once)
+    report = run(twice, accept_changes=True)
+    assert report.delivered == 3, "what was answered stays, and what is new is called"
+    assert run(twice).delivered == 3
+
+
+def test_a_version_stands_for_the_code_L27(tmp_path: Path) -> None:
+    class Ask:
+        version = "2024-05"
+
+        def __call__(self, row: int) -> int:
+            return row
+
+    Pipeline("job").source([1]).map(Ask(), name="ask").run(journal=tmp_path / "run.db")
+    newer = Ask()
+    newer.version = "2024-06"
+    with pytest.raises(ConfigError, match="ask: version was '2024-05', and is '2024-06'"):
+        Pipeline("job").source([1]).map(newer, name="ask").run(journal=tmp_path / "run.db")
+
+
+def test_all_rows_in_quarantine_and_the_run_is_as_any_other_L25(tmp_path: Path) -> None:
+    def never(row: int) -> int:
+        raise ValueError("never")
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(20)).map(never, retry=1)
+        return pipeline.quarantine(sinks.jsonl(tmp_path / "bad.jsonl")).run(journal=tmp_path / "run.db")
+
+    assert run().quarantined == 20
+    again = run()
+    assert (again.state, again.quarantined, again.calls) == ("completed", 20, 0)
+    assert len(rows_in(tmp_path / "bad.jsonl")) == 20
+
+
+def test_two_runs_cannot_have_the_same_journal_at_once_L36(tmp_path: Path) -> None:
+    file = JournalFile(str(tmp_path / "run.db"))
+    with pytest.raises(ConfigError, match="another process is running with this journal"):
+        Pipeline("job").source([1]).run(journal=tmp_path / "run.db")
+    file.close()
+    Pipeline("job").source([1]).run(journal=tmp_path / "run.db")
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    Pipeline("job").source([1]).run(journal=tmp_path / "run.db")
+    assert stat.S_IMODE((tmp_path / "run.db").stat().st_mode) == 0o600
+
+
+def test_what_is_no_journal_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    def refused(path: Path, what: str) -> None:
+        before = path.read_bytes() if path.is_file() else None
+        with pytest.raises(ConfigError, match=what):
+            Pipeline("job").source([1]).run(journal=path)
+        assert (path.read_bytes() if path.is_file() else None) == before
+
+    text = tmp_path / "text.db"
+    text.write_text("this is no database, and it is long enough to be taken for one" * 20)
+    refused(text, "is not a journal")
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE theirs (x)")
+    database.close()
+    refused(foreign, "not a journal of Headrace")
+    newer = tmp_path / "newer.db"
+    Pipeline("job").source([1]).run(journal=newer)
+    with sqlite3.connect(newer) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    refused(newer, "is a journal of version 99")
+    refused(tmp_path, "is a folder")
+    refused(tmp_path / "missing" / "run.db", "the folder .* does not exist")
+
+
+def test_a_journal_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    Pipeline("job").source(range(5000)).map(Breaks()).run(journal=path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="is damaged"):
+        Pipeline("job").source(range(5000)).map(Breaks()).run(journal=path)
+
+
+def test_an_output_that_was_changed_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+
+    def run() -> Any:
+        return Pipeline("job").source(range(100)).sink(sinks.jsonl(out)).run(journal=tmp_path / "run.db")
+
+    run()
+    out.write_bytes(out.read_bytes()[:50])
+    with pytest.raises(RunFailed, match="has 50 bytes, and the journal says that 290 were written"):
+        run()
+    out.unlink()
+    with pytest.raises(RunFailed, match="cannot be opened"):
+        run()
+
+
+def test_a_disk_that_fills_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    answered = Breaks()
+
+    def run() -> Any:
+        return Pipeline("job").source(range(20_000)).map(answered, workers=2).run(journal=path)
+
+    JournalFile(str(path)).close()
+    connect = sqlite3.connect
+
+    def small(*arguments: Any, **options: Any) -> Any:
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 64")
+        return database
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", small)
+        with pytest.raises(RunFailed, match="the disk is full; what was committed before is safe"):
+            run()
+    first = len(answered.calls)
+    report = run()
+    assert report.delivered == 20_000
+    assert first <= len(answered.calls) <= 20_000 + first
+
+
+def test_a_sink_that_cannot_take_back_gets_each_row_that_was_not_known_written(tmp_path: Path) -> None:
+    got: list[int] = []
+    stop = [True]
+
+    def save(row: int) -> None:
+        if row == 50 and stop[0]:
+            raise OSError("gone")
+        got.append(row)
+
+    def run() -> Any:
+        return Pipeline("job").source(range(100)).sink(save).run(journal=tmp_path / "run.db")
+
+    with pytest.raises(RunFailed):
+        run()
+    stop[0] = False
+    run()
+    assert sorted(set(got)) == list(range(100)), "at least once"

@@ -1,0 +1,15 @@
+"""A bounded part of `make crash`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.system.crash import crash
+
+
+@pytest.mark.timeout(120)
+def test_killed_and_resumed_the_outputs_are_the_same_byte_for_byte_L24_L26_L36(tmp_path: Path) -> None:
+    came = crash(tmp_path, kills=6, rows=600, seed=20)
+    assert came.kills == 6
+    assert came.twice <= came.allowed
