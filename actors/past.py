@@ -22,7 +22,8 @@ class Past(msgspec.Struct, frozen=True):
     `first`: the oldest row that is to be done; `done`: those after it that are not, as (first, bits). `counts`: of all
     that are done. The source begins with row `row`, which is at `place`; None: at the beginning. Of rows that are to be
     done again: `answers` and ends of calls by stage; `batches` by node; `joins`, with which parts; `written`, by sink.
-    `places`: how far each sink has written. `crowd`: as many rows must fit into the window.
+    `places`: how far each sink has written. `crowd`: as many rows must fit into the window. `again`:
+    rows that had this outcome, and are to come again.
     """
 
     first: int = 0
@@ -36,6 +37,7 @@ class Past(msgspec.Struct, frozen=True):
     written: Mapping[str, set[Id]] = {}
     places: Mapping[str, Any] = {}
     crowd: int = 0
+    again: tuple[tuple[Status, int], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -67,11 +69,14 @@ def past_of(
     entries: Iterable[Any],
     before: Settlements | None = None,
 ) -> Past:
-    """What a journal amounts to: rows that are `settled`, as (status, first, bits), `batches`, by node, and all else, as
-    `entries`. Of rows that are done nothing is kept. `before`: of rows that `settled` does not speak of."""
+    """What a journal amounts to: rows that are `settled`, as (status, first, bits; below 0: not so, after all), `batches`,
+    by node, and all else, as `entries`. Of rows that are done nothing is kept. `before`: of rows that `settled` does not
+    speak of."""
     done = _Done(before or Settlements())
     for status, first, bits in settled:
-        if status in LASTING:
+        if bits < 0:
+            done.remove(first)
+        elif status in LASTING:
             done.add(status, first, bits)
     gathered: dict[str, list[Bundle]] = {}
     for node, bundle in batches:
@@ -117,6 +122,7 @@ def past_of(
         joins=joins,
         written=written,
         places={sink: where for sink, where in places.items() if where is not None},
+        again=tuple(done.again),
         crowd=len({row for of in answers.values() for seq in of for row in rows_of(seq)}),
     )
 
@@ -128,6 +134,7 @@ class _Done:
         self.first = self._floor = before.first
         self.counts = dict(before.counts)
         self.known = Frontier()
+        self.again: list[tuple[Status, int]] = []
         self._records: list[tuple[Status, int, int]] = []
 
     def add(self, status: Status, first: int, bits: int) -> None:
@@ -139,21 +146,28 @@ class _Done:
 
     def tie(self, together: list[set[int]]) -> None:
         """A row that is done, but is in a batch with one that is not, is to come again, for the batch to be the same."""
+        floor, low = self._floor, self._floor
         loose = True
         while loose:
             loose = False
             for rows in together:
-                here = [row for row in rows if self.known.has(row)]
-                if here and len(here) < len(rows):
+                here = [row for row in rows if row >= floor and self.known.has(row)]
+                before = [row for row in rows if row < floor]
+                if len(here) + len(before) == len(rows):
+                    continue
+                # Of those before all that was looked at, somebody must look again.
+                low = min([low, *before])
+                for row in here:
                     loose = True
-                    for row in here:
-                        self._remove(row)
-        self.first = self.known.after(self._floor)
+                    self.again.append((self.remove(row), row))
+        self.first = low if low < floor else self.known.after(floor)
 
-    def _remove(self, row: int) -> None:
+    def remove(self, row: int) -> Status:
         self.known.remove(row)
-        status = next(status for status, first, bits in self._records if row >= first and bits >> (row - first) & 1)
+        latest = reversed(self._records)
+        status = next(status for status, first, bits in latest if row >= first and bits >> (row - first) & 1)
         self.counts[status] -= 1
+        return status
 
     def lacks(self, of: Id) -> bool:
         """Any of its rows is to be done."""

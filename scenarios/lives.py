@@ -71,6 +71,10 @@ class Disk:
         batches = [(e.node, bundle) for e in self.entries if isinstance(e, protocol.Formed) for bundle in e.bundles]
         return past_of(settled, cast("list[tuple[str, Bundle]]", batches), self.entries)
 
+    def commit(self, entries: list[Any]) -> None:
+        """These are durable now."""
+        self.entries.extend(entries)
+
     def crash(self) -> None:
         """What was not synced may be there or not, from some place on."""
         for name, rows in self.files.items():
@@ -90,10 +94,10 @@ class DiskStore:
     def commit(self, entries: list[Any]) -> None:
         first = self._disk.random.random() < 0.5
         if first:
-            self._disk.entries.extend(entries)
+            self._disk.commit(entries)
         self._sleep(self._disk.random.choice((0.0, 0.001, 0.02)))
         if not first:
-            self._disk.entries.extend(entries)
+            self._disk.commit(entries)
 
     def close(self, complete: bool) -> None:
         """Everything is in it."""
@@ -156,10 +160,10 @@ class Lived(msgspec.Struct):
     files: dict[str, list[Any]]
 
 
-def live(script: Script, seed: int, kills: int) -> Lived:
-    """Play `script` with a seed, killed so often, then to its end."""
+def live(script: Script, seed: int, kills: int, disk: Disk | None = None) -> Lived:
+    """Play `script` with a seed, killed so often, then to its end. `disk`: one that is new."""
     random = Random(f"{seed}:lives")
-    disk = Disk(random)
+    disk = disk or Disk(random)
     lived = Lived(seed, 0, None, None, 0, 0, disk.files)
     while lived.breach is None:
         if lived.lives > kills + LIVES_MAX:

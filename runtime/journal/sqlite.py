@@ -308,7 +308,7 @@ class SqliteStore:
         if last - first >= self._reach:
             self._reach = last - first + 1
             self._db.execute("UPDATE run SET reach = ? WHERE id = ?", (self._reach, self._run))
-        return (self._run, self._node(name), first, last, encode_ids(list(bundle.members)))
+        return (self._run, self._node(name), first, last, encode_ids([bundle]))
 
     # --- what was told ---
 
@@ -321,6 +321,11 @@ class SqliteStore:
                 break
             # A batch ties rows to one that is not done, and they are before all that was looked at.
             floor = max(0, past.first - self._reach)
+        if past.again:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                rows = [(self._run, status.value, row, row, -1, None) for status, row in past.again]
+                self._db.executemany("INSERT INTO settled VALUES (?,?,?,?,?,?)", rows)
         self._settled = Settlement(past.first)
         for first, bits in past.done:
             self._settled.add_some(first, bits)
@@ -341,6 +346,8 @@ class SqliteStore:
         for status, n in self._db.execute(whole, (self._run, floor)):
             counts[Status(status)] = n
         for status, first, bits in self._records(floor):
+            if bits < 0:
+                continue
             n = (bits & ((1 << max(floor - first, 0)) - 1)).bit_count()
             counts[status] = counts.get(status, 0) + n
         return Settlements(floor, counts)
@@ -348,16 +355,17 @@ class SqliteStore:
     def _outline(self, floor: int) -> Iterator[tuple[Status, int, int]]:
         for status, first, bits in self._records(floor):
             cut = max(floor - first, 0)
-            bits >>= cut
-            if bits:
+            if bits < 0:
+                yield status, first, bits
+            elif bits := bits >> cut:
                 low = (bits & -bits).bit_length() - 1
                 yield status, first + cut + low, bits >> low
 
     def _records(self, floor: int) -> Iterator[tuple[Status, int, int]]:
-        select = "SELECT status, first, last, bits FROM settled WHERE run = ? AND last >= ?"
-        for status, first, last, packed in self._db.execute(select, (self._run, floor)):
+        select = "SELECT status, first, last, n, bits FROM settled WHERE run = ? AND last >= ? ORDER BY rowid"
+        for status, first, last, n, packed in self._db.execute(select, (self._run, floor)):
             bits = int.from_bytes(packed, "little") if packed is not None else (1 << (last - first + 1)) - 1
-            yield Status(status), first, bits
+            yield Status(status), first, bits if n > 0 else -1
 
     def _gathered(self, floor: int) -> Iterator[tuple[str, Bundle]]:
         select = "SELECT node, members FROM batch WHERE run = ? AND last >= ? ORDER BY rowid"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -15,9 +17,11 @@ from headrace.actors.ledger import Ledger
 from headrace.actors.past import Past, past_of
 from headrace.actors.source import Source
 from headrace.runtime.assembly import _Assembly
+from headrace.runtime.journal.codec import Values
+from headrace.runtime.journal.sqlite import JournalFile, SqliteStore
 from headrace.runtime.resources import Writer
 from headrace.scenarios import lives
-from headrace.scenarios.lives import Lived, live
+from headrace.scenarios.lives import Disk, Lived, live
 from headrace.scenarios.script import Script
 from tests.scenarios.mutants import Mutant, mutated
 from tests.scenarios.random_graphs import random_graph
@@ -184,6 +188,64 @@ def test_a_batch_is_tied_or_that_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(past_module._Done, "tie", lambda self, _: setattr(self, "first", self.known.after(self._floor)))
     monkeypatch.setattr(lives, "LIVES_MAX", 3)
     assert caught_after(graph_with_kills) is not None
+
+
+class SqliteDisk(Disk):
+    """A disk with the real store beside the model: what they leave to the next life must be the same."""
+
+    def __init__(self, seed: int, path: Path, script: Script) -> None:
+        super().__init__(Random(f"{seed}:lives"))
+        self._file = JournalFile(str(path))
+        self._file.db.execute("PRAGMA synchronous = OFF")
+        self._file.db.execute("INSERT INTO run (key, name, began, fingerprint) VALUES ('k', 'n', 0, '{}')")
+        names = [name for stage in script.stage for name in (stage.name, f"{stage.name}.merge")]
+        self._values = {name: Values(name) for name in names}
+        self._store = SqliteStore(self._file, 1, self._values)
+        self.compared = 0
+
+    def commit(self, entries: list[Any]) -> None:
+        super().commit(entries)
+        self._store.commit(entries)
+
+    def past(self) -> Past:
+        expected = super().past()
+        # A store knows nothing but what is in the file.
+        self._store = SqliteStore(self._file, 1, self._values)
+        told = self._store.past()
+        assert _comparable(told) == _comparable(expected)
+        self.compared += bool(expected.answers)
+        return told
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _comparable(past: Past) -> Any:
+    """Errors are told by name and message; what nothing is known of is left out."""
+    answers = {
+        node: {seq: (a.value, a.attempts, a.ended and (a.ended.status, str(a.ended.error))) for seq, a in of.items()}
+        for node, of in past.answers.items()
+        if of
+    }
+
+    def some(of: Any) -> Any:
+        return {name: each for name, each in of.items() if each}
+
+    # Where a read place was forgotten, an earlier one does as well.
+    parts = (past.first, past.done, some(past.counts), some(past.joins), some(past.written), past.places, past.crowd)
+    return answers, some(past.batches), parts, (past.row == 0) == (past.place is None)
+
+
+def test_the_store_on_disk_leaves_what_the_model_leaves(tmp_path: Path) -> None:
+    compared = 0
+    for seed in range(120):
+        script = graph_with_kills(seed)
+        disk = SqliteDisk(seed, tmp_path / f"{seed}.db", script)
+        lived = live(script, seed, KILLS, disk)
+        disk.close()
+        assert lived.breach is None, f"seed {seed}: {lived.breach}"
+        compared += disk.compared
+    assert compared > 40
 
 
 def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:
