@@ -40,6 +40,11 @@ N ?= 10000
 graphs: $(STAMP)
 	@$(BIN)/python -m tests.scenarios.explore --graphs $(N)
 
+# Random graphs with a journal, killed between any two messages and resumed: make lives KILLED=10000 (times)
+KILLED ?= 10000
+lives: $(STAMP)
+	@$(BIN)/python -m tests.scenarios.explore --kills $(KILLED)
+
 # How many plays it takes to catch each of the faults that are put into the actors.
 mutants: $(STAMP)
 	@$(BIN)/python -m tests.scenarios.test_mutants

@@ -96,10 +96,12 @@ class _Teller:
 
     def outcome(self) -> str | None:
         """Of the row as a whole."""
-        select = (
-            "SELECT status, first, bits FROM settled WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
-        )
-        for status, first, bits in self._db.execute(select, (self._run, self._row, self._row)):
+        where = "WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
+        select = f"SELECT status, first, n, bits FROM settled {where}"
+        for status, first, n, bits in self._db.execute(select, (self._run, self._row, self._row)):
+            if n < 0:
+                # It is to be done again.
+                return None
             if bits is None or int.from_bytes(bits, "little") >> (self._row - first) & 1:
                 return str(status)
         return None

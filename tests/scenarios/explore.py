@@ -1,5 +1,5 @@
-"""`make explore`: all scenarios, random ones and random graphs, with fresh seeds, for as long as it is told; prints the
-seeds it began with."""
+"""`make explore`: all scenarios, random ones, random graphs and graphs that are killed and resumed, with fresh seeds, for as
+long as it is told; prints the seeds it began with."""
 
 from __future__ import annotations
 
@@ -9,28 +9,50 @@ import secrets
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
+from headrace.scenarios.lives import live
 from headrace.scenarios.play import play
 from headrace.scenarios.script import Script
 from tests.scenarios.random_graphs import random_graph
 from tests.scenarios.random_scripts import random_script
+from tests.scenarios.test_lives import KILLS, graph_with_kills
 
 CHUNK = 40
 
 
-KINDS: dict[str, Callable[[int], Script]] = {"scenarios": random_script, "graphs": random_graph}
+def _played(make: Callable[[int], Script], seed: int) -> tuple[str | None, int]:
+    breach = play(make(seed), seed).breach
+    return (str(breach) if breach is not None else None), 0
 
 
-def play_random(kind: str, first: int) -> list[tuple[int, str]]:
-    """Those of `CHUNK` random scenarios that break something."""
-    broken = []
+def _lived(seed: int) -> tuple[str | None, int]:
+    # Those of a process that was killed.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    lived = live(graph_with_kills(seed), seed, KILLS)
+    return lived.breach, lived.kills
+
+
+KINDS: dict[str, Callable[[int], tuple[str | None, int]]] = {
+    "scenarios": partial(_played, random_script),
+    "graphs": partial(_played, random_graph),
+    "lives": _lived,
+}
+"""By seed: what broke, and how often the process was killed."""
+
+
+def play_random(kind: str, first: int) -> tuple[list[tuple[int, str]], int]:
+    """Those of `CHUNK` random scenarios that break something, and all kills."""
+    broken, kills = [], 0
     for seed in range(first, first + CHUNK):
-        breach = play(KINDS[kind](seed), seed).breach
+        breach, killed = KINDS[kind](seed)
+        kills += killed
         if breach is not None:
-            broken.append((seed, str(breach)))
-    return broken
+            broken.append((seed, breach))
+    return broken, kills
 
 
 def explore_random(kind: str, for_s: float, jobs: int, at_most: int = 1 << 62) -> bool:
@@ -38,17 +60,19 @@ def explore_random(kind: str, for_s: float, jobs: int, at_most: int = 1 << 62) -
     first = secrets.randbelow(1_000_000_000)
     until = time.monotonic() + for_s
     print(f"random {kind} for {for_s:g} s, from seed {first} on", flush=True)
-    played, well, begin = 0, True, first
+    played, kills, well, begin = 0, 0, True, first
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while time.monotonic() < until and played < at_most:
+        while time.monotonic() < until and (kills if kind == "lives" else played) < at_most:
             firsts = [begin + i * CHUNK for i in range(jobs)]
             begin += jobs * CHUNK
-            for broken in pool.map(play_random, [kind] * jobs, firsts):
+            for broken, killed in pool.map(play_random, [kind] * jobs, firsts):
                 played += CHUNK
+                kills += killed
                 for seed, breach in broken:
                     well = False
                     print(f"random {kind} {seed}: {breach}", flush=True)
-    print(f"{played:,} random {kind}, {'all held' if well else 'NOT all held'}", flush=True)
+    told = f", killed {kills:,} times" if kills else ""
+    print(f"{played:,} random {kind}{told}, {'all held' if well else 'NOT all held'}", flush=True)
     return well
 
 
@@ -57,13 +81,16 @@ def main() -> int:
     parser.add_argument("--for", dest="for_s", type=float, default=600.0, help="seconds")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--graphs", type=int, help="play so many random graphs, and nothing else")
+    parser.add_argument("--kills", type=int, help="kill and resume random graphs so often, and nothing else")
     options = parser.parse_args()
     if options.graphs is not None:
         return 0 if explore_random("graphs", 1e9, options.jobs, options.graphs) else 1
-    third, jobs = options.for_s / 3, str(options.jobs)
-    command = [sys.executable, "-m", "headrace.runtime.cli", "scenario", "run", "--for", f"{third:g}s", "--jobs", jobs]
+    if options.kills is not None:
+        return 0 if explore_random("lives", 1e9, options.jobs, options.kills) else 1
+    share, jobs = options.for_s / 4, str(options.jobs)
+    command = [sys.executable, "-m", "headrace.runtime.cli", "scenario", "run", "--for", f"{share:g}s", "--jobs", jobs]
     well = [subprocess.run(command).returncode == 0]
-    well += [explore_random(kind, third, options.jobs) for kind in KINDS]
+    well += [explore_random(kind, share, options.jobs) for kind in KINDS]
     return 0 if all(well) else 1
 
 
