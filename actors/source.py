@@ -150,13 +150,13 @@ class Source(Actor):
         self._failures_in_a_row = 0
         values = done.values
         n = len(values)
+        if self._journal is not None and (n or done.ended):
+            self.context.tell(self._journal, protocol.ReadTo(self._next + n, done.place, done.ended))
         if n:
             assert n <= self._demand, f"the reader gave {n} rows where {self._demand} were asked for"
             rows = range(self._next, self._next + n)
             seqs: protocol.Seqs = rows
             self._next += n
-            if self._journal is not None:
-                self.context.tell(self._journal, protocol.ReadTo(self._next, done.place, done.ended))
             if rows.start < self._first or self._done:
                 seqs, values = self._without_done(rows, values)
             self._demand -= len(seqs)
