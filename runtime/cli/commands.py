@@ -133,6 +133,10 @@ def _run(job: Job, file: Path, journal: Path | None, accept_changes: bool, shown
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def resume(journal: Path, name: str | None, accept_changes: bool, as_json: bool, quiet: bool) -> NoReturn:
     """Go on with the run in JOURNAL where it was, however it ended."""
+    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
+
+
+def _resume(journal: Path, name: str | None, accept_changes: bool, shown: Shown) -> NoReturn:
     file = _look_into(journal)
     from ..journal.explain import runs
 
@@ -143,7 +147,43 @@ def resume(journal: Path, name: str | None, accept_changes: bool, as_json: bool,
     origin = found[-1].origin
     if origin is None:
         _wrong(f"{journal}: the run {found[-1].name!r} was begun by a program, not by a file; run that program again")
-    _run(_read(Path(origin)), Path(origin), journal, accept_changes, Shown(as_json, quiet, None, False))
+    _run(_read(Path(origin)), Path(origin), journal, accept_changes, shown)
+
+
+@headrace.command()
+@JOURNAL
+@click.option("--row", "rows", type=int, multiple=True, help="Only this one, counted from 0; may be said again.")
+@click.option("--error", metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError.")
+@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@ACCEPT_CHANGES
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
+def retry(
+    journal: Path,
+    rows: tuple[int, ...],
+    error: str | None,
+    name: str | None,
+    accept_changes: bool,
+    as_json: bool,
+    quiet: bool,
+) -> NoReturn:
+    """Try rows in quarantine again, once what was wrong is mended, and go on with the run.
+
+    What succeeds comes at the end of the outputs; the file of the quarantine keeps its old records.
+    """
+    file = _look_into(journal, write=True)
+    from ..errors import ConfigError
+    from ..journal.again import try_again
+
+    try:
+        again = try_again(file, rows=rows, error=error, name=name)
+    except ConfigError as mistake:
+        _wrong(str(mistake))
+    finally:
+        file.close()
+    if not quiet:
+        click.echo(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
+    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
 
 
 @headrace.command("runs")
@@ -194,12 +234,12 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
     click.echo(msgspec.json.encode(story).decode() if as_json else story_text(story))
 
 
-def _look_into(journal: Path) -> JournalFile:
+def _look_into(journal: Path, write: bool = False) -> JournalFile:
     from ..errors import ConfigError
     from ..journal.sqlite import JournalFile
 
     try:
-        return JournalFile(str(journal), new=False, write=False)
+        return JournalFile(str(journal), new=False, write=write)
     except ConfigError as error:
         _wrong(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import Any
 
@@ -44,6 +45,17 @@ def runs(file: JournalFile) -> list[RunLine]:
         )
         found.append(RunLine(name, key, began, lives, state or "killed", sum(counts.values()), total, counts, origin))
     return found
+
+
+def settled_as(db: sqlite3.Connection, run: int, row: int) -> str | None:
+    """The outcome of a whole row; None where it is not done, or is to be done again."""
+    where = "WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
+    for status, first, n, bits in db.execute(f"SELECT status, first, n, bits FROM settled {where}", (run, row, row)):
+        if n < 0:
+            return None
+        if bits is None or int.from_bytes(bits, "little") >> (row - first) & 1:
+            return str(status)
+    return None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -96,15 +108,7 @@ class _Teller:
 
     def outcome(self) -> str | None:
         """Of the row as a whole."""
-        where = "WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
-        select = f"SELECT status, first, n, bits FROM settled {where}"
-        for status, first, n, bits in self._db.execute(select, (self._run, self._row, self._row)):
-            if n < 0:
-                # It is to be done again.
-                return None
-            if bits is None or int.from_bytes(bits, "little") >> (self._row - first) & 1:
-                return str(status)
-        return None
+        return settled_as(self._db, self._run, self._row)
 
     def events(self) -> list[Event]:
         """In the order of time."""

@@ -142,6 +142,20 @@ def test_what_cannot_be_is_one_line_and_status_2(folder: Path) -> None:
     assert headrace(folder, "resume", "run.db", "--accept-changes", "--quiet").returncode in (1, 3)
 
 
+def test_a_row_in_quarantine_is_tried_again_when_its_cause_is_mended(folder: Path) -> None:
+    assert headrace(folder, "run", "job.toml", "--journal", "run.db", "--quiet").returncode == 3
+    (folder / "work.py").write_text(WORK.replace("raise ValueError", "pass  # "))
+    refused = headrace(folder, "retry", "run.db", "--row", "10")
+    assert (refused.returncode, "row 10 is not in quarantine" in refused.stderr) == (2, True)
+    ended = headrace(folder, "retry", "run.db", "--error", "ValueError", "--accept-changes", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert "1 row out of quarantine" in ended.stderr
+    assert json.loads(ended.stdout)["delivered"] == ROWS
+    written = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert written[-2:] == [{"n": 9, "part": 0}, {"n": 9, "part": 1}]
+    assert len(written) == 2 * ROWS
+
+
 def test_a_run_that_a_program_began_is_resumed_by_it(folder: Path) -> None:
     script = "from headrace.runtime import Pipeline; Pipeline('mine').source([1, 2]).run(journal='run.db')"
     subprocess.run([sys.executable, "-c", script], cwd=folder, check=True, timeout=50)

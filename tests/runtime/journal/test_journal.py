@@ -15,6 +15,7 @@ import pytest
 
 from headrace.runtime import Pipeline, RunFailed, sinks, sources
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.journal.again import try_again
 from headrace.runtime.journal.sqlite import JournalFile
 
 
@@ -340,3 +341,53 @@ def test_a_sink_that_cannot_take_back_gets_each_row_that_was_not_known_written(t
     stop[0] = False
     run()
     assert sorted(set(got)) == list(range(100)), "at least once"
+
+
+def test_rows_in_quarantine_are_tried_again_and_the_account_stays_true(tmp_path: Path) -> None:
+    path, out = tmp_path / "run.db", tmp_path / "out.jsonl"
+    mended: list[bool] = []
+    calls: list[int] = []
+
+    def first(row: int) -> int:
+        calls.append(row)
+        return row
+
+    def work(row: int) -> int:
+        if row % 10 == 3 and not mended:
+            raise ValueError("not yet")
+        if row == 44:
+            raise KeyError("never")
+        return row
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(100)).map(first).map(work, retry=1)
+        return pipeline.quarantine(sinks.jsonl(tmp_path / "bad.jsonl")).sink(sinks.jsonl(out)).run(journal=path)
+
+    def again(**which: Any) -> list[int]:
+        file = JournalFile(str(path))
+        try:
+            return try_again(file, **which)
+        finally:
+            file.close()
+
+    assert run().quarantined == 11
+    mended.append(True)
+    assert again(rows=[13, 53]) == [13, 53]
+    report = run()
+    assert (report.rows, report.delivered, report.quarantined) == (100, 91, 9)
+    assert rows_in(out)[-2:] == [13, 53]
+    assert again(error="ValueError") == [3, 23, 33, 43, 63, 73, 83, 93]
+    assert (run().delivered, run().quarantined) == (99, 1)
+    assert sorted(rows_in(out)) == [n for n in range(100) if n != 44]
+    assert again() == [44]
+    assert run().quarantined == 1, "it fails again"
+    assert len(rows_in(tmp_path / "bad.jsonl")) == 11, "and is told once"
+    assert sorted(calls) == list(range(100)), "what was answered is not called again"
+    for which, what in (
+        ({"rows": [5, 44]}, "row 5 is not in quarantine"),
+        ({"error": "OSError"}, "no row is in quarantine by OSError"),
+        ({"name": "other"}, "has no run 'other'"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            again(**which)
+    assert again(rows=[44]) == [44], "what was refused has changed nothing"
