@@ -17,7 +17,7 @@ import msgspec
 from . import protocol
 from .actor import Actor, Ref
 from .order import Order
-from .protocol import Message
+from .protocol import Message, Status
 
 
 class ReorderStatistics(msgspec.Struct, frozen=True):
@@ -33,12 +33,13 @@ Told = protocol.Rows | protocol.Gaps | protocol.Outcomes | protocol.EndOfRows | 
 
 class Reorder(Actor):
     """See the module. `whole`: the sink takes every row's outcome, not only the rows that are well. `first`: with which
-    row the run begins."""
+    row the run begins. `again`: it has a journal, so a row that failed may yet be well in another life."""
 
-    def __init__(self, sink: Ref, conductor: Ref, whole: bool = False, first: int = 0) -> None:
+    def __init__(self, sink: Ref, conductor: Ref, whole: bool = False, first: int = 0, again: bool = False) -> None:
         self._sink = sink
         self._conductor = conductor
         self._whole = whole
+        self._again = again
         self._order = Order(first)
         self._buffered_max = 0
         self._total: int | None = None
@@ -57,6 +58,9 @@ class Reorder(Actor):
                 self._release()
             case protocol.Outcomes(ended):
                 for end in ended:
+                    if self._again and end.status is Status.FAILED:
+                        # The run is over, and what is behind this row shall not be written before it.
+                        continue
                     self._order.end(end, self._whole)
                 self._release()
             case protocol.EndOfRows(total):

@@ -312,7 +312,10 @@ class _Assembly:
         name, past = sink.name, self._past
         self._host(writer, Writer(sink.connector, at, sink.whole, self._journal is not None, past.places.get(name)))
         if sink.ordered:
-            self._host(self._reorders[sink.name], Reorder(at, self._conductor, sink.whole, past.first))
+            self._host(
+                self._reorders[sink.name],
+                Reorder(at, self._conductor, sink.whole, past.first, self._journal is not None),
+            )
             inputs = 1
         elif sink.whole:
             # Each node tells it what ends there.

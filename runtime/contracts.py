@@ -25,9 +25,9 @@ INFER = "infer"
 INFER_ROWS = 100
 """Rows that an inferred contract is taken from."""
 
-_INT = re.compile(r"[+-]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-"""A number with zeros before it is a code, and stays text."""
+_INT = re.compile(r"-?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+"""As msgspec reads them; so a number with a plus or with zeros before it is a code, and stays text."""
 
 
 class Contract:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 import uuid
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ from headrace.runtime.plan import Plan, StagePlan
 from .codec import Values
 from .fingerprint import Fingerprint, differences, fingerprint_of
 from .port import Journaling
-from .sqlite import JournalFile, SqliteStore
+from .sqlite import JournalFile, SqliteStore, wrong
 
 COMMIT_S = 0.02
 """An entry waits so long for others; with the commit itself, it is durable within 50 ms."""
@@ -43,9 +44,18 @@ def begin(
         store = SqliteStore(file, run, {stage.name: values_of(stage) for stage in plan.stages})
         past = store.past()
         _new_life(file, run)
-    except BaseException:
+    except ConfigError:
         file.close()
         raise
+    except sqlite3.Error as error:
+        file.close()
+        raise ConfigError(f"{file.path}: {wrong(error)}") from error
+    except Exception as error:
+        # What was read is not what was written.
+        file.close()
+        raise ConfigError(
+            f"{file.path}: is damaged ({type(error).__name__}: {error}); nothing was changed. Restore it from a copy"
+        ) from error
     return Journaling(store, past, commit_s), key
 
 

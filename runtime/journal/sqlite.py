@@ -98,7 +98,7 @@ class JournalFile:
             self._begin(write)
         except sqlite3.Error as error:
             self.close()
-            raise ConfigError(f"{path}: {_wrong(error)}") from None
+            raise ConfigError(f"{path}: {wrong(error)}") from None
         except ConfigError:
             self.close()
             raise
@@ -160,7 +160,8 @@ class JournalFile:
             self._lock = None
 
 
-def _wrong(error: sqlite3.Error) -> str:
+def wrong(error: sqlite3.Error) -> str:
+    """What is wrong with a journal, for people."""
     match getattr(error, "sqlite_errorname", ""):
         case "SQLITE_NOTADB":
             return "is not a journal; name another file"

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.runtime import ConfigError, Pipeline, sources
@@ -97,6 +97,8 @@ def test_columns_that_are_empty_at_times_may_be_none() -> None:
     assert bad == []
 
 
+@example([{"a": "0", "b": "0.0", "c": text} for text in ("", "+0")])
+@example([{"a": "0", "b": "0.0", "c": text} for text in ("", ".5", "+1e5", "-.5")])
 @given(
     st.lists(
         st.fixed_dictionaries({"a": st.integers().map(str), "b": st.floats(allow_nan=False).map(repr), "c": st.text()})

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
+import errno
+import itertools
 import json
+import os
+import random
 import sqlite3
 import stat
 from dataclasses import dataclass
@@ -391,3 +395,82 @@ def test_rows_in_quarantine_are_tried_again_and_the_account_stays_true(tmp_path:
         with pytest.raises(ConfigError, match=what):
             again(**which)
     assert again(rows=[44]) == [44], "what was refused has changed nothing"
+
+
+def test_a_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
+    """In the header of the file and of every page, of whatever type: SQLite's own pages have no checksums."""
+    path, out = tmp_path / "run.db", tmp_path / "out.jsonl"
+    breaks = Breaks(at=230)
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(300)).map(breaks, workers=1, retry=1, on_error="fail")
+        return pipeline.sink(sinks.jsonl(out)).run(journal=path)
+
+    with pytest.raises(RunFailed):
+        run()
+    breaks.at = None
+    whole, part = path.read_bytes(), Path(f"{out}.part").read_bytes()
+    size = int.from_bytes(whole[16:18], "big")
+    kinds = {whole[at] for at in range(size, len(whole), size)}
+    assert {2, 5, 10, 13} & kinds, "leaves and more"
+    chance, told = random.Random(1), list[str]()
+    places = [chance.randrange(100) for _ in range(12)]
+    places += [at + chance.randrange(12) for at in range(size, len(whole), size)]
+    for at in places:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << chance.randrange(8)
+        for old in tmp_path.glob("*"):
+            old.unlink()
+        path.write_bytes(damaged)
+        Path(f"{out}.part").write_bytes(part)
+        try:
+            report = run()
+        except (ConfigError, RunFailed) as error:
+            told.append(str(error))
+        else:
+            assert report.delivered == 300, f"byte {at}"
+            assert rows_in(out) == [{"n": n} for n in range(300)], f"byte {at}"
+    assert len(told) > len(places) // 3
+    assert all(str(path) in text for text in told)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_output_that_cannot_be_synced_ends_the_run_and_is_mended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    out, synced = tmp_path / "out.jsonl", itertools.count(1)
+
+    def run() -> Any:
+        pipeline = Pipeline("job", window=50).source(range(400)).map(Breaks())
+        return pipeline.sink(sinks.jsonl(out)).run(journal=tmp_path / "run.db")
+
+    sync = os.fsync
+
+    def failing(file: int) -> None:
+        if next(synced) == at:
+            raise OSError(errno.EIO, "Input/output error")
+        sync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(RunFailed, match="Input/output error"):
+            run()
+    assert run().delivered == 400
+    assert rows_in(out) == [{"n": n} for n in range(400)]
+
+
+def test_a_row_that_failed_keeps_its_place(tmp_path: Path) -> None:
+    """What stands behind it in an ordered output is not written before it, however far it had come."""
+    for at in (0, 5, 60, 99):
+        path, out = tmp_path / f"{at}.db", tmp_path / f"{at}.jsonl"
+        breaks = Breaks(at=at)
+
+        def run(breaks: Breaks = breaks, path: Path = path, out: Path = out) -> Any:
+            pipeline = Pipeline("job").source(range(100)).map(breaks, workers=8, retry=1, on_error="fail")
+            return pipeline.sink(sinks.jsonl(out)).run(journal=path)
+
+        with pytest.raises(RunFailed):
+            run()
+        breaks.at = None
+        assert run().delivered == 100
+        assert rows_in(out) == [{"n": n} for n in range(100)]
