@@ -32,6 +32,8 @@ class LifeTerms(msgspec.Struct, frozen=True):
     drain_s: float | None = None
     abort_s: float = 5.0
     close_s: float = 5.0
+    suspend_s: float | None = None
+    """After so long in which nothing but pending rows is left, the run is suspended."""
 
 
 class ActorDied(RuntimeError):
@@ -40,6 +42,10 @@ class ActorDied(RuntimeError):
 
 class Overdue(TimeoutError):
     """A step of the run's life took longer than its deadline."""
+
+
+class _Lull(protocol.Control, frozen=True):
+    number: int
 
 
 class _StepOverdue(protocol.Control, frozen=True):
@@ -56,6 +62,8 @@ Told = (
     | protocol.Failing
     | protocol.Died
     | protocol.AccountClosed
+    | protocol.Resting
+    | _Lull
     | _StepOverdue
 )
 
@@ -71,6 +79,8 @@ class Cast(msgspec.Struct):
     """Who closes the account: the ledger, or the journal in front of it."""
     others: list[Ref]
     """Those that are only told of start and end: the run's own governors, and the ledger behind a journal."""
+    stages: list[Ref] = []
+    """Those who may have pending rows."""
     keeper: Ref | None = None
     """Who keeps the journal: it was open before the run began, and is closed after all else."""
 
@@ -94,6 +104,9 @@ class Conductor(Actor):
         self._notes: list[str] = []
         self._counts = Counts()
         self._step = 0
+        self._resting: dict[Ref, int] = {}
+        self._lull = 0
+        self._in_lull = False
 
     def set_cast(self, cast: Cast) -> None:
         """Before `Start`: the actors exist only after their conductor does."""
@@ -111,6 +124,17 @@ class Conductor(Actor):
             case protocol.Drained(who):
                 self._drained.add(who)
                 self._close_if_drained()
+                self._look_for_lull()
+            case protocol.Resting(who, parked):
+                if parked is None:
+                    self._resting.pop(who, None)
+                else:
+                    self._resting[who] = parked
+                self._look_for_lull()
+            case _Lull(number):
+                if number == self._lull and self._in_lull and self._state in (State.RUNNING, State.DRAINING):
+                    parked = sum(self._resting.values())
+                    self._abort(None, f"suspended: {parked} rows are pending; resume the run later", State.SUSPENDED)
             case protocol.Start():
                 self._state = State.OPENING
                 self._to_open = list(self._all.resources)
@@ -192,6 +216,21 @@ class Conductor(Actor):
         if self._state is State.RUNNING:
             self._on_drain()
         self._outcome = State.FAILED
+
+    def _look_for_lull(self) -> None:
+        """Nothing is left to do but to ask again about rows that are pending."""
+        suspend_s = self._terms.suspend_s
+        if suspend_s is None or self._aborting:
+            return
+        lull = (
+            self._all.source in self._drained
+            and all(ref in self._resting or ref in self._drained for ref in self._all.stages)
+            and any(self._resting.values())
+        )
+        if lull and not self._in_lull:
+            self._lull += 1
+            self.context.after(suspend_s, _Lull(self._lull))
+        self._in_lull = lull
 
     def _close_if_drained(self) -> None:
         if self._state not in (State.RUNNING, State.DRAINING):

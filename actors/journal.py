@@ -1,9 +1,9 @@
 """The journal: what happened goes through it, and counts when it is durable.
 
-Told: `Answers`, `Ends`, `Faulted`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the source, `Settled` by sinks
-and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and `CommitFailed` by its keeper (a
-resource that may block), `CloseAccount` by the conductor. Tells: `Commit` to the keeper, `Settled` and `CloseAccount` to
-the ledger, `AccountClosed` and `Failing` to the conductor.
+Told: `Answers`, `Ends`, `Faulted`, `Parked`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the source, `Settled` by
+sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and `CommitFailed` by its
+keeper (a resource that may block), `CloseAccount` by the conductor. Tells: `Commit` to the keeper, `Settled` and
+`CloseAccount` to the ledger, `AccountClosed` and `Failing` to the conductor.
 
 Promises: what is told first is durable first, and nothing without all that was told before it. One commit is under way at a
 time, of all that has come; the first of it waits `within_s` at most. The ledger hears of an outcome only when it is
@@ -41,6 +41,7 @@ Entry = (
     protocol.Answers
     | protocol.Ends
     | protocol.Faulted
+    | protocol.Parked
     | protocol.Cooled
     | protocol.Formed
     | protocol.Decided
@@ -85,7 +86,7 @@ class Journal(Actor):
                 self._note(message, len(message.seqs))
             case protocol.RowsSettled() | protocol.ReadTo() | protocol.Formed() | protocol.Decided():
                 self._note(message, 1)
-            case protocol.Ends() | protocol.Faulted() | protocol.Cooled():
+            case protocol.Ends() | protocol.Faulted() | protocol.Parked() | protocol.Cooled():
                 self._note(message, 1)
             case protocol.Committed():
                 self._on_committed()

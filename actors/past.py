@@ -21,7 +21,8 @@ class Past(msgspec.Struct, frozen=True):
 
     `first`: the oldest row that is to be done; `done`: those after it that are not, as (first, bits). `counts`: of all
     that are done. The source begins with row `row`, which is at `place`; None: at the beginning. Of rows that are to be
-    done again: `answers` and ends of calls by stage; `batches` by node; `joins`, with which parts; `written`, by sink.
+    done again: `answers` and ends of calls by stage; `batches` by node; `joins`, with which parts; `parked`,
+    with their state and in how many seconds they are due; `written`, by sink.
     `places`: how far each sink has written. `crowd`: as many rows must fit into the window. `again`:
     rows that had this outcome, and are to come again.
     """
@@ -34,6 +35,7 @@ class Past(msgspec.Struct, frozen=True):
     answers: Mapping[str, dict[Id, Answer]] = {}
     batches: Mapping[str, list[Bundle]] = {}
     joins: Mapping[str, dict[Id, tuple[int, ...]]] = {}
+    parked: Mapping[str, dict[Id, tuple[Any, float]]] = {}
     written: Mapping[str, set[Id]] = {}
     places: Mapping[str, Any] = {}
     crowd: int = 0
@@ -84,6 +86,7 @@ def past_of(
     done.tie([set(rows_of(bundle)) for of in gathered.values() for bundle in of])
     answers: dict[str, dict[Id, Answer]] = {}
     joins: dict[str, dict[Id, tuple[int, ...]]] = {}
+    parked: dict[str, dict[Id, tuple[Any, float]]] = {}
     written: dict[str, set[Id]] = {}
     places: dict[str, Any] = {}
     row, place = 0, None
@@ -100,6 +103,9 @@ def past_of(
             case protocol.Decided(node, seqs, parts):
                 words = zip(seqs, parts, strict=True)
                 joins.setdefault(node, {}).update((seq, word) for seq, word in words if done.lacks(seq))
+            case protocol.Parked(node, seq, state, _, after_s):
+                if done.lacks(seq):
+                    parked.setdefault(node, {})[seq] = (state, after_s)
             case protocol.ReadTo(at, where, _):
                 if row <= at <= done.first:
                     row, place = at, where
@@ -120,6 +126,10 @@ def past_of(
         answers=answers,
         batches={node: list(filter(done.lacks, of)) for node, of in gathered.items()},
         joins=joins,
+        parked={
+            node: {seq: rest for seq, rest in of.items() if seq not in answers.get(node, {})}
+            for node, of in parked.items()
+        },
         written=written,
         places={sink: where for sink, where in places.items() if where is not None},
         again=tuple(done.again),

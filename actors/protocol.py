@@ -61,6 +61,8 @@ class Kind(enum.StrEnum):
     """It will fail again: a 400, a bug."""
     REFUSED = "refused"
     """The other side said: not now. Costs no attempt."""
+    PENDING = "pending"
+    """It was begun elsewhere and is not done: ask again later. Costs no attempt."""
     UNKNOWN = "unknown"
     """Nobody can say whether it happened: timed out in mid-call, or its worker was lost (L49)."""
 
@@ -300,15 +302,18 @@ class Assign(Message, frozen=True):
     seqs: Seqs
     values: list[Any]
     attempts: dict[Id, int] | None = None
+    states: dict[Id, Any] | None = None
+    """Of rows that were pending: what their last call left to the next."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What a call came to that did not answer."""
+    """What a call came to that did not answer. `state`: of a pending one, for the call that asks again."""
 
     seq: Id
     kind: Kind
     error: BaseException
     retry_after_s: float | None = None
+    state: Any = None
 
 
 class Answered(Message, frozen=True):
@@ -398,6 +403,16 @@ class Faulted(Message, frozen=True):
     faults: list[Fault]
     at_s: float
     took_s: float
+
+
+class Parked(Message, frozen=True):
+    """Stage → Journal: a row is pending, and is to be asked about again after so long, with this state."""
+
+    node: str
+    seq: Id
+    state: Any
+    at_s: float
+    after_s: float
 
 
 class Cooled(Message, frozen=True):
@@ -563,6 +578,13 @@ class Died(Control, frozen=True):
     estate: Any = None
 
 
+class Resting(Control, frozen=True):
+    """Stage → Conductor, where a run may be suspended: all that I have is `parked` rows; None: no longer so."""
+
+    who: Ref
+    parked: int | None
+
+
 class Failing(Control, frozen=True):
     """All → Conductor: the run cannot go on, and why. `drain`: what is under way elsewhere may be finished."""
 
@@ -632,7 +654,7 @@ class AccountClosed(Control, frozen=True):
 
 
 class State(enum.StrEnum):
-    """How a run stands. The last four are terminal: entered once (L20)."""
+    """How a run stands. The last five are terminal: entered once (L20)."""
 
     NEW = "new"
     OPENING = "opening"
@@ -642,11 +664,12 @@ class State(enum.StrEnum):
     COMPLETED = "completed"
     DRAINED = "drained"
     ABORTED = "aborted"
+    SUSPENDED = "suspended"
     FAILED = "failed"
 
     @property
     def terminal(self) -> bool:
-        return self in (State.COMPLETED, State.DRAINED, State.ABORTED, State.FAILED)
+        return self in (State.COMPLETED, State.DRAINED, State.ABORTED, State.SUSPENDED, State.FAILED)
 
 
 class RunEnded(Control, frozen=True):

@@ -19,7 +19,7 @@ get as many rows as have permits, since each is on its own there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 import msgspec
@@ -98,6 +98,7 @@ class _Trouble(msgspec.Struct):
 
     failed: int = 0
     refusals: int = 0
+    state: Any = None
 
 
 Told = (
@@ -137,9 +138,12 @@ class Stage(Actor):
         before: Ref | None = None,
         journal: Ref | None = None,
         known: dict[Id, Answer] | None = None,
+        parked: Mapping[Id, tuple[Any, float]] | None = None,
+        suspends: bool = False,
     ) -> None:
         """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite. `known`:
-        answers of an earlier life of the run."""
+        answers of an earlier life of the run; `parked`: rows that were pending in it, with their state and when they are
+        due. `suspends`: the conductor wants to know when nothing is left to do."""
         self._terms = terms
         self._governor = governor
         self._exits = exits
@@ -150,6 +154,11 @@ class Stage(Actor):
         self._before = before
         self._journal = journal
         self._known = dict(known or {})
+        self._known_parked = dict(parked or {})
+        self._parked: set[Id] = set()
+        """Rows that rest because they are pending."""
+        self._suspends = suspends
+        self._rests: int | None = None
         self._promised = 0
         self._lanes: dict[Key, Lane] = {}
         self._launchable: dict[Key, Lane] = {}
@@ -245,6 +254,14 @@ class Stage(Actor):
                 pass
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+        if self._suspends:
+            self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        rests = len(self._parked) if self._rows_here == len(self._parked) and not self._assignments else None
+        if rests != self._rests:
+            self._rests = rests
+            self._tell(self._conductor, protocol.Resting(self.context.me, rests))
 
     # --- rows come ---
 
@@ -255,7 +272,7 @@ class Stage(Actor):
         self._promised -= n
         if attempts:
             self._carried.update(attempts)
-        if self._known:
+        if self._known or self._known_parked:
             seqs, values = self._recall(seqs, values)
             if not seqs:
                 self._tell_appetite()
@@ -294,6 +311,16 @@ class Stage(Actor):
         for seq, value in zip(seqs, values, strict=True):
             known = self._known.pop(seq, None)
             if known is None:
+                parked = self._known_parked.pop(seq, None)
+                if parked is not None:
+                    state, in_s = parked
+                    self._troubles[seq] = _Trouble(state=state)
+                    if self._terms.key is None and self._terms.weigh is None:
+                        lane = self._lane(None)
+                        self._note_deadline([seq], lane)
+                        self._rest(seq, value, lane, in_s)
+                        self._parked.add(seq)
+                        continue
                 rest[0].append(seq)
                 rest[1].append(value)
                 continue
@@ -405,12 +432,14 @@ class Stage(Actor):
         id_ = self._next_id
         self._next_id += 1
         self._assignments[id_] = _Assignment(worker, lane, lane.epoch, seqs, values)
-        attempts = None
+        attempts = states = None
         if self._troubles:
-            attempts = {s: self._troubles[s].failed + 1 for s in seqs if s in self._troubles} or None
+            troubles = {s: self._troubles[s] for s in seqs if s in self._troubles}
+            attempts = {s: trouble.failed + 1 for s, trouble in troubles.items()} or None
+            states = {s: trouble.state for s, trouble in troubles.items() if trouble.state is not None} or None
         self._in_flight += n
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
-        self._tell(worker, protocol.Assign(id_, seqs, values, attempts))
+        self._tell(worker, protocol.Assign(id_, seqs, values, attempts, states))
         if self._terms.timeout_s is not None and not self._terms.concurrent:
             self._overdue.append((self.context.now() + self._terms.timeout_s, id_))
             if len(self._overdue) == 1:
@@ -597,6 +626,10 @@ class Stage(Actor):
         trouble = self._troubles.setdefault(seq, _Trouble())
         backoff = self._terms.backoff
         match fault.kind:
+            case Kind.PENDING:
+                trouble.state = fault.state
+                self._park(seq, value, lane, fault.retry_after_s or 0.0)
+                return
             case Kind.REFUSED:
                 self._refusals += 1
                 trouble.refusals += 1
@@ -632,12 +665,24 @@ class Stage(Actor):
             return
         self._retries += 1
         delay_s = backoff.delay_s(trouble.failed, self.context.random())
+        self._rest(seq, value, lane, max(delay_s, fault.retry_after_s or 0.0))
+
+    def _park(self, seq: Id, value: Any, lane: Lane, after_s: float) -> None:
+        """It holds no worker and no permit, and is asked about again."""
+        if self._journal is not None:
+            state = self._troubles[seq].state
+            self._tell(self._journal, protocol.Parked(self._terms.name, seq, state, self.context.now(), after_s))
+        self._parked.add(seq)
+        self._rest(seq, value, lane, after_s)
+
+    def _rest(self, seq: Id, value: Any, lane: Lane, for_s: float) -> None:
         self._resting[seq] = (value, lane)
         lane.resting += 1
-        self.context.after(max(delay_s, fault.retry_after_s or 0.0), _Again(seq))
+        self.context.after(for_s, _Again(seq))
 
     def _on_again(self, seq: Id) -> None:
         resting = self._resting.pop(seq, None)
+        self._parked.discard(seq)
         if resting is None:
             return
         value, lane = resting
@@ -750,6 +795,7 @@ class Stage(Actor):
         found, value = lane.backlog.remove(seq)
         if not found and seq in self._resting:
             value, lane = self._resting.pop(seq)
+            self._parked.discard(seq)
             lane.resting -= 1
             return True, value
         return found, value

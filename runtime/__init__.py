@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from . import sinks, sources
     from .call import CallInfo, current_call
     from .classify import Verdict
-    from .errors import ConfigError, HeadraceError, RateLimited, RunAborted, RunFailed, TransientError
+    from .errors import ConfigError, HeadraceError, Pending, RateLimited, RunAborted, RunFailed, TransientError
     from .executor import Executor
     from .limits import Limit, Retry
     from .pipeline import Pipeline
@@ -30,6 +30,7 @@ __all__ = [
     "HeadraceError",
     "Limit",
     "Outcome",
+    "Pending",
     "Pipeline",
     "RateLimited",
     "Retry",
@@ -52,6 +53,7 @@ _HOME = {
     "HeadraceError": "errors",
     "Limit": "limits",
     "Outcome": "report",
+    "Pending": "errors",
     "Pipeline": "pipeline",
     "RateLimited": "errors",
     "Retry": "limits",

@@ -149,6 +149,7 @@ class _Assembly:
                 line=self._line(),
                 ledger=self._account,
                 others=[*self._own_governors, *([self._ledger] if self._journal is not None else [])],
+                stages=[self._nodes[stage.name] for stage in plan.stages],
                 keeper=keeper,
             )
         )
@@ -303,6 +304,8 @@ class _Assembly:
             self._before(stage.name),
             self._journal,
             self._past.answers.get(stage.name),
+            self._past.parked.get(stage.name),
+            self._plan.life.suspend_s is not None,
         )
 
     def _host_sink(self, sink: SinkPlan, inputs: int) -> None:

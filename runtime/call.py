@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 import msgspec
 
@@ -12,13 +13,15 @@ class CallInfo(msgspec.Struct, frozen=True):
     """The call that is under way.
 
     `key` is the same in every attempt of the same row, and for no other row: send it as an idempotency key. `attempt`
-    counts from 1. `deadline` is the attempt's end in seconds of `time.monotonic()`, None without a time-out.
+    counts from 1. `deadline` is the attempt's end in seconds of `time.monotonic()`, None without a time-out. `state`:
+    what the last call of the row left by raising `Pending`; None in the first.
     """
 
     key: str
     seq: int
     attempt: int
     deadline: float | None
+    state: Any = None
 
 
 _current: ContextVar[Callable[[], CallInfo]] = ContextVar("headrace_call")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 
-from .errors import RateLimited, TransientError
+from .errors import Pending, RateLimited, TransientError
 
 TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 THROTTLING_CODES = frozenset(
@@ -85,6 +85,9 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
 
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
     """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too."""
+    if isinstance(error, Pending):
+        # A state of the row, and no error, whatever anybody's classifier thinks of it.
+        return Fault(seq, Kind.PENDING, error, max(0.0, error.check_after_s), error.state)
     try:
         kind, hint_s = classify(error, own)
     except Exception as of_own:

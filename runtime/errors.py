@@ -30,6 +30,7 @@ __all__ = [
     "OutageDeadlineExceeded",
     "Overdue",
     "PartsMissing",
+    "Pending",
     "RateLimited",
     "Recalled",
     "RunAborted",
@@ -62,6 +63,19 @@ class RateLimited(HeadraceError):
 
 class TransientError(HeadraceError):
     """Raise it in a function to say: this call failed, and may work when tried again."""
+
+
+class Pending(HeadraceError):
+    """Raise it in a function to say: this was begun elsewhere (a provider's batch job was submitted), and is not done.
+
+    The row is parked: it holds no worker and no permit, and costs no attempt. `check_after_s` seconds later it is asked
+    about again, with `state` (plain data) as `current_call().state`, in another life of the run if need be.
+    """
+
+    def __init__(self, check_after_s: float, state: Any = None) -> None:
+        super().__init__(f"not done yet; to be asked about again in {check_after_s:g} s")
+        self.check_after_s = check_after_s
+        self.state = state if state is not None else True
 
 
 # --- you used it wrongly ---

@@ -6,6 +6,8 @@ import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, TypedDict, cast
 
+import msgspec
+
 from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
@@ -112,6 +114,7 @@ class Pipeline(Flow):
         journal: str | os.PathLike[str] | None = None,
         accept_changes: bool = False,
         commit_within: float = 0.02,
+        suspend_after: float | None = None,
         origin: str | os.PathLike[str] | None = None,
     ) -> Run:
         """Start a run and return its handle at once.
@@ -122,13 +125,17 @@ class Pipeline(Flow):
         `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained. What a call
         has answered is durable `commit_within` seconds later (0: at once), and is not called again. Where the source,
         the functions or the graph are not what they were, `ConfigError` says how, unless `accept_changes`. `origin`:
-        the file that describes the pipeline, for `headrace resume`.
+        the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the run, as suspended, when for
+        so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
         plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         if journal is None:
+            if suspend_after is not None:
+                raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
             return Run(plan)
         from .journal.begin import begin
 
+        plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
         journaling, key = begin(plan, journal, accept_changes, commit_within, told)
         return Run(plan, journaling, key)
@@ -141,6 +148,7 @@ class Pipeline(Flow):
         journal: str | os.PathLike[str] | None = None,
         accept_changes: bool = False,
         commit_within: float = 0.02,
+        suspend_after: float | None = None,
     ) -> RunReport:
         """Run to the end. Raises `RunFailed` if it could not go on.
 
@@ -154,6 +162,7 @@ class Pipeline(Flow):
                 journal=journal,
                 accept_changes=accept_changes,
                 commit_within=commit_within,
+                suspend_after=suspend_after,
             )
             signals.govern(run)
             try:

@@ -102,6 +102,8 @@ DETAILS: dict[type, Detail] = {
     protocol.Answers: lambda m: (m.node, *_rows(m)),
     protocol.Ends: lambda m: (m.node, len(m.ended)),
     protocol.Faulted: lambda m: (m.node, len(m.faults)),
+    protocol.Parked: lambda m: (m.node, _name(m.seq)),
+    protocol.Resting: lambda m: (-1 if m.parked is None else m.parked,),
     protocol.Cooled: attrgetter("node", "until_s"),
     protocol.Formed: lambda m: (m.node, len(m.bundles)),
     protocol.Decided: lambda m: (m.node, len(m.seqs)),

@@ -185,12 +185,18 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     world = World(seed * 1000 + lived.lives, hashed=False, checked=False)
     diary = Diary(world.note)
     durable = _answered(disk.entries)
+    batched = _answered_in_batches(disk.entries)
+    begun = {f"{e.node}:{show(e.seq)}" for e in disk.entries if isinstance(e, protocol.Parked)}
 
     def on_call(stage: str, call: CallInfo) -> None:
         lived.calls += 1
         key = call.key.partition(":")[2]
         if key in durable and lived.breach is None:
             lived.breach = f"life {lived.lives}: {key} is called again, and its answer was durable"
+        if "." not in key and not batched.isdisjoint(_each_of(key)) and lived.breach is None:
+            lived.breach = f"life {lived.lives}: {key} has rows whose batch was answered, and that was durable"
+        if key in begun and call.state is None and lived.breach is None:
+            lived.breach = f"life {lived.lives}: {key} is begun again, and that it was begun was durable"
 
     diary.on_call = on_call
     outside = SimulatedOutside(script, seed, world)
@@ -260,6 +266,23 @@ def _answered(entries: list[Any]) -> set[str]:
             case protocol.Ends(node, ended):
                 keys.update(f"{node}:{show(end.seq)}" for end in ended if end.status in LASTING)
     return keys
+
+
+def _answered_in_batches(entries: list[Any]) -> set[str]:
+    """Rows that need not be called about again in any batch."""
+    return {
+        one
+        for entry in entries
+        if isinstance(entry, protocol.Answers)
+        for seq in entry.seqs
+        if isinstance(seq, Bundle)
+        for one in _each_of(f"{entry.node}:{show(seq)}")
+    }
+
+
+def _each_of(key: str) -> list[str]:
+    node, _, rows = key.rpartition(":")
+    return [f"{node}:{row}" for row in rows.split("+")]
 
 
 def _on_disk(plan: Plan, disk: Disk, sleep: Any) -> Plan:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime.call import CallInfo, current_call
-from headrace.runtime.errors import BadInput
+from headrace.runtime.errors import BadInput, Pending
 
 from .history import Call, Reply
 from .outside import HttpStatus
@@ -274,6 +274,12 @@ class Quirks:
             case "mutate":
                 value.append("touched")
                 raise TimeoutError("the function broke after it had changed its row")
+            case "pending":
+                call = current_call()
+                if call.state is None:
+                    raise Pending(quirk.seconds, ["begun", call.seq])
+                if call.state != ["begun", call.seq]:
+                    raise AssertionError(f"row {call.seq} is asked about with the state {call.state}")
             case "nonsense":
                 return -id_of(value) - 2
         return value

@@ -84,6 +84,7 @@ class _Call(NamedTuple):
     seq: Id
     value: Any
     attempt: int
+    state: Any = None
 
 
 class LoopCalls:
@@ -118,9 +119,9 @@ class LoopCalls:
         self._thread.call_soon(self._start, assign)
 
     def _start(self, assign: protocol.Assign) -> None:
-        attempts = assign.attempts or {}
+        attempts, states = assign.attempts or {}, assign.states or {}
         self._queue.extend(
-            _Call(assign.id, seq, value, attempts.get(seq, 1))
+            _Call(assign.id, seq, value, attempts.get(seq, 1), states.get(seq))
             for seq, value in zip(assign.seqs, assign.values, strict=True)
         )
         for _ in range(min(self._slots - len(self._tasks), len(assign.seqs))):
@@ -216,7 +217,7 @@ class LoopCalls:
             self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
 
     def _info(self, call: _Call, deadline: float | None) -> CallInfo:
-        return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline)
+        return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline, call.state)
 
     def recall(self) -> None:
         self._thread.call_soon(self._give_back)

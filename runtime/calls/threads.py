@@ -90,7 +90,8 @@ class ThreadCalls:
         seq = assign.seqs[len(self._results)]
         attempt = (assign.attempts or {}).get(seq, 1)
         deadline = self._began + self._timeout_s if self._timeout_s is not None else None
-        return CallInfo(f"{self._prefix}:{show(seq)}", row_of(seq), attempt, deadline)
+        state = (assign.states or {}).get(seq)
+        return CallInfo(f"{self._prefix}:{show(seq)}", row_of(seq), attempt, deadline, state)
 
     def recall(self) -> None:
         """Nothing to give back: what is in hand is being called."""

@@ -1,7 +1,7 @@
 """`headrace run`, `resume`, `runs`, `explain`, `check` and `graph`.
 
 Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
-130 interrupted.
+75 suspended until later, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from ..journal.sqlite import JournalFile
     from ..report import RunReport
 
-FAILED, WRONG, QUARANTINED, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 2, 3, 75, 130
 
 JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
 JOURNAL = click.argument("journal", type=JOURNAL_PATH)
+SUSPEND_AFTER = click.option(
+    "--suspend-after",
+    type=click.FloatRange(0.0),
+    metavar="SECONDS",
+    help="End, with status 75, when only pending rows were left for so long; resume later.",
+)
 ACCEPT_CHANGES = click.option(
     "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed."
 )
@@ -59,6 +65,7 @@ headrace.add_command(soak)
 @click.option("--where", metavar="EXPRESSION", help="Only rows of which this is true, such as 'country == \"SE\"'.")
 @click.option("--journal", type=JOURNAL_PATH, help="Go on where the run in this file was; begin there if it is new.")
 @ACCEPT_CHANGES
+@SUSPEND_AFTER
 def run(
     file: Path,
     as_json: bool,
@@ -68,6 +75,7 @@ def run(
     where: str | None,
     journal: Path | None,
     accept_changes: bool,
+    suspend_after: float | None,
 ) -> NoReturn:
     """Run the pipeline that FILE describes.
 
@@ -76,7 +84,7 @@ def run(
     job = _read(file)
     if where is not None:
         _add_where(job, where)
-    _run(job, file, journal, accept_changes, Shown(as_json, quiet, log, traceback))
+    _run(job, file, journal, accept_changes, Shown(as_json, quiet, log, traceback), suspend_after)
 
 
 class Shown(NamedTuple):
@@ -88,7 +96,9 @@ class Shown(NamedTuple):
     traceback: bool
 
 
-def _run(job: Job, file: Path, journal: Path | None, accept_changes: bool, shown: Shown) -> NoReturn:
+def _run(
+    job: Job, file: Path, journal: Path | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
+) -> NoReturn:
     as_json, quiet, log, traceback = shown
     from ..errors import ConfigError, RunFailed
     from ..progress import watch
@@ -103,6 +113,7 @@ def _run(job: Job, file: Path, journal: Path | None, accept_changes: bool, shown
                 drain_timeout=job.drain_timeout,
                 journal=journal,
                 accept_changes=accept_changes,
+                suspend_after=suspend_after,
                 origin=file,
             )
             signals.govern(started)
@@ -120,6 +131,8 @@ def _run(job: Job, file: Path, journal: Path | None, accept_changes: bool, shown
             click.echo(f"headrace: {failed}", err=True)
             sys.exit(FAILED)
     _show(report, as_json, quiet)
+    if report.state == "suspended":
+        sys.exit(SUSPENDED)
     if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
@@ -129,14 +142,19 @@ def _run(job: Job, file: Path, journal: Path | None, accept_changes: bool, shown
 @JOURNAL
 @click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
 @ACCEPT_CHANGES
+@SUSPEND_AFTER
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
-def resume(journal: Path, name: str | None, accept_changes: bool, as_json: bool, quiet: bool) -> NoReturn:
+def resume(
+    journal: Path, name: str | None, accept_changes: bool, suspend_after: float | None, as_json: bool, quiet: bool
+) -> NoReturn:
     """Go on with the run in JOURNAL where it was, however it ended."""
-    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
+    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False), suspend_after)
 
 
-def _resume(journal: Path, name: str | None, accept_changes: bool, shown: Shown) -> NoReturn:
+def _resume(
+    journal: Path, name: str | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
+) -> NoReturn:
     file = _look_into(journal)
     from ..journal.explain import runs
 
@@ -147,7 +165,7 @@ def _resume(journal: Path, name: str | None, accept_changes: bool, shown: Shown)
     origin = found[-1].origin
     if origin is None:
         _wrong(f"{journal}: the run {found[-1].name!r} was begun by a program, not by a file; run that program again")
-    _run(_read(Path(origin)), Path(origin), journal, accept_changes, shown)
+    _run(_read(Path(origin)), Path(origin), journal, accept_changes, shown, suspend_after)
 
 
 @headrace.command()

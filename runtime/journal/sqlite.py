@@ -45,6 +45,8 @@ CREATE TABLE ended (run INTEGER NOT NULL, row INTEGER NOT NULL, node INTEGER NOT
     PRIMARY KEY (run, row, node, path)) WITHOUT ROWID;
 CREATE TABLE fault (run INTEGER NOT NULL, row INTEGER NOT NULL, node INTEGER NOT NULL, path BLOB NOT NULL,
     at REAL NOT NULL, took REAL NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL, message TEXT, retry_after REAL);
+CREATE TABLE parked (run INTEGER NOT NULL, row INTEGER NOT NULL, node INTEGER NOT NULL, path BLOB NOT NULL,
+    due REAL NOT NULL, state BLOB NOT NULL, PRIMARY KEY (run, row, node, path)) WITHOUT ROWID;
 CREATE TABLE cooldown (run INTEGER NOT NULL, node INTEGER NOT NULL, at REAL NOT NULL, until REAL NOT NULL,
     closure TEXT NOT NULL);
 CREATE TABLE batch (run INTEGER NOT NULL, node INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
@@ -184,6 +186,7 @@ class SqliteStore:
         self._db = journal.db
         self._run = run
         self._values = values
+        self._states: Kinds = {}
         self._node = journal.number_of
         self._clock = time.time() - time.monotonic()
         self._settled = Settlement()
@@ -227,6 +230,10 @@ class SqliteStore:
                 case protocol.Faulted(name, faults, at_s, took_s):
                     failed = [self._fault(name, fault, at_s, took_s) for fault in faults]
                     many("INSERT INTO fault VALUES (?,?,?,?,?,?,?,?,?,?)", failed)
+                case protocol.Parked(name, seq, state, at_s, after_s):
+                    due, kept = self._clock + at_s + after_s, self._states.setdefault(name, Values(name)).encode(state)
+                    parked = (run, _row(seq), node(name), encode_id(seq), due, kept)
+                    self._db.execute("INSERT OR REPLACE INTO parked VALUES (?,?,?,?,?,?)", parked)
                 case protocol.Cooled(name, at_s, until_s, closure):
                     times = (self._clock + at_s, self._clock + until_s)
                     self._db.execute(
@@ -389,6 +396,10 @@ class SqliteStore:
             error = Recalled(kind, message) if kind is not None else None
             end = Ended(decode_id(row, path), Status(status), error, attempts, None, name_of(node))
             yield protocol.Ends(name_of(node), [end])
+        select = f"SELECT node, row, path, due, state FROM parked {where}"
+        now = time.time()
+        for node, row, path, due, state in execute(select, (run, floor)):
+            yield protocol.Parked(name_of(node), decode_id(row, path), _unpack(state), 0.0, max(0.0, due - now))
         select = f"SELECT node, row, path, parts FROM word {where}"
         for node, row, path, parts in execute(select, (run, floor)):
             yield protocol.Decided(name_of(node), [decode_id(row, path)], [tuple(_unpack(parts))])
