@@ -70,8 +70,9 @@ class SourceTable(Struct, forbid_unknown_fields=True):
 class QuarantineTable(Struct, forbid_unknown_fields=True):
     """`[quarantine]`."""
 
-    type: Literal["csv", "jsonl", "python"]
+    type: Literal["csv", "jsonl", "sqlite", "python"]
     path: str | None = None
+    table: str | None = None
     call: Target | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     columns: list[str] | None = None
@@ -303,6 +304,9 @@ def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector |
         return None
     if table.type == "jsonl":
         return sinks.jsonl(path)
+    if table.type == "sqlite":
+        name = _needed(reading, table.table, f"{key}.table")
+        return sinks.sqlite(path, name) if name is not None else None
     return sinks.csv(path, columns=table.columns, delimiter=table.delimiter)
 
 

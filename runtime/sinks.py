@@ -1,4 +1,5 @@
-"""Where rows go: `sinks.jsonl("out.jsonl")`, `sinks.csv("out.csv")`; `-` is standard output.
+"""Where rows go: `sinks.jsonl("out.jsonl")`, `sinks.csv("out.csv")`, where `-` is standard output;
+`sinks.sqlite("out.db", "rows")`.
 
 Any callable is a sink as it is: it gets one row's value a call. A file gets its name only when it is complete; until then
 it is called `NAME.part`.
@@ -7,8 +8,9 @@ it is called `NAME.part`.
 from __future__ import annotations
 
 from .connectors.files import CsvSink, JsonlSink, StrPath
+from .connectors.tables import SqliteSink
 
-__all__ = ["csv", "jsonl"]
+__all__ = ["csv", "jsonl", "sqlite"]
 
 
 def jsonl(path: StrPath) -> JsonlSink:
@@ -19,3 +21,8 @@ def jsonl(path: StrPath) -> JsonlSink:
 def csv(path: StrPath, *, columns: list[str] | None = None, delimiter: str = ",") -> CsvSink:
     """Rows as dicts or structs; the columns are those of the first row, unless they are named."""
     return CsvSink(path, columns=columns, delimiter=delimiter)
+
+
+def sqlite(path: StrPath, table: str) -> SqliteSink:
+    """Rows as dicts or structs into a table of an SQLite database, which is made of the first row's columns if need be."""
+    return SqliteSink(path, table)

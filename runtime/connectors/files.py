@@ -159,6 +159,9 @@ class CsvSource(_FileSource):
         begin, self._offset = (self._offset, self._read), 0
         return begin
 
+    def fingerprint(self) -> dict[str, Any]:
+        return {**super().fingerprint(), "delimiter": self._delimiter, "encoding": self._encoding}
+
     @property
     def placed(self) -> bool:
         """In some encodings, a line does not end with the byte of a new line."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors.identity import Bundle, Id, rows_of, show
+from headrace.runtime.connectors.files import CsvSource, JsonlSource
 from headrace.runtime.errors import ConfigError
 
 from .codec import decode_id, decode_ids
@@ -72,7 +73,8 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """All of what a journal knows of a row. `outcome`: None where it is not done. `source`: the file that it is from."""
+    """All of what a journal knows of a row. `outcome`: None where it is not done. `source`: the file and the line that it
+    is from."""
 
     run: str
     row: int
@@ -93,8 +95,32 @@ def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
         raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
     teller = _Teller(file, run, row)
     events = teller.events()
-    source = msgspec.json.decode(fingerprint)["source"]
-    return Story(name, row, source.get("path", source["name"]), teller.outcome(), events)
+    return Story(name, row, _place_of(msgspec.json.decode(fingerprint)["source"], row), teller.outcome(), events)
+
+
+def _place_of(source: dict[str, Any], row: int) -> str:
+    """The file and the line of a row, where the file is still what it was; else the source."""
+    path = source.get("path")
+    if path is None or path == "-":
+        return str(source["name"])
+    connector: CsvSource | JsonlSource
+    if source["kind"] == "CsvSource":
+        connector = CsvSource(path, delimiter=source["delimiter"], encoding=source["encoding"])
+    elif source["kind"] == "JsonlSource":
+        connector = JsonlSource(path)
+    else:
+        return str(path)
+    if {**connector.fingerprint(), "kind": source["kind"], "name": source["name"]} != source:
+        return f"{path}, which has changed since"
+    connector.open()
+    try:
+        left = row
+        while left:
+            left -= len(connector.read(left)[0])
+        connector.read(1)
+        return connector.place()
+    finally:
+        connector.close()
 
 
 class _Teller:

@@ -100,7 +100,7 @@ def test_killed_listed_resumed_and_explained_L36(folder: Path) -> None:
 
     refused = story(7)
     assert refused["outcome"] == "delivered"
-    assert refused["source"] == str(folder / "in.csv")
+    assert refused["source"] == f"{folder / 'in.csv'}:9"
     assert [(e["where"], e["what"]) for e in refused["events"]] == [
         ("ask", "refused"),
         ("ask", "answered"),
