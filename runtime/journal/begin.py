@@ -14,7 +14,7 @@ import msgspec
 from headrace.actors.outlets import branch_of_answer
 from headrace.runtime.contracts import item_of, signature_of
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.plan import Plan, StagePlan
+from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
 
 from .codec import Values
 from .fingerprint import Fingerprint, differences, fingerprint_of
@@ -37,6 +37,10 @@ def begin(
     whole = next((sink for sink in plan.sinks if sink.whole), None)
     if whole is not None:
         raise ConfigError("a stream has no journal: what its reader has taken, nobody can say after a crash")
+    if any(node.name in (QUARANTINE, SOURCE) for node in plan.nodes):
+        raise ConfigError(
+            f"in a journal, {QUARANTINE!r} and {SOURCE!r} are names of their own: name the node otherwise"
+        )
     now = fingerprint_of(plan, plan.source(_no_loop))
     file = JournalFile(os.fspath(path))
     try:

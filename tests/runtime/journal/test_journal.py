@@ -10,6 +10,7 @@ import os
 import random
 import sqlite3
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -474,3 +475,37 @@ def test_a_row_that_failed_keeps_its_place(tmp_path: Path) -> None:
         breaks.at = None
         assert run().delivered == 100
         assert rows_in(out) == [{"n": n} for n in range(100)]
+
+
+def test_what_a_journal_calls_by_that_name_is_no_node(tmp_path: Path) -> None:
+    pipeline = Pipeline("job").source([1]).sink(lambda _: None, name="quarantine")
+    with pytest.raises(ConfigError, match="name the node otherwise"):
+        pipeline.run(journal=tmp_path / "run.db")
+
+
+def test_a_drained_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    out, calls = tmp_path / "out.jsonl", Breaks()
+    reached, drained = threading.Event(), threading.Event()
+
+    def call(row: int) -> Any:
+        if len(calls.calls) >= 30:
+            reached.set()
+            assert drained.wait(10)
+        return calls(row)
+
+    def start() -> Any:
+        pipeline = Pipeline("job", window=20).source(range(300)).map(call, workers=2)
+        return pipeline.sink(sinks.jsonl(out)).start(journal=tmp_path / "run.db")
+
+    run = start()
+    assert reached.wait(10)
+    run.drain()
+    drained.set()
+    first = run.wait()
+    assert first.state == "drained"
+    assert 30 <= first.delivered < 300
+    assert first.interrupted == 0
+    last = start().wait()
+    assert (last.state, last.delivered) == ("completed", 300)
+    assert rows_in(out) == [{"n": n} for n in range(300)]
+    assert sorted(calls.calls) == list(range(300)), "nothing that was finished is done again"
