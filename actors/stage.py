@@ -735,10 +735,14 @@ class Stage(Actor):
         self.context.after(PATIENCE_S, _LeaveAnyway())
 
     def _on_last_word(self, message: Message) -> None:
-        """Nothing counts any more but that a call has ended."""
+        """Nothing counts any more but that a call has ended; and what it answered, for another life."""
         match message:
-            case protocol.Answered(id_):
-                self._assignments.pop(id_, None)
+            case protocol.Answered(id_, _, seqs, values):
+                assignment = self._assignments.pop(id_, None)
+                if assignment is not None and seqs and self._journal is not None:
+                    # Nobody goes on with it in this life, but it was paid for (L26).
+                    now = self.context.now()
+                    self._tell(self._journal, protocol.Answers(self._terms.name, seqs, values, None, now))
             case protocol.Died(who):
                 for id_ in [i for i, a in self._assignments.items() if a.worker == who]:
                     del self._assignments[id_]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -250,6 +251,84 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
     finally:
         file.close()
     click.echo(msgspec.json.encode(story).decode() if as_json else story_text(story))
+
+
+@headrace.command()
+@JOURNAL
+@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
+def export(journal: Path, name: str | None, output: Path | None) -> None:
+    """All that JOURNAL has of a run, as JSON Lines, each line chained to the one before it.
+
+    With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256).
+    """
+    file = _look_into(journal)
+    from ..errors import ConfigError
+    from ..journal.audit import export as export_
+
+    try:
+        with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as out:
+            for line in export_(file, name, _audit_key()):
+                out.write(line)
+    except ConfigError as error:
+        _wrong(str(error))
+    except OSError as error:
+        _wrong(f"{output or 'standard output'}: cannot be written: {error.strerror}")
+    finally:
+        file.close()
+
+
+@headrace.command()
+@FILE
+def verify(file: Path) -> None:
+    """Say whether FILE is an export as it was written, whole and unchanged."""
+    from ..errors import ConfigError
+    from ..journal.audit import Broken
+    from ..journal.audit import verify as verify_
+
+    try:
+        with file.open("rb") as lines:
+            n = verify_(lines, _audit_key())
+    except Broken as broken:
+        click.echo(f"{file}: {broken}", err=True)
+        sys.exit(FAILED)
+    except ConfigError as error:
+        _wrong(f"{file}: {error}")
+    except OSError as error:
+        _wrong(f"{file}: cannot be read: {error.strerror}")
+    click.echo(f"{file}: {n:,} records, as they were written")
+
+
+@headrace.command()
+@JOURNAL
+@click.option("--older-than", type=click.FloatRange(0.0), required=True, metavar="DAYS", help="Answers of so long ago.")
+@click.option(
+    "--outcome", type=click.Choice(["delivered", "dropped", "quarantined"]), help="Only of rows that ended so."
+)
+@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+def prune(journal: Path, older_than: float, outcome: str | None, name: str | None) -> None:
+    """Drop the answers of rows that are done, and keep the account."""
+    file = _look_into(journal, write=True)
+    import time
+
+    from ..errors import ConfigError
+    from ..journal.audit import prune as prune_
+
+    try:
+        n = prune_(file, before=time.time() - older_than * 86_400.0, outcome=outcome, name=name)
+    except ConfigError as error:
+        _wrong(str(error))
+    finally:
+        file.close()
+    click.echo(f"{journal}: {n:,} answers dropped")
+
+
+def _audit_key() -> bytes | None:
+    import os
+
+    from ..journal.audit import KEY
+
+    return key.encode() if (key := os.environ.get(KEY)) else None
 
 
 def _look_into(journal: Path, write: bool = False) -> JournalFile:

@@ -9,7 +9,7 @@ from headrace.actors.protocol import Status
 from headrace.runtime.errors import ConfigError
 
 from .codec import decode_id
-from .explain import settled_as
+from .explain import run_named, settled_as
 from .sqlite import JournalFile
 
 
@@ -23,12 +23,7 @@ def try_again(
     where one of these, or none at all, is in quarantine.
     """
     db = file.db
-    found = db.execute(
-        "SELECT id, name FROM run WHERE name = coalesce(?, name) ORDER BY id DESC LIMIT 1", (name,)
-    ).fetchone()
-    if found is None:
-        raise ConfigError(f"{file.path}: has no run{f' {name!r}' if name is not None else ''}")
-    run = found[0]
+    run, name = run_named(file, name)
     wanted, again = set(rows), set[int]()
     select = "SELECT row, node, path, error FROM ended WHERE run = ? AND status = ? AND error = coalesce(?, error)"
     with db:
@@ -51,6 +46,6 @@ def try_again(
             # Within the transaction, which so leaves nothing behind.
             which = f"row {missing[0]} is not" if missing else "no row is"
             by = f" by {error}" if error is not None else ""
-            raise ConfigError(f"{file.path}: {which} in quarantine{by}, in the run {found[1]!r}")
+            raise ConfigError(f"{file.path}: {which} in quarantine{by}, in the run {name!r}")
         db.execute("UPDATE run SET mark = min(mark, ?) WHERE id = ?", (min(again), run))
     return sorted(again)

@@ -103,7 +103,7 @@ class Values:
     def _check(self, value: Any, data: bytes) -> None:
         try:
             back = self._decoder.decode(data)
-        except msgspec.ValidationError as error:
+        except msgspec.MsgspecError as error:
             raise Unkept(f"stage {self._stage!r} answered with what is not the type that it says: {error}") from None
         if not _same(value, back):
             raise Unkept(

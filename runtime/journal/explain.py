@@ -83,14 +83,19 @@ class Story(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
-def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
-    """The story of a row of a run: the latest one, unless it is named. Raises `ConfigError`."""
-    found = file.db.execute(
-        "SELECT id, name, fingerprint, total FROM run WHERE name = coalesce(?, name) ORDER BY id DESC LIMIT 1", (name,)
-    ).fetchone()
+def run_named(file: JournalFile, name: str | None) -> tuple[int, str]:
+    """(its number, its name): the latest run, or the latest of that name. Raises `ConfigError` where there is none."""
+    latest = "SELECT id, name FROM run WHERE name = coalesce(?, name) ORDER BY id DESC LIMIT 1"
+    found = file.db.execute(latest, (name,)).fetchone()
     if found is None:
         raise ConfigError(f"{file.path}: has no run{f' {name!r}' if name is not None else ''}")
-    run, name, fingerprint, total = found
+    return found[0], found[1]
+
+
+def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
+    """The story of a row of a run: the latest one, unless it is named. Raises `ConfigError`."""
+    run, name = run_named(file, name)
+    fingerprint, total = file.db.execute("SELECT fingerprint, total FROM run WHERE id = ?", (run,)).fetchone()
     if row < 0 or (total is not None and row >= total):
         raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
     teller = _Teller(file, run, row)

@@ -391,7 +391,8 @@ class SqliteStore:
         for row, place in execute("SELECT row, place FROM read WHERE run = ? ORDER BY row", (run,)):
             yield protocol.ReadTo(row, _unpack(place))
         where = "WHERE run = ? AND row >= ?"
-        select = f"SELECT node, row, path, value, attempts FROM answer {where}"
+        # One that was pruned is not known any more.
+        select = f"SELECT node, row, path, value, attempts FROM answer {where} AND value NOT NULL"
         for node, row, path, value, attempts in execute(select, (run, floor)):
             seq = decode_id(row, path)
             yield protocol.Answers(name_of(node), [seq], [value], {seq: attempts})

@@ -1,0 +1,124 @@
+"""Exports for the audit, and payloads that are dropped."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.runtime import Pipeline, RunFailed
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.journal.audit import Broken, export, prune, verify
+from headrace.runtime.journal.sqlite import JournalFile
+
+
+def work(row: int) -> dict[str, int]:
+    if row == 13:
+        raise ValueError("unlucky")
+    return {"n": row}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "run.db"
+    pipeline = Pipeline("job").source(range(40)).map(work, retry=1).batch(10).unbatch()
+    pipeline.run(journal=path)
+    return path
+
+
+def lines_of(path: Path, key: bytes | None = None) -> list[bytes]:
+    file = JournalFile(str(path), write=False)
+    try:
+        return list(export(file, None, key))
+    finally:
+        file.close()
+
+
+def test_an_export_tells_all_and_is_whole(path: Path) -> None:
+    lines = lines_of(path)
+    records: list[Any] = [json.loads(line)["record"] for line in lines]
+    assert verify(lines) == len(lines)
+    assert (records[0]["type"], records[0]["name"], records[0]["total"]) == ("run", "job", 40)
+    assert records[-1] == {"type": "end", "records": len(lines) - 1}
+    answers = {record["row"]: record["value"] for record in records if record["type"] == "answer"}
+    assert answers == {n: {"n": n} for n in range(40) if n != 13}
+    (fault,) = [record for record in records if record["type"] == "fault"]
+    assert (fault["row"], fault["error"], fault["message"]) == (13, "ValueError", "unlucky")
+    assert len([record for record in records if record["type"] == "batch"]) == 4
+
+
+@pytest.mark.parametrize("key", [None, b"secret"])
+def test_whatever_is_done_to_it_is_seen(path: Path, key: bytes | None) -> None:
+    lines = lines_of(path, key)
+    assert verify(lines, key) == len(lines)
+    at = len(lines) // 2
+    for what, changed in {
+        "a changed record": [*lines[:at], lines[at].replace(b"1", b"2", 1), *lines[at + 1 :]],
+        "a record that is missing": [*lines[:at], *lines[at + 1 :]],
+        "two that changed places": [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],
+        "the end that is missing": lines[:-1],
+        "more after the end": [*lines, lines[-1]],
+        "half a line": [*lines[:-1], lines[-1][:20]],
+        "nothing": [],
+        "the beginning that is missing": lines[1:],
+    }.items():
+        try:
+            verify(changed, key)
+        except Broken:
+            continue
+        pytest.fail(f"{what} was not seen")
+
+
+def test_a_signature_needs_its_key(path: Path) -> None:
+    signed, plain = lines_of(path, b"secret"), lines_of(path)
+    with pytest.raises(Broken, match=r"line 1: was changed, or .* the key is another one"):
+        verify(signed, b"other")
+    with pytest.raises(ConfigError, match="is signed: give its key in HEADRACE_AUDIT_KEY"):
+        verify(signed)
+    with pytest.raises(ConfigError, match="is not signed"):
+        verify(plain, b"secret")
+
+
+def test_answers_are_dropped_and_the_account_stays(path: Path) -> None:
+    file = JournalFile(str(path))
+    assert prune(file, before=time.time() - 3600) == 0
+    assert prune(file, before=time.time() + 1, outcome="quarantined") == 0
+    size = path.stat().st_size
+    # The last batches may be needed again, as far as the journal knows.
+    assert 0 < prune(file, before=time.time() + 1, outcome="delivered") <= 39
+    file.close()
+    assert path.stat().st_size <= size
+    records: list[Any] = [json.loads(line)["record"] for line in lines_of(path)]
+    assert any(record.get("pruned") for record in records)
+    again = Pipeline("job").source(range(40)).map(work, retry=1).batch(10).unbatch().run(journal=path)
+    assert (again.delivered, again.quarantined, again.calls) == (39, 1, 0)
+
+
+def test_what_is_not_done_is_not_dropped(tmp_path: Path) -> None:
+    path, stop = tmp_path / "run.db", [True]
+    calls: list[int] = []
+
+    def count(row: int) -> int:
+        calls.append(row)
+        return row
+
+    def later(row: int) -> int:
+        if row == 20 and stop[0]:
+            raise ValueError("not yet")
+        return row
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(40)).map(count).map(later, workers=1, retry=1, on_error="fail")
+        return pipeline.run(journal=path)
+
+    with pytest.raises(RunFailed):
+        run()
+    file = JournalFile(str(path))
+    prune(file, before=time.time() + 1)
+    file.close()
+    stop[0] = False
+    assert run().delivered == 40
+    assert sorted(calls) == list(range(40)), "nothing was paid twice"
