@@ -46,6 +46,14 @@ class SqliteSink:
         db = self._connect()
         self._journaled = True
         self._n = place or 0
+        if place is not None:
+            mark = "SELECT last FROM headrace_written WHERE sink = ? AND n = ?"
+            found = db.execute(mark, (self._table, place)).fetchone()
+            if found is None or found[0] > self._last():
+                self.close(False)
+                raise ConfigError(
+                    f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
+                )
         with db:
             db.execute("BEGIN IMMEDIATE")
             if place is None:
@@ -53,13 +61,6 @@ class SqliteSink:
                 db.execute("DELETE FROM headrace_written WHERE sink = ?", (self._table,))
                 db.execute("INSERT INTO headrace_written VALUES (?,?,?)", (self._table, 0, self._last()))
                 return
-            mark = "SELECT last FROM headrace_written WHERE sink = ? AND n = ?"
-            found = db.execute(mark, (self._table, place)).fetchone()
-            if found is None or found[0] > self._last():
-                db.execute("ROLLBACK")
-                raise ConfigError(
-                    f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
-                )
             if self._is_there():
                 db.execute(f"DELETE FROM {self._quoted} WHERE rowid > ?", found)
             db.execute("DELETE FROM headrace_written WHERE sink = ? AND n > ?", (self._table, place))
@@ -126,6 +127,7 @@ class SqliteSink:
             self._db = db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
             db.execute(MARKS)
         except sqlite3.Error as error:
+            self.close(False)
             raise ConfigError(f"{self.path}: cannot be written as a database: {error}") from None
         return db
 
