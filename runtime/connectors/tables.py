@@ -18,7 +18,7 @@ from headrace.runtime.errors import BadInput, ConfigError
 KEPT = 10_000
 """Places that are remembered; the journal is never so far behind."""
 MARKS = """CREATE TABLE IF NOT EXISTS headrace_written (sink TEXT NOT NULL, n INTEGER NOT NULL, last INTEGER NOT NULL,
-    PRIMARY KEY (sink, n)) WITHOUT ROWID"""
+    complete INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sink, n)) WITHOUT ROWID"""
 
 
 class SqliteSink:
@@ -57,13 +57,18 @@ class SqliteSink:
         with db:
             db.execute("BEGIN IMMEDIATE")
             if place is None:
-                # What another run has written stays; this one's rows come after it.
+                # What another run has written stays, if it came to its end; this one's rows come after it.
+                begun = "SELECT last FROM headrace_written WHERE sink = ? AND n = 0 AND NOT complete"
+                found = db.execute(begun, (self._table,)).fetchone()
+                if found is not None and self._is_there():
+                    db.execute(f"DELETE FROM {self._quoted} WHERE rowid > ?", found)
                 db.execute("DELETE FROM headrace_written WHERE sink = ?", (self._table,))
-                db.execute("INSERT INTO headrace_written VALUES (?,?,?)", (self._table, 0, self._last()))
+                db.execute("INSERT INTO headrace_written VALUES (?,?,?,0)", (self._table, 0, self._last()))
                 return
             if self._is_there():
                 db.execute(f"DELETE FROM {self._quoted} WHERE rowid > ?", found)
             db.execute("DELETE FROM headrace_written WHERE sink = ? AND n > ?", (self._table, place))
+            db.execute("UPDATE headrace_written SET complete = 0 WHERE sink = ?", (self._table,))
 
     def write(self, items: list[Any]) -> None:
         db = self._open
@@ -94,7 +99,7 @@ class SqliteSink:
         db = self._open
         if not db.in_transaction:
             db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT OR REPLACE INTO headrace_written VALUES (?,?,?)", (self._table, self._n, self._last()))
+        db.execute("INSERT OR REPLACE INTO headrace_written VALUES (?,?,?,0)", (self._table, self._n, self._last()))
         return self._n
 
     def sync(self) -> None:
@@ -102,7 +107,7 @@ class SqliteSink:
         db = self._open
         # The place from which a resume begins is among the latest ones.
         latest = "SELECT n FROM headrace_written WHERE sink = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2"
-        old = f"DELETE FROM headrace_written WHERE sink = ?1 AND n < ({latest})"
+        old = f"DELETE FROM headrace_written WHERE sink = ?1 AND n > 0 AND n < ({latest})"
         db.execute(old, (self._table, KEPT))
         if db.in_transaction:
             db.execute("COMMIT")
@@ -112,6 +117,8 @@ class SqliteSink:
         if db is None:
             return
         try:
+            if complete and self._journaled:
+                db.execute("UPDATE headrace_written SET complete = 1 WHERE sink = ?", (self._table,))
             if db.in_transaction:
                 db.execute("COMMIT" if complete else "ROLLBACK")
         finally:

@@ -80,6 +80,28 @@ def test_what_the_journal_does_not_know_is_taken_back(tmp_path: Path) -> None:
         SqliteSink(path, "rows").resume(7)
 
 
+def test_what_was_written_before_the_journal_knew_of_anything_is_taken_back_too(tmp_path: Path) -> None:
+    path = tmp_path / "out.db"
+
+    def life(place: int | None, *rows: int, complete: bool = False) -> None:
+        sink = SqliteSink(path, "rows")
+        sink.resume(place)
+        for n in rows:
+            sink.write([{"n": n}])
+            sink.tell()
+        sink.sync()
+        sink.close(complete)
+
+    life(None, 1, 2)
+    life(None, 1, 2, 3, complete=True)
+    assert rows_of(path) == [(1,), (2,), (3,)]
+    # Another run, with a journal of its own: what is complete stays.
+    life(None, 4)
+    life(None, 4, 5)
+    life(2, 6, complete=True)
+    assert rows_of(path) == [(n,) for n in range(1, 7)]
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no database, and long enough to be taken for one" * 30)
