@@ -7,8 +7,12 @@ it is called `NAME.part`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .connectors.files import CsvSink, JsonlSink, StrPath
-from .connectors.tables import SqliteSink
+
+if TYPE_CHECKING:
+    from .connectors.tables import SqliteSink
 
 __all__ = ["csv", "jsonl", "sqlite"]
 
@@ -25,4 +29,7 @@ def csv(path: StrPath, *, columns: list[str] | None = None, delimiter: str = ","
 
 def sqlite(path: StrPath, table: str) -> SqliteSink:
     """Rows as dicts or structs into a table of an SQLite database, which is made of the first row's columns if need be."""
+    # What is not used is not imported (L46).
+    from .connectors.tables import SqliteSink
+
     return SqliteSink(path, table)
