@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any, Self
 
+from headrace.actors import protocol
+
 from .report import Outcome
 from .run import Run
 
@@ -152,6 +154,14 @@ class Stream(Iterator[Outcome], AsyncIterator[Outcome]):
         await self.aclose()
 
 
+def _leave(handover: Handover, run: Run) -> None:
+    run.drain()
+    # The source is told as well, before what comes is dropped: else it would go on as fast as it can until the conductor's
+    # word has come to it.
+    run.tell("source", protocol.Drain())
+    handover.leave()
+
+
 # The generators hold no reference to their stream: one that is dropped in the middle is closed at once.
 
 
@@ -163,8 +173,7 @@ def _iterate(start: Starter) -> Generator[Outcome, None, None]:
         while batch := handover.take():
             yield from batch
     finally:
-        handover.leave()
-        run.drain()
+        _leave(handover, run)
         run.wait_ended()
     run.wait()
 
@@ -178,7 +187,6 @@ async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome, None]:
             for outcome in batch:
                 yield outcome
     finally:
-        handover.leave()
-        run.drain()
+        _leave(handover, run)
         await run.ended()
     run.wait()
