@@ -73,7 +73,9 @@ def giving_up(script: Script) -> Script:
         any(trouble.answer == "refusal" and trouble.first is None for trouble in service.trouble)
         for service in script.service
     )
-    if not (refuses or any(end is not None for end in ends) or (silent and patient)):
+    # Calls that are never answered keep their places for ever, and may be as many as the service has.
+    full = silent and any(quota.kind == "concurrency" for service in script.service for quota in service.quota)
+    if not (refuses or full or any(end is not None for end in ends) or (silent and patient)):
         return script
     return msgspec.structs.replace(script, fault=[*script.fault, GIVES_UP])
 
