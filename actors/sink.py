@@ -50,8 +50,7 @@ Told = (
 
 class Sink(Actor):
     """See the module. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish.
-    `written`: rows that an earlier life of the run has written. `shown_as`: its name in
-    reports."""
+    `written`: rows that an earlier life of the run has written. `shown_as`: its name in reports."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from .contracts import INFER, Contract
 from .errors import ConfigError
 from .flow import Draft, Flow, as_sink
 from .graph import Graph
+from .journal.port import COMMIT_S
 from .limits import Retry, as_retry
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
 from .report import RunReport
@@ -113,7 +114,7 @@ class Pipeline(Flow):
         drain_timeout: float | None = None,
         journal: str | os.PathLike[str] | None = None,
         accept_changes: bool = False,
-        commit_within: float = 0.02,
+        commit_within: float = COMMIT_S,
         suspend_after: float | None = None,
         origin: str | os.PathLike[str] | None = None,
     ) -> Run:
@@ -147,7 +148,7 @@ class Pipeline(Flow):
         drain_timeout: float | None = None,
         journal: str | os.PathLike[str] | None = None,
         accept_changes: bool = False,
-        commit_within: float = 0.02,
+        commit_within: float = COMMIT_S,
         suspend_after: float | None = None,
     ) -> RunReport:
         """Run to the end. Raises `RunFailed` if it could not go on.

@@ -396,10 +396,7 @@ class CsvSink(_FileSink):
 
     def write(self, items: list[Any]) -> None:
         lines = _Lines()
-        rows = [item if isinstance(item, dict) else msgspec.to_builtins(item) for item in items]
-        for row in rows:
-            if not isinstance(row, dict):
-                raise BadInput(f"{self.name}: a CSV row is a dict or a struct, not {type(row).__name__}")
+        rows = as_records(items, f"{self.name}: a CSV row")
         if not rows:
             return
         columns = self._columns = self._columns or list(rows[0])
@@ -412,6 +409,15 @@ class CsvSink(_FileSink):
         except ValueError as error:
             raise BadInput(f"{self.name}: {error}; name all columns with columns=[...]") from None
         self._write("".join(lines.texts).encode())
+
+
+def as_records(items: list[Any], what: str) -> list[dict[str, Any]]:
+    """Dicts and structs as dicts. Raises `BadInput`, which says of `what` they must be."""
+    rows = [item if isinstance(item, dict) else msgspec.to_builtins(item) for item in items]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise BadInput(f"{what} is a dict or a struct, not {type(row).__name__}")
+    return rows
 
 
 class _Lines:

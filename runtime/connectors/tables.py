@@ -15,6 +15,8 @@ import msgspec
 
 from headrace.runtime.errors import BadInput, ConfigError
 
+from .files import as_records
+
 KEPT = 10_000
 """Places that are remembered; the journal is never so far behind."""
 MARKS = """CREATE TABLE IF NOT EXISTS headrace_written (sink TEXT NOT NULL, n INTEGER NOT NULL, last INTEGER NOT NULL,
@@ -31,7 +33,7 @@ class SqliteSink:
         self.path = os.fspath(path)
         self.name = f"{self.path}:{table}"
         self._table = table
-        self._quoted = '"' + table.replace('"', '""') + '"'
+        self._quoted = _quoted(table)
         self._db: sqlite3.Connection | None = None
         self._n = 0
         self._journaled = False
@@ -72,10 +74,7 @@ class SqliteSink:
 
     def write(self, items: list[Any]) -> None:
         db = self._open
-        rows = [item if isinstance(item, dict) else msgspec.to_builtins(item) for item in items]
-        for row in rows:
-            if not isinstance(row, dict):
-                raise BadInput(f"{self.name}: a row of a table is a dict or a struct, not {type(row).__name__}")
+        rows = as_records(items, f"{self.name}: a row of a table")
         if not rows:
             return
         if not db.in_transaction:

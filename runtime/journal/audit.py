@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import chain as chain_of
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from headrace.actors.identity import show
 from headrace.runtime.errors import ConfigError
 
-from .codec import decode_id, decode_ids
+from .codec import decode_bits, decode_id, decode_ids
 from .explain import run_named
 from .sqlite import JournalFile
 
@@ -46,18 +47,13 @@ def export(file: JournalFile, name: str | None = None, key: bytes | None = None)
     head = {"type": "run", "version": 1, "name": name, "key": code, "began": began, "total": total, "chain": signed}
     head["fingerprint"] = msgspec.Raw(fingerprint.encode())
     chain, n = b"", 0
-    for record in _all(head, _records(file, run)):
+    for record in chain_of([head], _records(file, run)):
         data = _encode(record)
         chain = _link(chain, data, key)
         n += 1
         yield _line(data, chain)
     data = _encode({"type": "end", "records": n})
     yield _line(data, _link(chain, data, key))
-
-
-def _all(head: dict[str, Any], records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield head
-    yield from records
 
 
 def _line(data: bytes, chain: bytes) -> bytes:
@@ -184,7 +180,7 @@ def _spans(db: sqlite3.Connection, select: str, about: tuple[Any, ...], limit: i
         if bits is None:
             yield first, min(last, limit - 1)
             continue
-        whole = int.from_bytes(bits, "little")
+        whole = decode_bits(first, last, bits)
         for at in range(min(last + 1, limit) - first):
             if whole >> at & 1:
                 yield first + at, first + at

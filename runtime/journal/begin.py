@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -18,11 +17,8 @@ from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
 
 from .codec import Values
 from .fingerprint import Fingerprint, differences, fingerprint_of
-from .port import Journaling
+from .port import COMMIT_S, Journaling
 from .sqlite import JournalFile, SqliteStore, wrong
-
-COMMIT_S = 0.02
-"""An entry waits so long for others; with the commit itself, it is durable within 50 ms."""
 
 
 def begin(
@@ -82,7 +78,8 @@ def _run_of(
         assert number is not None
         return number, key
     number, key, before = found
-    changed = differences(msgspec.json.decode(before, type=Fingerprint), msgspec.convert(json.loads(text), Fingerprint))
+    # As it comes back from JSON, for a tuple is a list there.
+    changed = differences(*(msgspec.json.decode(told, type=Fingerprint) for told in (before, text)))
     if changed and not accept_changes:
         raise ConfigError(
             f"{file.path}: the run {name!r} in it was another work:\n"

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors.frontier import bits_of
-from headrace.actors.identity import Bundle, Id, Plain
+from headrace.actors.identity import Bundle, Id, Ids
 from headrace.runtime.errors import HeadraceError
 
 CHECKED = 20
@@ -61,9 +61,20 @@ def _inline(of: Any) -> Id:
     return (_inline(of[0]), *of[1:])
 
 
-def as_plain(rows: list[int]) -> Plain:
-    """Rows in their order."""
-    return Plain(rows)
+def decode_span(first: int, last: int, ids: bytes | None) -> Ids:
+    """Those between two rows: the ones that are named, or all."""
+    return decode_ids(ids) if ids is not None else range(first, last + 1)
+
+
+def encode_bits(bits: int) -> bytes | None:
+    """The bits of rows, from the first to the last of them; None where they are all."""
+    length = bits.bit_length()
+    return None if bits.bit_count() == length else bits.to_bytes((length + 7) // 8, "little")
+
+
+def decode_bits(first: int, last: int, packed: bytes | None) -> int:
+    """The bits again."""
+    return int.from_bytes(packed, "little") if packed is not None else (1 << (last - first + 1)) - 1
 
 
 class Values:

@@ -12,7 +12,7 @@ from headrace.actors.identity import Bundle, Id, rows_of, show
 from headrace.runtime.connectors.files import CsvSource, JsonlSource
 from headrace.runtime.errors import ConfigError
 
-from .codec import decode_id, decode_ids
+from .codec import decode_bits, decode_id, decode_ids, decode_span
 from .sqlite import JournalFile
 
 
@@ -51,10 +51,11 @@ def runs(file: JournalFile) -> list[RunLine]:
 def settled_as(db: sqlite3.Connection, run: int, row: int) -> str | None:
     """The outcome of a whole row; None where it is not done, or is to be done again."""
     where = "WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
-    for status, first, n, bits in db.execute(f"SELECT status, first, n, bits FROM settled {where}", (run, row, row)):
+    select = f"SELECT status, first, last, n, bits FROM settled {where}"
+    for status, first, last, n, packed in db.execute(select, (run, row, row)):
         if n < 0:
             return None
-        if bits is None or int.from_bytes(bits, "little") >> (row - first) & 1:
+        if decode_bits(first, last, packed) >> (row - first) & 1:
             return str(status)
     return None
 
@@ -232,7 +233,7 @@ class _Teller:
             "SELECT sink, status, first, last, ids, place, at FROM written WHERE run = ? AND first <= ? AND last >= ?"
         )
         for sink, status, first, last, ids, place, at in self._db.execute(select, (self._run, self._row, self._row)):
-            seqs = decode_ids(ids) if ids is not None else range(first, last + 1)
+            seqs = decode_span(first, last, ids)
             for index, of in enumerate(seqs):
                 if self._mine(of):
                     detail: dict[str, Any] = {"in": f"{index + 1} of {len(seqs)} written together"}

@@ -8,6 +8,9 @@ import msgspec
 
 from headrace.actors.past import NEW, Past
 
+COMMIT_S = 0.02
+"""An entry waits so long for others; with the commit itself, it is durable within 50 ms."""
+
 
 class Store(Protocol):
     """Entries of one run, durable. All calls come from one thread, one at a time."""
@@ -26,4 +29,4 @@ class Journaling(msgspec.Struct):
 
     store: Store
     past: Past = NEW
-    within_s: float = 0.02
+    within_s: float = COMMIT_S

@@ -24,7 +24,7 @@ from headrace.actors.past import LASTING, Answer, Past, Settlements, past_of
 from headrace.actors.protocol import Ended, Status
 from headrace.runtime.errors import ConfigError, JournalError, Recalled, name_of
 
-from .codec import Values, decode_id, decode_ids, encode_id, encode_ids
+from .codec import Values, decode_bits, decode_id, decode_ids, decode_span, encode_bits, encode_id, encode_ids
 
 APPLICATION = 0x48647263
 """What the file says that it is ("Hdrc"); see `PRAGMA application_id`."""
@@ -224,9 +224,8 @@ class SqliteStore:
                 case protocol.RowsSettled(status, seqs):
                     if status in LASTING:
                         first, bits = span_of(seqs)
-                        n, length = bits.bit_count(), bits.bit_length()
-                        packed = None if n == length else bits.to_bytes((length + 7) // 8, "little")
-                        settled.append((run, status.value, first, first + length - 1, n, packed))
+                        last = first + bits.bit_length() - 1
+                        settled.append((run, status.value, first, last, bits.bit_count(), encode_bits(bits)))
                         self._settled.add_some(first, bits)
                 case protocol.Ends(name, ended, at_s):
                     rows = [self._end(name, end, at_s) for end in ended if end.status in LASTING]
@@ -376,8 +375,7 @@ class SqliteStore:
     def _records(self, floor: int) -> Iterator[tuple[Status, int, int]]:
         select = "SELECT status, first, last, n, bits FROM settled WHERE run = ? AND last >= ? ORDER BY rowid"
         for status, first, last, n, packed in self._db.execute(select, (self._run, floor)):
-            bits = int.from_bytes(packed, "little") if packed is not None else (1 << (last - first + 1)) - 1
-            yield Status(status), first, bits if n > 0 else -1
+            yield Status(status), first, decode_bits(first, last, packed) if n > 0 else -1
 
     def _gathered(self, floor: int) -> Iterator[tuple[str, Bundle]]:
         select = "SELECT node, members FROM batch WHERE run = ? AND last >= ? ORDER BY rowid"
@@ -414,8 +412,7 @@ class SqliteStore:
             yield protocol.Settled(Status.DELIVERED, [], name_of(sink), _unpack(place))
         select = "SELECT sink, status, first, last, ids FROM written WHERE run = ? AND last >= ? ORDER BY rowid"
         for sink, status, first, last, ids in execute(select, (run, floor)):
-            seqs: Ids = decode_ids(ids) if ids is not None else range(first, last + 1)
-            yield protocol.Settled(Status(status), seqs, name_of(sink))
+            yield protocol.Settled(Status(status), decode_span(first, last, ids), name_of(sink))
 
     def close(self, complete: bool) -> None:
         """Let go of the file."""
