@@ -6,8 +6,8 @@
     any of them, on Abort or Failing → CLOSING → ABORTED | FAILED
 
 Told: `Start`, `Drain`, `Abort` by the caller; `Opened`, `Closed` by resources; `Drained`, `Failing` and `AccountClosed`
-by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `RunEnded` to the
-caller.
+by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `Discharge` to the
+governors of stages that died; `RunEnded` to the caller.
 
 Promises: resources open one after another, and each one that was opened (also when a later one's opening failed, L21)
 is closed once (L17, L18), in the reverse order. The first error is the run's; what goes wrong afterwards is a note on
@@ -79,8 +79,8 @@ class Cast(msgspec.Struct):
     """Who closes the account: the ledger, or the journal in front of it."""
     others: list[Ref]
     """Those that are only told of start and end: the run's own governors, and the ledger behind a journal."""
-    stages: list[Ref] = []
-    """Those who may have pending rows."""
+    stages: dict[Ref, Ref] = {}
+    """Those who may have pending rows, each with the governor that gives it permits."""
     keeper: Ref | None = None
     """Who keeps the journal: it was open before the run began, and is closed after all else."""
 
@@ -269,6 +269,7 @@ class Conductor(Actor):
     def _on_died(self, who: Ref, error: BaseException) -> None:
         died = ActorDied(f"{who.name} died: {type(error).__name__}: {error}")
         died.__cause__ = error
+        self._discharge(who)
         if who == self._pending and self._state is State.OPENING:
             self._on_opened(who, died)
         elif who in self._to_close or who == self._pending:
@@ -280,6 +281,12 @@ class Conductor(Actor):
             self._close_if_drained()
         else:
             self._blame(died)
+
+    def _discharge(self, stage: Ref) -> None:
+        """A stage that cannot say so itself is gone: others may have its permits, where they share a governor (L16)."""
+        governor = self._all.stages.get(stage)
+        if governor is not None:
+            self.context.tell(governor, protocol.Discharge(stage))
 
     def _close(self) -> None:
         self._state = State.CLOSING
@@ -327,6 +334,9 @@ class Conductor(Actor):
     def _finish(self) -> None:
         self._state = self._outcome
         self._begin_step(None)
+        for stage in self._all.stages:
+            if stage not in self._drained:
+                self._discharge(stage)
         for note in self._notes:
             for error in self._errors:
                 error.add_note(note)

@@ -2,7 +2,7 @@
 
 Told: `Submit` and `Withdraw` by callers, `Rows` and `Outcomes` by its stages, `DeliveryDone` by clerks, `EndOfSubmits`
 by the executor, `Failing` and `Drained` by stages, `Died` by the host. Tells: `Rows`, `Retract` and `EndOfRows` to stages,
-`Deliver` to clerks, `Failing` and `Drained` to the executor.
+`Deliver` to clerks, `Discharge` to the governor of a stage that died, `Failing` and `Drained` to the executor.
 
 Promises: each submission gets its own rows and no other's (L07); submissions take turns, so that a small one does not wait
 for a large one to end; one that is withdrawn frees its share (L08). Answers are given by a clerk, so that a waiter that
@@ -26,10 +26,11 @@ CLERK_SLOW_S = 0.01
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One stage of the desk. `room`: rows that wait or run in it at most; None: all there are (keyed limits need to see
-    the rows of every key)."""
+    """One stage of the desk, and who gives it permits. `room`: rows that wait or run in it at most; None: all there are
+    (keyed limits need to see the rows of every key)."""
 
     stage: Ref
+    governor: Ref
     room: int | None
 
 
@@ -157,6 +158,10 @@ class Desk(Actor):
             case protocol.Failing():
                 self.context.tell(self._office, message)
             case protocol.Died(who, error):
+                line = self._lines.get(who)
+                if line is not None:
+                    # Others may have its permits, where they share a governor (L16).
+                    self.context.tell(line.governor, protocol.Discharge(who))
                 self.context.tell(self._office, protocol.Failing(who, error))
             case protocol.EndOfRows():
                 pass

@@ -149,7 +149,7 @@ class _Assembly:
                 line=self._line(),
                 ledger=self._account,
                 others=[*self._own_governors, *([self._ledger] if self._journal is not None else [])],
-                stages=[self._nodes[stage.name] for stage in plan.stages],
+                stages={self._nodes[name]: governor for name, governor in self._governors.items()},
                 keeper=keeper,
             )
         )

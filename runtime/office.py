@@ -140,7 +140,7 @@ class Office:
         self.loop_stage = system.address("loop")
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
-        lines = [Line(self.threads_stage, room), Line(self.loop_stage, room)]
+        lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
         watch = Callback("executor", self._on_told)
         system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
         for address, on_loop in ((self.threads_stage, False), (self.loop_stage, True)):
@@ -328,6 +328,9 @@ class Office:
         if self._loop_thread is not None:
             self._loop_thread.stop(timeout_s)
         if self.terms.limit.name is not None:
+            for stage in (self.threads_stage, self.loop_stage):
+                # One that was stopped in the middle could not say so.
+                self._governor.put(protocol.Discharge(stage))
             self.ground.release_governor(self.terms.limit.name, self._desk)
         self.ground.left(self)
 

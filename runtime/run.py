@@ -198,6 +198,9 @@ class Run:
             notes.append("the event loop did not end: a coroutine blocks it")
         for governor, listener in self._listeners:
             governor.put(protocol.Discharge(listener))
+        for stage, governor in self._parts.governors.items():
+            # A conductor that died could not say so.
+            governor.put(protocol.Discharge(self._parts.stages[stage]))
         for name in self._shared:
             governors.release(name, self._parts.conductor)
         self._error = ended.errors[0] if ended.errors else None

@@ -98,6 +98,21 @@ def test_any_actors_death_ends_the_run_by_name_L32(who: Name) -> None:
     assert who.name in str(ended.errors[0])
 
 
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_stage_that_cannot_say_that_it_leaves_is_discharged_for_it_L16(dies: bool) -> None:
+    governor = Name("governor")
+    conductor = Conductor(CALLER, LifeTerms())
+    cast = Cast(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: governor})
+    conductor.set_cast(cast)
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Start(), protocol.Died(STAGE, RuntimeError("bug")) if dies else protocol.Abort("enough"))
+    assert ((governor, protocol.Discharge(STAGE)) in fake.told) is dies
+    # If it hangs, the run ends without it.
+    fake.pass_time(5.0)
+    fake.receive(protocol.AccountClosed(Counts(), 0))
+    assert fake.told.count((governor, protocol.Discharge(STAGE))) == 1
+
+
 @pytest.mark.parametrize("answering", [[], LINE[:1], LINE])
 def test_an_abort_ends_in_time_whoever_does_not_answer(answering: list[Name]) -> None:
     fake = running()

@@ -9,11 +9,11 @@ from headrace.actors.desk import Desk, Line
 from headrace.actors.protocol import Rows, Status
 from tests.actors.fake import Fake, Name
 
-OFFICE, STAGE, ONE, TWO = map(Name, ("office", "stage", "one", "two"))
+OFFICE, STAGE, GOVERNOR, ONE, TWO = map(Name, ("office", "stage", "governor", "one", "two"))
 
 
 def desk(room: int = 4) -> Fake:
-    return Fake(Desk(OFFICE, [Line(STAGE, room)], clerks=2), "desk")
+    return Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, room)], clerks=2), "desk")
 
 
 def fed(fake: Fake) -> list[Any]:
@@ -71,3 +71,9 @@ def test_it_ends_when_all_are_answered_and_not_before() -> None:
     assert len(fake.take(protocol.EndOfRows)) == 1
     fake.receive(protocol.Drained(STAGE), protocol.DeliveryDone(clerk))
     assert fake.take_for(OFFICE) == [protocol.Drained(fake.me)]
+
+
+def test_a_stage_that_died_holds_no_permits_of_a_shared_governor_L16() -> None:
+    fake = desk()
+    fake.receive(protocol.Died(STAGE, RuntimeError("bug")))
+    assert (GOVERNOR, protocol.Discharge(STAGE)) in fake.told
