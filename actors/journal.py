@@ -3,7 +3,7 @@
 Told: `Answers`, `Ends`, `Faulted`, `Parked`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the source, `Settled` by
 sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and `CommitFailed` by its
 keeper (a resource that may block), `CloseAccount` by the conductor. Tells: `Commit` to the keeper, `Settled` and
-`CloseAccount` to the ledger, `AccountClosed` and `Failing` to the conductor.
+`CloseAccount` to the ledger, `Kept` to stages that wait, `AccountClosed` and `Failing` to the conductor.
 
 Promises: what is told first is durable first, and nothing without all that was told before it. One commit is under way at a
 time, of all that has come; the first of it waits `within_s` at most. The ledger hears of an outcome only when it is
@@ -133,9 +133,14 @@ class Journal(Actor):
         durable, self._under_way = self._under_way, []
         self._entries += len(durable)
         self._commits += 1
+        kept: dict[Ref, int] = {}
         for entry in durable:
             if isinstance(entry, protocol.Settled):
                 self.context.tell(self._ledger, entry)
+            elif isinstance(entry, protocol.Answers) and entry.reply_to is not None:
+                kept[entry.reply_to] = kept.get(entry.reply_to, 0) + 1
+        for stage, n in kept.items():
+            self.context.tell(stage, protocol.Kept(n))
         self._go_on()
 
     def _go_on(self) -> None:

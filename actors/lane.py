@@ -47,6 +47,11 @@ class Lane:
             self._unasked.extend(weights)
         self.backlog.append(seqs, values)
 
+    def weigh(self, seq: Id, weight: float | None) -> None:
+        """A row that comes here before it queues."""
+        if self._weights is not None and weight is not None:
+            self._weights[seq] = weight
+
     def put_first(self, seq: Id, value: Any) -> None:
         """A row that needs a permit once more."""
         if self._weights is not None:

@@ -378,7 +378,8 @@ class Settled(Message, frozen=True):
 
 
 class Answers(Message, frozen=True):
-    """Stage → Journal: what calls answered. `at_s`: when, `took_s`: each of them. `attempts`: as in `Rows`."""
+    """Stage → Journal: what calls answered. `at_s`: when, `took_s`: each of them. `attempts`: as in `Rows`. `values`: as the
+    store keeps them. `reply_to`: the stage, if it waits until this is durable, to be told by `Kept`."""
 
     node: str
     seqs: Seqs
@@ -386,6 +387,13 @@ class Answers(Message, frozen=True):
     attempts: dict[Id, int] | None = None
     at_s: float = 0.0
     took_s: float = 0.0
+    reply_to: Ref | None = None
+
+
+class Kept(Message, frozen=True):
+    """Journal → Stage: the oldest `n` of your `Answers` are durable."""
+
+    n: int
 
 
 class Ends(Message, frozen=True):

@@ -19,21 +19,22 @@ get as many rows as have permits, since each is on its own there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .assignments import Assignment, Assignments
 from .backlog import as_seqs
 from .crew import ABANDONED_PER_WORKER, Crew
 from .exits import UNLIMITED, Exits
 from .identity import Id
 from .lane import Lane
 from .outlets import Onward, Outlet
-from .past import Answer
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
+from .record import Leaving, Record
 from .stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
@@ -72,27 +73,6 @@ class _LeaveAnyway(protocol.Control, frozen=True):
     pass
 
 
-class _Assignment(msgspec.Struct):
-    worker: Ref
-    lane: Lane
-    epoch: protocol.Epoch
-    seqs: Seqs
-    values: list[Any]
-    open: set[Id] | None = None
-    """Rows not yet answered; None as long as no part of it was."""
-    by_seq: dict[Id, Any] | None = None
-
-    def rows_of(self, seqs: Seqs) -> list[Any]:
-        """What was asked about these of its rows."""
-        if self.by_seq is None:
-            self.by_seq = dict(zip(self.seqs, self.values, strict=True))
-        return [self.by_seq[seq] for seq in seqs]
-
-    def value_of(self, seq: Id) -> Any:
-        """What was asked about this one."""
-        return self.values[self.seqs.index(seq)]
-
-
 class _Trouble(msgspec.Struct):
     """What is remembered of a row that had any; most rows have none."""
 
@@ -112,6 +92,7 @@ Told = (
     | protocol.Reopened
     | protocol.OutageOverdue
     | protocol.Answered
+    | protocol.Kept
     | protocol.Retract
     | protocol.Died
     | protocol.Start
@@ -136,14 +117,11 @@ class Stage(Actor):
         outlet: Outlet | None = None,
         inputs: int = 1,
         before: Ref | None = None,
-        journal: Ref | None = None,
-        known: dict[Id, Answer] | None = None,
-        parked: Mapping[Id, tuple[Any, float]] | None = None,
+        record: Record | None = None,
         suspends: bool = False,
     ) -> None:
-        """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite. `known`:
-        answers of an earlier life of the run; `parked`: rows that were pending in it, with their state and when they are
-        due. `suspends`: the conductor wants to know when nothing is left to do."""
+        """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite. `record`: its
+        share of the journal. `suspends`: the conductor wants to know when nothing is left to do."""
         self._terms = terms
         self._governor = governor
         self._exits = exits
@@ -152,9 +130,7 @@ class Stage(Actor):
         self._conductor = conductor
         self._new_worker = new_worker
         self._before = before
-        self._journal = journal
-        self._known = dict(known or {})
-        self._known_parked = dict(parked or {})
+        self._record = record or Record(terms.name)
         self._parked: set[Id] = set()
         """Rows that rest because they are pending."""
         self._suspends = suspends
@@ -165,8 +141,7 @@ class Stage(Actor):
         self._hungry: dict[Key, Lane] = {}
         """Lanes with rows for which no permit was asked: no worker was free."""
         self._crew = Crew(1 if terms.concurrent else terms.workers)
-        self._assignments: dict[int, _Assignment] = {}
-        self._next_id = 1
+        self._assignments = Assignments()
         self._overdue: deque[tuple[float, int]] = deque()
         self._deadlines: deque[tuple[float, Seqs, Lane | None]] = deque()
         self._present: dict[Id, Lane] | None = {} if terms.deadline_s is not None else None
@@ -174,7 +149,6 @@ class Stage(Actor):
         self._carried: dict[Id, int] = {}
         self._resting: dict[Id, tuple[Any, Lane]] = {}
         self._rows_here = 0
-        self._in_flight = 0
         self._total: int | None = None
         self._over = False
         self._leaving = False
@@ -188,12 +162,12 @@ class Stage(Actor):
         self._unknown_fates = 0
         self._late = 0
         self._recalled = 0
-        self._in_flight_max = 0
         self._busy_s = 0.0
 
     def start(self, context: Context) -> None:
         super().start(context)
         self._exits.start(context)
+        self._record.start(context)
         context.tell(self._governor, protocol.Enlist(context.me))
 
     def receive(self, message: Told) -> None:
@@ -206,6 +180,8 @@ class Stage(Actor):
                 self._on_answered(message)
             case protocol.Rows(seqs, values, attempts):
                 self._on_rows(seqs, values, attempts)
+            case protocol.Kept(n):
+                self._on_kept(n)
             case protocol.PermitsGranted():
                 self._on_granted(message)
             case protocol.EndOfRows(total):
@@ -243,8 +219,7 @@ class Stage(Actor):
                 self._tell(self._conductor, protocol.Failing(self.context.me, error))
             case protocol.Appetite(n, who):
                 self._exits.welcome(who, n)
-                for lane in list(self._lanes.values()):
-                    self._pump(lane)
+                self._pump_all()
                 self._tell_appetite()
             case protocol.Start():
                 self._tell_appetite()
@@ -272,7 +247,7 @@ class Stage(Actor):
         self._promised -= n
         if attempts:
             self._carried.update(attempts)
-        if self._known or self._known_parked:
+        if self._record.remembers:
             seqs, values = self._recall(seqs, values)
             if not seqs:
                 self._tell_appetite()
@@ -286,74 +261,75 @@ class Stage(Actor):
             return
         touched: dict[Key, Lane] = {}
         for seq, value in zip(seqs, values, strict=True):
-            try:
-                key = self._terms.key(value) if self._terms.key else None
-                hash(key)
-                weights = [float(self._terms.weigh(value))] if self._terms.weigh else None
-                if weights and not weights[0] >= 0.0:
-                    raise ValueError(f"cost= gave {weights[0]!r}; a row's cost is a number >= 0")
-            except Exception as error:
-                self._end(seq, value, error, Status.QUARANTINED)
+            of = self._lane_of(seq, value)
+            if of is None:
                 continue
-            lane = touched[key] = self._lane(key)
-            lane.append([seq], [value], weights)
+            lane, weight = of
+            touched[lane.key] = lane
+            lane.append([seq], [value], [weight] if weight is not None else None)
             self._note_deadline([seq], lane)
         for lane in touched.values():
             self._pump(lane)
         self._finish_if_done()
 
     def _recall(self, seqs: Seqs, values: list[Any]) -> tuple[list[Id], list[Any]]:
-        """Less those that were answered, or had their end here, in an earlier life of the run (L26)."""
-        rest: tuple[list[Id], list[Any]] = ([], [])
-        again: tuple[list[Id], list[Any], list[Any]] = ([], [], [])
-        attempts: dict[Id, int] = {}
-        ended: list[Ended] = []
-        for seq, value in zip(seqs, values, strict=True):
-            known = self._known.pop(seq, None)
-            if known is None:
-                parked = self._known_parked.pop(seq, None)
-                if parked is not None:
-                    state, in_s = parked
-                    self._troubles[seq] = _Trouble(state=state)
-                    if self._terms.key is None and self._terms.weigh is None:
-                        lane = self._lane(None)
-                        self._note_deadline([seq], lane)
-                        self._rest(seq, value, lane, in_s)
-                        self._parked.add(seq)
-                        continue
-                rest[0].append(seq)
-                rest[1].append(value)
-                continue
+        """Less those that were answered, had their end here, or were pending in an earlier life of the run (L26)."""
+        known = self._record.recall(seqs, values)
+        again, answers, rows = known.answered
+        gone = len(again) + len(known.ended)
+        self._rows_here -= gone
+        self._recalled += gone
+        for seq in again:
             self._carried.pop(seq, None)
-            if known.ended is not None:
-                ended.append(msgspec.structs.replace(known.ended, value=value))
-                continue
-            again[0].append(seq)
-            again[1].append(known.value)
-            again[2].append(value)
-            if known.attempts > 1:
-                attempts[seq] = known.attempts
-        self._rows_here -= len(again[0]) + len(ended)
-        self._recalled += len(again[0]) + len(ended)
-        if again[0]:
-            self._outlet.leave(self._exits, as_seqs(again[0]), again[1], again[2], attempts or None)
-        if ended:
-            self._exits.end(ended)
-        return rest
+        for seq, value, state, in_s in known.pending:
+            self._await(seq, value, state, in_s)
+        if again:
+            self._outlet.leave(self._exits, as_seqs(again), answers, rows, known.attempts or None)
+        if known.ended:
+            for end in known.ended:
+                self._carried.pop(end.seq, None)
+            self._exits.end(known.ended)
+        return known.rest
+
+    def _await(self, seq: Id, value: Any, state: Any, in_s: float) -> None:
+        """It was pending in an earlier life, and is asked about again when it is due."""
+        of = self._lane_of(seq, value)
+        if of is None:
+            return
+        lane, weight = of
+        lane.weigh(seq, weight)
+        self._troubles[seq] = _Trouble(state=state)
+        self._note_deadline([seq], lane)
+        self._parked.add(seq)
+        self._rest(seq, value, lane, in_s)
 
     def _tell_appetite(self) -> None:
-        """Ask for rows, in portions that are worth a message. Rows that rest between attempts are not in the way."""
+        """Ask for rows, in portions that are worth a message. Rows that rest between attempts, or wait for the journal, are
+        not in the way."""
         if self._before is None or self._total is not None:
             return
         chunks = 1 if self._terms.concurrent else self._chunk
         # Rows of a key that must wait shall not keep those of another one away.
         wanted = APPETITE * self._terms.workers * chunks if self._terms.key is None else UNLIMITED
         # Nor shall rows that could not go on from here.
-        wanted = min(wanted, self._exits.room)
-        n = wanted - (self._rows_here - len(self._resting)) - self._promised
+        wanted = min(wanted, self._exits.room - self._record.held)
+        n = wanted - (self._rows_here - len(self._resting) - self._record.held) - self._promised
         if n > 0 and n * 4 >= wanted:
             self._promised += n
             self._tell(self._before, protocol.Appetite(n, self.context.me))
+
+    def _lane_of(self, seq: Id, value: Any) -> tuple[Lane, float | None] | None:
+        """Its lane and what it weighs there; None if it ends here, since that cannot be told."""
+        try:
+            key = self._terms.key(value) if self._terms.key else None
+            hash(key)
+            weight = float(self._terms.weigh(value)) if self._terms.weigh else None
+            if weight is not None and not weight >= 0.0:
+                raise ValueError(f"cost= gave {weight!r}; a row's cost is a number >= 0")
+        except Exception as error:
+            self._end(seq, value, error, Status.QUARANTINED)
+            return None
+        return self._lane(key), weight
 
     def _lane(self, key: Key) -> Lane:
         lane = self._lanes.get(key)
@@ -387,17 +363,21 @@ class Stage(Actor):
             if lane.idle:
                 self._lanes.pop(lane.key, None)
 
+    def _pump_all(self) -> None:
+        for lane in list(self._lanes.values()):
+            self._pump(lane)
+
     def _room(self, lane: Lane) -> int:
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
         if self._terms.concurrent:
             ahead = 0 if lane.scarce else self._margin()
-            return min(self._terms.workers + ahead - self._in_flight, self._room_after())
+            return min(self._terms.workers + ahead - self._assignments.in_flight, self._room_after())
         idle = len(self._crew.idle) + self._crew.to_hire
         return min((idle if lane.scarce else idle + self._terms.workers) * self._chunk, self._room_after())
 
     def _room_after(self) -> int:
         """Rows that may start so that what stands after it has room for their results."""
-        return self._exits.room - self._in_flight
+        return self._exits.room - self._assignments.in_flight - self._record.held
 
     def _margin(self) -> int:
         """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
@@ -413,7 +393,7 @@ class Stage(Actor):
                 self._hire()
             n = self._chunk
             if self._terms.concurrent:
-                n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._in_flight
+                n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._assignments.in_flight
             n = min(n, self._room_after())
             if n <= 0 or not self._assign(self._crew.idle[-1], lane, n):
                 break
@@ -429,16 +409,12 @@ class Stage(Actor):
         n = len(seqs)
         if not n:
             return False
-        id_ = self._next_id
-        self._next_id += 1
-        self._assignments[id_] = _Assignment(worker, lane, lane.epoch, seqs, values)
+        id_ = self._assignments.begin(worker, lane, seqs, values)
         attempts = states = None
         if self._troubles:
             troubles = {s: self._troubles[s] for s in seqs if s in self._troubles}
             attempts = {s: trouble.failed + 1 for s, trouble in troubles.items()} or None
             states = {s: trouble.state for s, trouble in troubles.items() if trouble.state is not None} or None
-        self._in_flight += n
-        self._in_flight_max = max(self._in_flight_max, self._in_flight)
         self._tell(worker, protocol.Assign(id_, seqs, values, attempts, states))
         if self._terms.timeout_s is not None and not self._terms.concurrent:
             self._overdue.append((self.context.now() + self._terms.timeout_s, id_))
@@ -468,9 +444,7 @@ class Stage(Actor):
         lane.epoch = began.epoch
         lane.cooling = True
         lane.outage = began.closure is protocol.Closure.OUTAGE
-        if self._journal is not None:
-            now = self.context.now()
-            self._tell(self._journal, protocol.Cooled(self._terms.name, now, began.until_s, began.closure))
+        self._record.cooled(began.until_s, began.closure)
         self._give_back(lane)
         if self._terms.concurrent:
             for worker in self._crew.members:
@@ -486,33 +460,18 @@ class Stage(Actor):
     # --- answers ---
 
     def _on_answered(self, answered: protocol.Answered) -> None:
-        assignment = self._assignments.get(answered.id)
-        if assignment is None:
-            self._late += len(answered.seqs) + len(answered.faults)
+        found = self._assignments.settle(answered)
+        if found is None:
             return
-        if assignment.open is not None:
-            answered = self._without_known(answered, assignment.open)
+        assignment, answered = found
         lane = assignment.lane
         seqs, values, faults, unstarted = answered.seqs, answered.values, answered.faults, answered.unstarted
         ended = len(seqs) + len(faults)
-        gone = ended + len(unstarted)
-        if answered.complete and assignment.open is None:
-            assert gone == len(assignment.seqs), "an assignment's answer must name each of its rows once"
-            del self._assignments[answered.id]
-        else:
-            if assignment.open is None:
-                assignment.open = set(assignment.seqs)
-            assignment.open.difference_update(seqs, (fault.seq for fault in faults), unstarted)
-            if not assignment.open:
-                del self._assignments[answered.id]
-        self._in_flight -= gone
-        lane.in_flight -= gone
         if answered.complete and not self._terms.concurrent:
             self._crew.idle.append(answered.worker)
         self._learn_pace(answered, ended)
-        if faults and self._journal is not None:
-            took_s = answered.busy_s / ended
-            self._tell(self._journal, protocol.Faulted(self._terms.name, faults, self.context.now(), took_s))
+        if faults:
+            self._record.failed(faults, answered.busy_s / ended)
         if seqs:
             self._pass_on(lane, seqs, values, assignment, answered.busy_s / ended)
         if ended or faults:
@@ -532,22 +491,6 @@ class Stage(Actor):
         self._tell_appetite()
         self._finish_if_done()
 
-    def _without_known(self, answered: protocol.Answered, open_rows: set[Id]) -> protocol.Answered:
-        """A part of an assignment's answer, less what another part has told: an answer that comes twice counts once."""
-        faults = answered.faults
-        if open_rows.issuperset(answered.seqs) and (not faults or open_rows.issuperset(f.seq for f in faults)):
-            return answered
-        new = [(s, v) for s, v in zip(answered.seqs, answered.values, strict=True) if s in open_rows]
-        new_faults = [fault for fault in faults if fault.seq in open_rows]
-        self._late += len(answered.seqs) + len(faults) - len(new) - len(new_faults)
-        return msgspec.structs.replace(
-            answered,
-            seqs=[s for s, _ in new],
-            values=[v for _, v in new],
-            faults=new_faults,
-            unstarted=[s for s in answered.unstarted if s in open_rows],
-        )
-
     def _launch_others(self, just_pumped: Lane) -> None:
         """A worker has come free: let the lanes that hold permits use it, or those ask that could not before."""
         if self._launchable:
@@ -557,7 +500,7 @@ class Stage(Actor):
         if self._hungry:
             free = len(self._crew.idle) + self._crew.to_hire
             if self._terms.concurrent:
-                free = self._terms.workers - self._in_flight
+                free = self._terms.workers - self._assignments.in_flight
             for key in list(self._hungry)[: max(free, 0)]:
                 # One that is hungry still goes to the end.
                 self._pump(self._hungry.pop(key))
@@ -573,7 +516,7 @@ class Stage(Actor):
         fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._terms.chunk_max
         self._chunk = max(1, min(self._chunk * 2, fitting, self._terms.chunk_max))
 
-    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: _Assignment, took_s: float) -> None:
+    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: Assignment, took_s: float) -> None:
         if self._present is not None:
             kept = [(s, v) for s, v in zip(seqs, values, strict=True) if self._present.pop(s, None) is not None]
             self._late += len(seqs) - len(kept)
@@ -594,11 +537,25 @@ class Stage(Actor):
             for seq in seqs:
                 lane.forget(seq)
         self._answered += len(seqs)
-        self._rows_here -= len(seqs)
-        if self._journal is not None:
-            now = self.context.now()
-            self._tell(self._journal, protocol.Answers(self._terms.name, seqs, values, attempts or None, now, took_s))
-        self._outlet.leave(self._exits, seqs, values, rows, attempts or None)
+        try:
+            goes_on = self._record.answered(seqs, values, rows, attempts or None, took_s)
+        except Exception as error:
+            self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            return
+        if goes_on:
+            self._leave_by(Leaving(seqs, values, rows, attempts or None))
+
+    def _on_kept(self, n: int) -> None:
+        for leaving in self._record.kept(n):
+            self._leave_by(leaving)
+        # Not all of them take room in what stands after this: some were dropped.
+        self._pump_all()
+        self._tell_appetite()
+        self._finish_if_done()
+
+    def _leave_by(self, leaving: Leaving) -> None:
+        self._rows_here -= len(leaving.seqs)
+        self._outlet.leave(self._exits, leaving.seqs, leaving.values, leaving.rows, leaving.attempts)
 
     def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
         failed: tuple[Id, ...] = ()
@@ -617,7 +574,7 @@ class Stage(Actor):
             protocol.CallsEnded(self.context.me, epoch, ended, ended - not_answered, failed, latency_s, lane.key),
         )
 
-    def _on_fault(self, lane: Lane, assignment: _Assignment, fault: Fault) -> None:
+    def _on_fault(self, lane: Lane, assignment: Assignment, fault: Fault) -> None:
         seq = fault.seq
         if self._present is not None and seq not in self._present:
             self._late += 1
@@ -669,9 +626,10 @@ class Stage(Actor):
 
     def _park(self, seq: Id, value: Any, lane: Lane, after_s: float) -> None:
         """It holds no worker and no permit, and is asked about again."""
-        if self._journal is not None:
-            state = self._troubles[seq].state
-            self._tell(self._journal, protocol.Parked(self._terms.name, seq, state, self.context.now(), after_s))
+        try:
+            self._record.parked(seq, self._troubles[seq].state, after_s)
+        except Exception as error:
+            self._tell(self._conductor, protocol.Failing(self.context.me, error))
         self._parked.add(seq)
         self._rest(seq, value, lane, after_s)
 
@@ -737,17 +695,14 @@ class Stage(Actor):
     def _on_last_word(self, message: Message) -> None:
         """Nothing counts any more but that a call has ended; and what it answered, for another life."""
         match message:
-            case protocol.Answered(id_, _, seqs, values):
-                assignment = self._assignments.pop(id_, None)
-                if assignment is not None and seqs and self._journal is not None:
-                    # Nobody goes on with it in this life, but it was paid for (L26).
-                    now = self.context.now()
-                    self._tell(self._journal, protocol.Answers(self._terms.name, seqs, values, None, now))
+            case protocol.Answered():
+                found = self._assignments.settle(message)
+                if found is not None:
+                    self._record.answered_last(found[1].seqs, found[1].values)
             case protocol.Died(who):
-                for id_ in [i for i, a in self._assignments.items() if a.worker == who]:
-                    del self._assignments[id_]
+                self._assignments.drop(who)
             case _LeaveAnyway():
-                self._assignments.clear()
+                self._assignments.drop()
             case _:
                 return
         self._leave_if_quiet()
@@ -786,7 +741,7 @@ class Stage(Actor):
         found, value = self._take_out(seq, lane)
         if not found:
             # In flight: what it answers will be late news.
-            for assignment in self._assignments.values():
+            for assignment in self._assignments:
                 if seq in assignment.seqs:
                     value = assignment.value_of(seq)
             self._unknown_fates += 1
@@ -843,31 +798,8 @@ class Stage(Actor):
             fatal.__cause__ = error
             self._tell(self._conductor, protocol.Failing(self.context.me, fatal))
             return
-        for id_ in [i for i, a in self._assignments.items() if a.worker == worker]:
-            self._inherit(id_, worker, error, estate if estate is not None and estate.id == id_ else None)
-
-    def _inherit(self, id_: int, worker: Ref, error: BaseException, estate: Progress | None) -> None:
-        """Take over what a lost worker held: its results stand, the call it was in is unknown, the rest was not begun."""
-        assignment = self._assignments[id_]
-        seqs: list[Id] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
-        done: list[Id] = []
-        values: list[Any] = []
-        faults: list[Fault] = []
-        results = estate.results[: len(seqs)] if estate is not None else []
-        for seq, result in zip(seqs, results, strict=False):
-            if isinstance(result, Fault):
-                faults.append(result)
-            else:
-                done.append(seq)
-                values.append(result)
-        rest = seqs[len(results) :]
-        if estate is None and self._terms.concurrent:
-            faults.extend(Fault(seq, Kind.UNKNOWN, error) for seq in rest)
-            rest = []
-        elif rest:
-            faults.append(Fault(rest[0], Kind.UNKNOWN, error))
-            rest = rest[1:]
-        self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))
+        for id_ in self._assignments.of(worker):
+            self._on_answered(self._assignments.inherited(id_, error, estate, self._terms.concurrent))
 
     def _tell(self, ref: Ref, message: Message) -> None:
         self.context.tell(ref, message)
@@ -881,12 +813,12 @@ class Stage(Actor):
             refusals=self._refusals,
             retries=self._retries,
             unknown=self._unknown_fates,
-            late=self._late,
+            late=self._late + self._assignments.late,
             recalled=self._recalled,
             workers_lost=self._crew.lost,
-            in_flight=self._in_flight,
-            in_flight_max=self._in_flight_max,
-            waiting=self._rows_here - self._in_flight,
+            in_flight=self._assignments.in_flight,
+            in_flight_max=self._assignments.in_flight_max,
+            waiting=self._rows_here - self._assignments.in_flight,
             busy_s=self._busy_s,
             traffic=self._exits.traffic(self._rows, self._rows_here, self._outlet.made),
         )

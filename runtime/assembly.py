@@ -20,6 +20,7 @@ from headrace.actors.ledger import Ledger
 from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
 from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
+from headrace.actors.record import Record
 from headrace.actors.relay import Relay
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
@@ -302,11 +303,16 @@ class _Assembly:
             outlets.get(stage.kind, Onward)(),
             inputs,
             self._before(stage.name),
-            self._journal,
-            self._past.answers.get(stage.name),
-            self._past.parked.get(stage.name),
+            self._record(stage.name),
             self._plan.life.suspend_s is not None,
         )
+
+    def _record(self, stage: str) -> Record | None:
+        if self._journaling is None:
+            return None
+        past, keeps = self._past, self._journaling.store.keeps(stage)
+        known, parked = past.answers.get(stage), past.parked.get(stage)
+        return Record(stage, self._journal, keeps, known, parked, self._journaling.holds)
 
     def _host_sink(self, sink: SinkPlan, inputs: int) -> None:
         at = self._nodes[sink.name]

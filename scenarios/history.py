@@ -100,6 +100,7 @@ DETAILS: dict[type, Detail] = {
     protocol.WriteFailed: lambda m: (_error(m.error),),
     protocol.Settled: lambda m: (m.status.value, _name(m.seqs[0]), len(m.seqs)),
     protocol.Answers: lambda m: (m.node, *_rows(m)),
+    protocol.Kept: attrgetter("n"),
     protocol.Ends: lambda m: (m.node, len(m.ended)),
     protocol.Faulted: lambda m: (m.node, len(m.faults)),
     protocol.Parked: lambda m: (m.node, _name(m.seq)),

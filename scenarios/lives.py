@@ -7,6 +7,7 @@ exactly once, in order where the sink is ordered; and no call whose answer was d
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from random import Random
 from typing import Any, cast
@@ -17,6 +18,7 @@ from headrace.actors import protocol
 from headrace.actors.identity import Bundle, Id, show, span_of
 from headrace.actors.past import LASTING, Past, past_of
 from headrace.actors.protocol import State
+from headrace.actors.record import Keeps
 from headrace.runtime.call import CallInfo
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.port import Journaling
@@ -67,9 +69,10 @@ class Disk:
 
     def past(self) -> Past:
         """What is left to the next life."""
+        entries = [unpickled(entry) for entry in self.entries]
         settled = [(e.status, *span_of(e.seqs)) for e in self.entries if isinstance(e, protocol.RowsSettled)]
         batches = [(e.node, bundle) for e in self.entries if isinstance(e, protocol.Formed) for bundle in e.bundles]
-        return past_of(settled, cast("list[tuple[str, Bundle]]", batches), self.entries)
+        return past_of(settled, cast("list[tuple[str, Bundle]]", batches), entries)
 
     def commit(self, entries: list[Any]) -> None:
         """These are durable now."""
@@ -90,6 +93,9 @@ class DiskStore:
     def __init__(self, disk: Disk, sleep: Any) -> None:
         self._disk = disk
         self._sleep = sleep
+
+    def keeps(self, stage: str) -> Keeps:
+        return Keeps(pickle.dumps, pickle.dumps)
 
     def commit(self, entries: list[Any]) -> None:
         first = self._disk.random.random() < 0.5
@@ -203,7 +209,10 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     sleep = world.simulation.sleep
     plan = _on_disk(plan_of(script, 0, diary, outside.event, outside.transport), disk, sleep)
     past = disk.past()
-    run = world.start(plan, 0, Journaling(DiskStore(disk, sleep), past, 0.02 if seed % 3 else 0.0))
+    holds = seed % 4 == 1
+    if holds:
+        _watch_for_haste(world, {stage.name for stage in plan.stages}, disk, lived)
+    run = world.start(plan, 0, Journaling(DiskStore(disk, sleep), past, 0.02 if seed % 3 else 0.0, holds))
     killer: list[str] = []
     if random is not None:
         _kill(world, random, killer)
@@ -235,6 +244,28 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     return True
 
 
+def _watch_for_haste(world: World, stages: set[str], disk: Disk, lived: Lived) -> None:
+    """Where rows go on only when their answers are durable, none goes on before."""
+    durable: set[str] = set()
+    seen = 0
+
+    def look(sender: Any, _: Any, rows: protocol.Rows) -> None:
+        nonlocal seen
+        if sender.name not in stages or lived.breach is not None:
+            return
+        durable.update(_answered(disk.entries[seen:]))
+        seen = len(disk.entries)
+        for seq in rows.seqs:
+            # A piece goes on by the answer that it is a piece of.
+            whole = seq[:-2] if isinstance(seq, tuple) else seq
+            whole = whole[0] if isinstance(whole, tuple) and len(whole) == 1 else whole
+            if durable.isdisjoint(f"{sender.name}:{show(of)}" for of in (seq, whole)):
+                lived.breach = f"life {lived.lives}: {show(seq)} goes on from {sender.name} before that is durable"
+                return
+
+    world.watch(protocol.Rows, look)
+
+
 def _kill(world: World, random: Random, killer: list[str]) -> None:
     """Between two messages, some time. `killer` is told by what."""
 
@@ -254,6 +285,17 @@ def _kill(world: World, random: Random, killer: list[str]) -> None:
             killed(kind.__name__)
 
     world.watch(kind, count)
+
+
+def unpickled(entry: Any) -> Any:
+    """As it was told: nobody may change what is on a disk."""
+    match entry:
+        case protocol.Answers():
+            return msgspec.structs.replace(entry, values=list(map(pickle.loads, entry.values)))
+        case protocol.Parked():
+            return msgspec.structs.replace(entry, state=pickle.loads(entry.state))
+        case _:
+            return entry
 
 
 def _answered(entries: list[Any]) -> set[str]:
@@ -329,4 +371,4 @@ def _look_at(script: Script, lived: Lived, disk: Disk) -> str | None:
     return None
 
 
-__all__ = ["Disk", "Lived", "live"]
+__all__ = ["Disk", "Lived", "live", "unpickled"]

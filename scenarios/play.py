@@ -178,7 +178,7 @@ Transports = Callable[[str], Transport | None]
 def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event], transport: Transports) -> Plan:
     """The plan of one of the scenario's runs, made by way of the face to users."""
     table = script.pipeline
-    mutable = any(quirk.does == "mutate" for stage in script.stage for quirk in stage.quirk)
+    mutable = any(quirk.does in ("mutate", "writes") for stage in script.stage for quirk in stage.quirk)
     name = script.name or "scenario"
     pipeline = Pipeline(name, window=table.window, ordered=table.ordered)
     source = ScriptedSource(script.source, diary, event(), number * RUN_IDS, mutable)

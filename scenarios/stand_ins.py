@@ -280,6 +280,8 @@ class Quirks:
                     raise Pending(quirk.seconds, ["begun", call.seq])
                 if call.state != ["begun", call.seq]:
                     raise AssertionError(f"row {call.seq} is asked about with the state {call.state}")
+            case "writes":
+                _write_on(value)
             case "nonsense":
                 return -id_of(value) - 2
         return value
@@ -290,6 +292,19 @@ class Quirks:
         if quirk is None:
             return 0.0
         return {"block": FOREVER_S, "slow": quirk.seconds}.get(quirk.does, 0.0)
+
+
+def _write_on(value: Any) -> None:
+    if isinstance(value[0], list):
+        # A batch.
+        for row in value:
+            _write_on(row)
+    else:
+        value.append("written")
+
+
+def _own(value: Any) -> Any:
+    return value.copy() if isinstance(value, list) else value
 
 
 class _Function:
@@ -352,7 +367,7 @@ class _Function:
                 ways = [*stage.branches, *([None] if stage.onward else [])]
                 return ways[row % len(ways)]
             case "flat_map":
-                return [value] * (row % (stage.pieces + 1))
+                return [_own(value) for _ in range(row % (stage.pieces + 1))]
             case _:
                 return value
 

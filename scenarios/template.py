@@ -26,7 +26,7 @@ workers = 8
 retry = 5
 timeout = 2.0
 # [[stage.quirk]]           # what your own code does to some rows
-# does = "raise"            # or interrupt, exit, nonsense, mutate, block, slow
+# does = "raise"            # or interrupt, exit, nonsense, mutate, writes, block, slow
 # rows = [7]
 
 [[service]]

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace.actors.past import NEW, Past
+from headrace.actors.record import Keeps
 
 COMMIT_S = 0.02
 """An entry waits so long for others; with the commit itself, it is durable within 50 ms."""
@@ -17,6 +18,9 @@ class Store(Protocol):
 
     name: str
 
+    def keeps(self, stage: str) -> Keeps:
+        """How what a stage tells is written down; in the thread of the stage."""
+
     def commit(self, entries: list[Any]) -> None:
         """Make these entries (`actors.journal.Entry`) durable, all or none. When it returns, they are."""
 
@@ -25,8 +29,10 @@ class Store(Protocol):
 
 
 class Journaling(msgspec.Struct):
-    """A run's journal: where it is kept, what earlier lives have left there, how long an entry may wait for others."""
+    """A run's journal: where it is kept, what earlier lives have left there, how long an entry may wait for others.
+    `holds`: rows go on only when their answers are durable."""
 
     store: Store
     past: Past = NEW
     within_s: float = COMMIT_S
+    holds: bool = False

@@ -22,6 +22,7 @@ from headrace.actors.identity import Bundle, Id, Ids, rows_of, span_of
 from headrace.actors.ledger import Settlement
 from headrace.actors.past import LASTING, Answer, Past, Settlements, past_of
 from headrace.actors.protocol import Ended, Status
+from headrace.actors.record import Keeps
 from headrace.runtime.errors import ConfigError, JournalError, Recalled, name_of
 
 from .codec import Values, decode_bits, decode_id, decode_ids, decode_span, encode_bits, encode_id, encode_ids
@@ -190,13 +191,16 @@ class SqliteStore:
         self._db = journal.db
         self._run = run
         self._values = values
-        self._states: Kinds = {}
         self._node = journal.number_of
         self._clock = time.time() - time.monotonic()
         self._settled = Settlement()
         self._mark, self._reach = self._db.execute("SELECT mark, reach FROM run WHERE id = ?", (run,)).fetchone()
 
     # --- what is told ---
+
+    def keeps(self, stage: str) -> Keeps:
+        """Answers and states of a stage, as bytes. Raise `Unkept`."""
+        return Keeps(self._values[stage].encode, Values(stage).encode)
 
     def commit(self, entries: list[Any]) -> None:
         """All of these, durable when it returns. Raises `JournalError`."""
@@ -234,8 +238,7 @@ class SqliteStore:
                     failed = [self._fault(name, fault, at_s, took_s) for fault in faults]
                     many("INSERT INTO fault VALUES (?,?,?,?,?,?,?,?,?,?)", failed)
                 case protocol.Parked(name, seq, state, at_s, after_s):
-                    due, kept = self._clock + at_s + after_s, self._states.setdefault(name, Values(name)).encode(state)
-                    parked = (run, _row(seq), node(name), encode_id(seq), due, kept)
+                    parked = (run, _row(seq), node(name), encode_id(seq), self._clock + at_s + after_s, state)
                     self._db.execute("INSERT OR REPLACE INTO parked VALUES (?,?,?,?,?,?)", parked)
                 case protocol.Cooled(name, at_s, until_s, closure):
                     times = (self._clock + at_s, self._clock + until_s)
@@ -274,7 +277,7 @@ class SqliteStore:
 
     def _answers(self, entry: protocol.Answers, rows: list[tuple[Any, ...]]) -> None:
         run, node, tries = self._run, self._node(entry.node), entry.attempts or {}
-        encode, at, took = self._values[entry.node].encode, self._clock + entry.at_s, entry.took_s
+        at, took = self._clock + entry.at_s, entry.took_s
         for seq, value in zip(entry.seqs, entry.values, strict=True):
             plain = type(seq) is int
             rows.append(
@@ -286,7 +289,7 @@ class SqliteStore:
                     tries.get(seq, 1),
                     at,
                     took,
-                    encode(value),
+                    value,
                 )
             )
 

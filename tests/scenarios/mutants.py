@@ -74,11 +74,11 @@ MUTANTS = (
     Mutant(
         "a stage that leaks the permit of a worker that dies",
         Stage,
-        "_inherit",
-        "self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))",
+        "_on_worker_died",
+        "self._on_answered(self._assignments.inherited(id_, error, estate, self._terms.concurrent))",
         "tell, self._tell_governor = self._tell_governor, lambda *_: None\n"
-        "        self._on_answered(protocol.Answered(id_, worker, done, values, faults, rest, complete=False, busy_s=0.0))\n"
-        "        self._tell_governor = tell",
+        "            self._on_answered(self._assignments.inherited(id_, error, estate, self._terms.concurrent))\n"
+        "            self._tell_governor = tell",
         (Invariant.BOUNDED, Invariant.ANSWERED),
         ("worker_killed_in_every_state", "calls_that_hang"),
     ),
@@ -98,8 +98,8 @@ MUTANTS = (
         "a stage that takes a late answer for its row's",
         Stage,
         "_on_answered",
-        "            self._late += len(answered.seqs) + len(answered.faults)\n            return",
-        "            if answered.seqs:\n"
+        "        if found is None:\n            return",
+        "        if found is None:\n            if answered.seqs:\n"
         "                self._exits.send('', answered.seqs, answered.values)\n            return",
         (Invariant.ONCE,),
         ("late_answers", "an_answer_comes_twice"),

@@ -11,21 +11,24 @@ import msgspec
 import pytest
 
 from headrace.actors import past as past_module
+from headrace.actors import protocol
 from headrace.actors.journal import Journal
 from headrace.actors.ledger import Ledger
 from headrace.actors.past import Past, past_of
+from headrace.actors.record import Record
 from headrace.actors.source import Source
 from headrace.runtime.assembly import _Assembly
 from headrace.runtime.journal.codec import Values
 from headrace.runtime.journal.sqlite import JournalFile, SqliteStore
 from headrace.runtime.resources import Writer
 from headrace.scenarios import lives
-from headrace.scenarios.lives import Disk, Lived, live
-from headrace.scenarios.script import QuirkTable, Script, find, read
+from headrace.scenarios.lives import Disk, Lived, live, unpickled
+from headrace.scenarios.script import QuirkTable, Script, ServiceTable, SinkTable, SourceTable, StageTable, find, read
 from tests.scenarios.mutants import Mutant, mutated
 from tests.scenarios.random_graphs import random_graph
 
 KILLS = 5
+WRITES = [QuirkTable(does="writes", every=1)]
 # What was about to be awaited when the process was killed.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),
@@ -85,10 +88,29 @@ def plain_graph(seed: int) -> Script:
     """One whose outputs follow from its rows alone: nothing is late, refused or gathered by time."""
     script, replace = graph_with_kills(seed), msgspec.structs.replace
     stages = [
-        replace(s, timeout=None, deadline=None, within=None, require="all", limit=None, quirk=[], service="none")
+        replace(s, timeout=None, deadline=None, within=None, require="all", limit=None, service="none")
         for s in script.stage
     ]
+    # In every other one, functions add to the rows that they are given, and return those.
+    stages = [replace(s, quirk=WRITES if seed % 2 and s.kind in ("map", "flat_map") else []) for s in stages]
     return replace(script, stage=[replace(s, count=1) if s.kind == "batch" else s for s in stages])
+
+
+def slow_line(seed: int) -> Script:
+    """Calls that add to their rows in place, and take longer than a commit."""
+    stages = [
+        StageTable(name=name, service="a", workers=4, on="loop" if seed % 2 else "threads", quirk=WRITES)
+        for name in ("one", "two", "three")
+    ]
+    source, sink = SourceTable(rows=40, every=0.01), SinkTable(name="sink")
+    return Script(
+        "rows changed in place",
+        name="line",
+        source=source,
+        stage=stages,
+        sink=[sink],
+        service=[ServiceTable(name="a", latency=0.1)],
+    )
 
 
 def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() -> None:
@@ -118,6 +140,16 @@ def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
             same = again == rows if name in ordered else sorted(map(_told, again)) == sorted(map(_told, rows))
             assert same, f"seed {seed}: {name}"
     assert kills > 150
+
+
+def test_what_was_answered_is_kept_as_it_was_whatever_is_done_to_it_later() -> None:
+    kills = 0
+    for seed in range(40):
+        lived = live(slow_line(seed), seed, KILLS)
+        assert lived.breach is None, f"seed {seed}: {lived.breach}"
+        assert lived.files["sink"] == [[row, "written", "written", "written"] for row in range(40)], f"seed {seed}"
+        kills += lived.kills
+    assert kills > 40
 
 
 def test_killed_ten_times_in_a_row_while_it_is_resumed_L24() -> None:
@@ -169,9 +201,17 @@ MUTANTS = (
         "()",
     ),
     _mutant("a resume that forgets a join's word", _Assembly, "_host_node", "self._past.joins.get(name)", "None"),
-    _mutant("a resume that calls again", _Assembly, "_stage", "self._past.answers.get(stage.name)", "None"),
+    _mutant("a resume that calls again", _Assembly, "_record", "past.answers.get(stage)", "None"),
+    _mutant("a resume that begins anew what was pending", _Assembly, "_record", "past.parked.get(stage)", "None"),
+    _mutant("a stage that does not wait for the journal", Record, "answered", "return False", "return True"),
     _mutant(
-        "a resume that begins anew what was pending", _Assembly, "_stage", "self._past.parked.get(stage.name)", "None"
+        "a journal that tells a stage too early",
+        Journal,
+        "_commit",
+        "self._rows = 0",
+        "self._rows = 0; [self.context.tell(e.reply_to, protocol.Kept(1)) or setattr(self, '_under_way', "
+        "[protocol.Answers(e.node, e.seqs, e.values, e.attempts) if e is o else o for o in self._under_way]) "
+        "for e in list(self._under_way) if getattr(e, 'reply_to', None) is not None]",
     ),
     _mutant("a resume that forgets what was written", _Assembly, "_host_sink", "past.written.get(name, ())", "()"),
     _mutant("a reorder buffer that begins at the first row", _Assembly, "_host_sink", "past.first", "0"),
@@ -232,7 +272,18 @@ class SqliteDisk(Disk):
 
     def commit(self, entries: list[Any]) -> None:
         super().commit(entries)
-        self._store.commit(entries)
+        self._store.commit(list(map(self._kept, entries)))
+
+    def _kept(self, entry: Any) -> Any:
+        """As this store writes it down."""
+        told = unpickled(entry)
+        match told:
+            case protocol.Answers(node, _, values):
+                return msgspec.structs.replace(told, values=list(map(self._store.keeps(node).answer, values)))
+            case protocol.Parked(node):
+                return msgspec.structs.replace(told, state=self._store.keeps(node).state(told.state))
+            case _:
+                return told
 
     def past(self) -> Past:
         expected = super().past()

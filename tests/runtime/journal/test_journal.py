@@ -61,6 +61,25 @@ def rows_in(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_what_was_answered_is_kept_as_it_was_whatever_the_next_stage_does_to_it(tmp_path: Path) -> None:
+    def one(row: dict[str, int]) -> dict[str, int]:
+        row["one"] = 1
+        return row
+
+    def two(row: dict[str, int]) -> dict[str, int]:
+        row["n"] += 1
+        return row
+
+    rows: list[Any] = []
+    Pipeline().source([{"n": n} for n in range(9)]).map(one).map(two).sink(rows.append).run(journal=tmp_path / "run.db")
+    db = sqlite3.connect(tmp_path / "run.db")
+    select = "SELECT value FROM answer JOIN name ON name.id = node WHERE name = ? ORDER BY row"
+    kept = {name: [msgspec.msgpack.decode(v) for (v,) in db.execute(select, (name,))] for name in ("one", "two")}
+    db.close()
+    assert kept["one"] == [{"n": n, "one": 1} for n in range(9)]
+    assert kept["two"] == rows == [{"n": n + 1, "one": 1} for n in range(9)]
+
+
 def test_a_failed_run_goes_on_and_calls_nobody_twice_L26(tmp_path: Path) -> None:
     breaks = Breaks(at=700)
 
