@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .classify import Verdict
     from .errors import ConfigError, HeadraceError, Pending, RateLimited, RunAborted, RunFailed, TransientError
     from .executor import Executor
+    from .journal.options import Journal
     from .limits import Limit, Retry
     from .pipeline import Pipeline
     from .report import Outcome, RunReport
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "Executor",
     "HeadraceError",
+    "Journal",
     "Limit",
     "Outcome",
     "Pending",
@@ -51,6 +53,7 @@ _HOME = {
     "ConfigError": "errors",
     "Executor": "executor",
     "HeadraceError": "errors",
+    "Journal": "journal.options",
     "Limit": "limits",
     "Outcome": "report",
     "Pending": "errors",

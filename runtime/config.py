@@ -29,6 +29,10 @@ A graph is written down node by node. Each stands after the one before it, or af
     type = "jsonl"
     path = "review.jsonl"
 
+    [journal]
+    sync = "row"                # see `Journal`
+    redact = ["person.email"]
+
 Paths are those of the folder that the command runs in.
 """
 
@@ -46,6 +50,7 @@ from msgspec import Meta, Struct
 from . import sinks, sources
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
+from .journal.options import COMMIT_S, Journal
 from .limits import Limit, Retry, as_retry
 from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
@@ -128,6 +133,16 @@ _KEYS: dict[str, tuple[str, ...]] = {
 """What can be said of each kind, besides `kind`, `name` and `after`."""
 
 
+class JournalTable(Struct, forbid_unknown_fields=True):
+    """`[journal]`; see `Journal`. With a `path`, the run has it without being told; `--journal` names another file."""
+
+    path: str | None = None
+    sync: Literal["group", "row"] = "group"
+    within: Annotated[float, Meta(ge=0, le=60)] = COMMIT_S
+    payloads: Literal["keep", "until_done", "never"] = "keep"
+    redact: list[str] = []
+
+
 class File(Struct, forbid_unknown_fields=True):
     """A whole file."""
 
@@ -135,6 +150,7 @@ class File(Struct, forbid_unknown_fields=True):
     stage: list[StageTable] = []
     sink: list[SinkTable] = []
     quarantine: QuarantineTable | None = None
+    journal: JournalTable | None = None
     name: str | None = None
     window: Count | None = None
     ordered: bool = True
@@ -148,6 +164,7 @@ class Job(Struct, frozen=True):
     pipeline: Pipeline
     max_quarantined: float | None
     drain_timeout: float | None
+    journal: Journal | None = None
 
     def plan(self) -> Plan:
         """What would be run, checked. Raises `ConfigError`."""
@@ -193,7 +210,8 @@ def _build(reading: Reading, file: File) -> Job | None:
     quarantine = _sink(reading, file.quarantine, "quarantine") if file.quarantine is not None else None
     if quarantine is not None:
         reading.attempt("quarantine", partial(pipeline.quarantine, quarantine))
-    job = Job(pipeline, file.max_quarantined, file.drain_timeout)
+    journal = reading.attempt("journal", lambda: _journal(file.journal)) if file.journal is not None else None
+    job = Job(pipeline, file.max_quarantined, file.drain_timeout, journal)
     if not reading.mistakes:
         try:
             job.plan()
@@ -202,6 +220,12 @@ def _build(reading: Reading, file: File) -> Job | None:
         except ConfigError as error:
             reading.note("", str(error))
     return None if reading.mistakes else job
+
+
+def _journal(table: JournalTable | None) -> Journal | None:
+    if table is None:
+        return None
+    return Journal(table.path, table.sync, table.within, table.payloads, tuple(table.redact))
 
 
 def _add_sink(reading: Reading, pipeline: Pipeline, table: SinkTable, key: str) -> None:

@@ -18,7 +18,7 @@ from .contracts import INFER, Contract
 from .errors import ConfigError
 from .flow import Draft, Flow, as_sink
 from .graph import Graph
-from .journal.port import COMMIT_S
+from .journal.options import Journal, as_journal
 from .limits import Retry, as_retry
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
 from .report import RunReport
@@ -112,9 +112,8 @@ class Pipeline(Flow):
         *,
         max_quarantined: float | None = None,
         drain_timeout: float | None = None,
-        journal: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         accept_changes: bool = False,
-        commit_within: float = COMMIT_S,
         suspend_after: float | None = None,
         origin: str | os.PathLike[str] | None = None,
     ) -> Run:
@@ -123,9 +122,10 @@ class Pipeline(Flow):
         `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
         seconds that a drain may take before it becomes an abort.
 
-        `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained. What a call
-        has answered is durable `commit_within` seconds later (0: at once), and is not called again. Where the source,
-        the functions or the graph are not what they were, `ConfigError` says how, unless `accept_changes`. `origin`:
+        `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained; or a
+        `Journal`, which also says how it is kept. What a call has answered is durable within 50 ms, and is not called
+        again. Where the source, the functions or the graph are not what they were, `ConfigError` says how, unless
+        `accept_changes`. `origin`:
         the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the run, as suspended, when for
         so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
@@ -138,7 +138,7 @@ class Pipeline(Flow):
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
-        journaling, key = begin(plan, journal, accept_changes, commit_within, told)
+        journaling, key = begin(plan, as_journal(journal), accept_changes, told)
         return Run(plan, journaling, key)
 
     def run(
@@ -146,9 +146,8 @@ class Pipeline(Flow):
         *,
         max_quarantined: float | None = None,
         drain_timeout: float | None = None,
-        journal: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         accept_changes: bool = False,
-        commit_within: float = COMMIT_S,
         suspend_after: float | None = None,
     ) -> RunReport:
         """Run to the end. Raises `RunFailed` if it could not go on.
@@ -162,7 +161,6 @@ class Pipeline(Flow):
                 drain_timeout=drain_timeout,
                 journal=journal,
                 accept_changes=accept_changes,
-                commit_within=commit_within,
                 suspend_after=suspend_after,
             )
             signals.govern(run)

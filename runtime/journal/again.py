@@ -10,7 +10,7 @@ from headrace.runtime.errors import ConfigError
 
 from .codec import decode_id
 from .explain import run_named, settled_as
-from .sqlite import JournalFile
+from .file import JournalFile, sealed
 
 
 def try_again(
@@ -23,7 +23,8 @@ def try_again(
     where one of these, or none at all, is in quarantine.
     """
     db = file.db
-    run, name = run_named(file, name)
+    found = run_named(file, name)
+    run, name = found.id, found.name
     wanted, again = set(rows), set[int]()
     select = "SELECT row, node, path, error FROM ended WHERE run = ? AND status = ? AND error = coalesce(?, error)"
     with db:
@@ -40,12 +41,14 @@ def try_again(
             db.execute("DELETE FROM word WHERE run = ? AND row = ?", (run, row))
             status = settled_as(db, run, row)
             if status is not None:
-                db.execute("INSERT INTO settled VALUES (?,?,?,?,-1,NULL)", (run, status, row, row))
+                db.execute("INSERT INTO settled VALUES (?,?,?,?,?,?,?)", sealed((run, status, row, row, -1, None)))
         missing = sorted(wanted - again)
         if missing or not again:
             # Within the transaction, which so leaves nothing behind.
             which = f"row {missing[0]} is not" if missing else "no row is"
             by = f" by {error}" if error is not None else ""
             raise ConfigError(f"{file.path}: {which} in quarantine{by}, in the run {name!r}")
-        db.execute("UPDATE run SET mark = min(mark, ?) WHERE id = ?", (min(again), run))
+        progress = file.progress_of(run)
+        progress.mark = min(progress.mark, *again)
+        file.save_progress(progress)
     return sorted(again)

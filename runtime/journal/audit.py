@@ -22,7 +22,7 @@ from headrace.runtime.errors import ConfigError
 
 from .codec import decode_bits, decode_id, decode_ids
 from .explain import run_named
-from .sqlite import JournalFile
+from .file import JournalFile
 
 KEY = "HEADRACE_AUDIT_KEY"
 """The variable of the environment that has the key."""
@@ -39,15 +39,12 @@ class Broken(Exception):
 
 def export(file: JournalFile, name: str | None = None, key: bytes | None = None) -> Iterator[bytes]:
     """The lines of a run: the latest one, unless it is named. Raises `ConfigError`."""
-    run, name = run_named(file, name)
-    began, code, fingerprint, total = file.db.execute(
-        "SELECT began, key, fingerprint, total FROM run WHERE id = ?", (run,)
-    ).fetchone()
+    run = run_named(file, name)
     signed = "hmac-sha256" if key is not None else "sha256"
-    head = {"type": "run", "version": 1, "name": name, "key": code, "began": began, "total": total, "chain": signed}
-    head["fingerprint"] = msgspec.Raw(fingerprint.encode())
+    head = {"type": "run", "version": 1, "name": run.name, "key": run.key, "began": run.began, "chain": signed}
+    head |= {"total": file.progress_of(run.id).total, "fingerprint": msgspec.Raw(run.fingerprint.encode())}
     chain, n = b"", 0
-    for record in chain_of([head], _records(file, run)):
+    for record in chain_of([head], _records(file, run.id)):
         data = _encode(record)
         chain = _link(chain, data, key)
         n += 1
@@ -66,49 +63,44 @@ def _link(chain: bytes, data: bytes, key: bytes | None) -> bytes:
 
 def _records(file: JournalFile, run: int) -> Iterator[dict[str, Any]]:
     """Everything, table by table, in the order of rows or of time."""
-    execute, name_of = file.db.execute, file.name_of
+    name_of = file.name_of
+
+    def read(table: str, order: str = "rowid") -> Iterator[tuple[Any, ...]]:
+        for _, *columns in file.read(table, "run = ?", (run,), order):
+            yield tuple(columns)
 
     def of(row: int, path: bytes) -> str:
         return show(decode_id(row, path))
 
-    for n, began, ended, state in execute("SELECT n, began, ended, state FROM life WHERE run = ? ORDER BY n", (run,)):
+    lives = "SELECT n, began, ended, state FROM life WHERE run = ? ORDER BY n"
+    for n, began, ended, state in file.db.execute(lives, (run,)):
         yield {"type": "life", "n": n, "began": began, "ended": ended, "state": state}
-    select = "SELECT row, path, node, attempts, at, took, value FROM answer WHERE run = ? ORDER BY row, node, path"
-    for row, path, node, attempts, at, took, value in execute(select, (run,)):
+    for row, node, path, attempts, at, took, value, whole in read("answer", "row, node, path"):
         told = {"type": "answer", "row": row, "of": of(row, path), "stage": name_of(node), "attempts": attempts}
-        yield {**told, "at": at, "took_s": took, **_payload(value)}
-    select = (
-        "SELECT row, path, node, at, took, kind, error, message, retry_after FROM fault WHERE run = ? ORDER BY rowid"
-    )
-    for row, path, node, at, took, kind, error, message, hint in execute(select, (run,)):
+        yield {**told, "at": at, "took_s": took, **_payload(value, whole)}
+    for row, node, path, at, took, kind, error, message, hint in read("fault"):
         told = {"type": "fault", "row": row, "of": of(row, path), "stage": name_of(node), "at": at, "took_s": took}
         yield {**told, "kind": kind, "error": error, "message": message, "retry_after_s": hint}
-    select = (
-        "SELECT row, path, node, attempts, at, status, error, message FROM ended WHERE run = ? ORDER BY row, node, path"
-    )
-    for row, path, node, attempts, at, status, error, message in execute(select, (run,)):
+    for row, node, path, attempts, at, status, error, message in read("ended", "row, node, path"):
         told = {"type": "ended", "row": row, "of": of(row, path), "node": name_of(node), "attempts": attempts}
         yield {**told, "at": at, "status": status, "error": error, "message": message}
-    for node, members in execute("SELECT node, members FROM batch WHERE run = ? ORDER BY rowid", (run,)):
+    for node, _, _, members in read("batch"):
         yield {"type": "batch", "node": name_of(node), "of": show(decode_ids(members)[0])}
-    for row, path, node, parts in execute(
-        "SELECT row, path, node, parts FROM word WHERE run = ? ORDER BY row, node", (run,)
-    ):
+    for row, node, path, parts in read("word", "row, node"):
         yield {"type": "join", "of": of(row, path), "node": name_of(node), "parts": msgspec.msgpack.decode(parts)}
-    select = "SELECT sink, status, first, last, ids, place, at FROM written WHERE run = ? ORDER BY rowid"
-    for sink, status, first, last, ids, place, at in execute(select, (run,)):
+    for sink, status, first, last, ids, place, at in read("written"):
         told = {"type": "written", "sink": name_of(sink), "status": status, "first": first, "last": last, "at": at}
         told["of"] = [show(one) for one in decode_ids(ids)] if ids is not None else None
         yield {**told, "place": msgspec.msgpack.decode(place) if place is not None else None}
-    for status, first, last, n, bits in execute(
-        "SELECT status, first, last, n, bits FROM settled WHERE run = ? ORDER BY rowid", (run,)
-    ):
+    for status, first, last, n, bits in read("settled"):
         told = {"type": "settled", "status": status, "first": first, "last": last, "n": n}
         yield {**told, "rows": bits.hex() if bits is not None else None}
 
 
-def _payload(value: bytes | None) -> dict[str, Any]:
-    return {"value": msgspec.msgpack.decode(value)} if value is not None else {"pruned": True}
+def _payload(value: bytes | None, whole: int) -> dict[str, Any]:
+    """`kept`: whether it is the answer as it was."""
+    told = {} if value is None else {"value": msgspec.msgpack.decode(value)}
+    return told if whole else {**told, "kept": False}
 
 
 class _Head(msgspec.Struct):
@@ -159,17 +151,16 @@ def verify(lines: Iterable[bytes], key: bytes | None = None) -> int:
 def prune(file: JournalFile, *, before: float, outcome: str | None = None, name: str | None = None) -> int:
     """Drop the answers of rows that are done, and of all rows before them, where they are older than `before` (seconds since
     1970) and, if that is said, ended with `outcome`; the account stays. How many. Raises `ConfigError`."""
-    run, _ = run_named(file, name)
-    mark, reach = file.db.execute("SELECT mark, reach FROM run WHERE id = ?", (run,)).fetchone()
+    run = run_named(file, name).id
+    progress = file.progress_of(run)
     # What batches tie to a row that is not done may be needed again.
-    last = mark - reach
+    last = progress.mark - progress.reach
     rows = "SELECT first, last, bits FROM settled WHERE run = ? AND first < ? AND status = coalesce(?, status)"
     dropped = 0
     with file.db as db:
         db.execute("BEGIN IMMEDIATE")
-        drop = "UPDATE answer SET value = NULL WHERE run = ? AND row >= ? AND row <= ? AND at < ? AND value NOT NULL"
         for begin, end in _spans(db, rows, (run, last, outcome), last):
-            dropped += db.execute(drop, (run, begin, end, before)).rowcount
+            dropped += file.forget_answers(run, begin, end, before)
     if dropped:
         file.db.execute("VACUUM")
     return dropped

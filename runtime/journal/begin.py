@@ -16,20 +16,20 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
 
 from .codec import Values
+from .file import Damaged, JournalFile, RunRow, damaged, wrong
 from .fingerprint import Fingerprint, differences, fingerprint_of
-from .port import COMMIT_S, Journaling
-from .sqlite import JournalFile, SqliteStore, wrong
+from .options import Journal
+from .port import Journaling
+from .sqlite import SqliteStore
 
 
 def begin(
-    plan: Plan,
-    path: str | os.PathLike[str],
-    accept_changes: bool = False,
-    commit_s: float = COMMIT_S,
-    origin: str | None = None,
+    plan: Plan, options: Journal, accept_changes: bool = False, origin: str | None = None
 ) -> tuple[Journaling, str]:
-    """The journal at `path`, with what it has of this pipeline, and the key of the run. `origin`: the file that describes
-    the pipeline. Raises `ConfigError`."""
+    """The journal, with what it has of this pipeline, and the key of the run. `origin`: the file that describes the
+    pipeline. Raises `ConfigError`."""
+    if options.path is None:
+        raise ConfigError("a journal needs a path: the file that it is kept in")
     whole = next((sink for sink in plan.sinks if sink.whole), None)
     if whole is not None:
         raise ConfigError("a stream has no journal: what its reader has taken, nobody can say after a crash")
@@ -38,10 +38,10 @@ def begin(
             f"in a journal, {QUARANTINE!r} and {SOURCE!r} are names of their own: name the node otherwise"
         )
     now = fingerprint_of(plan, plan.source(_no_loop))
-    file = JournalFile(os.fspath(path))
+    file = JournalFile(os.fspath(options.path))
     try:
         run, key = _run_of(file, plan.name, now, accept_changes, origin)
-        store = SqliteStore(file, run, {stage.name: values_of(stage) for stage in plan.stages})
+        store = SqliteStore(file, run, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
         past = store.past()
         _new_life(file, run)
     except ConfigError:
@@ -53,10 +53,9 @@ def begin(
     except Exception as error:
         # What was read is not what was written.
         file.close()
-        raise ConfigError(
-            f"{file.path}: is damaged ({type(error).__name__}: {error}); nothing was changed. Restore it from a copy"
-        ) from error
-    return Journaling(store, past, commit_s), key
+        raise damaged(file.path, error if isinstance(error, Damaged) else f"{type(error).__name__}: {error}") from error
+    holds = options.sync == "row"
+    return Journaling(store, past, 0.0 if holds else options.within, holds), key
 
 
 def _no_loop() -> NoReturn:
@@ -66,20 +65,15 @@ def _no_loop() -> NoReturn:
 def _run_of(
     file: JournalFile, name: str, now: Fingerprint, accept_changes: bool, origin: str | None
 ) -> tuple[int, str]:
-    db = file.db
-    found = db.execute(
-        "SELECT id, key, fingerprint FROM run WHERE name = ? ORDER BY id DESC LIMIT 1", (name,)
-    ).fetchone()
+    found = file.run_named(name)
     text = msgspec.json.encode(now).decode()
     if found is None:
-        key = uuid.uuid4().hex
-        insert = "INSERT INTO run (key, name, began, fingerprint, origin) VALUES (?,?,?,?,?)"
-        number = db.execute(insert, (key, name, time.time(), text, origin)).lastrowid
-        assert number is not None
-        return number, key
-    number, key, before = found
+        number = max((run.id for run in file.runs()), default=0) + 1
+        run = RunRow(number, uuid.uuid4().hex, name, time.time(), text, origin)
+        file.save_run(run)
+        return run.id, run.key
     # As it comes back from JSON, for a tuple is a list there.
-    changed = differences(*(msgspec.json.decode(told, type=Fingerprint) for told in (before, text)))
+    changed = differences(*(msgspec.json.decode(told, type=Fingerprint) for told in (found.fingerprint, text)))
     if changed and not accept_changes:
         raise ConfigError(
             f"{file.path}: the run {name!r} in it was another work:\n"
@@ -87,8 +81,8 @@ def _run_of(
             + "go on all the same with --accept-changes (accept_changes=True), or name another journal"
         )
     if changed:
-        db.execute("UPDATE run SET fingerprint = ? WHERE id = ?", (text, number))
-    return number, key
+        file.save_run(msgspec.structs.replace(found, fingerprint=text))
+    return found.id, found.key
 
 
 def _new_life(file: JournalFile, run: int) -> None:
@@ -96,7 +90,7 @@ def _new_life(file: JournalFile, run: int) -> None:
     file.db.execute(insert, (run, time.time()))
 
 
-def values_of(stage: StagePlan) -> Values:
+def values_of(stage: StagePlan, options: Journal | None = None) -> Values:
     """How the answers of a stage are written down."""
     gives: Any = signature_of(stage.function).gives
     match stage.kind:
@@ -108,9 +102,10 @@ def values_of(stage: StagePlan) -> Values:
             return Values(stage.name, None, lambda _: None)
         case "flat_map":
             item = item_of(gives)
-            return Values(stage.name, list[item] if item is not None else None)  # type: ignore[valid-type]
+            kind: Any = list[item] if item is not None else None  # type: ignore[valid-type]
+            return Values(stage.name, kind, None, options)
         case _:
-            return Values(stage.name, gives)
+            return Values(stage.name, gives, None, options)
 
 
 def _way(said: Any) -> str | None:

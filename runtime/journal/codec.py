@@ -11,6 +11,8 @@ from headrace.actors.frontier import bits_of
 from headrace.actors.identity import Bundle, Id, Ids
 from headrace.runtime.errors import HeadraceError
 
+from .options import Journal, redacted
+
 CHECKED = 20
 """So many answers of each stage are read back as they are written, to see whether they come back as they were."""
 
@@ -77,13 +79,27 @@ def decode_bits(first: int, last: int, packed: bytes | None) -> int:
     return int.from_bytes(packed, "little") if packed is not None else (1 << (last - first + 1)) - 1
 
 
+class Partial(msgspec.Struct, frozen=True):
+    """An answer that is not kept whole. `data`: what of it is."""
+
+    data: bytes | None
+
+
 class Values:
     """The values of one stage. `kind`: what its function says that it returns; None: nothing said, so plain data. `counts`:
-    all that matters of an answer."""
+    all that matters of an answer. `options`: what of other answers is not to be kept."""
 
-    def __init__(self, stage: str, kind: Any = None, counts: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        kind: Any = None,
+        counts: Callable[[Any], Any] | None = None,
+        options: Journal | None = None,
+    ) -> None:
         self._stage = stage
         self._counts = counts
+        self._never = options is not None and options.payloads == "never"
+        self._redact = tuple(tuple(name.split(".")) for name in options.redact) if options is not None else ()
         try:
             self._decoder = msgspec.msgpack.Decoder(kind) if kind is not None else _decoder
         except TypeError:
@@ -91,7 +107,7 @@ class Values:
             self._decoder = _decoder
         self._left = CHECKED
 
-    def encode(self, value: Any) -> bytes:
+    def encode(self, value: Any) -> bytes | Partial:
         """Raises `Unkept`."""
         if self._counts is not None:
             value = self._counts(value)
@@ -105,7 +121,15 @@ class Values:
         if self._left:
             self._left -= 1
             self._check(value, data)
+        if self._counts is None and (self._never or self._redact):
+            return self._partly(data)
         return data
+
+    def _partly(self, data: bytes) -> bytes | Partial:
+        if self._never:
+            return Partial(None)
+        rest, found = redacted(_decoder.decode(data), self._redact)
+        return Partial(_encoder.encode(rest)) if found else data
 
     def decode(self, data: bytes) -> Any:
         """The value again."""

@@ -13,7 +13,7 @@ from headrace.runtime.connectors.files import CsvSource, JsonlSource
 from headrace.runtime.errors import ConfigError
 
 from .codec import decode_bits, decode_id, decode_ids, decode_span
-from .sqlite import JournalFile
+from .file import JournalFile, RunRow
 
 
 class RunLine(msgspec.Struct, frozen=True):
@@ -34,17 +34,16 @@ class RunLine(msgspec.Struct, frozen=True):
 def runs(file: JournalFile) -> list[RunLine]:
     """All of them, the oldest first."""
     found = []
-    for number, key, name, began, origin, total in file.db.execute(
-        "SELECT id, key, name, began, origin, total FROM run ORDER BY id"
-    ).fetchall():
+    for run in file.runs():
         lives, state = file.db.execute(
             "SELECT count(*), (SELECT state FROM life WHERE run = ?1 ORDER BY n DESC LIMIT 1) FROM life WHERE run = ?1",
-            (number,),
+            (run.id,),
         ).fetchone()
         counts = dict(
-            file.db.execute("SELECT status, sum(n) FROM settled WHERE run = ? GROUP BY status", (number,)).fetchall()
+            file.db.execute("SELECT status, sum(n) FROM settled WHERE run = ? GROUP BY status", (run.id,)).fetchall()
         )
-        found.append(RunLine(name, key, began, lives, state or "killed", sum(counts.values()), total, counts, origin))
+        done, total = sum(counts.values()), file.progress_of(run.id).total
+        found.append(RunLine(run.name, run.key, run.began, lives, state or "killed", done, total, counts, run.origin))
     return found
 
 
@@ -84,24 +83,23 @@ class Story(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
-def run_named(file: JournalFile, name: str | None) -> tuple[int, str]:
-    """(its number, its name): the latest run, or the latest of that name. Raises `ConfigError` where there is none."""
-    latest = "SELECT id, name FROM run WHERE name = coalesce(?, name) ORDER BY id DESC LIMIT 1"
-    found = file.db.execute(latest, (name,)).fetchone()
+def run_named(file: JournalFile, name: str | None) -> RunRow:
+    """The latest run, or the latest of that name. Raises `ConfigError` where there is none."""
+    found = file.run_named(name)
     if found is None:
         raise ConfigError(f"{file.path}: has no run{f' {name!r}' if name is not None else ''}")
-    return found[0], found[1]
+    return found
 
 
 def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
     """The story of a row of a run: the latest one, unless it is named. Raises `ConfigError`."""
-    run, name = run_named(file, name)
-    fingerprint, total = file.db.execute("SELECT fingerprint, total FROM run WHERE id = ?", (run,)).fetchone()
-    if row < 0 or (total is not None and row >= total):
+    found = run_named(file, name)
+    name, total = found.name, file.progress_of(found.id).total
+    if total is not None and not 0 <= row < total:
         raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
-    teller = _Teller(file, run, row)
+    teller = _Teller(file, found.id, row)
     events = teller.events()
-    return Story(name, row, _place_of(msgspec.json.decode(fingerprint)["source"], row), teller.outcome(), events)
+    return Story(name, row, _place_of(msgspec.json.decode(found.fingerprint)["source"], row), teller.outcome(), events)
 
 
 def _place_of(source: dict[str, Any], row: int) -> str:

@@ -9,8 +9,7 @@ import msgspec
 from headrace.actors.past import NEW, Past
 from headrace.actors.record import Keeps
 
-COMMIT_S = 0.02
-"""An entry waits so long for others; with the commit itself, it is durable within 50 ms."""
+from .options import COMMIT_S
 
 
 class Store(Protocol):

@@ -19,7 +19,8 @@ from headrace.actors.record import Record
 from headrace.actors.source import Source
 from headrace.runtime.assembly import _Assembly
 from headrace.runtime.journal.codec import Values
-from headrace.runtime.journal.sqlite import JournalFile, SqliteStore
+from headrace.runtime.journal.file import JournalFile, RunRow
+from headrace.runtime.journal.sqlite import SqliteStore
 from headrace.runtime.resources import Writer
 from headrace.scenarios import lives
 from headrace.scenarios.lives import Disk, Lived, live, unpickled
@@ -264,7 +265,7 @@ class SqliteDisk(Disk):
         super().__init__(Random(f"{seed}:lives"))
         self._file = JournalFile(str(path))
         self._file.db.execute("PRAGMA synchronous = OFF")
-        self._file.db.execute("INSERT INTO run (key, name, began, fingerprint) VALUES ('k', 'n', 0, '{}')")
+        self._file.save_run(RunRow(1, "k", "n", 0.0, "{}", None))
         names = [name for stage in script.stage for name in (stage.name, f"{stage.name}.merge")]
         self._values = {name: Values(name) for name in names}
         self._store = SqliteStore(self._file, 1, self._values)

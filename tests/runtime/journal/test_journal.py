@@ -21,7 +21,7 @@ import pytest
 from headrace.runtime import Pipeline, RunFailed, sinks, sources
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.again import try_again
-from headrace.runtime.journal.sqlite import JournalFile
+from headrace.runtime.journal.file import JournalFile
 
 
 class Score(msgspec.Struct):

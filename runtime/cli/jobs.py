@@ -1,0 +1,126 @@
+"""What the commands share: options, how a job is read and run, how it is told what came of it.
+
+Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
+75 suspended until later, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from ..config import Job
+    from ..report import RunReport
+
+FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 2, 3, 75, 130
+
+JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
+JOURNAL = click.argument("journal", type=JOURNAL_PATH)
+SUSPEND_AFTER = click.option(
+    "--suspend-after",
+    type=click.FloatRange(0.0),
+    metavar="SECONDS",
+    help="End, with status 75, when only pending rows were left for so long; resume later.",
+)
+ACCEPT_CHANGES = click.option(
+    "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed."
+)
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+class Shown(NamedTuple):
+    """What of a run is shown."""
+
+    as_json: bool
+    quiet: bool
+    log: str | None
+    traceback: bool
+
+
+def run_job(
+    job: Job, file: Path, journal: Path | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
+) -> NoReturn:
+    """Run a job to its end. `journal`: where, whatever the file says of that."""
+    as_json, quiet, log, traceback = shown
+    import msgspec
+
+    from ..errors import ConfigError, RunFailed
+    from ..journal.options import Journal
+    from ..progress import watch
+    from ..signals import draining
+
+    if log is not None:
+        _log(log)
+    options = job.journal
+    if journal is not None:
+        options = msgspec.structs.replace(options or Journal(), path=journal)
+    elif options is not None and options.path is None:
+        # What it says is about the journal of a run that has one.
+        options = None
+    with draining() as signals:
+        try:
+            started = job.pipeline.start(
+                max_quarantined=job.max_quarantined,
+                drain_timeout=job.drain_timeout,
+                journal=options,
+                accept_changes=accept_changes,
+                suspend_after=suspend_after,
+                origin=file,
+            )
+            signals.govern(started)
+            report = started.wait() if quiet else watch(started)
+        except ConfigError as error:
+            # Of the journal; what the file says was checked before.
+            wrong(str(error))
+        except RunFailed as failed:
+            _show(failed.report, as_json, quiet)
+            if traceback:
+                import traceback as lines
+
+                lines.print_exception(failed.__cause__ or failed)
+            click.echo(f"headrace: {failed}", err=True)
+            sys.exit(FAILED)
+    _show(report, as_json, quiet)
+    if report.state == "suspended":
+        sys.exit(SUSPENDED)
+    if signals or report.interrupted:
+        sys.exit(INTERRUPTED)
+    sys.exit(QUARANTINED if report.quarantined else 0)
+
+
+def wrong(what: str) -> NoReturn:
+    """Say so, and end."""
+    click.echo(what, err=True)
+    sys.exit(WRONG)
+
+
+def read_job(file: Path) -> Job:
+    """The job that a file describes, or the end."""
+    from ..config import read
+    from ..errors import ConfigError
+
+    try:
+        return read(file)
+    except ConfigError as error:
+        wrong(str(error))
+
+
+def _show(report: RunReport, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+    elif not quiet:
+        # Standard output may be where the rows go.
+        click.echo(str(report), err=True)
+
+
+def _log(level: str) -> None:
+    from loguru import logger
+
+    logger.remove()
+    logger.add(sys.stderr, level=level.upper(), backtrace=False, diagnose=False)
+    logger.enable("headrace")

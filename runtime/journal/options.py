@@ -1,0 +1,80 @@
+"""How a journal is kept: what people can say of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from headrace.runtime.errors import ConfigError
+
+COMMIT_S = 0.02
+"""An answer waits so long for others; with the commit itself, it is durable within 50 ms."""
+REDACTED = "[redacted]"
+
+Payloads = Literal["keep", "until_done", "never"]
+Sync = Literal["group", "row"]
+
+
+class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A journal at `path`, and how it is kept: `run(journal=Journal("run.db", sync="row"))`.
+
+    `sync`: "group": answers go on at once, and are durable `within` seconds later (0: as soon as the disk allows); "row":
+    no row goes on before its answer is durable, so that nobody acts on what a kill could take back.
+
+    `payloads`: "keep": what calls answered stays in the file until it is pruned; "until_done": until the row is done;
+    "never": it is never written, and after a kill, rows that were not done are called again. `redact`: names of fields,
+    such as "email" or "person.email", that are never written; an answer that had one is not whole, and is called again
+    after a kill. Where either is said, messages of errors are left out too, since nobody can say what is in them. The
+    states of `Pending` rows are always written: without them, what was begun would be begun twice.
+
+    Raises `ConfigError` where it says something that cannot be.
+    """
+
+    path: str | os.PathLike[str] | None = None
+    sync: Sync = "group"
+    within: Annotated[float, msgspec.Meta(ge=0)] = COMMIT_S
+    payloads: Payloads = "keep"
+    redact: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("sync", self.sync, ("group", "row")),
+            ("payloads", self.payloads, ("keep", "until_done", "never")),
+        ):
+            if value not in known:
+                raise ConfigError(f"Journal: {name} is {value!r}; it can be {', '.join(map(repr, known))}")
+        if not 0 <= self.within <= 60:
+            raise ConfigError(f"Journal: within is {self.within!r}; it is seconds, from 0 to 60")
+        if isinstance(self.redact, str) or not all(isinstance(name, str) and name for name in self.redact):
+            raise ConfigError(f"Journal: redact is {self.redact!r}; it is a list of names of fields")
+
+    @property
+    def discreet(self) -> bool:
+        """Something of what calls answer is not to be in the file."""
+        return self.payloads != "keep" or bool(self.redact)
+
+
+def as_journal(said: str | os.PathLike[str] | Journal) -> Journal:
+    """What `journal=` says."""
+    return said if isinstance(said, Journal) else Journal(said)
+
+
+def redacted(value: Any, paths: tuple[tuple[str, ...], ...]) -> tuple[Any, bool]:
+    """(plain data without these fields, whether there were any). Lists on the way are gone into."""
+    if isinstance(value, dict):
+        here = {path[0] for path in paths if len(path) == 1}
+        found, out = False, {}
+        for key, each in value.items():
+            if key in here:
+                out[key], found = REDACTED, True
+                continue
+            deeper = tuple(path[1:] for path in paths if len(path) > 1 and path[0] == key)
+            out[key], inside = redacted(each, deeper) if deeper else (each, False)
+            found = found or inside
+        return out, found
+    if isinstance(value, list | tuple):
+        items = [redacted(each, paths) for each in value]
+        return [item for item, _ in items], any(inside for _, inside in items)
+    return value, False
