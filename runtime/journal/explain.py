@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from headrace.actors.identity import Bundle, Id, rows_of, show
+from headrace.actors.protocol import Kind
 from headrace.runtime.connectors.files import CsvSource, JsonlSource
 from headrace.runtime.errors import ConfigError
 
 from .codec import decode_bits, decode_id, decode_ids, decode_span
 from .file import JournalFile, RunRow
+from .fingerprint import Fingerprint
 
 
 class RunLine(msgspec.Struct, frozen=True):
@@ -97,9 +99,10 @@ def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
     name, total = found.name, file.progress_of(found.id).total
     if total is not None and not 0 <= row < total:
         raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
-    teller = _Teller(file, found.id, row)
+    known = msgspec.json.decode(found.fingerprint, type=Fingerprint)
+    teller = _Teller(file, found.id, row, known.nodes)
     events = teller.events()
-    return Story(name, row, _place_of(msgspec.json.decode(found.fingerprint)["source"], row), teller.outcome(), events)
+    return Story(name, row, _place_of(known.source, row), teller.outcome(), events)
 
 
 def _place_of(source: dict[str, Any], row: int) -> str:
@@ -128,7 +131,10 @@ def _place_of(source: dict[str, Any], row: int) -> str:
 
 
 class _Teller:
-    def __init__(self, file: JournalFile, run: int, row: int) -> None:
+    """`nodes`: what the fingerprint says of them."""
+
+    def __init__(self, file: JournalFile, run: int, row: int, nodes: dict[str, dict[str, Any]]) -> None:
+        self._nodes = nodes
         self._db = file.db
         self._name_of = file.name_of
         self._run = run
@@ -184,26 +190,52 @@ class _Teller:
         return events
 
     def _answers(self) -> list[Event]:
-        return [
-            Event("answered", show(of), self._name_of(node), at, took, detail={"attempts": attempts})
-            for of, (node, attempts, at, took) in self._select("node, attempts, at, took", "answer")
-        ]
+        events = []
+        for of, (node, attempts, at, took, value) in self._select("node, attempts, at, took, value", "answer"):
+            name = self._name_of(node)
+            event = Event("answered", show(of), name, at, took, detail={"attempts": attempts})
+            if value is not None:
+                what, detail = self._meaning(name, msgspec.msgpack.decode(value))
+                event = msgspec.structs.replace(event, what=what, detail={**event.detail, **detail})
+            events.append(event)
+        return events
+
+    def _meaning(self, node: str, said: Any) -> tuple[str, dict[str, Any]]:
+        """What became of the row by what was said of it."""
+        match self._nodes.get(node, {}).get("kind"):
+            case "filter":
+                return ("kept", {}) if said else ("dropped", {})
+            case "route":
+                return "routed", {"to": said or "the main line"}
+            case "flat_map":
+                return ("split", {"into": len(said)}) if said else ("dropped", {"into": 0})
+            case _:
+                return "answered", {}
 
     def _faults(self) -> list[Event]:
+        columns = "node, at, took, kind, error, message, retry_after"
         return [
-            Event(
-                "refused" if kind == "refused" else "failed",
-                show(of),
-                self._name_of(node),
-                at,
-                took,
-                detail={"kind": kind, "error": error, "message": message}
-                | ({"retry_after_s": hint} if hint is not None else {}),
-            )
-            for of, (node, at, took, kind, error, message, hint) in self._select(
-                "node, at, took, kind, error, message, retry_after", "fault"
-            )
+            self._fault(show(of), self._name_of(node), at, took, Kind(kind), error, message, hint)
+            for of, (node, at, took, kind, error, message, hint) in self._select(columns, "fault")
         ]
+
+    def _fault(
+        self,
+        of: str,
+        node: str,
+        at: float,
+        took: float,
+        kind: Kind,
+        error: str,
+        message: str | None,
+        hint: float | None,
+    ) -> Event:
+        if kind is Kind.PENDING:
+            return Event("pending", of, node, at, took, detail={"to_be_asked_after_s": hint})
+        detail: dict[str, Any] = {"kind": kind.value, "error": error}
+        detail |= {"message": message} if message is not None else {}
+        detail |= {"retry_after_s": hint} if hint is not None else {}
+        return Event("refused" if kind is Kind.REFUSED else "failed", of, node, at, took, detail=detail)
 
     def _ends(self) -> list[Event]:
         return [
@@ -212,7 +244,9 @@ class _Teller:
                 show(of),
                 self._name_of(node),
                 at,
-                detail={"attempts": attempts} | ({"error": error, "message": message} if error is not None else {}),
+                detail={"attempts": attempts}
+                | ({"error": error} if error is not None else {})
+                | ({"message": message} if message is not None else {}),
             )
             for of, (node, attempts, at, status, error, message) in self._select(
                 "node, attempts, at, status, error, message", "ended"
@@ -227,18 +261,27 @@ class _Teller:
 
     def _writings(self) -> list[Event]:
         events = []
-        select = (
-            "SELECT sink, status, first, last, ids, place, at FROM written WHERE run = ? AND first <= ? AND last >= ?"
-        )
-        for sink, status, first, last, ids, place, at in self._db.execute(select, (self._run, self._row, self._row)):
-            seqs = decode_span(first, last, ids)
+        columns, where = "rowid, sink, status, first, last, ids, place, at", "run = ? AND first <= ? AND last >= ?"
+        found = self._db.execute(f"SELECT {columns} FROM written WHERE {where}", (self._run, self._row, self._row))
+        for number, sink, status, first, last, ids, place, at in found.fetchall():
+            seqs, name = decode_span(first, last, ids), self._name_of(sink)
             for index, of in enumerate(seqs):
                 if self._mine(of):
-                    detail: dict[str, Any] = {"in": f"{index + 1} of {len(seqs)} written together"}
+                    detail: dict[str, Any] = {}
                     if place is not None:
-                        detail["before_byte"] = msgspec.msgpack.decode(place)
-                    events.append(Event(status, show(of), self._name_of(sink), at, detail=detail))
+                        # It has each row once: so its place follows from what was written before.
+                        detail["record"] = self._written_before(sink, number) + index + 1
+                        to = self._nodes.get(name, {}).get("to")
+                        detail |= {"of": to} if to is not None else {}
+                    detail["together_with"] = len(seqs) - 1
+                    events.append(Event(status, show(of), name, at, detail=detail))
         return events
+
+    def _written_before(self, sink: int, number: int) -> int:
+        """Records that a sink had by then."""
+        select = "SELECT first, last, ids FROM written WHERE run = ? AND sink = ? AND rowid < ?"
+        before = self._db.execute(select, (self._run, sink, number))
+        return sum(len(decode_span(first, last, ids)) for first, last, ids in before)
 
     def _cooldowns(self, node: str, since: float, until: float) -> float:
         """Seconds in which the governor of a stage was closed, in this time."""
@@ -263,9 +306,15 @@ def story_text(story: Story) -> str:
             notes.append(f"waited {event.waited_s:.3f} s{of_it}")
         if event.took_s is not None:
             notes.append(f"took {event.took_s:.3f} s")
-        notes += [f"{key} {value}" for key, value in event.detail.items() if key not in ("cooldowns_s", "members")]
+        if "record" in event.detail:
+            of = event.detail.get("of")
+            notes.append(f"record {event.detail['record']}{f' of {of}' if of is not None else ''}")
+        notes += [f"{key} {value}" for key, value in event.detail.items() if key not in _TOLD_OTHERWISE]
         lines.append(f"{line}  {'; '.join(notes)}".rstrip())
     return "\n".join(lines)
+
+
+_TOLD_OTHERWISE = ("cooldowns_s", "members", "record", "of")
 
 
 def _clock(at: float) -> str:

@@ -262,11 +262,7 @@ def wrong(error: sqlite3.Error) -> str:
             return "cannot be written; a journal and its folder must be"
         case "SQLITE_FULL":
             return "the disk is full"
+        case "SQLITE_IOERR_WRITE":
+            return "cannot be written; is there room?"
         case name:
             return f"{error} ({name})"
-
-
-def told(error: sqlite3.Error) -> str:
-    """Why a commit failed, for people."""
-    code = getattr(error, "sqlite_errorname", "")
-    return {"SQLITE_FULL": "the disk is full", "SQLITE_IOERR_WRITE": "cannot be written"}.get(code, f"{error} ({code})")

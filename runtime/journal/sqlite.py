@@ -18,7 +18,7 @@ from headrace.actors.record import Keeps
 from headrace.runtime.errors import JournalError, name_of
 
 from .codec import Values, encode_bits, encode_id, encode_ids
-from .file import JournalFile, sealed, told
+from .file import JournalFile, sealed, wrong
 from .options import Journal
 from .recovery import Recovery
 
@@ -71,7 +71,7 @@ class SqliteStore:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._write(entries)
         except sqlite3.Error as error:
-            raise JournalError(f"{self.name}: {told(error)}; what was committed before is safe") from error
+            raise JournalError(f"{self.name}: {wrong(error)}; what was committed before is safe") from error
 
     def _write(self, entries: list[Any]) -> None:
         run, node, insert = self._run, self._node, self._insert

@@ -104,7 +104,7 @@ def test_killed_listed_resumed_and_explained_L36(folder: Path) -> None:
     assert [(e["where"], e["what"]) for e in refused["events"]] == [
         ("ask", "refused"),
         ("ask", "answered"),
-        ("split", "answered"),
+        ("split", "split"),
         ("sink", "delivered"),
         ("sink", "delivered"),
     ]
@@ -112,6 +112,8 @@ def test_killed_listed_resumed_and_explained_L36(folder: Path) -> None:
     assert refused["events"][1]["waited_s"] >= 0.05
     assert refused["events"][1]["detail"]["cooldowns_s"] > 0.04
     assert [e["of"] for e in refused["events"][3:]] == ["7.0", "7.1"]
+    assert [e["detail"]["record"] for e in refused["events"][3:]] == [15, 16]
+    assert str(refused["events"][3]["detail"]["of"]).endswith("out.jsonl")
     retried = story(8)["events"]
     assert (retried[0]["what"], retried[0]["detail"]["error"]) == ("failed", "ConnectionError")
     assert retried[1]["detail"]["attempts"] == 2

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import enum
-import errno
-import itertools
 import json
-import os
-import random
 import sqlite3
 import stat
 import threading
@@ -276,80 +272,6 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "run.db").stat().st_mode) == 0o600
 
 
-def test_what_is_no_journal_is_told_and_left_as_it_is(tmp_path: Path) -> None:
-    def refused(path: Path, what: str) -> None:
-        before = path.read_bytes() if path.is_file() else None
-        with pytest.raises(ConfigError, match=what):
-            Pipeline("job").source([1]).run(journal=path)
-        assert (path.read_bytes() if path.is_file() else None) == before
-
-    text = tmp_path / "text.db"
-    text.write_text("this is no database, and it is long enough to be taken for one" * 20)
-    refused(text, "is not a journal")
-    foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as database:
-        database.execute("CREATE TABLE theirs (x)")
-    database.close()
-    refused(foreign, "not a journal of Headrace")
-    newer = tmp_path / "newer.db"
-    Pipeline("job").source([1]).run(journal=newer)
-    with sqlite3.connect(newer) as database:
-        database.execute("PRAGMA user_version = 99")
-    database.close()
-    refused(newer, "is a journal of version 99")
-    refused(tmp_path, "is a folder")
-    refused(tmp_path / "missing" / "run.db", "the folder .* does not exist")
-
-
-def test_a_journal_that_was_cut_short_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "run.db"
-    Pipeline("job").source(range(5000)).map(Breaks()).run(journal=path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ConfigError, match="is damaged"):
-        Pipeline("job").source(range(5000)).map(Breaks()).run(journal=path)
-
-
-def test_an_output_that_was_changed_is_told(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-
-    def run() -> Any:
-        return Pipeline("job").source(range(100)).sink(sinks.jsonl(out)).run(journal=tmp_path / "run.db")
-
-    run()
-    out.write_bytes(out.read_bytes()[:50])
-    with pytest.raises(RunFailed, match="has 50 bytes, and the journal says that 290 were written"):
-        run()
-    out.unlink()
-    with pytest.raises(RunFailed, match="cannot be opened"):
-        run()
-
-
-def test_a_disk_that_fills_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "run.db"
-    answered = Breaks()
-
-    def run() -> Any:
-        return Pipeline("job").source(range(20_000)).map(answered, workers=2).run(journal=path)
-
-    JournalFile(str(path)).close()
-    connect = sqlite3.connect
-
-    def small(*arguments: Any, **options: Any) -> Any:
-        database = connect(*arguments, **options)
-        database.execute("PRAGMA max_page_count = 64")
-        return database
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite3, "connect", small)
-        with pytest.raises(RunFailed, match="the disk is full; what was committed before is safe"):
-            run()
-    first = len(answered.calls)
-    report = run()
-    assert report.delivered == 20_000
-    assert first <= len(answered.calls) <= 20_000 + first
-
-
 def test_a_sink_that_cannot_take_back_gets_each_row_that_was_not_known_written(tmp_path: Path) -> None:
     got: list[int] = []
     stop = [True]
@@ -417,68 +339,6 @@ def test_rows_in_quarantine_are_tried_again_and_the_account_stays_true(tmp_path:
         with pytest.raises(ConfigError, match=what):
             again(**which)
     assert again(rows=[44]) == [44], "what was refused has changed nothing"
-
-
-def test_a_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
-    """In the header of the file and of every page, of whatever type: SQLite's own pages have no checksums."""
-    path, out = tmp_path / "run.db", tmp_path / "out.jsonl"
-    breaks = Breaks(at=230)
-
-    def run() -> Any:
-        pipeline = Pipeline("job").source(range(300)).map(breaks, workers=1, retry=1, on_error="fail")
-        return pipeline.sink(sinks.jsonl(out)).run(journal=path)
-
-    with pytest.raises(RunFailed):
-        run()
-    breaks.at = None
-    whole, part = path.read_bytes(), Path(f"{out}.part").read_bytes()
-    size = int.from_bytes(whole[16:18], "big")
-    kinds = {whole[at] for at in range(size, len(whole), size)}
-    assert {2, 5, 10, 13} & kinds, "leaves and more"
-    chance, told = random.Random(1), list[str]()
-    places = [chance.randrange(100) for _ in range(12)]
-    places += [at + chance.randrange(12) for at in range(size, len(whole), size)]
-    for at in places:
-        damaged = bytearray(whole)
-        damaged[at] ^= 1 << chance.randrange(8)
-        for old in tmp_path.glob("*"):
-            old.unlink()
-        path.write_bytes(damaged)
-        Path(f"{out}.part").write_bytes(part)
-        try:
-            report = run()
-        except (ConfigError, RunFailed) as error:
-            told.append(str(error))
-        else:
-            assert report.delivered == 300, f"byte {at}"
-            assert rows_in(out) == [{"n": n} for n in range(300)], f"byte {at}"
-    assert len(told) > len(places) // 3
-    assert all(str(path) in text for text in told)
-
-
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_an_output_that_cannot_be_synced_ends_the_run_and_is_mended_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
-    out, synced = tmp_path / "out.jsonl", itertools.count(1)
-
-    def run() -> Any:
-        pipeline = Pipeline("job", window=50).source(range(400)).map(Breaks())
-        return pipeline.sink(sinks.jsonl(out)).run(journal=tmp_path / "run.db")
-
-    sync = os.fsync
-
-    def failing(file: int) -> None:
-        if next(synced) == at:
-            raise OSError(errno.EIO, "Input/output error")
-        sync(file)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", failing)
-        with pytest.raises(RunFailed, match="Input/output error"):
-            run()
-    assert run().delivered == 400
-    assert rows_in(out) == [{"n": n} for n in range(400)]
 
 
 def test_a_row_that_failed_keeps_its_place(tmp_path: Path) -> None:
