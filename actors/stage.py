@@ -517,12 +517,9 @@ class Stage(Actor):
         self._chunk = max(1, min(self._chunk * 2, fitting, self._terms.chunk_max))
 
     def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: Assignment, took_s: float) -> None:
-        if self._present is not None:
-            kept = [(s, v) for s, v in zip(seqs, values, strict=True) if self._present.pop(s, None) is not None]
-            self._late += len(seqs) - len(kept)
-            if not kept:
-                return
-            seqs, values = [s for s, _ in kept], [v for _, v in kept]
+        seqs, values = self._in_time(seqs, values)
+        if not seqs:
+            return
         rows = assignment.values if seqs is assignment.seqs else assignment.rows_of(seqs)
         attempts = None
         if self._troubles or self._carried:
@@ -544,6 +541,14 @@ class Stage(Actor):
             return
         if goes_on:
             self._leave_by(Leaving(seqs, values, rows, attempts or None))
+
+    def _in_time(self, seqs: Seqs, values: list[Any]) -> tuple[Seqs, list[Any]]:
+        """Less those whose deadline has passed: they have ended."""
+        if self._present is None:
+            return seqs, values
+        kept = [(s, v) for s, v in zip(seqs, values, strict=True) if self._present.pop(s, None) is not None]
+        self._late += len(seqs) - len(kept)
+        return [s for s, _ in kept], [v for _, v in kept]
 
     def _on_kept(self, n: int) -> None:
         for leaving in self._record.kept(n):
@@ -698,7 +703,7 @@ class Stage(Actor):
             case protocol.Answered():
                 found = self._assignments.settle(message)
                 if found is not None:
-                    self._record.answered_last(found[1].seqs, found[1].values)
+                    self._record.answered_last(*self._in_time(found[1].seqs, found[1].values))
             case protocol.Died(who):
                 self._assignments.drop(who)
             case _LeaveAnyway():

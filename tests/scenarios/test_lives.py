@@ -114,6 +114,16 @@ def slow_line(seed: int) -> Script:
     )
 
 
+FOUND = [861771583, 861780283]
+"""Seeds that once broke something."""
+
+
+def test_what_was_found_before_stays_mended() -> None:
+    for seed in FOUND:
+        lived = live(graph_with_kills(seed), seed, KILLS)
+        assert lived.breach is None, f"seed {seed}: {lived.breach}"
+
+
 def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() -> None:
     kills = 0
     for seed in range(250):
