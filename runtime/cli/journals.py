@@ -117,21 +117,28 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 @click.command()
 @JOURNAL
 @click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
-def export(journal: Path, name: str | None, output: Path | None) -> None:
-    """All that JOURNAL has of a run, as JSON Lines, each line chained to the one before it.
+def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
+    """All that JOURNAL has of a run, record by record, each chained to the one before it.
 
     With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256).
     """
+    from ..journal import parquet
     from ..journal.audit import export as export_
 
+    if form == "parquet" and output is None:
+        wrong("--format parquet needs --output FILE: it is not written to standard output")
     with _looking_into(journal) as file:
+        lines = export_(file, name, _audit_key())
         try:
+            if form == "parquet" and output is not None:
+                parquet.write(output, lines)
+                return
             with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as out:
-                for line in export_(file, name, _audit_key()):
-                    out.write(line)
+                out.writelines(lines)
         except OSError as error:
-            wrong(f"{output or 'standard output'}: cannot be written: {error.strerror}")
+            wrong(f"{output or 'standard output'}: cannot be written: {error.strerror or error}")
 
 
 @click.command()
@@ -139,12 +146,11 @@ def export(journal: Path, name: str | None, output: Path | None) -> None:
 def verify(file: Path) -> None:
     """Say whether FILE is an export as it was written, whole and unchanged."""
     from ..errors import ConfigError
-    from ..journal.audit import Broken
+    from ..journal.audit import Broken, lines_of
     from ..journal.audit import verify as verify_
 
     try:
-        with file.open("rb") as lines:
-            n = verify_(lines, _audit_key())
+        n = verify_(lines_of(file), _audit_key())
     except Broken as broken:
         click.echo(f"{file}: {broken}", err=True)
         sys.exit(FAILED)

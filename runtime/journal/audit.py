@@ -13,6 +13,7 @@ import hmac
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import chain as chain_of
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from headrace.actors.identity import show
 from headrace.runtime.errors import ConfigError
 
+from . import parquet
 from .codec import decode_bits, decode_id, decode_ids
 from .explain import run_named
 from .file import JournalFile
@@ -112,6 +114,19 @@ class _Head(msgspec.Struct):
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     record: msgspec.Raw
     chain: str
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of an export, in either format. Raises `Broken`, `ConfigError`, `OSError`."""
+    with path.open("rb") as file:
+        if file.read(len(parquet.MAGIC)) != parquet.MAGIC:
+            file.seek(0)
+            yield from file
+            return
+    for n, (line, same) in enumerate(parquet.read(path), 1):
+        if not same:
+            raise Broken(n, "has columns that say otherwise than its record")
+        yield line
 
 
 def verify(lines: Iterable[bytes], key: bytes | None = None) -> int:

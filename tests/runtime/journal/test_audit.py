@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.journal import audit, parquet
 from headrace.runtime.journal.audit import Broken, export, prune, verify
 from headrace.runtime.journal.file import JournalFile
 
@@ -122,3 +127,33 @@ def test_what_is_not_done_is_not_dropped(tmp_path: Path) -> None:
     stop[0] = False
     assert run().delivered == 40
     assert sorted(calls) == list(range(40)), "nothing was paid twice"
+
+
+@pytest.mark.parametrize("key", [None, b"secret"])
+def test_as_parquet_it_says_the_same_and_whatever_is_done_to_it_is_seen(path: Path, key: bytes | None) -> None:
+    lines, out = lines_of(path, key), path.with_suffix(".parquet")
+    parquet.write(out, lines)
+    assert list(audit.lines_of(out)) == lines
+    assert verify(audit.lines_of(out), key) == len(lines)
+    table = pq.read_table(out)
+    answers = table.filter(pc.equal(table["type"], "answer"))
+    assert [json.loads(value) for value in answers["value"].to_pylist()] == [{"n": n} for n in range(40) if n != 13]
+    assert set(answers["where"].to_pylist()) == {"work"}
+    for name, value in (("value", '{"n":4}'), ("record", lines[9].split(b',"chain"')[0][10:].decode()), ("row", 99)):
+        columns = table.to_pydict()
+        columns[name][5] = value
+        pq.write_table(pa.table(columns, schema=table.schema), out)
+        with pytest.raises(Broken):
+            verify(audit.lines_of(out), key)
+    pq.write_table(table.slice(0, table.num_rows - 1), out)
+    with pytest.raises(Broken, match="the end of the export"):
+        verify(audit.lines_of(out), key)
+    pq.write_table(pa.table({"a": [1]}), out)
+    with pytest.raises(ConfigError, match="is no export of a journal"):
+        verify(audit.lines_of(out), key)
+
+
+def test_without_its_extra_one_line_names_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match="needs the extra"):
+        parquet.write(path.with_suffix(".parquet"), lines_of(path))
