@@ -223,7 +223,7 @@ class Conductor(Actor):
         if suspend_s is None or self._aborting:
             return
         lull = (
-            self._all.source in self._drained
+            (self._all.source in self._drained or self._all.source in self._resting)
             and all(ref in self._resting or ref in self._drained for ref in self._all.stages)
             and any(self._resting.values())
         )

@@ -587,7 +587,8 @@ class Died(Control, frozen=True):
 
 
 class Resting(Control, frozen=True):
-    """Stage → Conductor, where a run may be suspended: all that I have is `parked` rows; None: no longer so."""
+    """Source, Stage → Conductor, where a run may be suspended: all that I have is `parked` rows (a source has none, and no
+    room for more); None: no longer so."""
 
     who: Ref
     parked: int | None

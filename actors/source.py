@@ -2,7 +2,7 @@
 
 Told: `Demand` by the ledger, `Appetite` by the first stage, `ReadDone` and `ReadFailed` by its reader (a resource that may
 block), `Start`, `Drain`, `Abort` by the conductor. Tells: `Rows` and `EndOfRows` to the first node, `Outcomes` of lines that
-could not be read, `RowsGiven` to the ledger, `Drained` or `Failing` to the conductor.
+could not be read, `RowsGiven` to the ledger, `Drained`, `Resting` or `Failing` to the conductor.
 
 Promises: one read at a time, rows in flight ≤ demand, and one `EndOfRows`, after the last row, also when drained in the
 middle of a read (what that read brings soon is still given: it was taken from the user's iterator).
@@ -81,7 +81,9 @@ class Source(Actor):
         backoff: Backoff | None = None,
         journal: Ref | None = None,
         past: Past = NEW,
+        suspends: bool = False,
     ) -> None:
+        """`suspends`: the conductor wants to know when nothing is left to do."""
         self._reader = reader
         self._exits = exits
         self._ledger = ledger
@@ -91,6 +93,8 @@ class Source(Actor):
         self._draining = False
         self._demand = 0
         self._journal = journal
+        self._suspends = suspends
+        self._rests = False
         self._next = past.row
         self._first = past.first
         self._done = Frontier()
@@ -136,6 +140,15 @@ class Source(Actor):
                 self._state = _State.ENDED
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+        if self._suspends:
+            self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        """Whether it waits for room, and for nothing else: the window may be full of pending rows."""
+        rests = self._state is _State.IDLE and min(self._demand, self._exits.room) <= 0
+        if rests is not self._rests:
+            self._rests = rests
+            self.context.tell(self._conductor, protocol.Resting(self.context.me, 0 if rests else None))
 
     def _read(self) -> None:
         n = min(self._demand, self._exits.room, READ_MAX)

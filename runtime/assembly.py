@@ -261,7 +261,8 @@ class _Assembly:
             past = msgspec.structs.replace(past, row=0, place=None)
         self._host(reader, Reader(connector, self._source, placed, past.place))
         exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
-        source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past)
+        suspends = plan.life.suspend_s is not None
+        source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past, suspends)
         self._host(self._source, source)
         return reader
 

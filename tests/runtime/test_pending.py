@@ -100,6 +100,30 @@ def test_a_run_of_pending_rows_is_suspended_and_resumed(tmp_path: Path) -> None:
     assert sorted(provider.begun) == list(range(8)), "each job was begun once"
 
 
+def test_a_window_that_is_full_of_pending_rows_is_nothing_left_to_do(tmp_path: Path) -> None:
+    """The source has not ended, and cannot go on."""
+    begun: list[int] = []
+
+    def ask(row: int) -> int:
+        if current_call().state is None:
+            begun.append(row)
+            raise Pending(0.5, ["job", row])
+        return row
+
+    states: list[str] = []
+    while "completed" not in states and len(states) < 200:
+        pipeline = Pipeline("job", window=10).source(range(35)).map(ask, workers=2)
+        states.append(
+            pipeline.sink(sinks.jsonl(tmp_path / "out.jsonl"))
+            .run(journal=tmp_path / "run.db", suspend_after=0.05)
+            .state
+        )
+    assert states[0] == "suspended"
+    assert states[-1] == "completed"
+    assert sorted(begun) == list(range(35)), "each is begun once, ten at a time"
+    assert (tmp_path / "out.jsonl").read_text().split() == [str(n) for n in range(35)]
+
+
 def test_no_error_of_cleaning_up_makes_a_suspended_run_a_failed_one_L19(tmp_path: Path) -> None:
     class Untidy(Provider):
         def close(self) -> None:
