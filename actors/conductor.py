@@ -323,6 +323,9 @@ class Conductor(Actor):
         self._close_keeper()
 
     def _close_keeper(self) -> None:
+        if self._errors and self._outcome in (State.COMPLETED, State.DRAINED):
+            # Somebody died, or the journal could not keep the last of it, while all was being closed.
+            self._outcome = State.FAILED
         keeper = self._all.keeper
         if keeper is None:
             self._finish()

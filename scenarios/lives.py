@@ -7,6 +7,8 @@ exactly once, in order where the sink is ordered; and no call whose answer was d
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from collections import Counter
 from random import Random
@@ -20,7 +22,7 @@ from headrace.actors.past import LASTING, Past, past_of
 from headrace.actors.protocol import State
 from headrace.actors.record import Keeps
 from headrace.runtime.call import CallInfo
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, JournalError
 from headrace.runtime.journal.port import Journaling
 from headrace.runtime.plan import QUARANTINE, Plan
 
@@ -66,6 +68,29 @@ class Disk:
         self.entries: list[Any] = []
         self.files: dict[str, list[Any]] = {}
         self.synced: Counter[str] = Counter()
+        self.failing: str | None = None
+        """What fails next: a "commit", a "sync" or a "write"; `failed`: it has, in this life."""
+        self.failing_in = 0
+        self.failed: BaseException | None = None
+
+    def begin(self, random: Random | None) -> None:
+        """A life. `random`: something may fail in it."""
+        self.failed = self.failing = None
+        if random is not None and random.random() < 0.3:
+            self.failing = random.choice(("commit", "sync", "write"))
+            self.failing_in = random.choice((1, 1, 2, 5, 20))
+
+    def may_fail(self, what: str) -> bool:
+        """Whether this is what fails; `failed` is to be raised then."""
+        if self.failing != what:
+            return False
+        self.failing_in -= 1
+        if self.failing_in:
+            return False
+        self.failing = None
+        code = self.random.choice((errno.ENOSPC, errno.EIO))
+        self.failed = JournalError(os.strerror(code)) if what == "commit" else OSError(code, os.strerror(code))
+        return True
 
     def past(self) -> Past:
         """What is left to the next life."""
@@ -98,12 +123,17 @@ class DiskStore:
         return Keeps(pickle.dumps, pickle.dumps)
 
     def commit(self, entries: list[Any]) -> None:
-        first = self._disk.random.random() < 0.5
+        disk, fails = self._disk, self._disk.may_fail("commit")
+        first = disk.random.random() < 0.5
         if first:
-            self._disk.commit(entries)
-        self._sleep(self._disk.random.choice((0.0, 0.001, 0.02)))
+            disk.commit(entries)
+        self._sleep(disk.random.choice((0.0, 0.001, 0.02)))
+        if fails:
+            # What was told to be lost may be durable all the same.
+            assert disk.failed is not None
+            raise disk.failed
         if not first:
-            self._disk.commit(entries)
+            disk.commit(entries)
 
     def close(self, complete: bool) -> None:
         """Everything is in it."""
@@ -138,6 +168,10 @@ class DiskSink:
         self._disk.synced[self.name] = place
 
     def write(self, items: list[Any]) -> None:
+        if self._disk.may_fail("write"):
+            assert self._disk.failed is not None
+            self._rows.extend(items[: self._disk.random.randint(0, len(items))])
+            raise self._disk.failed
         self._inner.write(items)
         self._rows.extend(items)
 
@@ -148,6 +182,9 @@ class DiskSink:
     def sync(self) -> None:
         """It takes a while."""
         self._sleep(self._disk.random.choice((0.0, 0.001)))
+        if self._disk.may_fail("sync"):
+            assert self._disk.failed is not None
+            raise self._disk.failed
         self._disk.synced[self.name] = len(self._rows)
 
     def close(self, complete: bool) -> None:
@@ -164,6 +201,8 @@ class Lived(msgspec.Struct):
     calls: int
     kills: int
     files: dict[str, list[Any]]
+    faults: int = 0
+    """Lives that ended since the disk was full, or failed."""
 
 
 def live(script: Script, seed: int, kills: int, disk: Disk | None = None) -> Lived:
@@ -214,7 +253,8 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
         _watch_for_haste(world, {stage.name for stage in plan.stages}, disk, lived)
     run = world.start(plan, 0, Journaling(DiskStore(disk, sleep), past, 0.02 if seed % 3 else 0.0, holds))
     killer: list[str] = []
-    if random is not None:
+    disk.begin(random)
+    if random is not None and disk.failing is None:
         _kill(world, random, killer)
     try:
         world.run(script.until)
@@ -229,6 +269,8 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
             lived.breach = f"life {lived.lives}: it stands still, and has not ended"
         return not killer
     lived.state = run.ended.state
+    if breach is None and disk.failed is not None:
+        return not _ended_by(disk.failed, run.ended, lived)
     if breach is not None:
         lived.breach = f"life {lived.lives}: {breach}"
     elif run.ended.errors and type(run.ended.errors[0]).__name__ not in GIVEN_UP:
@@ -241,6 +283,14 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
         counts = run.report
         if counts.delivered + counts.dropped + counts.quarantined != counts.rows:
             lived.breach = f"the account does not add up: {counts}"
+    return True
+
+
+def _ended_by(fault: BaseException, ended: protocol.RunEnded, lived: Lived) -> bool:
+    """Whether a fault of the disk ended the run as it should."""
+    lived.faults += 1
+    if ended.state is not State.FAILED or ended.errors[0] is not fault:
+        lived.breach = f"life {lived.lives}: {fault!r}, and it ended {ended.state.value} by {ended.errors}"
     return True
 
 

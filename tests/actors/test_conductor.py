@@ -172,6 +172,16 @@ def test_an_abort_does_not_wait_for_those_who_had_drained_before() -> None:
     assert end(fake).state is State.ABORTED
 
 
+def test_what_fails_while_all_is_closed_fails_the_run() -> None:
+    fake = running()
+    fake.receive(protocol.Drained(SOURCE), *(protocol.Drained(ref) for ref in LINE))
+    closed_refs(fake)
+    fake.receive(protocol.Failing(LEDGER, OSError("the last of it could not be kept")))
+    ended = end(fake)
+    assert ended.state is State.FAILED
+    assert "could not be kept" in str(ended.errors[0])
+
+
 def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())

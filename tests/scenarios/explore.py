@@ -24,35 +24,40 @@ from tests.scenarios.test_lives import KILLS, graph_with_kills
 CHUNK = 40
 
 
-def _played(make: Callable[[int], Script], seed: int) -> tuple[str | None, int]:
+Counts = tuple[int, int]
+"""How often a process was killed, and how often its disk was full or failed."""
+
+
+def _played(make: Callable[[int], Script], seed: int) -> tuple[str | None, Counts]:
     breach = play(make(seed), seed).breach
-    return (str(breach) if breach is not None else None), 0
+    return (str(breach) if breach is not None else None), (0, 0)
 
 
-def _lived(seed: int) -> tuple[str | None, int]:
+def _lived(seed: int) -> tuple[str | None, Counts]:
     # Those of a process that was killed.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     lived = live(graph_with_kills(seed), seed, KILLS)
-    return lived.breach, lived.kills
+    return lived.breach, (lived.kills, lived.faults)
 
 
-KINDS: dict[str, Callable[[int], tuple[str | None, int]]] = {
+KINDS: dict[str, Callable[[int], tuple[str | None, Counts]]] = {
     "scenarios": partial(_played, random_script),
     "graphs": partial(_played, random_graph),
     "lives": _lived,
 }
-"""By seed: what broke, and how often the process was killed."""
+"""By seed: what broke, and what was done to it."""
 
 
-def play_random(kind: str, first: int) -> tuple[list[tuple[int, str]], int]:
-    """Those of `CHUNK` random scenarios that break something, and all kills."""
-    broken, kills = [], 0
+def play_random(kind: str, first: int) -> tuple[list[tuple[int, str]], Counts]:
+    """Those of `CHUNK` random scenarios that break something, and what was done to all."""
+    broken, kills, faults = [], 0, 0
     for seed in range(first, first + CHUNK):
-        breach, killed = KINDS[kind](seed)
+        breach, (killed, failed) = KINDS[kind](seed)
         kills += killed
+        faults += failed
         if breach is not None:
             broken.append((seed, breach))
-    return broken, kills
+    return broken, (kills, faults)
 
 
 def explore_random(kind: str, for_s: float, jobs: int, at_most: int = 1 << 62) -> bool:
@@ -60,18 +65,19 @@ def explore_random(kind: str, for_s: float, jobs: int, at_most: int = 1 << 62) -
     first = secrets.randbelow(1_000_000_000)
     until = time.monotonic() + for_s
     print(f"random {kind} for {for_s:g} s, from seed {first} on", flush=True)
-    played, kills, well, begin = 0, 0, True, first
+    played, kills, faults, well, begin = 0, 0, 0, True, first
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         while time.monotonic() < until and (kills if kind == "lives" else played) < at_most:
             firsts = [begin + i * CHUNK for i in range(jobs)]
             begin += jobs * CHUNK
-            for broken, killed in pool.map(play_random, [kind] * jobs, firsts):
+            for broken, (killed, failed) in pool.map(play_random, [kind] * jobs, firsts):
                 played += CHUNK
                 kills += killed
+                faults += failed
                 for seed, breach in broken:
                     well = False
                     print(f"random {kind} {seed}: {breach}", flush=True)
-    told = f", killed {kills:,} times" if kills else ""
+    told = f", killed {kills:,} times, on disks that failed {faults:,} times" if kills else ""
     print(f"{played:,} random {kind}{told}, {'all held' if well else 'NOT all held'}", flush=True)
     return well
 

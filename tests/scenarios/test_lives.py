@@ -125,12 +125,14 @@ def test_what_was_found_before_stays_mended() -> None:
 
 
 def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() -> None:
-    kills = 0
+    kills = faults = 0
     for seed in range(250):
         lived = live(graph_with_kills(seed), seed, KILLS)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         kills += lived.kills
+        faults += lived.faults
     assert kills > 250
+    assert faults > 100, "full disks, and such that fail"
 
 
 def _told(row: Any) -> str:
@@ -182,6 +184,15 @@ MUTANTS = (
         "self._exact.sync()",
         "self._exact.sync(); places = [places[-1]] * len(places)",
     ),
+    _mutant(
+        "a writer that takes what could not be synced for written",
+        Writer,
+        "_write",
+        "                self._exact.sync()",
+        "                try:\n                    self._exact.sync()\n"
+        "                except OSError:\n                    pass",
+    ),
+    _mutant("a journal that goes on after a commit has failed", Journal, "receive", "self._broken = True", "pass"),
     _mutant(
         "a journal that says durable too early",
         Journal,
