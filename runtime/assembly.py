@@ -82,6 +82,8 @@ class Parts(msgspec.Struct):
     """Where the whole run's results are handed over, if they are; see `SinkPlan.whole`."""
     quarantine: Address | None
     writers: list[Address]
+    journal: Address | None = None
+    keeper: Address | None = None
 
 
 def assemble(plan: Plan, actors: Actors, around: Surroundings) -> Parts:
@@ -166,6 +168,8 @@ class _Assembly:
             taker=self._taker,
             quarantine=self._quarantine,
             writers=self._writers,
+            journal=self._journal,
+            keeper=keeper,
         )
 
     def _host(self, address: Address, actor: Actor) -> None:

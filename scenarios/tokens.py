@@ -7,7 +7,7 @@ identities; no actor is asked, and none of the actors' own bookkeeping is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from headrace.actors import protocol
 from headrace.actors.identity import Bundle, Id, Ids, Place, members_of, parent, part_of, places, plain, row_of, show
 from headrace.actors.join import JoinTerms
+from headrace.actors.past import NEW, Past
 from headrace.actors.protocol import Status
 from headrace.runtime.hosts.simulation import Mailbox
 
@@ -53,9 +54,11 @@ class _Forked:
 class _Node:
     """What is inside a node."""
 
-    __slots__ = ("forking", "inside", "kind", "members", "over", "rows", "terms")
+    __slots__ = ("forking", "inside", "kind", "members", "over", "rows", "terms", "words", "written")
 
-    def __init__(self, terms: NodeTerms) -> None:
+    def __init__(self, terms: NodeTerms, past: Past = NEW) -> None:
+        self.words = past.joins.get(terms.at.name, {})
+        self.written = past.written.get(terms.at.name, set())
         self.terms = terms
         self.kind = terms.kind
         self.inside: set[Id] = set()
@@ -70,8 +73,8 @@ class _Sequence:
 
     __slots__ = ("ahead", "broods", "mark")
 
-    def __init__(self) -> None:
-        self.mark = 0
+    def __init__(self, first: int) -> None:
+        self.mark = first
         self.ahead: set[int] = set()
         self.broods: dict[Place, set[int]] = {}
 
@@ -117,13 +120,13 @@ class _Sequence:
 
 
 class _Fates:
-    """What became of the rows of one ledger, folded from the outcomes of their pieces."""
+    """What became of the rows of one ledger in this life, folded from the outcomes of their pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, past: Past) -> None:
         self.settled = 0
         self.by_status: dict[Status, int] = dict.fromkeys(_ROW_STATUSES, 0)
-        self._mark = 0
-        self._ahead: set[int] = set()
+        self._mark = past.first
+        self._ahead = rows_done(past)
         self._pieces: dict[Id, dict[int, Status]] = {}
 
     def settle(self, status: Status, seqs: Ids) -> Id | None:
@@ -188,17 +191,28 @@ class Tokens:
         self._sequences: dict[Mailbox, _Sequence] = {}
         self._fates: dict[Mailbox, _Fates] = {}
         self._ledger_of: dict[Mailbox, Mailbox] = {}
+        self._journals: dict[Mailbox, Past] = {}
         self._takers: set[Mailbox] = set()
         self._writing: dict[Mailbox, set[Id]] = {}
         self._written: dict[Mailbox, set[Id]] = {}
 
-    def watch_run(self, ledger: Mailbox, nodes: list[NodeTerms], taker: Mailbox | None) -> None:
-        """A run takes part. `taker`: who takes all outcomes, where somebody does."""
-        self._fates[ledger] = _Fates()
+    def watch_run(
+        self,
+        ledger: Mailbox,
+        nodes: list[NodeTerms],
+        taker: Mailbox | None,
+        journal: Mailbox | None = None,
+        past: Past = NEW,
+    ) -> None:
+        """A run takes part. `taker`: who takes all outcomes, where somebody does. `journal`: who stands in front of the
+        ledger; `past`: what earlier lives have left."""
+        self._fates[ledger] = _Fates(past)
+        if journal is not None:
+            self._journals[journal] = past
         for terms in nodes:
-            self._nodes[terms.at] = _Node(terms)
+            self._nodes[terms.at] = _Node(terms, past)
             if terms.kind == "reorder":
-                self._sequences[terms.at] = _Sequence()
+                self._sequences[terms.at] = _Sequence(past.first)
             elif terms.kind == "source":
                 self._ledger_of[terms.at] = ledger
         if taker is not None:
@@ -222,9 +236,9 @@ class Tokens:
 
     # --- rows move ---
 
-    def on_given(self, source: Mailbox, first: int, last: int) -> None:
+    def on_given(self, source: Mailbox, rows: Iterable[int]) -> None:
         """The source has these rows."""
-        self._nodes[source].inside.update(range(first, last))
+        self._nodes[source].inside.update(rows)
 
     def on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:
         seqs = message.seqs
@@ -351,6 +365,13 @@ class Tokens:
             self._fail(Invariant.JOINED, f"{name.name} says its word on row {show(of)} once more")
             return
         row.decided = True
+        if of in node.words:
+            # Said in an earlier life, whatever has come in this one.
+            if not apart:
+                self._leave(name, node, list(row.parts))
+                row.merged = row.parts
+            self._forget(node, of, row)
+            return
         here = len(row.merged if apart else row.parts)
         needed = {"all": len(terms.branches), "any": 1, "best": 0}.get(str(terms.require), terms.require)
         assert isinstance(needed, int)
@@ -492,23 +513,24 @@ class Tokens:
                 self._say_word(name, node, seq, well=False)
 
     def on_settled(self, now: float, sender: Mailbox, ref: Any, message: protocol.Settled) -> None:
-        fates = self._fates.get(ref)
-        if fates is None:
-            return
         seqs, status = message.seqs, message.status
-        again = fates.settle(status, seqs)
-        if again is not None:
-            invariant = Invariant.ONCE if status is Status.DELIVERED else Invariant.ACCOUNTED
-            self._fail(invariant, f"row {show(again)} has an outcome, and is now {status.value}")
+        fates = self._fates.get(ref)
+        if fates is not None:
+            again = fates.settle(status, seqs)
+            if again is not None:
+                invariant = Invariant.ONCE if status is Status.DELIVERED else Invariant.ACCOUNTED
+                self._fail(invariant, f"row {show(again)} has an outcome, and is now {status.value}")
+        elif ref not in self._journals:
+            return
         node = self._nodes.get(sender)
         if node is None:
             return
         if status is Status.DELIVERED or node.kind == "quarantine":
-            written = self._written.get(sender)
-            if status is not Status.INTERRUPTED and (written is None or not written.issuperset(seqs)):
+            written = self._written.get(sender, set())
+            new = [seq for seq in seqs if seq not in node.written]
+            if status is not Status.INTERRUPTED and not written.issuperset(new):
                 self._fail(Invariant.ONCE, f"{sender.name} calls {_span(seqs)} {status.value}, which was not written")
-            elif written is not None:
-                written.difference_update(seqs)
+            written.difference_update(new)
         if node.kind == "join" and status is Status.MERGED:
             for seq in seqs:
                 node.rows[parent(part_of(seq))[0]].merged.add(seq)
@@ -547,6 +569,11 @@ class Tokens:
         self._writing.pop(ref, None)
 
 
+def rows_done(past: Past) -> set[int]:
+    """Rows after the first that is to be done that are not to be done."""
+    return {first + i for first, bits in past.done for i in range(bits.bit_length()) if bits >> i & 1}
+
+
 _SIMPLE = frozenset({"stage", "reorder", "sink", "quarantine", "flat_map", "fork", "batch"})
 """Kinds of nodes where a row is inside, and that is all."""
 
@@ -564,4 +591,4 @@ def rows_in(seq: Id, value: Any, id_of: Callable[[Any], int]) -> list[tuple[int,
     return [(row_of(seq), id_of(value))] if plain([seq]) else []
 
 
-__all__ = ["NodeTerms", "Tokens"]
+__all__ = ["NodeTerms", "Tokens", "rows_done"]

@@ -11,6 +11,7 @@ from headrace.actors import protocol
 from headrace.actors.actor import Actor
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
+from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
 from headrace.runtime.assembly import Parts, assemble, end_of, join_terms
 from headrace.runtime.calls.aio import LoopThread
@@ -58,9 +59,6 @@ class SimulatedRun:
         self._loop: VirtualLoopThread | None = None
         self.parts = parts = assemble(plan, self._system, self)
         self.began = world.simulation.now
-        if journaling is not None:
-            # The checker knows of one life only; what holds over several is looked at from outside.
-            return
         at: dict[str, Mailbox] = {name: cast(Mailbox, ref) for name, ref in parts.nodes.items()}
         world.checker.watch_run(
             RunTerms(
@@ -74,6 +72,9 @@ class SimulatedRun:
                 life=plan.life,
                 resources=2 + len(parts.writers),
                 first_id=first_id,
+                journal=cast("Mailbox | None", parts.journal),
+                keeper=cast("Mailbox | None", parts.keeper),
+                past=journaling.past if journaling is not None else NEW,
             )
         )
 
