@@ -12,8 +12,7 @@ one attempt of one row, and is replaced. The answer to an assignment that was gi
 How many rows: as many as keep its workers busy, and no more, so that what waits here is soon done with when the run is
 drained; it tells its `Appetite` to what stands before it, and starts no call whose row the next stage has no room for.
 
-How rows are cut: calls on threads get chunks of about `CHUNK_S` of work, one row where calls are slow; calls on a loop
-get as many rows as have permits, since each is on its own there.
+Which rows start, on which permits and with which workers, its launcher says.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .assignments import Assignment, Assignments
+from .assignments import Assignment
 from .backlog import as_seqs
-from .crew import ABANDONED_PER_WORKER, Crew
+from .crew import ABANDONED_PER_WORKER
 from .exits import UNLIMITED, Exits
 from .identity import Id
 from .lane import Lane
+from .launcher import CheckOverdue, Described, Launcher
 from .outlets import Onward, Outlet
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
 from .record import Leaving, Record
 from .stage_terms import (
-    AttemptTimedOut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
     Retracted,
@@ -47,8 +46,6 @@ from .stage_terms import (
 )
 from .worker import Progress
 
-CHUNK_S = 0.001
-"""Work in one assignment to a thread, about."""
 APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
 PATIENCE_S = 0.05
@@ -59,10 +56,6 @@ class _Again(Message, frozen=True):
     """A row's backoff is over."""
 
     seq: Id
-
-
-class _CheckOverdue(protocol.Control, frozen=True):
-    pass
 
 
 class _CheckDeadlines(protocol.Control, frozen=True):
@@ -98,7 +91,7 @@ Told = (
     | protocol.Start
     | protocol.Abort
     | _Again
-    | _CheckOverdue
+    | CheckOverdue
     | _CheckDeadlines
     | _LeaveAnyway
 )
@@ -128,7 +121,6 @@ class Stage(Actor):
         self._outlet = outlet or Onward()
         self._inputs = inputs
         self._conductor = conductor
-        self._new_worker = new_worker
         self._before = before
         self._record = record or Record(terms.name)
         self._parked: set[Id] = set()
@@ -136,13 +128,8 @@ class Stage(Actor):
         self._suspends = suspends
         self._rests: int | None = None
         self._promised = 0
-        self._lanes: dict[Key, Lane] = {}
-        self._launchable: dict[Key, Lane] = {}
-        self._hungry: dict[Key, Lane] = {}
-        """Lanes with rows for which no permit was asked: no worker was free."""
-        self._crew = Crew(1 if terms.concurrent else terms.workers)
-        self._assignments = Assignments()
-        self._overdue: deque[tuple[float, int]] = deque()
+        self._launcher = Launcher(terms, governor, new_worker, self._room_after, self._described)
+        self._assignments = self._launcher.assignments
         self._deadlines: deque[tuple[float, Seqs, Lane | None]] = deque()
         self._present: dict[Id, Lane] | None = {} if terms.deadline_s is not None else None
         self._troubles: dict[Id, _Trouble] = {}
@@ -152,23 +139,19 @@ class Stage(Actor):
         self._total: int | None = None
         self._over = False
         self._leaving = False
-        self._chunk = 1
-        self._call_s = 0.0
         self._rows = 0
-        self._calls = 0
         self._answered = 0
         self._refusals = 0
         self._retries = 0
         self._unknown_fates = 0
         self._late = 0
         self._recalled = 0
-        self._busy_s = 0.0
 
     def start(self, context: Context) -> None:
         super().start(context)
         self._exits.start(context)
         self._record.start(context)
-        context.tell(self._governor, protocol.Enlist(context.me))
+        self._launcher.start(context)
 
     def receive(self, message: Told) -> None:
         if self._over:
@@ -183,7 +166,7 @@ class Stage(Actor):
             case protocol.Kept(n):
                 self._on_kept(n)
             case protocol.PermitsGranted():
-                self._on_granted(message)
+                self._launcher.on_granted(message)
             case protocol.EndOfRows(total):
                 self._inputs -= 1
                 if not self._inputs:
@@ -194,19 +177,15 @@ class Stage(Actor):
             case protocol.CooldownBegan():
                 self._on_cooldown_began(message)
             case protocol.CooldownEnded():
-                self._on_cooldown_ended(message)
-            case protocol.WishesForgotten(n, key):
-                lane = self._lane(key)
-                lane.withdrawing = False
-                lane.asked -= n
-                lane.reask()
-                self._pump(lane)
+                self._launcher.on_cooldown_ended(message)
+            case protocol.WishesForgotten():
+                self._launcher.on_wishes_forgotten(message)
             case protocol.Retract(seqs):
                 self._on_retract(seqs)
             case protocol.Reopened(_, key):
-                self._lane(key).outage = False
-            case _CheckOverdue():
-                self._on_check_overdue()
+                self._launcher.lane(key).outage = False
+            case CheckOverdue():
+                self._launcher.check_overdue()
             case _CheckDeadlines():
                 self._on_check_deadlines()
             case protocol.Died(who, error, estate):
@@ -219,7 +198,7 @@ class Stage(Actor):
                 self._tell(self._conductor, protocol.Failing(self.context.me, error))
             case protocol.Appetite(n, who):
                 self._exits.welcome(who, n)
-                self._pump_all()
+                self._launcher.pump_all()
                 self._tell_appetite()
             case protocol.Start():
                 self._tell_appetite()
@@ -254,10 +233,10 @@ class Stage(Actor):
                 self._finish_if_done()
                 return
         if self._terms.key is None and self._terms.weigh is None:
-            lane = self._lane(None)
+            lane = self._launcher.lane(None)
             lane.append(seqs, values)
             self._note_deadline(seqs, lane)
-            self._pump(lane)
+            self._launcher.pump(lane)
             return
         touched: dict[Key, Lane] = {}
         for seq, value in zip(seqs, values, strict=True):
@@ -269,7 +248,7 @@ class Stage(Actor):
             lane.append([seq], [value], [weight] if weight is not None else None)
             self._note_deadline([seq], lane)
         for lane in touched.values():
-            self._pump(lane)
+            self._launcher.pump(lane)
         self._finish_if_done()
 
     def _recall(self, seqs: Seqs, values: list[Any]) -> tuple[list[Id], list[Any]]:
@@ -308,7 +287,7 @@ class Stage(Actor):
         not in the way."""
         if self._before is None or self._total is not None:
             return
-        chunks = 1 if self._terms.concurrent else self._chunk
+        chunks = 1 if self._terms.concurrent else self._launcher.chunk
         # Rows of a key that must wait shall not keep those of another one away.
         wanted = APPETITE * self._terms.workers * chunks if self._terms.key is None else UNLIMITED
         # Nor shall rows that could not go on from here.
@@ -321,155 +300,40 @@ class Stage(Actor):
     def _lane_of(self, seq: Id, value: Any) -> tuple[Lane, float | None] | None:
         """Its lane and what it weighs there; None if it ends here, since that cannot be told."""
         try:
-            key = self._terms.key(value) if self._terms.key else None
-            hash(key)
-            weight = float(self._terms.weigh(value)) if self._terms.weigh else None
-            if weight is not None and not weight >= 0.0:
-                raise ValueError(f"cost= gave {weight!r}; a row's cost is a number >= 0")
+            return self._launcher.lane_of(value)
         except Exception as error:
             self._end(seq, value, error, Status.QUARANTINED)
             return None
-        return self._lane(key), weight
 
-    def _lane(self, key: Key) -> Lane:
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(key, self._terms.weigh is not None)
-        return lane
-
-    # --- permits ---
-
-    def _pump(self, lane: Lane) -> None:
-        """Start what may start, then ask for what could."""
-        if lane.held:
-            self._launch(lane)
-            if lane.starved:
-                self._give_back(lane)
-            elif lane.stuck:
-                lane.withdrawing = True
-                self._tell(self._governor, protocol.WishesWithdrawn(self.context.me, lane.key))
-                self._give_back(lane)
-        n, weights = lane.ask(self._room(lane))
-        if n:
-            self._tell(self._governor, protocol.PermitsWanted(self.context.me, n, lane.key, weights))
-        elif lane.held and not len(lane.backlog):
-            self._give_back(lane)
-        if lane.key is None:
-            return
-        if len(lane.backlog) > lane.held + lane.asked:
-            self._hungry[lane.key] = lane
-        else:
-            self._hungry.pop(lane.key, None)
-            if lane.idle:
-                self._lanes.pop(lane.key, None)
-
-    def _pump_all(self) -> None:
-        for lane in list(self._lanes.values()):
-            self._pump(lane)
-
-    def _room(self, lane: Lane) -> int:
-        """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
-        if self._terms.concurrent:
-            ahead = 0 if lane.scarce else self._margin()
-            return min(self._terms.workers + ahead - self._assignments.in_flight, self._room_after())
-        idle = len(self._crew.idle) + self._crew.to_hire
-        return min((idle if lane.scarce else idle + self._terms.workers) * self._chunk, self._room_after())
+    # --- calls ---
 
     def _room_after(self) -> int:
-        """Rows that may start so that what stands after it has room for their results."""
-        return self._exits.room - self._assignments.in_flight - self._record.held
+        """Results that have somewhere to go."""
+        return self._exits.room - self._record.held
 
-    def _margin(self) -> int:
-        """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
-        return self._terms.workers // 8
-
-    def _launch(self, lane: Lane) -> None:
-        if lane.cooling:
-            return
-        while lane.held and len(lane.backlog):
-            if not self._crew.idle:
-                if self._crew.to_hire <= 0:
-                    break
-                self._hire()
-            n = self._chunk
-            if self._terms.concurrent:
-                n = self._terms.workers + (0 if lane.scarce else self._margin()) - self._assignments.in_flight
-            n = min(n, self._room_after())
-            if n <= 0 or not self._assign(self._crew.idle[-1], lane, n):
-                break
-            if not self._terms.concurrent:
-                self._crew.idle.pop()
-        if lane.held and len(lane.backlog):
-            self._launchable[lane.key] = lane
-        else:
-            self._launchable.pop(lane.key, None)
-
-    def _assign(self, worker: Ref, lane: Lane, n: int) -> bool:
-        seqs, values = lane.take(n)
-        n = len(seqs)
-        if not n:
-            return False
-        id_ = self._assignments.begin(worker, lane, seqs, values)
-        attempts = states = None
-        if self._troubles:
-            troubles = {s: self._troubles[s] for s in seqs if s in self._troubles}
-            attempts = {s: trouble.failed + 1 for s, trouble in troubles.items()} or None
-            states = {s: trouble.state for s, trouble in troubles.items() if trouble.state is not None} or None
-        self._tell(worker, protocol.Assign(id_, seqs, values, attempts, states))
-        if self._terms.timeout_s is not None and not self._terms.concurrent:
-            self._overdue.append((self.context.now() + self._terms.timeout_s, id_))
-            if len(self._overdue) == 1:
-                self.context.after(self._terms.timeout_s, _CheckOverdue())
-        return True
-
-    def _on_granted(self, granted: protocol.PermitsGranted) -> None:
-        lane = self._lane(granted.key)
-        if granted.epoch < lane.epoch or lane.cooling:
-            # Sent before the cooldown began and overtaken by it: void, and given back unused.
-            lane.asked -= granted.n
-            self._tell(self._governor, protocol.PermitsReturned(self.context.me, granted.n, lane.key, granted.cost))
-            lane.reask()
-            return
-        lane.grant(granted.epoch, granted.n, granted.cost, granted.paced)
-        self._pump(lane)
-
-    def _give_back(self, lane: Lane) -> None:
-        n, credit = lane.give_up()
-        if n:
-            self._launchable.pop(lane.key, None)
-            self._tell(self._governor, protocol.PermitsReturned(self.context.me, n, lane.key, credit))
+    def _described(self, seqs: Seqs) -> Described:
+        """What a worker is told of rows that had trouble."""
+        if not self._troubles:
+            return None, None
+        troubles = {s: self._troubles[s] for s in seqs if s in self._troubles}
+        attempts = {s: trouble.failed + 1 for s, trouble in troubles.items()}
+        states = {s: trouble.state for s, trouble in troubles.items() if trouble.state is not None}
+        return attempts or None, states or None
 
     def _on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
-        lane = self._lane(began.key)
-        lane.epoch = began.epoch
-        lane.cooling = True
-        lane.outage = began.closure is protocol.Closure.OUTAGE
         self._record.cooled(began.until_s, began.closure)
-        self._give_back(lane)
-        if self._terms.concurrent:
-            for worker in self._crew.members:
-                self._tell(worker, protocol.Recall())
-
-    def _on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
-        lane = self._lane(ended.key)
-        lane.epoch = ended.epoch
-        lane.cooling = False
-        lane.outage = ended.probing
-        self._pump(lane)
+        self._launcher.on_cooldown_began(began)
 
     # --- answers ---
 
     def _on_answered(self, answered: protocol.Answered) -> None:
-        found = self._assignments.settle(answered)
+        found = self._launcher.settle(answered)
         if found is None:
             return
         assignment, answered = found
         lane = assignment.lane
         seqs, values, faults, unstarted = answered.seqs, answered.values, answered.faults, answered.unstarted
         ended = len(seqs) + len(faults)
-        if answered.complete and not self._terms.concurrent:
-            self._crew.idle.append(answered.worker)
-        self._learn_pace(answered, ended)
         if faults:
             self._record.failed(faults, answered.busy_s / ended)
         if seqs:
@@ -486,35 +350,10 @@ class Stage(Actor):
             )
         for fault in faults:
             self._on_fault(lane, assignment, fault)
-        self._pump(lane)
-        self._launch_others(lane)
+        self._launcher.pump(lane)
+        self._launcher.pump_others(lane)
         self._tell_appetite()
         self._finish_if_done()
-
-    def _launch_others(self, just_pumped: Lane) -> None:
-        """A worker has come free: let the lanes that hold permits use it, or those ask that could not before."""
-        if self._launchable:
-            for lane in list(self._launchable.values()):
-                if lane is not just_pumped:
-                    self._pump(lane)
-        if self._hungry:
-            free = len(self._crew.idle) + self._crew.to_hire
-            if self._terms.concurrent:
-                free = self._terms.workers - self._assignments.in_flight
-            for key in list(self._hungry)[: max(free, 0)]:
-                # One that is hungry still goes to the end.
-                self._pump(self._hungry.pop(key))
-
-    def _learn_pace(self, answered: protocol.Answered, ended: int) -> None:
-        self._calls += ended
-        self._busy_s += answered.busy_s
-        if self._terms.concurrent or not ended:
-            return
-        call_s = answered.busy_s / ended
-        # Slower calls are believed at once, faster ones by and by: a chunk that is too long delays its first answer.
-        self._call_s = call_s if call_s > self._call_s else 0.5 * self._call_s + 0.5 * call_s
-        fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._terms.chunk_max
-        self._chunk = max(1, min(self._chunk * 2, fitting, self._terms.chunk_max))
 
     def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: Assignment, took_s: float) -> None:
         seqs, values = self._in_time(seqs, values)
@@ -554,7 +393,7 @@ class Stage(Actor):
         for leaving in self._record.kept(n):
             self._leave_by(leaving)
         # Not all of them take room in what stands after this: some were dropped.
-        self._pump_all()
+        self._launcher.pump_all()
         self._tell_appetite()
         self._finish_if_done()
 
@@ -651,7 +490,7 @@ class Stage(Actor):
         value, lane = resting
         lane.resting -= 1
         lane.put_first(seq, value)
-        self._pump(lane)
+        self._launcher.pump(lane)
 
     # --- rows that end here ---
 
@@ -680,11 +519,7 @@ class Stage(Actor):
             self._leave_if_quiet()
 
     def _leave(self) -> None:
-        for lane in self._lanes.values():
-            n, credit = lane.give_up()
-            if n:
-                self._tell(self._governor, protocol.PermitsReturned(self.context.me, n, lane.key, credit))
-        self._tell(self._governor, protocol.Discharge(self.context.me))
+        self._launcher.leave()
         self._tell(self._conductor, protocol.Drained(self.context.me))
 
     def _on_abort(self) -> None:
@@ -693,8 +528,7 @@ class Stage(Actor):
         self._leave_if_quiet()
 
     def _end_calls(self) -> None:
-        for worker in self._crew.members:
-            self._tell(worker, protocol.CancelCalls())
+        self._launcher.cancel_calls()
         self.context.after(PATIENCE_S, _LeaveAnyway())
 
     def _on_last_word(self, message: Message) -> None:
@@ -751,8 +585,7 @@ class Stage(Actor):
                     value = assignment.value_of(seq)
             self._unknown_fates += 1
         self._end(seq, value, error)
-        if lane.held and not len(lane.backlog):
-            self._give_back(lane)
+        self._launcher.give_back_unused(lane)
 
     def _take_out(self, seq: Id, lane: Lane) -> tuple[bool, Any]:
         """A row that waits, for a permit or for its backoff: (found, value)."""
@@ -765,38 +598,23 @@ class Stage(Actor):
         return found, value
 
     def _on_retract(self, seqs: Seqs) -> None:
-        for lane in list(self._lanes.values()):
+        for lane in self._launcher.lanes:
             for seq in seqs:
                 found, value = self._take_out(seq, lane)
                 if found:
                     self._end(seq, value, Retracted("withdrawn before it began"), Status.DROPPED)
-            if lane.held and not len(lane.backlog):
-                self._give_back(lane)
+            self._launcher.give_back_unused(lane)
         self._finish_if_done()
-
-    def _on_check_overdue(self) -> None:
-        now = self.context.now()
-        while self._overdue and self._overdue[0][0] <= now:
-            _, id_ = self._overdue.popleft()
-            assignment = self._assignments.get(id_)
-            if assignment is not None:
-                error = AttemptTimedOut(f"no answer within {self._terms.timeout_s:g} s")
-                self.context.abandon(assignment.worker, error)
-        if self._overdue:
-            self.context.after(self._overdue[0][0] - now, _CheckOverdue())
 
     # --- workers ---
 
-    def _hire(self) -> None:
-        name = f"{self._terms.name}_{self._crew.born}"
-        self._crew.welcome(self.context.spawn(name, self._new_worker(self.context.me)))
-
     def _on_worker_died(self, worker: Ref, error: BaseException, estate: Progress | None) -> None:
-        if not self._crew.lose(worker):
+        crew = self._launcher.crew
+        if not crew.lose(worker):
             return
-        if self._crew.too_many_lost(self._terms.workers):
+        if crew.too_many_lost(self._terms.workers):
             fatal = TooManyHungCalls(
-                f"stage {self._terms.name!r} has lost {self._crew.lost} workers to hung or crashed calls "
+                f"stage {self._terms.name!r} has lost {crew.lost} workers to hung or crashed calls "
                 f"(at most {ABANDONED_PER_WORKER} for each of its {self._terms.workers} workers); "
                 f"give the call a time-out of its own"
             )
@@ -813,18 +631,18 @@ class Stage(Actor):
         return StageStatistics(
             name=self._terms.name,
             rows=self._rows,
-            calls=self._calls,
+            calls=self._launcher.calls,
             answered=self._answered,
             refusals=self._refusals,
             retries=self._retries,
             unknown=self._unknown_fates,
             late=self._late + self._assignments.late,
             recalled=self._recalled,
-            workers_lost=self._crew.lost,
+            workers_lost=self._launcher.crew.lost,
             in_flight=self._assignments.in_flight,
             in_flight_max=self._assignments.in_flight_max,
             waiting=self._rows_here - self._assignments.in_flight,
-            busy_s=self._busy_s,
+            busy_s=self._launcher.busy_s,
             traffic=self._exits.traffic(self._rows, self._rows_here, self._outlet.made),
         )
 

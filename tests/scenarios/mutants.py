@@ -19,6 +19,7 @@ from headrace.actors.exits import Exits
 from headrace.actors.gate import Gate
 from headrace.actors.governor import Governor
 from headrace.actors.join import Join
+from headrace.actors.launcher import Launcher
 from headrace.actors.ledger import Ledger
 from headrace.actors.order import Order
 from headrace.actors.outlets import Fork, Split, Switch, Unbundle
@@ -283,7 +284,7 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that starts calls without permits",
-        Stage,
+        Launcher,
         "_assign",
         "seqs, values = lane.take(n)",
         "lane.held += 1\n        seqs, values = lane.take(n)",
@@ -292,18 +293,18 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that goes on with the permits it has when a cooldown begins",
-        Stage,
-        "_on_cooldown_began",
-        "self._give_back(lane)",
+        Launcher,
+        "on_cooldown_began",
+        "self.give_back(lane)",
         "lane.cooling = False\n        self._launch(lane)",
         (Invariant.QUIET, Invariant.BOUNDED),
         ("refusals_that_come_late", "concurrency_by_latency"),
     ),
     Mutant(
         "a stage that keeps its permits through a cooldown",
-        Stage,
-        "_on_cooldown_began",
-        "self._give_back(lane)",
+        Launcher,
+        "on_cooldown_began",
+        "self.give_back(lane)",
         "pass",
         (Invariant.BOUNDED,),
         ("refusals_that_come_late", "concurrency_by_latency"),
