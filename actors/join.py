@@ -72,7 +72,7 @@ class Merging(msgspec.Struct, frozen=True):
 class _Odd:
     """What is remembered of a row that is not as most rows are: that lacks a part, or goes on before the last one came."""
 
-    __slots__ = ("absent", "awaited", "names")
+    __slots__ = ("absent", "awaited", "cut", "names")
 
     def __init__(self) -> None:
         self.absent: dict[int, BaseException | None] = {}
@@ -80,6 +80,8 @@ class _Odd:
         """Of parts of which something went elsewhere: what they are called since."""
         self.awaited: set[int] | None = None
         """Once the word has been said: those that have not been heard of."""
+        self.cut = False
+        """A part was interrupted, and comes again in another life of the run."""
 
 
 class _CheckDeadlines(protocol.Control, frozen=True):
@@ -170,7 +172,7 @@ class Join(Actor):
             case protocol.Outcomes(ended):
                 for end in ended:
                     for member in members_of(end.seq):
-                        self._on_absent(member, end.error)
+                        self._on_absent(member, end.error, end.status is Status.INTERRUPTED)
             case protocol.EndOfRows(total):
                 self._inputs -= 1
                 self._total = total
@@ -251,9 +253,11 @@ class Join(Actor):
                 in_time[1].append(value)
         return in_time
 
-    def _on_absent(self, seq: Id, error: BaseException | None) -> None:
+    def _on_absent(self, seq: Id, error: BaseException | None, cut: bool = False) -> None:
+        """`cut`: it was interrupted, and comes again in another life of the run."""
         of, index, _ = parent(part_of(seq))
         odd = self._odd_one(of)
+        odd.cut = odd.cut or cut
         assert index not in odd.absent, f"part {seq} ended twice"
         assert of not in self._parts[index], f"part {seq} has come, and now ended"
         if odd.awaited is not None:
@@ -283,13 +287,17 @@ class Join(Actor):
         while self._deadlines and self._deadlines[0][0] <= now:
             _, seqs = self._deadlines.popleft()
             for seq in seqs:
-                if seq in self._rows and seq not in self._known:
+                if seq in self._rows and seq not in self._known and not self._is_cut(seq):
                     self._decide(seq)
         self._watching = bool(self._deadlines)
         if self._deadlines:
             self.context.after(self._deadlines[0][0] - now, _CheckDeadlines())
 
     # --- the word ---
+
+    def _is_cut(self, seq: Id) -> bool:
+        """A part of it was interrupted: it has no new word in this life, and ends when all of its parts are heard of."""
+        return seq in self._odd and self._odd[seq].cut
 
     def _check(self, seqs: Ids) -> None:
         """Say the word on those of these rows on which it can be said."""
@@ -313,11 +321,17 @@ class Join(Actor):
         self._decide_whole(ready)
 
     def _is_ready(self, seq: Id) -> bool:
-        known = self._known.get(seq)
+        known, odd = self._known.get(seq), self._odd.get(seq)
+        if known is not None and odd is not None and not odd.absent.keys().isdisjoint(known):
+            # One of the parts with which it said its word has ended otherwise now.
+            del self._known[seq]
+            known = None
         if known is not None:
             return all(seq in self._parts[index] for index in known)
-        absent = len(self._odd[seq].absent) if seq in self._odd else 0
+        absent = len(odd.absent) if odd is not None else 0
         here = sum(seq in parts_ for parts_ in self._parts.values())
+        if odd is not None and odd.cut:
+            return here + absent == self._expected
         if here + absent == self._expected or (self._terms.require == "any" and here > 0):
             return True
         # Not even if all the others come.
@@ -360,12 +374,13 @@ class Join(Actor):
         here = {index: parts_.pop(seq) for index, parts_ in self._parts.items() if seq in parts_}
         known = self._known.pop(seq, None)
         late = {index: here.pop(index) for index in set(here) - set(known)} if known is not None else {}
-        if known is None and self._journal is not None:
+        cut = known is None and self._is_cut(seq)
+        if known is None and self._journal is not None and not cut:
             self._decided.append((seq, tuple(here)))
         odd = self._odd.get(seq) or _Odd()
         names = [odd.names.get(index) or part(seq, index, ways) for index in here]
         made = seq
-        if len(here) != ways or not odd.names.keys().isdisjoint(here):
+        if cut or len(here) != ways or not odd.names.keys().isdisjoint(here):
             # Parts, or parts of those, that went elsewhere are settled there; so that the row is settled with the last of
             # them, what came of it is one more of them.
             made = merged(seq, ways)
@@ -387,6 +402,9 @@ class Join(Actor):
         else:
             self._odd.pop(seq, None)
         attempts = self._attempts.pop(seq, 1)
+        if cut:
+            self._ended.append(Ended(made, Status.INTERRUPTED, None, attempts, row, self._terms.name))
+            return
         if len(here) < self._needed:
             self._end(made, row, values, attempts)
             return

@@ -349,6 +349,13 @@ class Write(Message, frozen=True):
     batch: list[Rows | Outcomes]
 
 
+class OutOfTurn(Message, frozen=True):
+    """Reorder → Sink: these are behind a row that was interrupted, and shall not be written before it: in another life of
+    the run, then."""
+
+    seqs: Seqs
+
+
 class Written(Message, frozen=True):
     """Writer → Sink: the batch in hand is written. `places`: how far, after each part of it, where the sink can tell."""
 

@@ -33,7 +33,8 @@ Told = protocol.Rows | protocol.Gaps | protocol.Outcomes | protocol.EndOfRows | 
 
 class Reorder(Actor):
     """See the module. `whole`: the sink takes every row's outcome, not only the rows that are well. `first`: with which
-    row the run begins. `again`: it has a journal, so a row that failed may yet be well in another life."""
+    row the run begins. `again`: it has a journal, so a row that failed or was interrupted may yet be well in another life,
+    and what is behind it is not written before it."""
 
     def __init__(self, sink: Ref, conductor: Ref, whole: bool = False, first: int = 0, again: bool = False) -> None:
         self._sink = sink
@@ -41,6 +42,8 @@ class Reorder(Actor):
         self._whole = whole
         self._again = again
         self._order = Order(first)
+        self._cut = False
+        """A row was interrupted whose turn it was."""
         self._buffered_max = 0
         self._total: int | None = None
         self._over = False
@@ -59,9 +62,9 @@ class Reorder(Actor):
             case protocol.Outcomes(ended):
                 for end in ended:
                     if self._again and end.status is Status.FAILED:
-                        # The run is over, and what is behind this row shall not be written before it.
+                        # The run is over: its turn never comes.
                         continue
-                    self._order.end(end, self._whole)
+                    self._order.end(end, self._whole or (self._again and end.status is Status.INTERRUPTED))
                 self._release()
             case protocol.EndOfRows(total):
                 self._total = total
@@ -76,7 +79,12 @@ class Reorder(Actor):
 
     def _release(self) -> None:
         for part in self._order.take():
-            self.context.tell(self._sink, part)
+            if not self._whole and isinstance(part, protocol.Outcomes):
+                self._cut = True
+            elif self._cut and isinstance(part, protocol.Rows):
+                self.context.tell(self._sink, protocol.OutOfTurn(part.seqs))
+            else:
+                self.context.tell(self._sink, part)
         self._finish_if_done()
 
     def _finish_if_done(self) -> None:

@@ -43,6 +43,7 @@ Told = (
     | protocol.EndOfRows
     | protocol.Written
     | protocol.WriteFailed
+    | protocol.OutOfTurn
     | protocol.Start
     | protocol.Abort
 )
@@ -103,6 +104,10 @@ class Sink(Actor):
                 self._finish_if_done()
             case protocol.WriteFailed(error):
                 self._on_write_failed(error)
+            case protocol.OutOfTurn(seqs):
+                if not self._aborting:
+                    self._came += len(seqs)
+                    self._settle(Status.INTERRUPTED, seqs)
             case protocol.Start() | protocol.Gaps():
                 pass
             case protocol.Abort():

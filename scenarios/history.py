@@ -97,6 +97,7 @@ DETAILS: dict[type, Detail] = {
     protocol.CancelCalls: _nothing,
     protocol.Write: lambda m: (_parts(m.batch),),
     protocol.Written: _nothing,
+    protocol.OutOfTurn: _rows,
     protocol.WriteFailed: lambda m: (_error(m.error),),
     protocol.Settled: lambda m: (m.status.value, _name(m.seqs[0]), len(m.seqs)),
     protocol.Answers: lambda m: (m.node, *_rows(m)),

@@ -18,7 +18,7 @@ from typing import Any, cast
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, show, span_of
+from headrace.actors.identity import Bundle, Id, place, show, span_of
 from headrace.actors.past import LASTING, Past, past_of
 from headrace.actors.protocol import State
 from headrace.actors.record import Keeps
@@ -204,10 +204,14 @@ class Lived(msgspec.Struct):
     files: dict[str, list[Any]]
     faults: int = 0
     """Lives that ended since the disk was full, or failed."""
+    drains: int = 0
+    """Lives that were drained before their end; rows that were `interrupted` in those."""
+    interrupted: int = 0
 
 
-def live(script: Script, seed: int, kills: int, disk: Disk | None = None) -> Lived:
-    """Play `script` with a seed, killed so often, then to its end. `disk`: one that is new."""
+def live(script: Script, seed: int, kills: int, disk: Disk | None = None, drains: float = 0.2) -> Lived:
+    """Play `script` with a seed, cut short in so many lives, then to its end. `disk`: one that is new. `drains`: a share of
+    those lives that are drained, not killed."""
     random = Random(f"{seed}:lives")
     disk = disk or Disk(random)
     lived = Lived(seed, 0, None, None, 0, 0, disk.files)
@@ -216,7 +220,7 @@ def live(script: Script, seed: int, kills: int, disk: Disk | None = None) -> Liv
             lived.breach = "never done"
             break
         killing = lived.lives < kills
-        ended = _one_life(script, seed, lived, disk, random if killing else None)
+        ended = _one_life(script, seed, lived, disk, random if killing else None, drains)
         lived.lives += 1
         if ended:
             break
@@ -226,7 +230,7 @@ def live(script: Script, seed: int, kills: int, disk: Disk | None = None) -> Liv
     return lived
 
 
-def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Random | None) -> bool:
+def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Random | None, drains: float) -> bool:
     """Until it is killed, or ends; whether it ended."""
     world = World(seed * 1000 + lived.lives, hashed=False)
     diary = Diary(world.note)
@@ -255,7 +259,9 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     run = world.start(plan, 0, Journaling(DiskStore(disk, sleep), past, 0.02 if seed % 3 else 0.0, holds))
     killer: list[str] = []
     disk.begin(random)
-    if random is not None and disk.failing is None:
+    if random is not None and disk.failing is None and random.random() < drains:
+        world.simulation.call_at(random.choice((0.01, 1.0, 20.0)) * random.random(), _drain, run)
+    elif random is not None and disk.failing is None:
         _kill(world, random, killer)
     try:
         world.run(script.until)
@@ -278,6 +284,10 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
         lived.breach = f"life {lived.lives}: {run.ended.errors[0]!r}"
     elif run.ended.errors:
         return True
+    elif run.ended.state is State.DRAINED:
+        lived.drains += 1
+        lived.interrupted += run.ended.counts.interrupted
+        return False
     elif run.report is not None and run.report.rows != script.source.rows:
         lived.breach = f"{run.report.rows} rows of {script.source.rows} are accounted for"
     elif run.report is not None:
@@ -293,6 +303,10 @@ def _ended_by(fault: BaseException, ended: protocol.RunEnded, lived: Lived) -> b
     if ended.state is not State.FAILED or ended.errors[0] is not fault:
         lived.breach = f"life {lived.lives}: {fault!r}, and it ended {ended.state.value} by {ended.errors}"
     return True
+
+
+def _drain(run: Any) -> None:
+    run.parts.conductor.put(protocol.Drain())
 
 
 def _watch_for_haste(world: World, stages: set[str], disk: Disk, lived: Lived) -> None:
@@ -413,15 +427,23 @@ def _look_at(script: Script, lived: Lived, disk: Disk) -> str | None:
                 if outcome.setdefault(seq, entry.status) is not entry.status:
                     return f"{show(seq)} was {outcome[seq]} in one life and {entry.status} in another"
     names = {sink.name: sink.name for sink in script.sink} | {QUARANTINE: QUARANTINE}
+    ordered = {s.name for s in script.sink if (script.pipeline.ordered if s.ordered is None else s.ordered)}
     for sink, name in names.items():
         ids, rows = settled.get(sink, []), disk.files[name]
         n = len(ids)
         twice = [row for row, times in Counter(row for one in ids for row in _in(one)).items() if times > 1]
         if twice:
             return f"{twice[:3]} were written more than once to {sink}"
+        if sink in ordered and (late := _out_of_order(ids)) is not None:
+            return f"{sink} has {show(late)} after what comes behind it"
         if len(rows) != n:
             return f"{sink} has {len(rows)} rows, and {n} were committed"
     return None
+
+
+def _out_of_order(ids: list[Id]) -> Id | None:
+    places = list(map(place, ids))
+    return next((ids[i] for i in range(1, len(ids)) if places[i] < places[i - 1]), None)
 
 
 __all__ = ["Disk", "Lived", "live", "unpickled"]

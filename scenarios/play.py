@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 import msgspec
@@ -49,6 +50,10 @@ class Played(msgspec.Struct):
         return self.breach is None and not self.missed
 
 
+AFTER_S = 0.001
+"""After it has answered, a service forgets a caller who was not there any more."""
+
+
 class SimulatedTransport:
     """The way to a simulated service."""
 
@@ -64,11 +69,27 @@ class SimulatedTransport:
 
     def call(self, row: int, key: int) -> None:
         answer, quotas = self._arrive(row, key)
+        leave = self._leave_once(quotas, answer)
         try:
             self._simulation.sleep(answer.after_s if answer.after_s is not None else FOREVER_S)
         finally:
-            self._service.leave(quotas)
+            leave()
         value_of(answer, row)
+
+    def _leave_once(self, quotas: list[Quota], answer: Answer) -> Callable[[], None]:
+        """Tells the service that a call has ended, now, or when it answers one whose caller was killed meanwhile."""
+        if not quotas or answer.after_s is None:
+            return partial(self._service.leave, quotas)
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                self._service.leave(quotas)
+
+        self._simulation.call_at(self._simulation.now + answer.after_s + AFTER_S, leave)
+        return leave
 
     async def call_async(self, row: int, key: int) -> None:
         answer, quotas = self._arrive(row, key)

@@ -253,6 +253,12 @@ class Tokens:
                 self._on_missed(ref, sorted(set(message.span).difference(seqs)))
             self._come(ref, after, seqs)
 
+    def on_out_of_turn(self, now: float, sender: Mailbox, ref: Any, message: protocol.OutOfTurn) -> None:
+        before, after = self._nodes.get(sender), self._nodes.get(ref)
+        if before is not None and after is not None:
+            self._go(sender, before, message.seqs)
+            self._come(ref, after, message.seqs)
+
     def _go(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
         match node.kind:
             case "stage" | "source":
@@ -353,8 +359,8 @@ class Tokens:
         for seq in message.seqs:
             rows.setdefault(seq, _Forked()).at_s = now
 
-    def _say_word(self, name: Mailbox, node: _Node, seq: Id, well: bool) -> None:
-        """A join has decided on a row."""
+    def _say_word(self, name: Mailbox, node: _Node, seq: Id, well: bool, cut: bool = False) -> None:
+        """A join has decided on a row; or has ended it, since a part of it was interrupted."""
         terms = node.terms.join
         assert terms is not None
         of, apart = seq, False
@@ -365,7 +371,7 @@ class Tokens:
             self._fail(Invariant.JOINED, f"{name.name} says its word on row {show(of)} once more")
             return
         row.decided = True
-        if of in node.words:
+        if of in node.words or cut:
             # Said in an earlier life, whatever has come in this one.
             if not apart:
                 self._leave(name, node, list(row.parts))
@@ -492,8 +498,8 @@ class Tokens:
         else:
             self._on_missed(ref, seqs)
 
-    def _end(self, name: Mailbox, node: _Node, seqs: Ids) -> None:
-        """Somebody else answers for these from now on."""
+    def _end(self, name: Mailbox, node: _Node, seqs: Ids, cut: bool = False) -> None:
+        """Somebody else answers for these from now on; or, where they are `cut`, nobody in this life."""
         if node.kind == "reorder":
             self._leave(name, node, seqs)
             self._release(name, seqs)
@@ -510,7 +516,7 @@ class Tokens:
             if seq in node.inside:
                 self._go_late(name, node, seq)
             else:
-                self._say_word(name, node, seq, well=False)
+                self._say_word(name, node, seq, well=False, cut=cut)
 
     def on_settled(self, now: float, sender: Mailbox, ref: Any, message: protocol.Settled) -> None:
         seqs, status = message.seqs, message.status
@@ -538,7 +544,7 @@ class Tokens:
         elif node.kind in ("sink", "quarantine"):
             self._leave(sender, node, seqs)
         else:
-            self._end(sender, node, seqs)
+            self._end(sender, node, seqs, status is Status.INTERRUPTED)
 
     def on_end_of_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.EndOfRows) -> None:
         node = self._nodes.get(sender)

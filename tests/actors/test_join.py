@@ -133,3 +133,34 @@ def test_attempts_in_branches_add_up() -> None:
     fake.receive(Rows([part(0, 1, 2)], ["b"], {part(0, 1, 2): 2}))
     (rows,) = fake.take(Rows)
     assert rows.attempts == {0: 4}
+
+
+def _cut(seq: Any) -> Outcomes:
+    return Outcomes([Ended(seq, Status.INTERRUPTED, None, 1, None, "batch")])
+
+
+@pytest.mark.parametrize("words", [{}, {0: (0,)}])
+def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_this_life(words: Any) -> None:
+    """Whether its word was said in an earlier life, with that part, or not yet."""
+    terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="best")
+    exits, late = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), words), "join")
+    fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)))
+    assert fake.take(Outcomes) == [], "the other part is not heard of yet"
+    fake.receive(Rows([part(0, 1, 2)], ["b"]))
+    settled = [m for whom, m in fake.told if isinstance(m, Settled)]
+    assert [(m.status, list(m.seqs)) for m in settled] == [
+        (Status.MERGED, [part(0, 1, 2)]),
+        (Status.INTERRUPTED, [merged(0, 2)]),
+    ]
+    assert not [m for _, m in fake.told if isinstance(m, Rows | protocol.Decided)]
+    fake.receive(*[protocol.EndOfRows(1)] * 3)
+    assert fake.take(protocol.Drained)
+
+
+def test_a_word_of_an_earlier_life_needs_no_part_that_came_after_it() -> None:
+    terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="best")
+    exits, late = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), {0: (1,)}), "join")
+    fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)), Rows([part(0, 1, 2)], ["b"]))
+    assert went(fake) == [(merged(0, 2), {"b": "b"})]

@@ -132,3 +132,12 @@ def test_places_tell_where_a_thing_stands_and_what_else_is_in_it() -> None:
     assert places(Bundle((1, (2, 0, 3), Bundle((5, 6))))) == [(1,), (2, 0, 3), (5,), (6,)]
     assert places((Bundle((4, 9)), 1, 2)) == [(4, 1, 2), (9,)]
     assert place((5, 3, -3, 0, 2)) == (5, 0, 2)
+
+
+def test_what_is_behind_an_interrupted_row_is_not_written_before_it_in_this_life() -> None:
+    fake = Fake(Reorder(SINK, CONDUCTOR, again=True))
+    fake.receive(Rows([0, 2, 3], ["a", "c", "d"]), ended(1, Status.INTERRUPTED))
+    told = [m for _, m in fake.told if isinstance(m, Rows | protocol.OutOfTurn)]
+    assert [(type(m), list(m.seqs)) for m in told] == [(Rows, [0]), (protocol.OutOfTurn, [2, 3])]
+    fake.receive(protocol.EndOfRows(4))
+    assert fake.take(protocol.Drained)
