@@ -23,6 +23,7 @@ from headrace.runtime.errors import BadInput, ConfigError
 
 from ..contracts import INFER
 from .memory import IteratorSource
+from .presence import Presence
 
 LOOKED_AT = 1 << 16
 """Bytes at a file's beginning and end by which it is known again."""
@@ -268,6 +269,7 @@ class _FileSink:
         self.path = os.fspath(path)
         self.name = "standard output" if self.path == "-" else self.path
         self._file: IO[bytes] | None = None
+        self._presence: Presence | None = None
         self._named = False
         """It has its name already: an earlier life of the run was complete."""
 
@@ -307,7 +309,7 @@ class _FileSink:
             )
         file.truncate(place)
         file.seek(place)
-        self._file = file
+        self._file, self._presence = file, Presence(path)
 
     @property
     def _part(self) -> str:
@@ -321,6 +323,7 @@ class _FileSink:
             if os.path.isdir(self.path):
                 raise IsADirectoryError(21, "is a folder, not a file")
             self._file = open(self._part, "wb")  # noqa: SIM115 - closed by `close`
+            self._presence = Presence(self._part)
         except FileNotFoundError:
             raise ConfigError(f"{self.path}: the folder {str(Path(self.path).parent)!r} does not exist") from None
         except OSError as error:
@@ -331,9 +334,11 @@ class _FileSink:
         self._file.write(data)
         # What is released is written, not kept for the end (L37).
         self._file.flush()
+        if self._presence is not None:
+            self._presence.check()
 
     def close(self, complete: bool) -> None:
-        file, self._file = self._file, None
+        file, self._file, self._presence = self._file, None, None
         if file is None or self.path == "-":
             return
         if complete:

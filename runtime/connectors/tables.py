@@ -16,6 +16,7 @@ import msgspec
 from headrace.runtime.errors import BadInput, ConfigError
 
 from .files import as_records
+from .presence import Presence
 
 KEPT = 10_000
 """Places that are remembered; the journal is never so far behind."""
@@ -35,6 +36,7 @@ class SqliteSink:
         self._table = table
         self._quoted = _quoted(table)
         self._db: sqlite3.Connection | None = None
+        self._presence: Presence | None = None
         self._n = 0
         self._journaled = False
 
@@ -91,7 +93,7 @@ class SqliteSink:
             raise BadInput(f"{self.name}: {error}") from error
         self._n += len(rows)
         if not self._journaled:
-            db.execute("COMMIT")
+            self._commit(db)
 
     def tell(self) -> int:
         """Rows written, which is noted beside them."""
@@ -109,7 +111,12 @@ class SqliteSink:
         old = f"DELETE FROM headrace_written WHERE sink = ?1 AND n > 0 AND n < ({latest})"
         db.execute(old, (self._table, KEPT))
         if db.in_transaction:
-            db.execute("COMMIT")
+            self._commit(db)
+
+    def _commit(self, db: sqlite3.Connection) -> None:
+        db.execute("COMMIT")
+        if self._presence is not None:
+            self._presence.check()
 
     def close(self, complete: bool) -> None:
         db, self._db = self._db, None
@@ -132,6 +139,8 @@ class SqliteSink:
         try:
             self._db = db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
             db.execute(MARKS)
+            # A database in memory has no file.
+            self._presence = Presence(self.path) if os.path.exists(self.path) else None
         except sqlite3.Error as error:
             self.close(False)
             raise ConfigError(f"{self.path}: cannot be written as a database: {error}") from None

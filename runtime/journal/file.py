@@ -19,6 +19,7 @@ from zlib import crc32
 
 import msgspec
 
+from headrace.runtime.connectors.presence import Presence
 from headrace.runtime.errors import ConfigError, HeadraceError
 
 APPLICATION = 0x48647263
@@ -142,6 +143,7 @@ class JournalFile:
         except ConfigError:
             self.close()
             raise
+        self._presence = Presence(path)
         self._by_number = {number: name for name, number in self._names.items()}
 
     def _hold(self) -> None:
@@ -210,6 +212,10 @@ class JournalFile:
         """Within a transaction."""
         row = sealed(msgspec.structs.astuple(progress))
         self.db.execute("INSERT OR REPLACE INTO progress VALUES (?,?,?,?,?)", row)
+
+    def check_presence(self) -> None:
+        """Raises `Gone` where the file is not under its name any more."""
+        self._presence.check()
 
     def forget_answers(self, run: int, first: int, last: int, before: float = math.inf) -> int:
         """Drop what calls answered of these rows, if it is older; that they answered stays. How many there were."""

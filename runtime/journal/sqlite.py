@@ -15,6 +15,7 @@ from headrace.actors.ledger import Settlement
 from headrace.actors.past import LASTING, Past
 from headrace.actors.protocol import Ended
 from headrace.actors.record import Keeps
+from headrace.runtime.connectors.presence import Gone
 from headrace.runtime.errors import JournalError, name_of
 
 from .codec import Values, encode_bits, encode_id, encode_ids
@@ -70,8 +71,11 @@ class SqliteStore:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._write(entries)
+            self._journal.check_presence()
         except sqlite3.Error as error:
             raise JournalError(f"{self.name}: {wrong(error)}; what was committed before is safe") from error
+        except Gone as gone:
+            raise JournalError(str(gone)) from None
 
     def _write(self, entries: list[Any]) -> None:
         run, node, insert = self._run, self._node, self._insert

@@ -7,10 +7,12 @@ import itertools
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +278,26 @@ def test_no_room_for_files_ends_the_run_and_the_next_one_finishes_it(tmp_path: P
     assert rows_in(tmp_path / "out.jsonl") == [{"n": n, "text": "x" * 500} for n in range(2000)]
     # What was answered and was not durable is called again: no more than the window has.
     assert int(full.stdout.split()[0]) + int(more.stdout.split()[0]) <= 2000 + 100
+
+
+@pytest.mark.parametrize("what", ["journal", "output", "table"])
+def test_a_folder_that_vanishes_under_a_run_ends_it(tmp_path: Path, what: str) -> None:
+    """A system writes on to a file that nobody can find any more."""
+    for name in ("journal", "output", "table"):
+        (tmp_path / name).mkdir()
+
+    def ask(row: int) -> dict[str, int]:
+        if row == 300:
+            shutil.rmtree(tmp_path / what)
+        return {"n": row}
+
+    pipeline = Pipeline("job", window=50).source(range(2000)).map(ask, workers=1)
+    pipeline = pipeline.route(lambda row: "odd" if row["n"] % 2 else None, name="way", odd=_into_a_table(tmp_path))
+    # SQLite sees to it itself, where it must make a file beside the table's.
+    with pytest.raises(RunFailed, match=f"{what}.*(was removed or replaced while it was written|readonly)"):
+        pipeline.sink(sinks.jsonl(tmp_path / "output" / "out.jsonl")).run(journal=tmp_path / "journal" / "run.db")
+    assert not (tmp_path / what).exists(), "nothing is begun anew"
+
+
+def _into_a_table(folder: Path) -> Callable[[Any], Any]:
+    return lambda flow: flow.sink(sinks.sqlite(folder / "table" / "out.db", "odd"))

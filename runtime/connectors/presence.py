@@ -1,0 +1,34 @@
+"""Whether what is written to can still be found by its name: to a file whose folder was removed, a system writes on."""
+
+from __future__ import annotations
+
+import os
+
+
+class Gone(OSError):
+    """A file was removed, or replaced, while it was written."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: was removed or replaced while it was written; what was written since is lost")
+
+
+class Presence:
+    """Of the file that has this name now."""
+
+    def __init__(self, path: str) -> None:
+        """Raises `OSError`."""
+        self._path = path
+        self._known = _identity(os.stat(path))
+
+    def check(self) -> None:
+        """Raises `Gone`."""
+        try:
+            same = _identity(os.stat(self._path)) == self._known
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise Gone(self._path)
+
+
+def _identity(of: os.stat_result) -> tuple[int, int]:
+    return of.st_dev, of.st_ino
