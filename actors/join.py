@@ -149,6 +149,8 @@ class Join(Actor):
         self._merged_names: list[Id] = []
         self._merged_apart: list[Id] = []
         self._ended: list[Ended] = []
+        self._cut_off: list[Ended] = []
+        """Parts of rows that were interrupted."""
         self._late_seqs: list[Id] = []
         self._late_values: list[Any] = []
 
@@ -379,8 +381,11 @@ class Join(Actor):
             self._decided.append((seq, tuple(here)))
         odd = self._odd.get(seq) or _Odd()
         names = [odd.names.get(index) or part(seq, index, ways) for index in here]
+        if cut:
+            self._interrupt(seq, row, dict(zip(names, here.values(), strict=True)))
+            return
         made = seq
-        if cut or len(here) != ways or not odd.names.keys().isdisjoint(here):
+        if len(here) != ways or not odd.names.keys().isdisjoint(here):
             # Parts, or parts of those, that went elsewhere are settled there; so that the row is settled with the last of
             # them, what came of it is one more of them.
             made = merged(seq, ways)
@@ -402,9 +407,6 @@ class Join(Actor):
         else:
             self._odd.pop(seq, None)
         attempts = self._attempts.pop(seq, 1)
-        if cut:
-            self._ended.append(Ended(made, Status.INTERRUPTED, None, attempts, row, self._terms.name))
-            return
         if len(here) < self._needed:
             self._end(made, row, values, attempts)
             return
@@ -412,6 +414,14 @@ class Join(Actor):
         self._made_values.append(values if self._terms.bare else Merging(row, values))
         if attempts > 1:
             self._made_attempts[made] = attempts
+
+    def _interrupt(self, seq: Id, row: Any, parts_: dict[Id, Any]) -> None:
+        """It comes again in another life of the run, and so do its parts, whatever would have become of them."""
+        name, attempts = self._terms.name, self._attempts.pop(seq, 1)
+        del self._odd[seq]
+        self._made += 1
+        self._cut_off += [Ended(each, Status.INTERRUPTED, None, 1, value, name) for each, value in parts_.items()]
+        self._ended.append(Ended(merged(seq, self._terms.ways), Status.INTERRUPTED, None, attempts, row, name))
 
     def _say(self) -> None:
         if self._decided and self._journal is not None:
@@ -427,6 +437,9 @@ class Join(Actor):
         if self._merged_apart:
             apart, self._merged_apart = self._merged_apart, []
             self._exits.report(Status.MERGED, apart)
+        if self._cut_off:
+            cut_off, self._cut_off = self._cut_off, []
+            self._late_exits.end(cut_off)
         if self._made_seqs:
             seqs, values, attempts = self._made_seqs, self._made_values, self._made_attempts
             self._made_seqs, self._made_values, self._made_attempts = [], [], {}
@@ -470,6 +483,7 @@ class Join(Actor):
             traffic,
             went=traffic.went + late.went,
             dropped=traffic.dropped + late.dropped,
+            interrupted=traffic.interrupted + late.interrupted,
             ways={**traffic.ways, **late.ways},
         )
         return NodeStatistics(self._terms.name, traffic, self._late)

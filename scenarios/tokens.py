@@ -513,7 +513,12 @@ class Tokens:
             self._leave(name, node, seqs)
             return
         for seq in seqs:
-            if seq in node.inside:
+            if seq in node.inside and cut:
+                # A part of a row of which another one was interrupted.
+                of, index, _ = parent(part_of(seq))
+                self._leave(name, node, [seq])
+                node.rows[of].absent.add(index)
+            elif seq in node.inside:
                 self._go_late(name, node, seq)
             else:
                 self._say_word(name, node, seq, well=False, cut=cut)

@@ -150,7 +150,7 @@ def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_thi
     fake.receive(Rows([part(0, 1, 2)], ["b"]))
     settled = [m for whom, m in fake.told if isinstance(m, Settled)]
     assert [(m.status, list(m.seqs)) for m in settled] == [
-        (Status.MERGED, [part(0, 1, 2)]),
+        (Status.INTERRUPTED, [part(0, 1, 2)]),
         (Status.INTERRUPTED, [merged(0, 2)]),
     ]
     assert not [m for _, m in fake.told if isinstance(m, Rows | protocol.Decided)]
