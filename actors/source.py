@@ -223,7 +223,8 @@ class Source(Actor):
 
     def _end(self) -> None:
         self._state = _State.ENDED
-        self._exits.finish(self._next)
+        # What an earlier life has done has come to its end, though it was not read again.
+        self._exits.finish(max(self._next, self._first))
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SourceStatistics:

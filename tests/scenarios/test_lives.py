@@ -165,7 +165,7 @@ def slow_line(seed: int) -> Script:
     )
 
 
-FOUND = [861771583, 861780283, 361898775, 293516420]
+FOUND = [861771583, 861780283, 361898775, 293516420, 748225907]
 """Seeds that once broke something."""
 
 
