@@ -192,6 +192,16 @@ class JournalFile:
                 raise Damaged(f"a row of its table {table!r}, {row[:4]}, is not what was written")
             yield row[:-1]
 
+    def check_around(self, table: str, run: int, floor: int) -> None:
+        """Whether what stands just before and just after the rows of a run from `floor` on is what was written: else it may
+        have been one of them. Raises `Damaged`. The table is ordered by run and row."""
+        for _ in self.read(
+            table, "(run, row) < (?, ?)", (run, floor), "run DESC, row DESC, node DESC, path DESC LIMIT 1"
+        ):
+            pass
+        for _ in self.read(table, "run > ?", (run,), "run, row, node, path LIMIT 1"):
+            pass
+
     def runs(self) -> list[RunRow]:
         """All of them, the oldest first."""
         return [RunRow(*row) for row in self.read("run", "true", order="id")]

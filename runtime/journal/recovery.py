@@ -86,8 +86,12 @@ class Recovery:
         read, name_of = self._read, self._journal.name_of
         for _, row, place in read("read", "row >= ?", 0, "row"):
             yield protocol.ReadTo(row, _unpack(place))
-        # What was dropped, or was not to be kept whole, is not known any more.
-        for _, row, node, path, attempts, _, _, value, _ in read("answer", "row >= ? AND whole", floor):
+        for table in ("answer", "ended", "parked", "word"):
+            self._journal.check_around(table, self._run, floor)
+        for _, row, node, path, attempts, _, _, value, whole in read("answer", "row >= ?", floor):
+            if not whole:
+                # What was dropped, or was not to be kept whole, is not known any more.
+                continue
             seq = decode_id(row, path)
             yield protocol.Answers(name_of(node), [seq], [value], {seq: attempts})
         for _, row, node, path, attempts, _, status, kind, message in read("ended", "row >= ?", floor):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from headrace.scenarios.figures import Figures, misses
-from headrace.scenarios.real import play_real, service_of, start_service, tolerant, unsupported
+from headrace.scenarios.real import TIMES, play_real, service_of, start_service, tolerant, unsupported
 from headrace.scenarios.script import SCRIPTS, ExpectTable, Script, ServiceTable, find, read
 from headrace.scenarios.soak import soak_real
 
@@ -28,7 +28,8 @@ SHORT = (
 @pytest.mark.parametrize("name", SHORT)
 def test_what_holds_in_simulation_holds_for_real(name: str) -> None:
     figures, missed = play_real(read(find(name)))
-    assert missed == [], figures
+    # How long things take here says how busy the machine is.
+    assert [what for what in missed if not what.startswith(TIMES)] == [], figures
 
 
 def test_what_cannot_be_had_for_real_says_why() -> None:

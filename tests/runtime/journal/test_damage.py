@@ -228,7 +228,7 @@ def test_a_bit_that_flips_anywhere_is_told_or_changes_nothing(tmp_path: Path) ->
             told += 1
         else:
             assert left == expected, f"byte {at}, bit {bit}"
-    assert 25 < told < 225
+    assert told > 25
 
 
 def test_what_people_look_at_is_told_to_be_damaged_too(tmp_path: Path) -> None:
