@@ -185,7 +185,6 @@ class Checker:
             p.CooldownEnded: self._on_cooldown_ended,
             p.Discharge: self._on_discharge,
             p.Assign: self._on_assign,
-            p.Opened: self._on_opened,
             p.Close: self._on_close,
             p.CloseAccount: self._on_close_account,
             p.RunEnded: self._on_run_ended,
@@ -421,13 +420,6 @@ class Checker:
 
     # --- life ---
 
-    def _on_opened(self, now: float, sender: Mailbox, ref: Any, message: protocol.Opened) -> None:
-        run = self._runs.get(ref)
-        if run is not None and message.error is None and not run.closing:
-            run.opened[sender] += 1
-            if run.opened[sender] > 1:
-                self.fail(Invariant.PAIRED, f"{sender.name} was opened twice")
-
     def _on_close(self, now: float, sender: Mailbox, ref: Any, message: protocol.Close) -> None:
         run = self._runs.get(sender)
         if run is None:
@@ -474,6 +466,12 @@ class Checker:
         self._blame(now, me, message.error)
 
     def _heard_opened(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Opened) -> None:
+        run = self._runs.get(me)
+        # What its conductor does not hear of in time closes by itself, which is seen to outside.
+        if run is not None and run.ended is None and message.error is None and not run.closing:
+            run.opened[sender] += 1
+            if run.opened[sender] > 1:
+                self.fail(Invariant.PAIRED, f"{sender.name} was opened twice")
         if message.error is not None:
             self._blame(now, me, message.error)
 
