@@ -30,10 +30,10 @@ contract: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks
 
-# All scenarios and random ones, with fresh seeds: make explore FOR=600 (seconds)
+# All scenarios and random ones, with fresh seeds, or from one on: make explore FOR=600 (seconds) FIRST=1
 FOR ?= 600
 explore: $(STAMP)
-	@$(BIN)/python -m tests.scenarios.explore --for $(FOR)
+	@$(BIN)/python -m tests.scenarios.explore --for $(FOR) $(if $(FIRST),--first $(FIRST))
 
 # Random graphs of up to twelve nodes, with fresh seeds: make graphs N=10000
 N ?= 10000

@@ -60,9 +60,9 @@ def play_random(kind: str, first: int) -> tuple[list[tuple[int, str]], Counts]:
     return broken, (kills, faults)
 
 
-def explore_random(kind: str, for_s: float, jobs: int, at_most: int = 1 << 62) -> bool:
-    """Play random ones of a kind for so long, or so many; whether all held."""
-    first = secrets.randbelow(1_000_000_000)
+def explore_random(kind: str, for_s: float, jobs: int, at_most: int = 1 << 62, first: int | None = None) -> bool:
+    """Play random ones of a kind for so long, or so many; whether all held. `first`: the seed to begin with."""
+    first = secrets.randbelow(1_000_000_000) if first is None else first
     until = time.monotonic() + for_s
     print(f"random {kind} for {for_s:g} s, from seed {first} on", flush=True)
     played, kills, faults, well, begin = 0, 0, 0, True, first
@@ -88,6 +88,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--graphs", type=int, help="play so many random graphs, and nothing else")
     parser.add_argument("--kills", type=int, help="kill and resume random graphs so often, and nothing else")
+    parser.add_argument("--first", type=int, help="the seed to begin with; by default, a fresh one")
     options = parser.parse_args()
     if options.graphs is not None:
         return 0 if explore_random("graphs", 1e9, options.jobs, options.graphs) else 1
@@ -95,8 +96,9 @@ def main() -> int:
         return 0 if explore_random("lives", 1e9, options.jobs, options.kills) else 1
     share, jobs = options.for_s / 4, str(options.jobs)
     command = [sys.executable, "-m", "headrace.runtime.cli", "scenario", "run", "--for", f"{share:g}s", "--jobs", jobs]
+    command += ["--seed", str(options.first)] if options.first is not None else []
     well = [subprocess.run(command).returncode == 0]
-    well += [explore_random(kind, share, options.jobs) for kind in KINDS]
+    well += [explore_random(kind, share, options.jobs, first=options.first) for kind in KINDS]
     return 0 if all(well) else 1
 
 
