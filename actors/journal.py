@@ -84,10 +84,6 @@ class Journal(Actor):
         match message:
             case protocol.Answers() | protocol.Settled():
                 self._note(message, len(message.seqs))
-            case protocol.RowsSettled() | protocol.ReadTo() | protocol.Formed() | protocol.Decided():
-                self._note(message, 1)
-            case protocol.Ends() | protocol.Faulted() | protocol.Parked() | protocol.Cooled():
-                self._note(message, 1)
             case protocol.Committed():
                 self._on_committed()
             case protocol.CommitFailed(error):
@@ -107,6 +103,17 @@ class Journal(Actor):
                 self._go_on()
             case protocol.Start() | protocol.Abort():
                 pass
+            case (
+                protocol.RowsSettled()
+                | protocol.ReadTo()
+                | protocol.Formed()
+                | protocol.Decided()
+                | protocol.Ends()
+                | protocol.Faulted()
+                | protocol.Parked()
+                | protocol.Cooled()
+            ):
+                self._note(message, 1)
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 

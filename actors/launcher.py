@@ -107,8 +107,8 @@ class Launcher:
         n, weights = lane.ask(self._room(lane))
         if n:
             self._tell(self._governor, protocol.PermitsWanted(self._context.me, n, lane.key, weights))
-        elif lane.held and not len(lane.backlog):
-            self.give_back(lane)
+        else:
+            self.give_back_unused(lane)
         if lane.key is None:
             return
         if len(lane.backlog) > lane.held + lane.asked:

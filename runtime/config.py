@@ -50,7 +50,7 @@ from msgspec import Meta, Struct
 from . import sinks, sources
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
-from .journal.options import COMMIT_S, Journal
+from .journal.options import COMMIT_S, Journal, Payloads, Sync
 from .limits import Limit, Retry, as_retry
 from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
@@ -137,9 +137,9 @@ class JournalTable(Struct, forbid_unknown_fields=True):
     """`[journal]`; see `Journal`. With a `path`, the run has it without being told; `--journal` names another file."""
 
     path: str | None = None
-    sync: Literal["group", "row"] = "group"
+    sync: Sync = "group"
     within: Annotated[float, Meta(ge=0, le=60)] = COMMIT_S
-    payloads: Literal["keep", "until_done", "never"] = "keep"
+    payloads: Payloads = "keep"
     redact: list[str] = []
 
 
@@ -210,7 +210,8 @@ def _build(reading: Reading, file: File) -> Job | None:
     quarantine = _sink(reading, file.quarantine, "quarantine") if file.quarantine is not None else None
     if quarantine is not None:
         reading.attempt("quarantine", partial(pipeline.quarantine, quarantine))
-    journal = reading.attempt("journal", lambda: _journal(file.journal)) if file.journal is not None else None
+    kept = file.journal
+    journal = reading.attempt("journal", lambda: _journal(kept)) if kept is not None else None
     job = Job(pipeline, file.max_quarantined, file.drain_timeout, journal)
     if not reading.mistakes:
         try:
@@ -222,9 +223,7 @@ def _build(reading: Reading, file: File) -> Job | None:
     return None if reading.mistakes else job
 
 
-def _journal(table: JournalTable | None) -> Journal | None:
-    if table is None:
-        return None
+def _journal(table: JournalTable) -> Journal:
     return Journal(table.path, table.sync, table.within, table.payloads, tuple(table.redact))
 
 

@@ -125,9 +125,8 @@ class Pipeline(Flow):
         `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained; or a
         `Journal`, which also says how it is kept. What a call has answered is durable within 50 ms, and is not called
         again. Where the source, the functions or the graph are not what they were, `ConfigError` says how, unless
-        `accept_changes`. `origin`:
-        the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the run, as suspended, when for
-        so many seconds nothing was left to do but to wait for rows that are `Pending`.
+        `accept_changes`. `origin`: the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the
+        run, as suspended, when for so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
         plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         if journal is None:

@@ -81,17 +81,17 @@ class Disk:
             self.failing = random.choice(("commit", "sync", "write"))
             self.failing_in = random.choice((1, 1, 2, 5, 20))
 
-    def may_fail(self, what: str) -> bool:
-        """Whether this is what fails; `failed` is to be raised then."""
+    def fault(self, what: str) -> BaseException | None:
+        """What is to be raised, if this is what fails now."""
         if self.failing != what:
-            return False
+            return None
         self.failing_in -= 1
         if self.failing_in:
-            return False
+            return None
         self.failing = None
         code = self.random.choice((errno.ENOSPC, errno.EIO))
         self.failed = JournalError(os.strerror(code)) if what == "commit" else OSError(code, os.strerror(code))
-        return True
+        return self.failed
 
     def past(self) -> Past:
         """What is left to the next life."""
@@ -124,15 +124,14 @@ class DiskStore:
         return Keeps(pickle.dumps, pickle.dumps)
 
     def commit(self, entries: list[Any]) -> None:
-        disk, fails = self._disk, self._disk.may_fail("commit")
+        disk, fault = self._disk, self._disk.fault("commit")
         first = disk.random.random() < 0.5
         if first:
             disk.commit(entries)
         self._sleep(disk.random.choice((0.0, 0.001, 0.02)))
-        if fails:
+        if fault is not None:
             # What was told to be lost may be durable all the same.
-            assert disk.failed is not None
-            raise disk.failed
+            raise fault
         if not first:
             disk.commit(entries)
 
@@ -169,10 +168,10 @@ class DiskSink:
         self._disk.synced[self.name] = place
 
     def write(self, items: list[Any]) -> None:
-        if self._disk.may_fail("write"):
-            assert self._disk.failed is not None
+        fault = self._disk.fault("write")
+        if fault is not None:
             self._rows.extend(items[: self._disk.random.randint(0, len(items))])
-            raise self._disk.failed
+            raise fault
         self._inner.write(items)
         self._rows.extend(items)
 
@@ -183,9 +182,9 @@ class DiskSink:
     def sync(self) -> None:
         """It takes a while."""
         self._sleep(self._disk.random.choice((0.0, 0.001)))
-        if self._disk.may_fail("sync"):
-            assert self._disk.failed is not None
-            raise self._disk.failed
+        fault = self._disk.fault("sync")
+        if fault is not None:
+            raise fault
         self._disk.synced[self.name] = len(self._rows)
 
     def close(self, complete: bool) -> None:

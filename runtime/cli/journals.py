@@ -190,23 +190,18 @@ def _audit_key() -> bytes | None:
 @contextmanager
 def _looking_into(journal: Path, write: bool = False) -> Iterator[JournalFile]:
     """A journal; what is wrong with it or with what is asked of it is told, and ends the command."""
-    import sqlite3
-
     from ..errors import ConfigError
-    from ..journal import file as files
+    from ..journal.file import JournalFile, in_words
 
     try:
-        file = files.JournalFile(str(journal), new=False, write=write)
+        file = JournalFile(str(journal), new=False, write=write)
         try:
-            yield file
+            with in_words(file.path):
+                yield file
         finally:
             file.close()
     except ConfigError as mistake:
         wrong(str(mistake))
-    except files.Damaged as error:
-        wrong(str(files.damaged(str(journal), error)))
-    except sqlite3.Error as error:
-        wrong(f"{journal}: {files.wrong(error)}")
 
 
 COMMANDS = (resume, retry, list_runs, explain, export, verify, prune)

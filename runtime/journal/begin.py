@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 import uuid
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
 
 from .codec import Values
-from .file import Damaged, JournalFile, RunRow, damaged, wrong
+from .file import JournalFile, RunRow, damaged, in_words
 from .fingerprint import Fingerprint, differences, fingerprint_of
 from .options import Journal
 from .port import Journaling
@@ -40,20 +39,18 @@ def begin(
     now = fingerprint_of(plan, plan.source(_no_loop))
     file = JournalFile(os.fspath(options.path))
     try:
-        run, key = _run_of(file, plan.name, now, accept_changes, origin)
-        store = SqliteStore(file, run, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
-        past = store.past()
-        _new_life(file, run)
+        with in_words(file.path):
+            run, key = _run_of(file, plan.name, now, accept_changes, origin)
+            store = SqliteStore(file, run, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
+            past = store.past()
+            _new_life(file, run)
     except ConfigError:
         file.close()
         raise
-    except sqlite3.Error as error:
-        file.close()
-        raise ConfigError(f"{file.path}: {wrong(error)}") from error
     except Exception as error:
         # What was read is not what was written.
         file.close()
-        raise damaged(file.path, error if isinstance(error, Damaged) else f"{type(error).__name__}: {error}") from error
+        raise damaged(file.path, f"{type(error).__name__}: {error}") from error
     holds = options.sync == "row"
     return Journaling(store, past, 0.0 if holds else options.within, holds), key
 

@@ -232,9 +232,7 @@ class _Teller:
     ) -> Event:
         if kind is Kind.PENDING:
             return Event("pending", of, node, at, took, detail={"to_be_asked_after_s": hint})
-        detail: dict[str, Any] = {"kind": kind.value, "error": error}
-        detail |= {"message": message} if message is not None else {}
-        detail |= {"retry_after_s": hint} if hint is not None else {}
+        detail = _told(kind=kind.value, error=error, message=message, retry_after_s=hint)
         return Event("refused" if kind is Kind.REFUSED else "failed", of, node, at, took, detail=detail)
 
     def _ends(self) -> list[Event]:
@@ -244,9 +242,7 @@ class _Teller:
                 show(of),
                 self._name_of(node),
                 at,
-                detail={"attempts": attempts}
-                | ({"error": error} if error is not None else {})
-                | ({"message": message} if message is not None else {}),
+                detail=_told(attempts=attempts, error=error, message=message),
             )
             for of, (node, attempts, at, status, error, message) in self._select(
                 "node, attempts, at, status, error, message", "ended"
@@ -267,13 +263,12 @@ class _Teller:
             seqs, name = decode_span(first, last, ids), self._name_of(sink)
             for index, of in enumerate(seqs):
                 if self._mine(of):
-                    detail: dict[str, Any] = {}
+                    record = to = None
                     if place is not None:
                         # It has each row once: so its place follows from what was written before.
-                        detail["record"] = self._written_before(sink, number) + index + 1
+                        record = self._written_before(sink, number) + index + 1
                         to = self._nodes.get(name, {}).get("to")
-                        detail |= {"of": to} if to is not None else {}
-                    detail["together_with"] = len(seqs) - 1
+                    detail = _told(record=record, of=to, together_with=len(seqs) - 1)
                     events.append(Event(status, show(of), name, at, detail=detail))
         return events
 
@@ -291,6 +286,11 @@ class _Teller:
         spans = self._db.execute(select, (since, until, self._run, node)).fetchall()
         closed: float = sum(max(0.0, end - begin) for begin, end in spans)
         return round(closed, 6)
+
+
+def _told(**detail: Any) -> dict[str, Any]:
+    """Of these, what there is."""
+    return {key: value for key, value in detail.items() if value is not None}
 
 
 def story_text(story: Story) -> str:

@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -132,14 +133,9 @@ class JournalFile:
                 f"{path}: the journal cannot be opened: {getattr(error, 'strerror', None) or error}"
             ) from None
         try:
-            self._begin(write)
-            self._names: dict[str, int] = {name: id_ for id_, name in self.read("name", "true")}
-        except sqlite3.Error as error:
-            self.close()
-            raise ConfigError(f"{path}: {wrong(error)}") from None
-        except (Damaged, UnicodeDecodeError) as error:
-            self.close()
-            raise damaged(path, error) from None
+            with in_words(path):
+                self._begin(write)
+                self._names: dict[str, int] = {name: id_ for id_, name in self.read("name", "true")}
         except ConfigError:
             self.close()
             raise
@@ -265,6 +261,17 @@ class JournalFile:
 def damaged(path: str, error: object) -> ConfigError:
     """What a person is told of it."""
     return ConfigError(f"{path}: is damaged ({error}); nothing was changed. Restore it from a copy")
+
+
+@contextmanager
+def in_words(path: str) -> Iterator[None]:
+    """What is wrong with a journal becomes a `ConfigError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConfigError(f"{path}: {wrong(error)}") from error
+    except (Damaged, UnicodeDecodeError) as error:
+        raise damaged(path, error) from error
 
 
 def wrong(error: sqlite3.Error) -> str:

@@ -46,6 +46,7 @@ class SqliteStore:
         self._clock = time.time() - time.monotonic()
         self._settled = Settlement()
         self._progress = journal.progress_of(run)
+        self._reach = self._progress.reach
 
     def past(self) -> Past:
         """What a life that begins now is left. Raises `Damaged`."""
@@ -129,8 +130,7 @@ class SqliteStore:
         self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", map(sealed, rows))
 
     def _go_forward(self, total: int | None) -> None:
-        progress, mark = self._progress, self._settled.mark
-        reach = max(self._progress.reach, self._reach)
+        progress, mark, reach = self._progress, self._settled.mark, self._reach
         if (mark, reach, total) == (progress.mark, progress.reach, progress.total):
             return
         self._progress = progress = msgspec.structs.replace(progress, mark=mark, reach=reach, total=total)
@@ -194,8 +194,6 @@ class SqliteStore:
         first, last = min(rows), max(rows)
         self._reach = max(self._reach, last - first + 1)
         return (self._run, self._node(name), first, last, encode_ids([bundle]))
-
-    _reach = 0
 
     def close(self, complete: bool) -> None:
         """Let go of the file."""
