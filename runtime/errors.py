@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
@@ -39,6 +40,7 @@ __all__ = [
     "TooManyQuarantined",
     "TooManyRefusals",
     "TransientError",
+    "UnwritableRows",
     "name_of",
 ]
 
@@ -76,6 +78,23 @@ class Pending(HeadraceError):
         super().__init__(f"not done yet; to be asked about again in {check_after_s:g} s")
         self.check_after_s = check_after_s
         self.state = state if state is not None else True
+
+
+# --- raised by a sink's connector ---
+
+
+class UnwritableRows(HeadraceError):
+    """A sink's connector raises it from `write`: these rows of the batch cannot be written, and all others were.
+
+    Each of these rows goes to quarantine with its error; the run goes on. `rows` maps the index of a row in the batch to the
+    error that says which field the sink cannot hold, and why.
+
+        raise UnwritableRows({3: BadInput("field 'n': an integer of more than 64 bits")})
+    """
+
+    def __init__(self, rows: Mapping[int, BaseException]) -> None:
+        super().__init__(f"{len(rows)} rows of a batch cannot be written")
+        self.rows = dict(rows)
 
 
 # --- you used it wrongly ---

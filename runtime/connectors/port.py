@@ -36,7 +36,11 @@ class SinkConnector(Protocol):
         """Before the first `write`, once."""
 
     def write(self, items: list[Any]) -> None:
-        """Take these, in order. When it returns they count as delivered."""
+        """Write these rows, in order. When it returns, they count as delivered.
+
+        Where some of them cannot be written because of what they hold, it writes all others and raises `UnwritableRows`:
+        those rows go to quarantine, and the run goes on. Any other error fails the run.
+        """
 
     def close(self, complete: bool) -> None:
         """Once, if `open` went well. `complete`: every row has come; else the run was cut short."""
