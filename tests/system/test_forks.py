@@ -24,6 +24,7 @@ def in_child(work):
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
+        signal.alarm(30)
         try: told = repr(work())
         except BaseException as error: told = f"{type(error).__name__}: {error}"
         os.write(writer, told.encode())
@@ -147,6 +148,7 @@ def test_a_child_ends_by_itself_L70() -> None:
         executor.submit(ask, 1).result()
         pid = os.fork()
         if not pid:
+            signal.alarm(30)
             sys.exit(7)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         """
