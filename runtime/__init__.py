@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from . import sinks, sources
     from .call import CallInfo, current_call
     from .classify import Verdict
-    from .errors import ConfigError, HeadraceError, Pending, RateLimited, RunAborted, RunFailed, TransientError
+    from .errors import (
+        ConfigError,
+        HeadraceError,
+        Pending,
+        RateLimited,
+        RunAborted,
+        RunFailed,
+        RunInterrupted,
+        RunTerminated,
+        TransientError,
+        UnwritableRows,
+    )
     from .executor import Executor
     from .journal.options import Journal
     from .limits import Limit, Retry
@@ -39,9 +50,12 @@ __all__ = [
     "Run",
     "RunAborted",
     "RunFailed",
+    "RunInterrupted",
     "RunReport",
+    "RunTerminated",
     "Stream",
     "TransientError",
+    "UnwritableRows",
     "Verdict",
     "current_call",
     "sinks",
@@ -63,9 +77,12 @@ _HOME = {
     "Run": "run",
     "RunAborted": "errors",
     "RunFailed": "errors",
+    "RunInterrupted": "errors",
+    "RunTerminated": "errors",
     "RunReport": "report",
     "Stream": "stream",
     "TransientError": "errors",
+    "UnwritableRows": "errors",
     "Verdict": "classify",
     "current_call": "call",
 }

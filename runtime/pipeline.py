@@ -149,10 +149,12 @@ class Pipeline(Flow):
         accept_changes: bool = False,
         suspend_after: float | None = None,
     ) -> RunReport:
-        """Run to the end. Raises `RunFailed` if it could not go on.
+        """Run to the end, and give the report. The options are those of `start`. Raises `RunFailed` if it could not go on.
 
-        In the main thread, the first SIGINT or SIGTERM drains and the second aborts, unless the application handles
-        them itself; the report then says so. Options as of `start`.
+        In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
+        application handles these signals itself. When the run has ended, `RunInterrupted` (a `KeyboardInterrupt`) or
+        `RunTerminated` (a `SystemExit`) is raised, with the report: so no script goes on with a part of the rows as if they
+        were all.
         """
         with draining() as signals:
             run = self.start(
@@ -164,11 +166,13 @@ class Pipeline(Flow):
             )
             signals.govern(run)
             try:
-                return run.wait()
+                report = run.wait()
             except BaseException:
                 if not run.done:
                     run.abort("the caller was interrupted")
                 raise
+        signals.raise_for(report)
+        return report
 
     def stream(self, *, max_quarantined: float | None = None) -> Stream:
         """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.

@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from .errors import RunInterrupted, RunTerminated
+
 if TYPE_CHECKING:
+    from .report import RunReport
     from .run import Run
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,6 +37,17 @@ class Signals:
 
     def __bool__(self) -> bool:
         return bool(self.numbers)
+
+    def raise_for(self, report: RunReport) -> None:
+        """Raise what the first signal that came means to a script: `RunInterrupted` or `RunTerminated`."""
+        if not self.numbers:
+            return
+        if self.numbers[0] == signal.SIGTERM:
+            raise RunTerminated(report)
+        raise RunInterrupted(
+            f"{report.name}: {report.state.value} after {report.delivered:,} of {report.rows:,} rows that were read",
+            report,
+        )
 
     def govern(self, run: Run) -> None:
         """From now on, signals are for `run`; those that came before, too."""
