@@ -36,8 +36,6 @@ __all__ = [
     "Recalled",
     "RunAborted",
     "RunFailed",
-    "RunInterrupted",
-    "RunTerminated",
     "TooManyHungCalls",
     "TooManyQuarantined",
     "TooManyRefusals",
@@ -146,34 +144,6 @@ class RunFailed(HeadraceError):
 
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
-        self.report = report
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C came while `run()` waited. The run was drained or aborted first, and `report` is what it came to.
-
-    It is a `KeyboardInterrupt`, as in any other loop: a script that does not look for it ends here, and does not take a part
-    of the rows for all of them. Whoever wants to go on catches it:
-
-        try:
-            report = pipeline.run()
-        except RunInterrupted as interrupted:
-            report = interrupted.report
-    """
-
-    def __init__(self, message: str, report: Any) -> None:
-        super().__init__(message)
-        self.report = report
-
-
-class RunTerminated(SystemExit):
-    """SIGTERM came while `run()` waited. The run was drained or aborted first, and `report` is what it came to.
-
-    A script that does not look for it ends with the exit status 143, as a process that SIGTERM ended is reported.
-    """
-
-    def __init__(self, report: Any) -> None:
-        super().__init__(128 + 15)
         self.report = report
 
 

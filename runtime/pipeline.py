@@ -152,9 +152,14 @@ class Pipeline(Flow):
         """Run to the end, and give the report. The options are those of `start`. Raises `RunFailed` if it could not go on.
 
         In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
-        application handles these signals itself. When the run has ended, `RunInterrupted` (a `KeyboardInterrupt`) or
-        `RunTerminated` (a `SystemExit`) is raised, with the report: so no script goes on with a part of the rows as if they
-        were all.
+        application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit` with
+        the status 143 for SIGTERM, so that no script goes on with a part of the rows as if they were all. Either has the
+        report:
+
+            try:
+                report = pipeline.run()
+            except KeyboardInterrupt as interrupt:
+                report = interrupt.report
         """
         with draining() as signals:
             run = self.start(

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from .errors import RunInterrupted, RunTerminated
-
 if TYPE_CHECKING:
     from .report import RunReport
     from .run import Run
@@ -39,15 +37,22 @@ class Signals:
         return bool(self.numbers)
 
     def raise_for(self, report: RunReport) -> None:
-        """Raise what the first signal that came means to a script: `RunInterrupted` or `RunTerminated`."""
+        """Raise what the first signal that came means to a script: a `KeyboardInterrupt`, or for SIGTERM a `SystemExit` with
+        the status 143. Its attribute `report` is the report.
+
+        They are the built-in exceptions themselves, not subclasses: the interpreter ends by SIGINT, as a shell's loop
+        expects it, for `KeyboardInterrupt` alone.
+        """
         if not self.numbers:
             return
+        ended: BaseException
         if self.numbers[0] == signal.SIGTERM:
-            raise RunTerminated(report)
-        raise RunInterrupted(
-            f"{report.name}: {report.state.value} after {report.delivered:,} of {report.rows:,} rows that were read",
-            report,
-        )
+            ended = SystemExit(128 + signal.SIGTERM)
+        else:
+            came = f"{report.state.value} after {report.delivered:,} of {report.rows:,} rows that were read"
+            ended = KeyboardInterrupt(f"{report.name}: {came}")
+        vars(ended)["report"] = report
+        raise ended
 
     def govern(self, run: Run) -> None:
         """From now on, signals are for `run`; those that came before, too."""
