@@ -90,6 +90,10 @@ class Fake:
         self.told = []
         return found
 
+    def told_to(self, ref: Ref, kind: type[M]) -> list[M]:
+        """What of this kind this ref was told since; nothing is forgotten."""
+        return [message for whom, message in self.told if whom == ref and isinstance(message, kind)]
+
     def pass_time(self, seconds: float) -> None:
         """Timers that are due on the way fire in their order."""
         until = self._now + seconds
