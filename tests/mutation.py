@@ -186,12 +186,19 @@ class _Walk(ast.NodeTransformer):
         self._inside = 0
 
     def visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+        if isinstance(node, ast.ClassDef):
+            self._inside += 1
+            node.body = [self.visit(each) for each in node.body]  # type: ignore[misc]
+            self._inside -= 1
+            return node
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
             self._inside += 1
             self.generic_visit(node)
             self._inside -= 1
             return node
         # Checks of our own, texts, and what is never called for its effect are no promises.
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            return node
         if isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom) or _is_str(node):
             return node
         if isinstance(node, ast.AnnAssign):
