@@ -89,10 +89,10 @@ MUTANTS = (
         "take",
         "n = self.next\n",
         "waiting = [*self._rows, *self._chunks]\n"
-        "        if waiting and self.next not in waiting and self.next not in self._gaps:\n"
+        "        if waiting and self.next not in waiting and not self._known.has(self.next):\n"
         "            self.next = min(waiting)\n"
         "        n = self.next\n",
-        (Invariant.ORDERED, Invariant.ACCOUNTED, Invariant.ALIVE),
+        (Invariant.ORDERED, Invariant.ACCOUNTED),
         ("gaps_are_told", "retried_in_order"),
     ),
     Mutant(
