@@ -12,8 +12,9 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from .calls.aio import runs_on_a_loop
 from .errors import RunAborted
 from .hosts.port import Address
-from .limits import Limit, Retry, as_limit, as_retry, check_call_options
+from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from .office import ExecutorTerms, Office
+from .quantities import WORKERS, option, patience
 from .report import Outcome, RunReport
 from .waiters import Batch, CallFuture, Task
 
@@ -49,11 +50,13 @@ class Executor(concurrent.futures.Executor):
         an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. Raises `ValueError`."""
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
-        if max_workers <= 0:
+        if isinstance(max_workers, int) and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        check_call_options("Executor", timeout, deadline, on_unknown)
+        max_workers = option("Executor", "max_workers", max_workers, WORKERS)
+        timeout, deadline = checked_times("Executor", timeout, deadline)
+        check_on_unknown("Executor", on_unknown)
         self._office = self._open(
             ExecutorTerms(
                 max_workers,
@@ -103,13 +106,14 @@ class Executor(concurrent.futures.Executor):
 
         Raises `TimeoutError` after `timeout` seconds; what has not begun by then does not begin.
         """
+        waits_s = patience("execute_batch", timeout)
         values = list(rows)
         if not values:
             return []
         batch = Batch(self._office, values)
         self._office.submit(self._stage_of(fn), [Task(fn, (row,), {}, None) for row in values], batch)
         try:
-            return batch.wait(timeout)
+            return batch.wait(waits_s)
         except BaseException:
             self._office.withdraw(batch)
             raise

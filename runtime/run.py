@@ -29,6 +29,7 @@ from .journal.port import Journaling
 from .limits import Limit, as_limit
 from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan
+from .quantities import patience
 from .report import RunReport, report_of
 
 _numbers = itertools.count(1)
@@ -83,7 +84,7 @@ class Run:
 
     def wait_ended(self, timeout: float | None = None) -> RunReport:
         """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
-        return self._report.result(timeout)
+        return self._report.result(patience("wait", timeout))
 
     @property
     def error(self) -> BaseException | None:
