@@ -488,7 +488,7 @@ class Stage(Actor):
             return
         self._retries += 1
         delay_s = backoff.delay_s(trouble.failed, self.context.random())
-        self._rest(seq, value, lane, max(delay_s, fault.retry_after_s or 0.0))
+        self._rest(seq, value, lane, max(delay_s, min(fault.retry_after_s or 0.0, self._terms.hint_max_s)))
 
     def _park(self, seq: Id, value: Any, lane: Lane, after_s: float) -> None:
         """It holds no worker and no permit, and is asked about again."""

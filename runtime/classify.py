@@ -7,15 +7,15 @@ none is imported: httpx, requests, aiohttp, openai, anthropic (a status code on 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
+from headrace.actors.quantities import check_after_s
 
 from .errors import Pending, RateLimited, TransientError
+from .quantities import hint_s as usable_hint_s
 
 TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 THROTTLING_CODES = frozenset(
@@ -68,7 +68,7 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
         if verdict is not None:
             return Verdict(Kind(verdict), retry_after_s(_headers_of(error)))
     if isinstance(error, RateLimited):
-        return Verdict(Kind.REFUSED, error.retry_after)
+        return Verdict(Kind.REFUSED, usable_hint_s(error.retry_after))
     if isinstance(error, TransientError):
         return Verdict(Kind.TRANSIENT)
     status = _status_of(error)
@@ -85,15 +85,18 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
 
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
     """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too."""
-    if isinstance(error, Pending):
-        # A state of the row, and no error, whatever anybody's classifier thinks of it.
-        return Fault(seq, Kind.PENDING, error, max(0.0, error.check_after_s), error.state)
     try:
-        kind, hint_s = classify(error, own)
-    except Exception as of_own:
-        of_own.__cause__ = error
+        if isinstance(error, Pending):
+            # A state of the row, and no error, whatever anybody's classifier thinks of it.
+            return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)
+        kind, hint = classify(error, own)
+        if type(kind) is not Kind:
+            kind = Kind(kind)
+        return Fault(seq, kind, error, usable_hint_s(hint) if hint is not None else None)
+    except BaseException as of_own:
+        if of_own is not error:
+            of_own.__cause__ = error
         return Fault(seq, Kind.PERMANENT, of_own)
-    return Fault(seq, kind, error, hint_s)
 
 
 def _by_status(status: int, hint_s: float | None) -> Verdict:
@@ -136,18 +139,12 @@ def _headers_of(error: BaseException) -> Any:
 
 
 def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
-    """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one."""
+    """The hint of a Retry-After header; see `hint_s`. None if there is no usable one."""
     get = getattr(headers, "get", None)
     if get is None:
         return None
-    text = get("retry-after") or get("Retry-After")
-    if not isinstance(text, str | int | float):
-        return None
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(str(text)).timestamp() - (now or time.time)()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return seconds if 0.0 < seconds < float("inf") else None
+        return usable_hint_s(get("retry-after") or get("Retry-After"), now)
+    except Exception:
+        # The headers of a client that will not be read say nothing; its status code still counts.
+        return None

@@ -13,8 +13,9 @@ from . import forking
 from .calls.aio import runs_on_a_loop
 from .errors import RunAborted
 from .hosts.port import Address
-from .limits import Limit, Retry, as_limit, as_retry, check_call_options
+from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from .office import ExecutorTerms, Office
+from .quantities import WORKERS, option, patience
 from .report import Outcome, RunReport
 from .waiters import Batch, CallFuture, Task
 
@@ -51,11 +52,13 @@ class Executor(concurrent.futures.Executor):
         an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. Raises `ValueError`."""
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
-        if max_workers <= 0:
+        if isinstance(max_workers, int) and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        check_call_options("Executor", timeout, deadline, on_unknown)
+        max_workers = option("Executor", "max_workers", max_workers, WORKERS)
+        timeout, deadline = checked_times("Executor", timeout, deadline)
+        check_on_unknown("Executor", on_unknown)
         self._begin(
             ExecutorTerms(
                 max_workers,
@@ -121,6 +124,7 @@ class Executor(concurrent.futures.Executor):
 
         Raises `TimeoutError` after `timeout` seconds; what has not begun by then does not begin.
         """
+        waits_s = patience("execute_batch", timeout)
         values = list(rows)
         if not values:
             return []
@@ -128,7 +132,7 @@ class Executor(concurrent.futures.Executor):
         batch = Batch(office, values)
         office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, None) for row in values], batch)
         try:
-            return batch.wait(timeout)
+            return batch.wait(waits_s)
         except BaseException:
             office.withdraw(batch)
             raise

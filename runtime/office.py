@@ -192,6 +192,8 @@ class Office:
             chunk_max=1,
             key=key,
             weigh=weigh,
+            weight_max=limit.terms.weight_max,
+            hint_max_s=limit.terms.hint_max_s,
         )
 
     def _new_thread_worker(self, stage: Any) -> Worker:

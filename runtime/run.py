@@ -31,6 +31,7 @@ from .journal.port import Journaling
 from .limits import Limit, as_limit
 from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan
+from .quantities import patience
 from .report import RunReport, report_of
 
 _numbers = itertools.count(1)
@@ -87,7 +88,7 @@ class Run:
     def wait_ended(self, timeout: float | None = None) -> RunReport:
         """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
         self._check_process()
-        return self._report.result(timeout)
+        return self._report.result(patience("wait", timeout))
 
     def _check_process(self) -> None:
         """Raises `RunAborted` in a child that was forked: the threads of the run are the parent's (L70)."""
