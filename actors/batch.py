@@ -16,6 +16,7 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .awaitables import at_once
 from .exits import Exits, NodeStatistics
 from .frontier import bits_of
 from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of, span_of
@@ -158,13 +159,13 @@ class Batch(Actor):
         bad: list[Ended] = []
         for seq, value in zip(seqs, values, strict=True):
             try:
-                key = terms.key(value) if terms.key is not None else None
-                hash(key)
-                size = terms.size(value) if terms.size is not None else 0
-            except Exception as error:
+                key = at_once("key=", terms.key(value)) if terms.key is not None else None
+                size = at_once("size=", terms.size(value)) if terms.size is not None else 0
+                # Here, because finding it compares keys, which is their own code.
+                batch = self._batch(key)
+            except BaseException as error:
                 bad.append(Ended(seq, Status.QUARANTINED, error, 1, value, terms.name))
                 continue
-            batch = self._batch(key)
             if terms.bytes_max is not None and batch.seqs and batch.bytes + size > terms.bytes_max:
                 self._flush(key)
                 batch = self._batch(key)

@@ -16,6 +16,7 @@ from typing import Any
 from . import protocol
 from .actor import Actor, Context, Ref
 from .assignments import Assignment, Assignments
+from .awaitables import at_once
 from .crew import Crew
 from .identity import Id
 from .lane import Lane
@@ -85,9 +86,9 @@ class Launcher:
 
     def lane_of(self, value: Any) -> tuple[Lane, float | None]:
         """The lane of a row, and what it weighs there. Raises what the functions for that raise, and `ValueError`."""
-        key = self._terms.key(value) if self._terms.key else None
+        key = at_once("key=", self._terms.key(value)) if self._terms.key else None
         hash(key)
-        weight = float(self._terms.weigh(value)) if self._terms.weigh else None
+        weight = float(at_once("cost=", self._terms.weigh(value))) if self._terms.weigh else None
         if weight is not None and not weight >= 0.0:
             raise ValueError(f"cost= gave {weight!r}; a row's cost is a number >= 0")
         return self.lane(key), weight

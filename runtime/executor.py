@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .calls.aio import runs_on_a_loop
+from .calls.answers import check_answers_at_once
 from .errors import RunAborted
 from .hosts.port import Address
 from .limits import Limit, Retry, as_limit, as_retry, check_call_options
@@ -28,8 +29,9 @@ class Executor(concurrent.futures.Executor):
             future = executor.submit(geocode, "Lund")
             outcomes = executor.execute_batch(geocode, cities)
 
-    Functions run on threads, coroutine functions on one event loop; any number of threads may submit at once. Calls that
-    the limit has `key=` or `cost=` for give them the arguments of the call.
+    Functions run on threads, coroutine functions on one event loop; what a function on a thread gives as a coroutine is
+    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. Calls that the limit has
+    `key=` or `cost=` for give them the arguments of the call.
     """
 
     def __init__(
@@ -54,12 +56,16 @@ class Executor(concurrent.futures.Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         check_call_options("Executor", timeout, deadline, on_unknown)
+        limited, policy = as_limit(limit), as_retry(retry)
+        for option, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
+            check_answers_at_once("Executor", option, asked)
+        check_answers_at_once("Executor", "retry=Retry(classify=...)", policy.classify if policy is not None else None)
         self._office = self._open(
             ExecutorTerms(
                 max_workers,
                 thread_name_prefix,
-                as_limit(limit),
-                as_retry(retry),
+                limited,
+                policy,
                 timeout,
                 deadline,
                 on_unknown,
