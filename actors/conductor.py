@@ -22,7 +22,9 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
+from .errors import HeadraceError
 from .protocol import Counts, Message, State
+from .text import add_note, told
 
 
 class LifeTerms(msgspec.Struct, frozen=True):
@@ -36,11 +38,11 @@ class LifeTerms(msgspec.Struct, frozen=True):
     """After so long in which nothing but pending rows is left, the run is suspended."""
 
 
-class ActorDied(RuntimeError):
+class ActorDied(HeadraceError, RuntimeError):
     """An actor of the run ended on its own: a bug, or somebody stopped it."""
 
 
-class Overdue(TimeoutError):
+class Overdue(HeadraceError, TimeoutError):
     """A step of the run's life took longer than its deadline."""
 
 
@@ -264,10 +266,10 @@ class Conductor(Actor):
         if not self._errors:
             self._errors.append(error)
         elif error is not self._errors[0]:
-            self._notes.append(f"then: {type(error).__name__}: {error}")
+            self._notes.append(f"then: {told(error)}")
 
     def _on_died(self, who: Ref, error: BaseException) -> None:
-        died = ActorDied(f"{who.name} died: {type(error).__name__}: {error}")
+        died = ActorDied(f"{who.name} died: {told(error)}")
         died.__cause__ = error
         self._discharge(who)
         if who == self._pending and self._state is State.OPENING:
@@ -308,7 +310,7 @@ class Conductor(Actor):
     def _on_closed(self, resource: Ref, error: BaseException | None) -> None:
         if error is not None:
             # Fails nothing that had succeeded (L17), but is not hidden either.
-            self._notes.append(f"closing {resource.name}: {type(error).__name__}: {error}")
+            self._notes.append(f"closing {resource.name}: {told(error)}")
         if resource == self._pending and self._state is State.CLOSING:
             if resource == self._all.keeper:
                 self._finish()
@@ -342,7 +344,7 @@ class Conductor(Actor):
                 self._discharge(stage)
         for note in self._notes:
             for error in self._errors:
-                error.add_note(note)
+                add_note(error, note)
         self.context.tell(
             self._caller, protocol.RunEnded(self._state, self._counts, list(self._errors), list(self._notes))
         )

@@ -34,6 +34,7 @@ from .calls.threads import ThreadCalls
 from .graph import Graph
 from .hosts.port import Actors, Address
 from .journal.port import Journaling
+from .names import connector_name
 from .plan import QUARANTINE, SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
 from .resources import Keeper, Reader, Strategies, Writer
 
@@ -130,8 +131,9 @@ class _Assembly:
         self._own_governors: list[Address] = []
         self._governors = {stage.name: self._governor(stage) for stage in plan.stages}
         self._writers: list[Address] = []
-        # The loop is made before the strategies, which may need it.
-        loop = around.loop() if any(stage.concurrent for stage in plan.stages) else None
+        if any(stage.concurrent for stage in plan.stages):
+            # The loop is made before the strategies, which may need it; for others, when something is to be awaited.
+            around.loop()
         conductor = Conductor(around.caller(), plan.life)
         actors.host(self._conductor, conductor, around.caller())
         batches = tuple(self._nodes[n.name] for n in plan.nodes if isinstance(n, BatchPlan))
@@ -140,7 +142,7 @@ class _Assembly:
         self._host(self._ledger, ledger)
         keeper = self._host_journal(journaling)
         strategies = address("strategies")
-        self._host(strategies, Strategies([stage.function for stage in plan.stages], loop))
+        self._host(strategies, Strategies([stage.function for stage in plan.stages], around.loop))
         reader = self._host_source()
         for name in graph.order:
             self._host_node(graph.nodes[name])
@@ -271,11 +273,11 @@ class _Assembly:
         reader = self._actors.doorbell("reader")
         connector = plan.source(self._around.loop)
         reader.ring = getattr(connector, "interrupt", None)
-        placed = self._journal is not None and getattr(connector, "placed", False)
+        placed = self._journal is not None and getattr(connector, "placed", False) is True
         if not placed:
             # It is read from the start again.
             past = msgspec.structs.replace(past, row=0, place=None)
-        self._host(reader, Reader(connector, self._source, placed, past.place))
+        self._host(reader, Reader(connector, self._source, placed, past.place, self._around.loop))
         exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
         suspends = plan.life.suspend_s is not None
         source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past, suspends)
@@ -336,7 +338,8 @@ class _Assembly:
         writer = self._actors.address(_beside("writer", sink.name))
         self._writers.append(writer)
         name, past = sink.name, self._past
-        self._host(writer, Writer(sink.connector, at, sink.whole, self._journal is not None, past.places.get(name)))
+        place, loop = past.places.get(name), self._around.loop
+        self._host(writer, Writer(sink.connector, at, sink.whole, self._journal is not None, place, loop, name))
         if sink.ordered:
             self._host(
                 self._reorders[sink.name],
@@ -349,7 +352,7 @@ class _Assembly:
         drain = sink.on_error == "drain"
         written = past.written.get(name, ())
         ends = {seq: answer.ended for seq, answer in past.answers.get(name, {}).items() if answer.ended is not None}
-        shown_as, exits = sink.connector.name, self._exits_of_sink(name)
+        shown_as, exits = connector_name(sink.connector), self._exits_of_sink(name)
         told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, shown_as, exits, ends)
         self._host(at, told)
 
@@ -360,11 +363,12 @@ class _Assembly:
         writer = self._actors.address("quarantine-writer")
         self._writers.append(writer)
         name, past = QUARANTINE, self._past
+        place, loop = past.places.get(name), self._around.loop
         self._host(
-            writer, Writer(plan.quarantine, self._quarantine, False, self._journal is not None, past.places.get(name))
+            writer, Writer(plan.quarantine, self._quarantine, False, self._journal is not None, place, loop, name)
         )
-        written = past.written.get(name, ())
-        sink = Sink(name, writer, self._account, self._conductor, self._tellers(), False, written, plan.quarantine.name)
+        written, told_as = past.written.get(name, ()), connector_name(plan.quarantine)
+        sink = Sink(name, writer, self._account, self._conductor, self._tellers(), False, written, told_as)
         self._host(self._quarantine, sink)
 
     def _tellers(self) -> int:
@@ -410,4 +414,6 @@ def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]
     if stage.concurrent:
         return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
     monotonic = around.monotonic
-    return lambda ref: Worker(ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic))
+    return lambda ref: Worker(
+        ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop)
+    )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.errors import HeadraceError
 from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.outlets import NoSuchRoute, NotAligned
@@ -16,9 +17,11 @@ from headrace.actors.stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
+    Retracted,
     TooManyHungCalls,
     TooManyRefusals,
 )
+from headrace.actors.text import visible
 
 __all__ = [
     "ActorDied",
@@ -38,6 +41,7 @@ __all__ = [
     "Pending",
     "RateLimited",
     "Recalled",
+    "Retracted",
     "RunAborted",
     "RunFailed",
     "TooManyHungCalls",
@@ -47,10 +51,6 @@ __all__ = [
     "UnwritableRows",
     "name_of",
 ]
-
-
-class HeadraceError(Exception):
-    """Root of the errors that Headrace itself raises."""
 
 
 # --- raised by a user's function, to say what happened ---
@@ -115,7 +115,13 @@ class UnwritableRows(HeadraceError):
 
 
 class ConfigError(HeadraceError, ValueError):
-    """An option or a file says something that cannot be: what, where, and what to do."""
+    """An option or a file says something that cannot be: what, where, and what to do.
+
+    What its message quotes (a path, a name, a value) can hold what a terminal would obey; that is made visible (L81).
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(visible(str(message), multiline=True))
 
 
 class GraphError(ConfigError):

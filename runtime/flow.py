@@ -14,11 +14,13 @@ import msgspec
 
 from headrace.actors.join import LATE, Require
 
-from .calls.answers import Kind
+from .calls.answers import Kind, check_answers_at_once, check_function
+from .connectors.check import sink_connector
 from .connectors.memory import CallableSink
 from .connectors.port import SinkConnector
 from .errors import ConfigError
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
+from .names import NAME_CHARS_MAX, check_name, connector_name, function_name
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
 from .quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
 from .quantities import WORKERS as WORKER_COUNT
@@ -39,6 +41,11 @@ class Draft:
 
     def add(self, node: Node, ends: list[End]) -> None:
         """A node after these."""
+        check_name(node.kind, node.name)
+        if node.name == SOURCE:
+            raise ConfigError(
+                f"{node.kind}: {SOURCE!r} is the name of what the rows come from; give another with name="
+            )
         if any(other.name == node.name for other in self.nodes):
             raise ConfigError(f"two nodes are named {node.name!r}; name one of them with name=")
         self.nodes.append(node)
@@ -51,6 +58,8 @@ class Draft:
     def unused(self, base: str) -> str:
         """A name that no other node has."""
         base = base.strip("<>") or "node"
+        # So that a number still fits.
+        base = base[: NAME_CHARS_MAX - 10]
         taken = self.named() | {SOURCE}
         name, n = base, 2
         while name in taken:
@@ -182,7 +191,7 @@ class Flow:
         of `route`.
         """
         named = _branches("fork", branches, more)
-        plan = ForkPlan(name or self._draft.unused("fork"), tuple(named))
+        plan = ForkPlan(self._named(name, "fork"), tuple(named))
         self._add(plan)
         self._ends = [
             end for branch, build in named.items() if build is not None for end in self._built(plan.name, branch, build)
@@ -222,7 +231,7 @@ class Flow:
             raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
-        plan = JoinPlan(name or self._draft.unused("join"), fork, require, within, on_missing, merge is None)
+        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None)
         self._add(plan)
         if callable(late) and self._built(plan.name, LATE, late):
             raise ConfigError("join: late= is a branch that ends in a sink")
@@ -255,12 +264,14 @@ class Flow:
             raise ConfigError("batch: size= is for max_bytes=, which is missing")
         measure = size or (json_size if max_bytes is not None else None)
         by = as_function(key, "key") if key is not None else None
-        self._add(BatchPlan(name or self._draft.unused("batch"), count, max_bytes, within, by, measure))
+        check_answers_at_once("batch", "key=", by)
+        check_answers_at_once("batch", "size=", measure)
+        self._add(BatchPlan(self._named(name, "batch"), count, max_bytes, within, by, measure))
         return self
 
     def unbatch(self, *, name: str | None = None) -> Self:
         """The rows of a batch go on by themselves, at their own places: a list with one value for each of them."""
-        self._add(UnbatchPlan(name or self._draft.unused("unbatch")))
+        self._add(UnbatchPlan(self._named(name, "unbatch")))
         return self
 
     def sink(
@@ -283,13 +294,13 @@ class Flow:
             raise ConfigError("nothing leads to this sink")
         connector = as_sink(sink)
         if any(isinstance(node, SinkPlan) and node.connector is connector for node in self._draft.nodes):
-            raise ConfigError(f"sink: {connector.name} is a sink already; two would write over each other")
+            raise ConfigError(f"sink: {connector_name(connector)} is a sink already; two would write over each other")
         if not self._ends:
             self._ends = [self._second_way()]
         else:
             self._sunk = list(self._ends)
         in_order = self._ordered if ordered is None else ordered
-        base = name or self._draft.unused(self._branch)
+        base = self._named(name, self._branch)
         sunk = self._sunk
         self._add(SinkPlan(base, connector, in_order, on_error))
         self._ends, self._sunk = [], sunk
@@ -329,20 +340,25 @@ class Flow:
         branches: tuple[str, ...] = (),
     ) -> Self:
         if not callable(function):
-            raise ConfigError(f"{kind}: {function!r} is not callable")
+            raise ConfigError(f"{kind}: {type(function).__name__} is not callable; give a function of a row")
         workers = option(kind, "workers", workers, WORKER_COUNT)
         timeout, deadline = checked_times(kind, timeout, deadline)
         check_on_unknown(kind, on_unknown)
         if on_error not in ("quarantine", "fail", "drop"):
             raise ConfigError(f"{kind}: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
-        name = name or self._draft.unused(getattr(function, "__name__", type(function).__name__))
+        name = self._draft.unused(function_name(function)) if name is None else name
         policy = as_retry(retry) or Retry()
+        check_function(kind, function)
+        limited = as_limit(limit)
+        for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
+            check_answers_at_once(kind, what, asked)
+        check_answers_at_once(kind, "retry=Retry(classify=...)", policy.classify)
         self._add(
             StagePlan(
                 name,
                 function,
                 workers,
-                as_limit(limit),
+                limited,
                 policy,
                 timeout,
                 deadline,
@@ -353,6 +369,9 @@ class Flow:
             )
         )
         return self
+
+    def _named(self, name: str | None, base: str) -> str:
+        return self._draft.unused(base) if name is None else name
 
     def _add(self, node: Node) -> None:
         if not self._ends:
@@ -388,8 +407,7 @@ def _branches(
     for name, build in named.items():
         if build is not None and not callable(build):
             raise ConfigError(f"{kind}: branch {name!r} is a {type(build).__name__}; a function of a flow is expected")
-        if not name:
-            raise ConfigError(f"{kind}: a branch has a name")
+        check_name(f"{kind}: branch", name)
     return named
 
 
@@ -411,8 +429,8 @@ def json_size(row: Any) -> int:
 
 def as_sink(sink: Any) -> SinkConnector:
     """A connector, or what makes one of a callable. Raises `ConfigError`."""
-    if hasattr(sink, "write") and hasattr(sink, "open"):
-        connector: SinkConnector = sink
+    connector = sink_connector(sink)
+    if connector is not None:
         return connector
     if callable(sink):
         return CallableSink(sink)

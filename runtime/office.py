@@ -35,6 +35,7 @@ from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
+from .text import message_of, told, traceback_of, visible
 from .waiters import Batch, CallFuture, Task, call, call_async
 
 NEVER = 1 << 62
@@ -199,7 +200,7 @@ class Office:
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
         name, monotonic = self._system.name, self.ground.monotonic
-        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic)
+        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop)
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
@@ -225,7 +226,7 @@ class Office:
     def submit(self, stage: Address, values: list[Any], waiter: CallFuture | Batch) -> None:
         with self._mutex:
             if self._broken is not None:
-                raise concurrent.futures.BrokenExecutor(str(self._broken)) from self._broken
+                raise concurrent.futures.BrokenExecutor(message_of(self._broken)) from self._broken
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _exiting:
@@ -241,8 +242,20 @@ class Office:
         if self._parked < self.terms.max_workers:
             self._parked += 1
             self._system.park()
-        if stage is self.loop_stage and self._loop_thread is None:
+        if stage is self.loop_stage:
+            self._make_loop()
+
+    def _loop(self) -> LoopThread:
+        """The loop, for what plain functions give to be awaited (L68)."""
+        with self._mutex:
+            if self.ended.is_set():
+                raise RuntimeError("the executor has ended")
+            return self._make_loop()
+
+    def _make_loop(self) -> LoopThread:
+        if self._loop_thread is None:
             self._loop_thread = self.ground.loop(f"{self._system.name}.loop")
+        return self._loop_thread
 
     def withdraw(self, waiter: CallFuture | Batch) -> None:
         self.outstanding.pop(waiter, None)
@@ -273,7 +286,7 @@ class Office:
             self._closed = True
         self.give_up(error, begun=True)
         for stage in (self.threads_stage, self.loop_stage):
-            stage.put(protocol.Abort(str(error)))
+            stage.put(protocol.Abort(message_of(error)))
         self._end(0.1)
 
     def wait(self, timeout: float | None = None) -> None:
@@ -326,7 +339,7 @@ class Office:
             case protocol.Drained():
                 self._end(STOP_S)
             case protocol.Failing(_, error) | protocol.Died(_, error):
-                self._break(f"{type(error).__name__}: {error}", error)
+                self._break(told(error), error)
                 self._end(STOP_S)
             case _:
                 raise TypeError(f"an executor was told {type(message).__name__}")
@@ -337,7 +350,7 @@ class Office:
         with self._mutex:
             if self._broken is None:
                 self._broken = broken
-        logger.opt(exception=error).error("executor {} is broken: {}", self._system.name, what)
+        logger.error("executor {} is broken: {}\n{}", visible(self._system.name), what, traceback_of(error))
         self.give_up(broken, begun=True)
 
     def _end(self, timeout_s: float) -> None:

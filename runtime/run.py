@@ -33,6 +33,7 @@ from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan
 from .quantities import patience
 from .report import RunReport, report_of
+from .text import told
 
 _numbers = itertools.count(1)
 
@@ -81,7 +82,8 @@ class Run:
         could not go on (what went wrong first is its `__cause__`)."""
         report = self.wait_ended(timeout)
         if report.state is State.FAILED:
-            failed = RunFailed(f"{self.name}: {type(self._error).__name__}: {self._error}", report)
+            why = told(self._error) if self._error is not None else "nobody said why"
+            failed = RunFailed(f"{self.name}: {why}", report)
             raise failed from self._error
         return report
 
@@ -115,8 +117,15 @@ class Run:
         return self._report.done()
 
     def add_done_callback(self, function: Callable[[RunReport], object]) -> None:
-        """Call `function` with the report once the run has ended."""
-        self._report.add_done_callback(lambda future: function(future.result()))
+        """Call `function` with the report once the run has ended. What it raises is logged, and concerns nobody else."""
+
+        def call(future: concurrent.futures.Future[RunReport]) -> None:
+            try:
+                function(future.result())
+            except BaseException as error:
+                self._log.warning("a callback of {} raised {}", self.name, told(error))
+
+        self._report.add_done_callback(call)
 
     def __await__(self) -> Generator[Any, None, RunReport]:
         async def wait() -> RunReport:

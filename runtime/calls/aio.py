@@ -23,6 +23,7 @@ from headrace.actors.worker import Progress, Tell
 
 from ..call import CallInfo, _current
 from ..classify import Classifier, fault_of
+from .awaiting import is_settled, settled
 
 STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
@@ -139,6 +140,8 @@ class LoopCalls:
             try:
                 if timeout_s is None:
                     result = await function(call.value)
+                    if not is_settled(result):
+                        result = await settled(result)
                 else:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
@@ -162,7 +165,7 @@ class LoopCalls:
         backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
         try:
             async with scope:
-                return await self._function(call.value)
+                return await settled(await self._function(call.value))
         except TimeoutError as error:
             if not scope.expired():
                 raise
@@ -199,7 +202,7 @@ class LoopCalls:
         part = self._done.get(call.id)
         if part is None:
             part = self._done[call.id] = ([], [], [])
-        if isinstance(result, Fault):
+        if type(result) is Fault:
             part[2].append(result)
         else:
             part[0].append(call.seq)

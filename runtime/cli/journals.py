@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job, wrong
+from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job
+from .output import say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..journal.file import JournalFile
@@ -69,7 +70,7 @@ def retry(
     with _looking_into(journal, write=True) as file:
         again = try_again(file, rows=rows, error=error, name=name)
     if not quiet:
-        click.echo(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
+        say(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
     _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
 
 
@@ -87,14 +88,14 @@ def list_runs(journal: Path, as_json: bool) -> None:
     with _looking_into(journal) as file:
         found = runs(file)
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        say_json(msgspec.json.encode(found).decode())
         return
     for line in found:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.began))
         outcomes = ", ".join(f"{n:,} {status}" for status, n in sorted(line.outcomes.items())) or "none"
         of = f" of {line.total:,}" if line.total is not None else ""
         lives = f"{line.lives} {'life' if line.lives == 1 else 'lives'}"
-        click.echo(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
+        say(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
 
 
 @click.command()
@@ -111,7 +112,10 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 
     with _looking_into(journal) as file:
         story = explain_(file, row, name)
-    click.echo(msgspec.json.encode(story).decode() if as_json else story_text(story))
+    if as_json:
+        say_json(msgspec.json.encode(story).decode())
+    else:
+        say(story_text(story))
 
 
 @click.command()
@@ -135,6 +139,10 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
             if form == "parquet" and output is not None:
                 parquet.write(output, lines)
                 return
+            if output is None and sys.stdout.isatty():
+                for line in lines:
+                    say_json(line.decode().removesuffix("\n"))
+                return
             with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as out:
                 out.writelines(lines)
         except OSError as error:
@@ -152,13 +160,13 @@ def verify(file: Path) -> None:
     try:
         n = verify_(lines_of(file), _audit_key())
     except Broken as broken:
-        click.echo(f"{file}: {broken}", err=True)
+        say(f"{file}: {broken}", err=True)
         sys.exit(FAILED)
     except ConfigError as error:
         wrong(f"{file}: {error}")
     except OSError as error:
         wrong(f"{file}: cannot be read: {error.strerror}")
-    click.echo(f"{file}: {n:,} records, as they were written")
+    say(f"{file}: {n:,} records, as they were written")
 
 
 @click.command()
@@ -178,7 +186,7 @@ def prune(journal: Path, older_than: float, outcome: str | None, name: str | Non
     with _looking_into(journal, write=True) as file:
         days = option("prune", "--older-than", older_than, DAYS)
         n = prune_(file, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
-    click.echo(f"{journal}: {n:,} answers dropped")
+    say(f"{journal}: {n:,} answers dropped")
 
 
 def _audit_key() -> bytes | None:

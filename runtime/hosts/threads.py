@@ -25,7 +25,9 @@ from pykka.messages import _ActorStop
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
+from headrace.actors.errors import HeadraceError
 
+from ..text import traceback_of
 from .dispatcher import Dispatcher, Inbox, Lanes, Timer, monotonic
 from .port import Address
 
@@ -33,7 +35,7 @@ ANSWER_S = 2.0
 """An actor answers a question about its statistics within this time, or is left out."""
 
 
-class Stopped(RuntimeError):
+class Stopped(HeadraceError, RuntimeError):
     """Somebody outside the run stopped one of its actors."""
 
 
@@ -134,7 +136,7 @@ class Host(pykka.ThreadingActor):
             raise Stopped(f"{self._inbox.name} was told {type(message.message).__name__} from outside, by way of pykka")
 
     def _die(self, error: BaseException) -> None:
-        logger.opt(exception=error).debug("{} died", self._inbox.name)
+        logger.debug("{} died: {}", self._inbox.name, traceback_of(error))
         self.ended = True
         # Nobody is left to tell them anything.
         for child in self._children.values():
@@ -144,7 +146,7 @@ class Host(pykka.ThreadingActor):
         try:
             estate = self._actor.estate()
         except BaseException as worse:
-            logger.opt(exception=worse).debug("{} left no estate", self._inbox.name)
+            logger.debug("{} left no estate: {}", self._inbox.name, traceback_of(worse))
             estate = None
         self.tell(self._parent, protocol.Died(self._inbox, error, estate))
 
@@ -154,7 +156,7 @@ class Host(pykka.ThreadingActor):
         try:
             self._actor.ended()
         except BaseException as error:
-            logger.opt(exception=error).debug("{} did not end cleanly", self._inbox.name)
+            logger.debug("{} did not end cleanly: {}", self._inbox.name, traceback_of(error))
         self._system.remove(self)
 
     # --- the context of the actor ---
