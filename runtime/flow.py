@@ -7,7 +7,7 @@ a node, move on, and return it. A branch is a function that is given a flow of i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
@@ -15,8 +15,7 @@ import msgspec
 from headrace.actors.join import LATE, Require
 
 from .calls.answers import Kind, check_answers_at_once, check_function
-from .connectors.check import sink_connector
-from .connectors.memory import CallableSink
+from .connectors.check import as_sink
 from .connectors.port import SinkConnector
 from .errors import ConfigError
 from .limits import Limit, Retry, as_limit, as_retry, check_call_options
@@ -150,7 +149,7 @@ class Flow:
 
     def route(
         self,
-        function: Callable[[Any], str | None] | str,
+        function: Callable[[Any], str | Awaitable[str | None] | None] | str,
         branches: Mapping[str, Branch] | Sequence[str] | None = None,
         *,
         name: str | None = None,
@@ -424,13 +423,3 @@ def json_size(row: Any) -> int:
     if isinstance(row, bytes):
         return len(row)
     return len(row.encode()) if isinstance(row, str) else len(msgspec.json.encode(row, enc_hook=str))
-
-
-def as_sink(sink: Any) -> SinkConnector:
-    """A connector, or what makes one of a callable. Raises `ConfigError`."""
-    connector = sink_connector(sink)
-    if connector is not None:
-        return connector
-    if callable(sink):
-        return CallableSink(sink)
-    raise ConfigError(f"sink: {type(sink).__name__} is neither a connector nor callable")

@@ -12,12 +12,12 @@ from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
 from .calls.aio import LoopThread
-from .connectors.check import source_connector
+from .connectors.check import as_sink, source_connector
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import SinkConnector, SourceConnector
 from .contracts import INFER, Contract
 from .errors import ConfigError
-from .flow import Draft, Flow, as_sink
+from .flow import Draft, Flow
 from .graph import Graph
 from .journal.options import Journal, as_journal
 from .limits import Retry, as_retry
@@ -89,6 +89,11 @@ class Pipeline(Flow):
             self._source = lambda _: _held(IterableSource(iterable), contract)
         else:
             mend = "; call it, to give what it makes" if callable(rows_from) else ""
+            mend = (
+                "; for a file, give sources.csv(path) or sources.jsonl(path)"
+                if isinstance(rows_from, os.PathLike)
+                else mend
+            )
             raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable{mend}")
         self._source_retry = as_retry(retry) or Retry()
         return self

@@ -12,7 +12,6 @@ import traceback
 from headrace.actors.text import (
     MESSAGE_CHARS_MAX,
     add_note,
-    caused_by,
     message_of,
     remark,
     remarks_of,
@@ -23,7 +22,6 @@ from headrace.actors.text import (
 __all__ = [
     "MESSAGE_CHARS_MAX",
     "add_note",
-    "caused_by",
     "message_of",
     "remark",
     "remarks_of",
