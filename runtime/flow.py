@@ -123,7 +123,9 @@ class Flow:
     ) -> Self:
         """A stage that calls `function` with each row; its result is the row from there on.
 
-        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function.
+        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function. What
+        a plain function gives as a coroutine (a lambda around one, a method of a client) is awaited on that loop, and its
+        thread waits for it, so a coroutine function itself is the better thing to give.
         `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
         included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
         not have happened. Raises `ConfigError`, as all methods here do.
@@ -131,7 +133,8 @@ class Flow:
         return self._call("map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown)
 
     def flat_map(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
-        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator.
+        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
+        asynchronous one.
 
         They keep the place of their row, and among themselves their order. A row of which none come is dropped. Options as
         of `map`.
@@ -251,7 +254,8 @@ class Flow:
         first; whichever comes first. What is left at the end goes on.
 
         `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
-        default, of its JSON. A batch stands at the place of its first row.
+        default, of its JSON. Neither is `async`: they must answer at once, and a row for which they raise goes to
+        quarantine. A batch stands at the place of its first row.
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
@@ -280,8 +284,8 @@ class Flow:
         ordered: bool | None = None,
         on_error: Literal["abort", "drain"] = "abort",
     ) -> Self:
-        """Where rows leave: a connector out of `sinks`, or a callable that gets one row's value a call. Another sink right
-        after it gets the same rows.
+        """Where rows leave: a connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that
+        gets one row's value a call. Another sink right after it gets the same rows.
 
         `ordered`: in the order of the source; by default as the pipeline says. `on_error`: what a failed write does to the
         rest of the run: aborts it, or lets it finish what is under way (`drain`). The run has failed either way.

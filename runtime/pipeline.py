@@ -67,7 +67,8 @@ class Pipeline(Flow):
         rows: Any = None,
         retry: Retry | int | None = None,
     ) -> Pipeline:
-        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable.
+        """Where the rows come from: a connector out of `sources` or of your own (`SourceConnector`), any iterable, any async
+        iterable. Raises `ConfigError` for text, bytes and mappings, whose items are no rows.
 
         `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
         become 12); or "infer", from the first hundred. What does not fit goes to quarantine. `retry`: how often a

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -69,6 +69,7 @@ def _raise(error: BaseException) -> Any:
 # --- the functions that all of it goes through ---
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec=None)) | st.sampled_from([HOSTILE, ESCAPES, "\ud83d", ""]))
 def test_any_text_is_made_visible_and_stays_one_line_L81(text: str) -> None:
     shown = visible(text)
@@ -82,6 +83,7 @@ def test_any_text_is_made_visible_and_stays_one_line_L81(text: str) -> None:
         harmless(traceback_of(error))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text()))
 def test_json_that_is_made_visible_says_the_same_L81(row: dict[str, str]) -> None:
     shown = visible_json(json.dumps(row, ensure_ascii=False))
