@@ -344,3 +344,21 @@ def test_a_file_and_columns_with_hostile_names_are_printed_visibly_L81(command: 
     command("explain", "run.db", "--row", "0", status=0)
     Path(name).write_text("other\n")
     assert command("resume", "run.db")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ValueError(TEXT)",
+        "raise SystemExit(0)",
+        "class CALL:\n    def __init__(self): raise SystemExit(TEXT)",
+        "def __getattr__(name): raise LookupError(TEXT)",
+    ],
+)
+def test_a_module_that_cannot_be_used_is_told_L72(command: Command, job: str, code: str, request: Any) -> None:
+    module = f"unusable_{abs(hash(request.node.name))}"
+    command.file(f"{module}.py", f"TEXT = {HOSTILE!r}\n{code}\n")
+    text = Path(job).read_text(encoding="utf-8").replace("hostile_calls:CALL", f"{module}:CALL")
+    shown = command("check", command.file("unusable.toml", text), status=2)
+    assert "call: " in shown
+    assert " raised " in shown
