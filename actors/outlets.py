@@ -170,10 +170,11 @@ def branch_of_answer(said: Any) -> str:
     """A branch, by what a route's function said: a name, None, yes or no, a member of an enum."""
     if said is None:
         return ONWARD
-    if isinstance(said, bool):
+    # By its type: `isinstance` also asks the object what it is, which is its own code.
+    if type(said) is bool:
         return "true" if said else "false"
     try:
-        return str.__str__(str(said.value) if isinstance(said, enum.Enum) else str(said))
+        return str.__str__(str(said.value) if issubclass(type(said), enum.Enum) else str(said))
     except BaseException:
         return f"a {type(said).__name__}"
 

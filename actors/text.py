@@ -6,6 +6,8 @@ a lone surrogate that no file takes, and it can hold escape sequences that a ter
 
 from __future__ import annotations
 
+from typing import Any
+
 MESSAGE_CHARS_MAX = 4000
 """A longer message is cut, with a note of its length, so that an error that quotes a whole row does not flood a log."""
 
@@ -21,39 +23,38 @@ class Remark(str):
 
 
 def remark(error: BaseException, subject: str, text: str) -> None:
-    """Note `text` on any exception, in the place of an earlier remark on the same `subject`. It never raises: an exception
-    that takes no notes (a frozen dataclass, say) is left as it is."""
+    """Note `text` on any exception, in the place of an earlier remark on the same `subject`. It never raises."""
     made = Remark(text)
     made.subject = subject
-    try:
-        notes = getattr(error, "__notes__", None)
-        if isinstance(notes, list):
-            notes[:] = [note for note in notes if not (type(note) is Remark and note.subject == subject)]
-        BaseException.add_note(error, made)
-    except BaseException:
-        return
+    notes = [note for note in _notes_of(error) if not (type(note) is Remark and note.subject == subject)]
+    _set_notes(error, [*notes, made])
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Add a note to any exception. It never raises: an exception that takes no notes is left as it is."""
-    try:
-        BaseException.add_note(error, text)
-    except BaseException:
-        return
-
-
-def caused_by(error: BaseException, cause: BaseException | None) -> None:
-    """Set the `__cause__` of any exception, also of one whose class refuses that its attributes are set."""
-    BaseException.__setattr__(error, "__cause__", cause)
+    """As `error.add_note`, for any exception: also for one whose class refuses attributes, or lies about them."""
+    _set_notes(error, [*_notes_of(error), text])
 
 
 def remarks_of(error: BaseException) -> list[str]:
     """The remarks that Headrace has noted on an exception, oldest first. It never raises."""
+    return [str(note) for note in _notes_of(error) if type(note) is Remark]
+
+
+def _notes_of(error: BaseException) -> list[Any]:
     try:
-        notes = getattr(error, "__notes__", None)
-        return [str(note) for note in notes if type(note) is Remark] if isinstance(notes, list) else []
+        # Past a class's own `__getattr__` and `__getattribute__`, which are somebody else's code.
+        notes = BaseException.__getattribute__(error, "__notes__")
     except BaseException:
         return []
+    return notes if type(notes) is list else []
+
+
+def _set_notes(error: BaseException, notes: list[Any]) -> None:
+    try:
+        BaseException.__setattr__(error, "__notes__", notes)
+    except BaseException:
+        # A property of that name, say. It is left as it is.
+        return
 
 
 def message_of(error: BaseException) -> str:
@@ -96,5 +97,6 @@ def told(error: BaseException) -> str:
     >>> told(ValueError("no such city"))
     'ValueError: no such city'
     """
+    message = message_of(error)
     remarks = "".join(f" ({remark})" for remark in remarks_of(error))
-    return visible(f"{type(error).__name__}: {message_of(error)}{remarks}")
+    return visible(f"{type(error).__name__}{': ' if message else ''}{message}{remarks}")

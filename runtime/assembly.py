@@ -14,7 +14,7 @@ from headrace.actors.conductor import Cast, Conductor
 from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
-from headrace.actors.join import LATE, Join, JoinTerms
+from headrace.actors.join import LATE, Join
 from headrace.actors.journal import Journal
 from headrace.actors.ledger import Ledger
 from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
@@ -31,7 +31,8 @@ from headrace.actors.worker import Worker
 from .calls.aio import LoopCalls, LoopThread
 from .calls.answers import answering
 from .calls.threads import ThreadCalls
-from .graph import Graph
+from .connectors.port import SinkConnector
+from .graph import Graph, join_terms
 from .hosts.port import Actors, Address
 from .journal.port import Journaling
 from .names import connector_name
@@ -338,8 +339,7 @@ class _Assembly:
         writer = self._actors.address(_beside("writer", sink.name))
         self._writers.append(writer)
         name, past = sink.name, self._past
-        place, loop = past.places.get(name), self._around.loop
-        self._host(writer, Writer(sink.connector, at, sink.whole, self._journal is not None, place, loop, name))
+        self._host(writer, self._writer(sink.connector, at, name, sink.whole))
         if sink.ordered:
             self._host(
                 self._reorders[sink.name],
@@ -363,13 +363,14 @@ class _Assembly:
         writer = self._actors.address("quarantine-writer")
         self._writers.append(writer)
         name, past = QUARANTINE, self._past
-        place, loop = past.places.get(name), self._around.loop
-        self._host(
-            writer, Writer(plan.quarantine, self._quarantine, False, self._journal is not None, place, loop, name)
-        )
+        self._host(writer, self._writer(plan.quarantine, self._quarantine, name))
         written, told_as = past.written.get(name, ()), connector_name(plan.quarantine)
         sink = Sink(name, writer, self._account, self._conductor, self._tellers(), False, written, told_as)
         self._host(self._quarantine, sink)
+
+    def _writer(self, connector: SinkConnector, sink: Ref, name: str, whole: bool = False) -> Writer:
+        place, durable = self._past.places.get(name), self._journal is not None
+        return Writer(connector, sink, whole, durable, place, self._around.loop, name)
 
     def _tellers(self) -> int:
         """Nodes where a row can end badly: the source, and all nodes of the graph."""
@@ -386,21 +387,6 @@ class _Assembly:
         self._own_governors.append(address)
         self._host(address, Governor(terms))
         return address
-
-
-def join_terms(graph: Graph, join: JoinPlan) -> JoinTerms:
-    """What a join's actor must know."""
-    fork = graph.nodes[join.fork]
-    assert isinstance(fork, ForkPlan), "a join closes a fork, which is seen to when a pipeline is built"
-    return JoinTerms(
-        name=join.name,
-        branches=graph.branches_of(join.name),
-        ways=len(fork.branches),
-        require=join.require,
-        within_s=join.within,
-        on_missing=join.on_missing,
-        bare=join.bare,
-    )
 
 
 def _beside(role: str, sink: str) -> str:

@@ -14,10 +14,11 @@ from headrace.actors.awaitables import at_once
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 from headrace.actors.quantities import check_after_s
+from headrace.actors.text import caused_by
 
 from .errors import Pending, RateLimited, TransientError
 from .quantities import hint_s as usable_hint_s
-from .text import caused_by, remark, told
+from .text import remark, told
 
 TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 THROTTLING_CODES = frozenset(

@@ -7,7 +7,7 @@ a node, move on, and return it. A branch is a function that is given a flow of i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
@@ -15,8 +15,7 @@ import msgspec
 from headrace.actors.join import LATE, Require
 
 from .calls.answers import Kind, check_answers_at_once, check_function
-from .connectors.check import sink_connector
-from .connectors.memory import CallableSink
+from .connectors.check import as_sink
 from .connectors.port import SinkConnector
 from .errors import ConfigError
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
@@ -126,7 +125,9 @@ class Flow:
     ) -> Self:
         """A stage that calls `function` with each row; its result is the row from there on.
 
-        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function.
+        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function. What
+        a plain function gives as a coroutine (a lambda around one, a method of a client) is awaited on that loop, and its
+        thread waits for it, so a coroutine function itself is the better thing to give.
         `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
         included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
         not have happened. Raises `ConfigError`, as all methods here do.
@@ -134,7 +135,8 @@ class Flow:
         return self._call("map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown)
 
     def flat_map(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
-        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator.
+        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
+        asynchronous one.
 
         They keep the place of their row, and among themselves their order. A row of which none come is dropped. Options as
         of `map`.
@@ -152,7 +154,7 @@ class Flow:
 
     def route(
         self,
-        function: Callable[[Any], str | None] | str,
+        function: Callable[[Any], str | Awaitable[str | None] | None] | str,
         branches: Mapping[str, Branch] | Sequence[str] | None = None,
         *,
         name: str | None = None,
@@ -253,7 +255,8 @@ class Flow:
         first; whichever comes first. What is left at the end goes on.
 
         `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
-        default, of its JSON. A batch stands at the place of its first row.
+        default, of its JSON. Neither is `async`: they must answer at once, and a row for which they raise goes to
+        quarantine. A batch stands at the place of its first row.
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
@@ -282,8 +285,8 @@ class Flow:
         ordered: bool | None = None,
         on_error: Literal["abort", "drain"] = "abort",
     ) -> Self:
-        """Where rows leave: a connector out of `sinks`, or a callable that gets one row's value a call. Another sink right
-        after it gets the same rows.
+        """Where rows leave: a connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that
+        gets one row's value a call. Another sink right after it gets the same rows.
 
         `ordered`: in the order of the source; by default as the pipeline says. `on_error`: what a failed write does to the
         rest of the run: aborts it, or lets it finish what is under way (`drain`). The run has failed either way.
@@ -425,13 +428,3 @@ def json_size(row: Any) -> int:
     if isinstance(row, bytes):
         return len(row)
     return len(row.encode()) if isinstance(row, str) else len(msgspec.json.encode(row, enc_hook=str))
-
-
-def as_sink(sink: Any) -> SinkConnector:
-    """A connector, or what makes one of a callable. Raises `ConfigError`."""
-    connector = sink_connector(sink)
-    if connector is not None:
-        return connector
-    if callable(sink):
-        return CallableSink(sink)
-    raise ConfigError(f"sink: {type(sink).__name__} is neither a connector nor callable")

@@ -12,12 +12,12 @@ from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
 from .calls.aio import LoopThread
-from .connectors.check import source_connector
+from .connectors.check import as_sink, source_connector
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import SinkConnector, SourceConnector
 from .contracts import INFER, Contract
 from .errors import ConfigError
-from .flow import Draft, Flow, as_sink
+from .flow import Draft, Flow
 from .graph import Graph
 from .journal.options import Journal, as_journal
 from .limits import Retry, as_retry
@@ -67,7 +67,8 @@ class Pipeline(Flow):
         rows: Any = None,
         retry: Retry | int | None = None,
     ) -> Pipeline:
-        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable.
+        """Where the rows come from: a connector out of `sources` or of your own (`SourceConnector`), any iterable, any async
+        iterable. Raises `ConfigError` for text, bytes and mappings, whose items are no rows.
 
         `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
         become 12); or "infer", from the first hundred. What does not fit goes to quarantine. `retry`: how often a
@@ -89,6 +90,11 @@ class Pipeline(Flow):
             self._source = lambda _: _held(IterableSource(iterable), contract)
         else:
             mend = "; call it, to give what it makes" if callable(rows_from) else ""
+            mend = (
+                "; for a file, give sources.csv(path) or sources.jsonl(path)"
+                if isinstance(rows_from, os.PathLike)
+                else mend
+            )
             raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable{mend}")
         self._source_retry = as_retry(retry) or Retry()
         return self

@@ -14,7 +14,6 @@ from typing import Any
 from headrace.actors.text import (
     MESSAGE_CHARS_MAX,
     add_note,
-    caused_by,
     message_of,
     remark,
     remarks_of,
@@ -25,7 +24,6 @@ from headrace.actors.text import (
 __all__ = [
     "MESSAGE_CHARS_MAX",
     "add_note",
-    "caused_by",
     "escaped",
     "message_of",
     "remark",

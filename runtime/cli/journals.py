@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job
-from .output import say, say_json, wrong
+from .output import TEXT, say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..journal.file import JournalFile
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @JOURNAL
-@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @ACCEPT_CHANGES
 @SUSPEND_AFTER
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
@@ -47,8 +47,10 @@ def _resume(
 @click.command()
 @JOURNAL
 @click.option("--row", "rows", type=int, multiple=True, help="Only this one, counted from 0; may be said again.")
-@click.option("--error", metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError.")
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option(
+    "--error", type=TEXT, metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError."
+)
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @ACCEPT_CHANGES
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
@@ -101,7 +103,7 @@ def list_runs(journal: Path, as_json: bool) -> None:
 @click.command()
 @JOURNAL
 @click.option("--row", type=int, required=True, help="Which one, counted from 0.")
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
 def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
     """Tell what happened to a row: each attempt, what it became, where it went."""
@@ -120,7 +122,7 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 
 @click.command()
 @JOURNAL
-@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
 def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
@@ -175,7 +177,7 @@ def verify(file: Path) -> None:
 @click.option(
     "--outcome", type=click.Choice(["delivered", "dropped", "quarantined"]), help="Only of rows that ended so."
 )
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 def prune(journal: Path, older_than: float, outcome: str | None, name: str | None) -> None:
     """Drop the answers of rows that are done, and keep the account."""
     import time

@@ -37,6 +37,22 @@ def _print(text: str, err: bool, nl: bool) -> None:
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err, nl=nl)
 
 
+class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Text that UTF-8 can hold, which not every argument is: a command line is bytes."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is no text in UTF-8", param, ctx)
+        return str(value)
+
+
+TEXT = _Text()
+
+
 class Group(click.Group):
     """A group of commands whose own messages about what was wrong are made visible too: they quote arguments."""
 

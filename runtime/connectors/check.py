@@ -7,12 +7,14 @@ run code that raises.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import ConfigError
 from ..names import connector_name
 from ..text import told
+from .memory import CallableSink
 from .port import SinkConnector, SourceConnector
 
 Role = Literal["source", "sink"]
@@ -58,17 +60,21 @@ def source_connector(given: Any) -> SourceConnector | None:
     return cast(SourceConnector, given)
 
 
-def sink_connector(given: Any) -> SinkConnector | None:
-    """The connector that somebody handed over as a sink; None where it is no connector, but perhaps a function. Raises
-    `ConfigError` for one that lacks something."""
+def as_sink(given: Any) -> SinkConnector:
+    """The connector that somebody handed over as a sink, or what makes one of a function. Raises `ConfigError`."""
     if inspect.isclass(given) and _has(given, "write"):
         raise ConfigError(f"sink: the class {given.__name__} where an instance is expected; give {given.__name__}(...)")
-    if not _has(given, "write") or (callable(given) and not _has(given, "open")):
-        if not callable(given) and (_has(given, "open") or _has(given, "close")):
-            _check("sink", given)
-        return None
+    is_function = callable(given) and not (_has(given, "write") and _has(given, "open"))
+    if is_function:
+        return CallableSink(given)
+    if isinstance(given, str | os.PathLike) or not any(_has(given, name) for name in ("open", "write", "close")):
+        raise ConfigError(f"sink: {type(given).__name__} is neither a connector nor callable{_mend(given)}")
     _check("sink", given)
     return cast(SinkConnector, given)
+
+
+def _mend(given: Any) -> str:
+    return "; for a file, give sinks.jsonl(path) or sinks.csv(path)" if isinstance(given, str | os.PathLike) else ""
 
 
 def _no_rows(given: Any) -> str:

@@ -41,13 +41,14 @@ class SourceConnector(Protocol):
     waiting return at once.
     """
 
-    name: str
-    """What errors and reports call it; without it, they use the name of its class."""
+    name: str = ""
+    """What errors and reports call it; where it is empty or missing, they use the name of the class."""
     resumable: bool = False
     """After `read` has raised, it may be called again and goes on at the same place (L38)."""
 
     def open(self) -> object:
         """Before the first `read`, once."""
+        return None
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         """(values, ended, bad), or a `ReadResult`: up to `n` rows, fewer if the next is slow in coming; whether that was the
@@ -56,17 +57,19 @@ class SourceConnector(Protocol):
 
     def close(self) -> object:
         """Once, if `open` went well, whatever happened since."""
+        return None
 
 
 @runtime_checkable
 class SinkConnector(Protocol):
     """Rows to somewhere. All calls come from one thread, one at a time."""
 
-    name: str
-    """What errors and reports call it; without it, they use the name of its class."""
+    name: str = ""
+    """What errors and reports call it; where it is empty or missing, they use the name of the class."""
 
     def open(self) -> object:
         """Before the first `write`, once."""
+        return None
 
     def write(self, items: list[Any]) -> object:
         """Write these rows, in order. When it returns, they count as delivered.
@@ -78,6 +81,7 @@ class SinkConnector(Protocol):
 
     def close(self, complete: bool) -> object:
         """Once, if `open` went well. `complete`: every row has come; else the run was cut short."""
+        return None
 
 
 @runtime_checkable
