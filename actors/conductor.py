@@ -94,6 +94,7 @@ class Conductor(Actor):
         self._caller = caller
         self._terms = terms
         self._cast: Cast | None = None
+        self._early: list[Told] = []
         self._state = State.NEW
         self._outcome = State.COMPLETED
         self._opened: list[Ref] = []
@@ -122,6 +123,10 @@ class Conductor(Actor):
     def receive(self, message: Told) -> None:
         if self._state.terminal:
             return
+        if self._cast is None:
+            # Somebody has died while the run was being put together.
+            self._early.append(message)
+            return
         match message:
             case protocol.Drained(who):
                 self._drained.add(who)
@@ -140,7 +145,11 @@ class Conductor(Actor):
             case protocol.Start():
                 self._state = State.OPENING
                 self._to_open = list(self._all.resources)
-                self._open_next()
+                early, self._early = self._early, []
+                for message in early:
+                    self.receive(message)
+                if not self._aborting:
+                    self._open_next()
             case protocol.Opened(resource, error):
                 self._on_opened(resource, error)
             case protocol.Closed(resource, error):

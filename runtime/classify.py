@@ -14,7 +14,6 @@ from headrace.actors.awaitables import at_once
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 from headrace.actors.quantities import check_after_s
-from headrace.actors.text import caused_by
 
 from .errors import Pending, RateLimited, TransientError
 from .quantities import hint_s as usable_hint_s
@@ -111,7 +110,6 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
         try:
             return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)
         except BaseException as wrong:
-            caused_by(wrong, error)
             return Fault(seq, Kind.PERMANENT, wrong)
     try:
         kind, hint = classify(error, own)

@@ -28,11 +28,13 @@ __all__ = [
     "AttemptTimedOut",
     "BadAnswer",
     "BadInput",
+    "CannotStartThread",
     "ConfigError",
     "DeadlineExceeded",
     "GraphError",
     "HeadraceError",
     "JournalError",
+    "LoopDied",
     "NoSuchRoute",
     "NotAligned",
     "OutageDeadlineExceeded",
@@ -134,6 +136,23 @@ class GraphError(ConfigError):
 
 class BadInput(HeadraceError, ValueError):
     """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+# --- the machine has no more to give ---
+
+
+class CannotStartThread(HeadraceError, RuntimeError):
+    """The operating system starts no more threads, or the interpreter is about to end. The message names the thread."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(
+            f"the thread {name!r} cannot be started ({error}); use fewer workers, or allow this process more threads "
+            f"(ulimit -u, or the limit of its container)"
+        )
+
+
+class LoopDied(HeadraceError, RuntimeError):
+    """The event loop of a run or executor broke while calls were under way: whether they happened, nobody can say (L69)."""
 
 
 # --- the journal ---

@@ -30,6 +30,7 @@ from headrace.actors.worker import Worker
 from . import governors
 from .calls.aio import LoopCalls, LoopThread
 from .calls.threads import ThreadCalls
+from .errors import LoopDied
 from .forking import of_the_parent
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
@@ -66,8 +67,8 @@ class Ground(Protocol):
     def actors(self, name: str) -> Any:
         """A `System`."""
 
-    def loop(self, name: str) -> LoopThread:
-        """The loop for coroutine functions."""
+    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
+        """The loop for coroutine functions. `failed`: called where there will be no loop any more."""
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         """The governor of a limit with a name."""
@@ -96,8 +97,8 @@ class Threads:
     def actors(self, name: str) -> System:
         return System(name)
 
-    def loop(self, name: str) -> LoopThread:
-        return LoopThread(name)
+    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
+        return LoopThread(name, failed)
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return governors.acquire(name, terms, user)
@@ -145,6 +146,17 @@ class Office:
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
         lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
+        try:
+            self._host_actors(lines)
+        except BaseException:
+            system.stop(STOP_S)
+            if terms.limit.name is not None:
+                ground.release_governor(terms.limit.name, self._desk)
+            raise
+        ground.opened(self)
+
+    def _host_actors(self, lines: list[Line]) -> None:
+        terms, system = self.terms, self._system
         watch = Callback("executor", self._on_told)
         system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
         for address, on_loop in ((self.threads_stage, False), (self.loop_stage, True)):
@@ -158,7 +170,6 @@ class Office:
                 self._new_loop_worker if on_loop else self._new_thread_worker,
             )
             system.host(address, stage, self._desk)
-        ground.opened(self)
 
     def _new_governor(self) -> Address:
         terms = self.terms.limit.terms
@@ -240,8 +251,8 @@ class Office:
         if not self._parked:
             self._system.park()
         if self._parked < self.terms.max_workers:
-            self._parked += 1
             self._system.park()
+            self._parked += 1
         if stage is self.loop_stage:
             self._make_loop()
 
@@ -254,8 +265,11 @@ class Office:
 
     def _make_loop(self) -> LoopThread:
         if self._loop_thread is None:
-            self._loop_thread = self.ground.loop(f"{self._system.name}.loop")
+            self._loop_thread = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed)
         return self._loop_thread
+
+    def _on_loop_failed(self, died: LoopDied) -> None:
+        self._on_told(protocol.Failing(Callback("loop", lambda _: None), died))
 
     def withdraw(self, waiter: CallFuture | Batch) -> None:
         self.outstanding.pop(waiter, None)
@@ -278,7 +292,11 @@ class Office:
 
     def give_up(self, error: BaseException, *, begun: bool) -> None:
         for waiter in list(self.outstanding):
-            waiter.give_up(error, begun=begun)
+            try:
+                waiter.give_up(error, begun=begun)
+            except BaseException as worse:
+                # Whatever a waiter does with its answer, the next one gets his.
+                logger.warning("an answer could not be given: {}", told(worse))
 
     def abort(self, error: BaseException) -> None:
         """Answer everybody now, and end."""
@@ -339,8 +357,10 @@ class Office:
             case protocol.Drained():
                 self._end(STOP_S)
             case protocol.Failing(_, error) | protocol.Died(_, error):
-                self._break(told(error), error)
-                self._end(STOP_S)
+                try:
+                    self._break(told(error), error)
+                finally:
+                    self._end(STOP_S)
             case _:
                 raise TypeError(f"an executor was told {type(message).__name__}")
 
@@ -350,8 +370,8 @@ class Office:
         with self._mutex:
             if self._broken is None:
                 self._broken = broken
-        logger.error("executor {} is broken: {}\n{}", visible(self._system.name), what, traceback_of(error))
         self.give_up(broken, begun=True)
+        logger.error("executor {} is broken: {}\n{}", visible(self._system.name), what, traceback_of(error))
 
     def _end(self, timeout_s: float) -> None:
         with self._mutex:

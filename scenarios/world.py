@@ -160,7 +160,7 @@ class Ground:
     def actors(self, name: str) -> System:
         return System(self._world.simulation, name)
 
-    def loop(self, name: str) -> LoopThread:
+    def loop(self, name: str, failed: Any) -> LoopThread:
         return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
