@@ -36,6 +36,7 @@ __all__ = [
     "Recalled",
     "RunAborted",
     "RunFailed",
+    "SourceChanged",
     "TooManyHungCalls",
     "TooManyQuarantined",
     "TooManyRefusals",
@@ -114,6 +115,10 @@ class GraphError(ConfigError):
 
 class BadInput(HeadraceError, ValueError):
     """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+class SourceChanged(HeadraceError):
+    """A file was cut short, overwritten or damaged while its rows were read. Rows that were read before are not lost."""
 
 
 # --- the journal ---

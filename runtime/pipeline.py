@@ -12,6 +12,7 @@ from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
 from .calls.aio import LoopThread
+from .connectors.given import refuse_mistakes
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import SinkConnector, SourceConnector
 from .contracts import INFER, Contract
@@ -74,6 +75,7 @@ class Pipeline(Flow):
         if self._source is not None:
             raise ConfigError(f"pipeline {self.name!r} has a source already")
         self._contract = contract = _contract(rows)
+        refuse_mistakes(rows_from)
         if hasattr(rows_from, "read") and hasattr(rows_from, "open"):
             connector = cast(SourceConnector, rows_from)
             self._columns = getattr(connector, "fields", None)

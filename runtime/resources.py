@@ -7,6 +7,7 @@ does one thing at a time. No BaseException of a connector ends it: it becomes th
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any, assert_never, cast
 
 from headrace.actors import protocol
@@ -16,9 +17,10 @@ from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
 from .calls.aio import LoopThread
 from .connectors.port import DurableSink, PlacedSource, SinkConnector, SourceConnector
-from .errors import name_of
+from .errors import ConfigError, name_of
 from .journal.port import Store
 from .report import Outcome
+from .text import message_of
 
 
 class Resource(Actor):
@@ -88,12 +90,34 @@ class Reader(Resource):
             # Overtaken by `Close`.
             return
         try:
-            values, ended, bad = self._connector.read(message.n)
+            values, ended, bad = _checked(self._connector.read(message.n), message.n, self._connector.name)
         except BaseException as error:
+            _blame(error, self._connector.name)
             self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
         else:
             place = self._placed.tell() if self._placed is not None else None
             self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place))
+
+
+def _blame(error: BaseException, name: str) -> None:
+    """Say whose error it is, where it does not say so itself."""
+    note = f"raised by the source {name!r}"
+    if name not in message_of(error) and note not in getattr(error, "__notes__", ()):
+        with suppress(Exception):
+            error.add_note(note)
+
+
+def _checked(read: Any, n: int, name: str) -> tuple[list[Any], bool, int]:
+    """What a connector's `read` gave. Raises `ConfigError` where that is not what the port says."""
+    if not (isinstance(read, tuple) and len(read) == 3 and isinstance(read[0], list)):
+        raise ConfigError(
+            f"source {name!r}: read(n) gave {type(read).__name__}; it gives (values, ended, bad), of which values is a list"
+        )
+    if len(read[0]) > n:
+        raise ConfigError(
+            f"source {name!r}: read({n}) gave {len(read[0])} rows; it gives no more than it was asked for"
+        )
+    return read
 
 
 class Writer(Resource):

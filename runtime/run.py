@@ -77,7 +77,8 @@ class Run:
         could not go on (what went wrong first is its `__cause__`)."""
         report = self.wait_ended(timeout)
         if report.state is State.FAILED:
-            failed = RunFailed(f"{self.name}: {type(self._error).__name__}: {self._error}", report)
+            where = "".join(f" ({note})" for note in getattr(self._error, "__notes__", ()) if "raised by" in note)
+            failed = RunFailed(f"{self.name}: {type(self._error).__name__}: {self._error}{where}", report)
             raise failed from self._error
         return report
 
