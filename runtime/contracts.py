@@ -100,11 +100,12 @@ class _Inferred(Contract):
             if isinstance(text, str) and (text or name not in self._optional):
                 value = reads(text)
                 if value is None:
-                    # Where it is no such value at all, the usual message says so.
-                    super().convert(row)
+                    if not _is_like_a_value(text):
+                        # The usual message says that it is no such value at all.
+                        super().convert(row)
                     raise BadInput(
                         f"not a {self.name}: field {name!r}: {text!r} would be written back in another way; the rows before "
-                        "it had numbers there: name the type of the rows with rows="
+                        "it had values there that would not: name the type of the rows with rows="
                     )
                 held[name] = value
         return super().convert(held)
@@ -205,6 +206,15 @@ def _number_of(text: str) -> float | None:
     value = float(text)
     # A whole number would become `1.0`; an infinite one is written `inf`.
     return value if repr(value) == text else _int_of(text)
+
+
+def _is_like_a_value(text: str) -> bool:
+    """Whether it could be meant as a number, or as true or false."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false")
+    return True
 
 
 def _bool_of(text: str) -> bool | None:

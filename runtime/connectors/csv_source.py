@@ -8,6 +8,7 @@ and goes to quarantine. A quote that is never closed costs the line in which it 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import chain
@@ -25,6 +26,8 @@ FIELD_CHARS_MAX = 16 * 1024 * 1024
 """Characters in one CSV field at most; a longer one is most likely a quote that was never closed."""
 SAMPLE_LINES = 20
 """Lines that are looked at to see whether a file has another separator."""
+_FIRST_LINE = re.compile(r'(?:[^"\r\n]|"[^"]*+")*+')
+"""All before the first end of a line that is not in quotes."""
 _SPOILED = "\udc80"
 """Stands in a line that is no text, so that its row is known; no text that was decoded has it."""
 
@@ -75,6 +78,12 @@ class CsvSource(FileSource):
                 self._header = other._header
             finally:
                 other.close()
+
+    def _ends_with_returns(self, head: str) -> bool:
+        # In quotes, a carriage return is part of a field.
+        found = _FIRST_LINE.match(head)
+        end = head[found.end() : found.end() + 2] if found is not None else ""
+        return len(end) == 2 and end[0] == "\r" and end[1] != "\n"
 
     def _begin(self) -> Iterator[Any]:
         csv.field_size_limit(FIELD_CHARS_MAX)
@@ -238,7 +247,7 @@ class CsvSource(FileSource):
         except UnicodeDecodeError:
             self._spoiled = True
             return [_line_or_spoiled(line, form) for line in split_lines(data, form.line_end)]
-        if form.line_end == b"\r":
+        if form.line_end[:1] == b"\r" or form.line_end[-1:] == b"\r":
             return _split_at_returns(text)
         # Only there is a line cut at line feeds alone, in C.
         return StringIO(text, newline="\n")

@@ -187,7 +187,9 @@ class FileSource(IteratorSource):
         opened = open_input(self.path, self.name)
         try:
             head, source = unpacked(opened, self.name)
-            form = self._line_end_of(head, form_of(head, self.encoding))
+            form = form_of(head, self.encoding)
+            if self._ends_with_returns(head[form.mark :].decode(form.encoding, "replace")):
+                form = form._replace(line_end="\r".encode(form.encoding))
             refuse_other_formats(head, form, self.kind)
         except ConfigError as error:
             opened.close()
@@ -200,11 +202,9 @@ class FileSource(IteratorSource):
             raise
         return source, head, form
 
-    def _line_end_of(self, head: bytes, form: Form) -> Form:
-        """With another end of line, where the file shows that it has one."""
-        if len(form.line_end) == 1 and b"\n" not in head and b"\r" in head[:-1] and form.line_end == b"\n":
-            return form._replace(line_end=b"\r")
-        return form
+    def _ends_with_returns(self, head: str) -> bool:
+        """Whether lines end with carriage returns alone, as they did on old Macs."""
+        return "\n" not in head and "\r" in head[:-1]
 
     def _lines_from(self, source: Input, form: Form, place: list[Any] | None) -> LineBlocks:
         """The lines of a source that was just opened, from a place on."""

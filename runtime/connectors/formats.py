@@ -26,6 +26,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+_OF_NAMES = ("idna", "punycode")
+"""Encodings of the names of hosts, in which no file is written."""
 _UNPACK = "unpack it first, or pipe it in: {} | headrace run ... with path = '-'"
 _EXPORT = "export it as CSV or JSON Lines first"
 _FORMATS: tuple[tuple[bytes, str, str], ...] = (
@@ -96,7 +98,12 @@ def text_encoding(encoding: str) -> str:
         plain = _markless(name)
         whole, parts = "id,n\nx".encode(plain), "id,n\n".encode(plain) + "x".encode(plain)
         end = "\n".encode(plain)
-        if whole == parts and whole.decode(plain) == "id,n\nx" and len(end) in (1, 2, 4):
+        if (
+            known.name not in _OF_NAMES
+            and whole == parts
+            and whole.decode(plain) == "id,n\nx"
+            and len(end) in (1, 2, 4)
+        ):
             return name
     except (LookupError, UnicodeError, TypeError, AssertionError):
         pass

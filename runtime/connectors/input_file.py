@@ -180,7 +180,7 @@ def open_input(path: str, name: str) -> RegularFile | StreamInput:
 def peek(source: Input) -> tuple[bytes, Input]:
     """The beginning of an input, to its first end of a line at least where that is near, and the whole input."""
     head = bytearray()
-    while len(head) < HEAD_BYTES and not (head.count(b"\n") or (len(head) > 4 and head.count(b"\r"))):
+    while len(head) < HEAD_BYTES and not (b"\n" in head or b"\r" in head[:-4]):
         data = source.read(HEAD_BYTES - len(head))
         if not data:
             break
