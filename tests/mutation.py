@@ -40,8 +40,10 @@ assert msgspec
 ROOT = Path(__file__).parents[1]
 ACTORS = ROOT / "actors"
 TESTS = ROOT / "tests" / "actors"
-CPU_S_MAX = 90
-"""A child that needs more processor time goes round in circles, which counts as noticed."""
+CPU_S_MAX = 60
+"""A child that needs more processor time goes round in circles, which counts as noticed; ..."""
+BYTES_MAX = 1 << 30
+"""... as does one that needs more memory."""
 TESTED_BY = {
     "bucket": ["bucket", "gate"],
     "pace": ["pace", "gate"],
@@ -281,6 +283,7 @@ def tests_for(module: str) -> list[str]:
 def _child(module: str, point: Point | None) -> int:
     """0: nothing was noticed. Without a point, the code is as it is."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX + 5))
+    resource.setrlimit(resource.RLIMIT_AS, (BYTES_MAX, BYTES_MAX))
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
