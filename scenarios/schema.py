@@ -20,7 +20,7 @@ def schema() -> str:
 
 
 def _with_even_texts(part: Any) -> Any:
-    """That part of the schema without indents in its descriptions: they are docstrings, which Python dedents from 3.13 on."""
+    """That part of the schema without indents in its texts: they are docstrings, which Python dedents from 3.13 on."""
     if isinstance(part, dict):
         even = {key: _with_even_texts(value) for key, value in part.items()}
         if isinstance(even.get("description"), str):
