@@ -1,153 +1,121 @@
-"""What an exception means for its row: transient, permanent or refused.
+"""What an exception means for its row: transient, permanent, refused or exhausted.
 
-By type, by status code and by header, never by the text of a message (L53). The clients' classes are known by shape, so that
-none is imported: httpx, requests, aiohttp, openai, anthropic (a status code on the error or its response), botocore (its
-`response` dict), sqlalchemy (`connection_invalidated`, `OperationalError`).
+The user's own `Retry(classify=)` is asked first, then the classifiers of installed packages, then the table in
+`verdicts`. The table goes by types, statuses, codes, numbers and headers, never by the text of a message (L53), and
+looks through causes, groups and wrapped attempts (L67). It knows the clients' exceptions by shape and by name, and
+imports none of them (L66).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 
-from .errors import Pending, RateLimited, TransientError
-
-TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
-THROTTLING_CODES = frozenset(
-    {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "SlowDown"}
-    | {"RequestThrottled", "RequestLimitExceeded", "ProvisionedThroughputExceededException", "LimitExceededException"}
-)
-"""Error codes of the AWS API that say: not now."""
-TRANSIENT_NAMES = frozenset(
-    {"ConnectError", "ReadError", "WriteError", "RemoteProtocolError", "PoolTimeout", "TimeoutException"}
-    | {
-        "APIConnectionError",
-        "APITimeoutError",
-        "ClientConnectionError",
-        "ServerDisconnectedError",
-        "ChunkedEncodingError",
-    }
-    | {"EndpointConnectionError", "OperationalError", "TransportError", "ConnectTimeout", "ReadTimeout"}
-)
-"""Classes of clients' own transport errors, which derive from nothing that the standard library knows."""
-CLIENT_MODULES = (
-    "httpx",
-    "httpcore",
-    "requests",
-    "urllib3",
-    "aiohttp",
-    "openai",
-    "anthropic",
-    "botocore",
-    "sqlalchemy",
-)
+from .errors import Pending
+from .text import message_of
+from .verdicts import hints, plugins
+from .verdicts.judge import judge
+from .verdicts.row import Finding, Word
 
 
 class Verdict(NamedTuple):
-    """What it is, and the seconds after which the other side said to come again."""
+    """What an exception means for its row.
+
+    `kind`: what becomes of the row. `retry_after_s`: seconds after which the other side said to come again, or None.
+    `exhausted`: the other side takes no call of this account for long: no credit, a daily quota that is used up, or a key
+    that it does not accept.
+    `words`: of an exhausted account, the provider's own code and message.
+    """
 
     kind: Kind
     retry_after_s: float | None = None
+    exhausted: bool = False
+    words: str | None = None
 
 
 Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
-"""A user's own: None leaves the decision to Headrace."""
+"""A user's own: a `Verdict`, one of the words of `WORDS`, or None, which leaves the decision to Headrace."""
+
+WORDS = ("transient", "permanent", "refused", "exhausted")
+"""What a classifier may say of an exception in one word."""
 
 
 def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
-    """The verdict of `own`, if it has one, else Headrace's."""
-    if own is not None:
-        verdict = own(error)
-        if isinstance(verdict, Verdict):
-            return verdict
-        if verdict is not None:
-            return Verdict(Kind(verdict), retry_after_s(_headers_of(error)))
-    if isinstance(error, RateLimited):
-        return Verdict(Kind.REFUSED, error.retry_after)
-    if isinstance(error, TransientError):
-        return Verdict(Kind.TRANSIENT)
-    status = _status_of(error)
-    if status is not None:
-        return _by_status(status, retry_after_s(_headers_of(error)))
-    if _aws_code_of(error) in THROTTLING_CODES:
-        return Verdict(Kind.REFUSED)
-    if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "connection_invalidated", False):
-        return Verdict(Kind.TRANSIENT)
-    if any(_is_transport_error(cls) for cls in type(error).__mro__):
-        return Verdict(Kind.TRANSIENT)
-    return Verdict(Kind.PERMANENT)
+    """The verdict of `own`, if it has one, else that of an installed package's classifier, else Headrace's.
+
+    Raises `ValueError` if a classifier returns a word that is none of `WORDS`, and whatever `own` raises.
+
+        >>> classify(ConnectionResetError()).kind
+        <Kind.TRANSIENT: 'transient'>
+    """
+    said = own(error) if own is not None else None
+    if said is None:
+        said = plugins.asked(error)
+    if said is not None:
+        return said if isinstance(said, Verdict) else _of_word(said, error)
+    return _of_finding(judge(error), error)
 
 
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
-    """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too."""
+    """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too.
+
+    Where the other side takes no call of this account for long, a note on the error says so in the provider's words.
+    """
     if isinstance(error, Pending):
         # A state of the row, and no error, whatever anybody's classifier thinks of it.
         return Fault(seq, Kind.PENDING, error, max(0.0, error.check_after_s), error.state)
     try:
-        kind, hint_s = classify(error, own)
+        verdict = classify(error, own)
     except Exception as of_own:
         of_own.__cause__ = error
         return Fault(seq, Kind.PERMANENT, of_own)
-    return Fault(seq, kind, error, hint_s)
-
-
-def _by_status(status: int, hint_s: float | None) -> Verdict:
-    if status == 429 or (status == 503 and hint_s is not None):
-        return Verdict(Kind.REFUSED, hint_s)
-    if status in TRANSIENT_STATUS:
-        return Verdict(Kind.TRANSIENT, hint_s)
-    return Verdict(Kind.PERMANENT)
-
-
-def _is_transport_error(cls: type) -> bool:
-    return cls.__name__ in TRANSIENT_NAMES and cls.__module__.split(".")[0] in CLIENT_MODULES
-
-
-def _status_of(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
-    for holder, name in ((error, "status_code"), (response, "status_code"), (error, "status"), (response, "status")):
-        status = getattr(holder, name, None)
-        if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
-            return status
-    if isinstance(response, Mapping):
-        metadata = response.get("ResponseMetadata")
-        status = metadata.get("HTTPStatusCode") if isinstance(metadata, Mapping) else None
-        if isinstance(status, int) and _aws_code_of(error) not in THROTTLING_CODES:
-            return status
-    return None
-
-
-def _aws_code_of(error: BaseException) -> str | None:
-    response = getattr(error, "response", None)
-    inner = response.get("Error") if isinstance(response, Mapping) else None
-    code = inner.get("Code") if isinstance(inner, Mapping) else None
-    return code if isinstance(code, str) else None
-
-
-def _headers_of(error: BaseException) -> Any:
-    response = getattr(error, "response", None)
-    headers = getattr(response, "headers", None)
-    return headers if headers is not None else getattr(error, "headers", None)
+    if verdict.exhausted:
+        _note(error, verdict)
+    return Fault(seq, verdict.kind, error, verdict.retry_after_s)
 
 
 def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
-    """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one."""
-    get = getattr(headers, "get", None)
-    if get is None:
-        return None
-    text = get("retry-after") or get("Retry-After")
-    if not isinstance(text, str | int | float):
-        return None
+    """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one.
+
+    `headers`: a mapping of any client. A date is compared with the `Date` of the same headers where there is one, else with
+    `now`, in seconds since 1970.
+    """
+    return hints.retry_after_s(headers, now)
+
+
+def _of_finding(found: Finding, error: BaseException) -> Verdict:
+    if found.word is Word.EXHAUSTED:
+        return _exhausted(found.retry_after_s, found.words or f"{found.value}: {message_of(error)}"[:500])
+    return Verdict(Kind(found.word.value), found.retry_after_s)
+
+
+def _of_word(said: Kind | str, error: BaseException) -> Verdict:
+    """A classifier decides what the exception is; when to come again, the exception says itself."""
+    hint_s = judge(error).retry_after_s
+    if said == Word.EXHAUSTED:
+        return _exhausted(hint_s, message_of(error)[:500])
+    if not isinstance(said, Kind) and said not in WORDS:
+        raise ValueError(
+            f"A classifier returned {said!r}; it must return a Verdict, one of {', '.join(WORDS)}, or None."
+        )
+    return Verdict(Kind(said), hint_s)
+
+
+def _exhausted(hint_s: float | None, words: str) -> Verdict:
+    # The actors have no state yet for an account that is shut for long. With a time to come again the row waits as a refused
+    # one does; without, a retry is in vain.
+    return Verdict(Kind.PERMANENT if hint_s is None else Kind.REFUSED, hint_s, True, words)
+
+
+def _note(error: BaseException, verdict: Verdict) -> None:
+    again = "" if verdict.retry_after_s is None else f" It says to come again after {verdict.retry_after_s:g} s."
+    note = f"The other side takes no call of this account for long. It says: {verdict.words}.{again}"
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(str(text)).timestamp() - (now or time.time)()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return seconds if 0.0 < seconds < float("inf") else None
+        # One exception can be raised by many calls, as clients do that keep it.
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    except Exception:
+        return

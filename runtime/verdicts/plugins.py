@@ -1,0 +1,77 @@
+"""Classifiers that installed packages bring, by the entry point group `headrace.classifiers`.
+
+    [project.entry-points."headrace.classifiers"]
+    acme = "acme_client.headrace:classify"
+
+Each is a callable that takes an exception and returns a `Verdict`, one of the words "transient", "permanent",
+"refused" and "exhausted", or None for an exception that it does not know. They are loaded when the first call of the
+process fails, and are asked after the user's own `Retry(classify=)` and before the table. One that cannot be loaded
+or that raises is left out from then on, and a RuntimeWarning says which and why.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from ..text import told
+
+GROUP = "headrace.classifiers"
+
+_lock = threading.Lock()
+_loaded: list[tuple[str, Callable[[BaseException], Any]]] | None = None
+
+
+def asked(error: BaseException) -> Any:
+    """What the first of the installed classifiers that knows the exception says of it. None if none does."""
+    classifiers = _loaded if _loaded is not None else _load()
+    for entry in classifiers:
+        name, classifier = entry
+        try:
+            said = classifier(error)
+        except Exception as worse:
+            if entry in classifiers:
+                classifiers.remove(entry)
+            _warn(f"The classifier {name} raised {told(worse)}. It is left out from now on.")
+            continue
+        if said is not None:
+            return said
+    return None
+
+
+def forget() -> None:
+    """Loads the classifiers anew at the next failure. For tests."""
+    global _loaded
+    _loaded = None
+
+
+def _load() -> list[tuple[str, Callable[[BaseException], Any]]]:
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            found = []
+            for entry in entry_points(group=GROUP):
+                classifier = _of(entry)
+                if classifier is not None:
+                    found.append((f"{entry.name!r} ({entry.value})", classifier))
+            _loaded = found
+    return _loaded
+
+
+def _of(entry: EntryPoint) -> Callable[[BaseException], Any] | None:
+    try:
+        classifier = entry.load()
+    except Exception as error:
+        _warn(f"The classifier {entry.name!r} ({entry.value}) cannot be loaded: {told(error)}. It is left out.")
+        return None
+    if not callable(classifier):
+        _warn(f"The classifier {entry.name!r} ({entry.value}) is a {type(classifier).__name__} and cannot be called.")
+        return None
+    return classifier  # type: ignore[no-any-return]
+
+
+def _warn(message: str) -> None:
+    warnings.warn(f"{message} Entry point group: {GROUP}.", RuntimeWarning, stacklevel=2)
