@@ -16,11 +16,12 @@ SQLSTATES = (
     Row(SQLSTATE, ("08",), Word.TRANSIENT, "Class 08, connection exception (SQL:2016; PostgreSQL, appendix A)."),
     Row(SQLSTATE, ("40",), Word.TRANSIENT, "Class 40, transaction rollback: a serialization failure or a deadlock."),
     Row(SQLSTATE, ("40002",), Word.PERMANENT, "A constraint that was checked at the commit does not hold."),
+    Row(SQLSTATE, ("53300", "53400"), Word.REFUSED, "Too many connections, or another limit of the configuration."),
     Row(
         SQLSTATE,
         ("53",),
         Word.TRANSIENT,
-        "Class 53, insufficient resources: too many connections, no memory, a full disk.",
+        "Class 53, insufficient resources: no memory, a full disk.",
     ),
     Row(SQLSTATE, ("55P03", "55006"), Word.TRANSIENT, "Somebody else holds the lock or uses the object."),
     Row(
@@ -45,7 +46,8 @@ MYSQL_NUMBERS = (
         MYSQL,
         (2002, 2003, 2004, 2005, 2006, 2013, 2055, 1927, 4031),
         Word.TRANSIENT,
-        "The client cannot reach the server, or the connection was cut.",
+        "The client cannot reach the server, or the connection was cut. What it met stands inside.",
+        True,
     ),
     Row(MYSQL, (1040, 1203, 1129, 1226), Word.REFUSED, "Too many connections, or the user's limit for this hour."),
     Row(MYSQL, (1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184), Word.TRANSIENT, "The server shuts down."),

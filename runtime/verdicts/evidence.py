@@ -283,8 +283,11 @@ def _of_grpc(error: BaseException, facts: _Facts) -> Finding | None:
     row = row_of_grpc(name)
     if row is None:
         return None
+    asked = asked_s(headers)
+    if name == "UNAVAILABLE" and asked is not None:
+        row = statuses.ASKED_BACK
     words = f"{name}: {message_of(error)}"[:500] if row.word is Word.EXHAUSTED else None
-    return Finding(row, name, asked_s(headers), words)
+    return Finding(row, name, asked, words)
 
 
 def _name_of(status: object) -> str:

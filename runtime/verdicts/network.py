@@ -97,7 +97,7 @@ TLS_REASONS = (
         "The two sides do not speak the same protocol: a wrong port, another version of TLS, no cipher in common.",
     ),
 )
-TLS_BROKEN = Row(TLS, ("another reason",), Word.TRANSIENT, "The handshake or the stream was cut or damaged.")
+TLS_BROKEN = Row(TLS, ("another reason",), Word.TRANSIENT, "The handshake or the stream was cut or damaged.", True)
 
 GRPC = "status of gRPC"
 GRPC_STATUSES = (

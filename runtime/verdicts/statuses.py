@@ -57,7 +57,7 @@ OTHER_5XX = Row(
 HEADER = "HTTP status and header"
 ASKED_BACK = Row(
     HEADER,
-    ("403, 413, 503, 529 with Retry-After",),
+    ("403, 413, 503, 529 with Retry-After", "UNAVAILABLE of gRPC with RetryInfo or a pushback"),
     Word.REFUSED,
     "The server names the time to come again (RFC 9110, 10.2.3); GitHub's secondary limits send it with 403.",
 )
