@@ -64,7 +64,9 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
 
     Where the other side takes no call of this account for long, a note on the error says so in the provider's words.
     """
-    if isinstance(error, Pending):
+    # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
+    if issubclass(type(error), Pending):
+        assert isinstance(error, Pending)
         # A state of the row, and no error, whatever anybody's classifier thinks of it.
         return Fault(seq, Kind.PENDING, error, max(0.0, error.check_after_s), error.state)
     try:
@@ -117,5 +119,6 @@ def _note(error: BaseException, verdict: Verdict) -> None:
         # One exception can be raised by many calls, as clients do that keep it.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-    except Exception:
+    except BaseException:
+        # An exception that takes no note is told without one (L72).
         return

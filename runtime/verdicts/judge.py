@@ -30,7 +30,7 @@ def _judge(error: BaseException, seen: list[BaseException], depth: int) -> Findi
         own = None
     if own is not None and not own.row.general and not (own.word is Word.REFUSED and own.retry_after_s is None):
         return own
-    members = isinstance(error, BaseExceptionGroup)
+    members = issubclass(type(error), BaseExceptionGroup)
     best = own
     try:
         for inner in inside(error):

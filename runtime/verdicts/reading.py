@@ -62,8 +62,8 @@ def says_more(error: BaseException) -> bool:
 
 def inside(error: BaseException) -> Iterator[BaseException]:
     """The exceptions that this one wraps or was raised because of, the nearest first. They may repeat or form a cycle."""
-    if isinstance(error, BaseExceptionGroup):
-        yield from _several(error.exceptions)
+    if issubclass(type(error), BaseExceptionGroup):
+        yield from _several(attribute(error, "exceptions"))
     elif says_more(error):
         for name in _INNER:
             inner = attribute(error, name)
