@@ -116,8 +116,8 @@ Told = protocol.Settled | protocol.RowsGiven | protocol.CloseAccount | protocol.
 
 
 class Ledger(Actor):
-    """See the module. `batches`: those who hold rows until there are enough. `max_quarantined`: a number of rows, or a share
-    of them below 1."""
+    """See the module. `batches`: those who hold rows until there are enough. `max_quarantined`: a number of rows, or,
+    above 0 and below 1, a share of them."""
 
     def __init__(
         self,
@@ -226,11 +226,13 @@ class Ledger(Actor):
     def _judge(self, limit: float) -> None:
         n = self._by_status[Status.QUARANTINED]
         settled = self._settled_rows
-        if limit < 1 and settled < SHARE_ROWS_MIN:
+        # 0 is a number of rows, none, and not a share that would be judged only later.
+        share = 0 < limit < 1
+        if share and settled < SHARE_ROWS_MIN:
             return
-        if n > (limit * settled if limit < 1 else limit) and not self._complained:
+        if n > (limit * settled if share else limit) and not self._complained:
             self._complained = True
-            allowed = f"{limit:.0%} of the rows" if limit < 1 else f"{limit:.0f} rows"
+            allowed = f"{limit:.0%} of the rows" if share else f"{limit:.0f} rows"
             error = TooManyQuarantined(f"{n} of {settled} rows are in quarantine; max_quarantined allows {allowed}")
             self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
 

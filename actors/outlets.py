@@ -99,12 +99,13 @@ class Switch:
     made = 0
 
     def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
-        try:
-            said = sorted(set(answers), key=answers.index)
-        except Exception:
-            # Something among them cannot be the name of anything.
-            answers = [each if each is None else branch_of_answer(each) for each in answers]
-            said = sorted(set(answers), key=answers.index)
+        kinds = set(map(type, answers))
+        distinct = set(answers) if kinds <= _NAMES or kinds <= _YES_OR_NO else None
+        if distinct is None or (None in distinct and ONWARD in distinct):
+            # Answers of several types may name the same branch, and some cannot be the name of anything.
+            answers = _named(answers)
+            distinct = set(answers)
+        said = sorted(distinct, key=answers.index)
         if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
             self._leave(exits, seqs, [(branch_of_answer(answers[0]), seqs, rows)], attempts)
@@ -146,11 +147,22 @@ class Switch:
         )
 
 
+_NAMES = {str, type(None)}
+_YES_OR_NO = {bool, type(None)}
+"""Types of answers which name each branch in one way only, but for None and the empty name, which are the same."""
+
+
+def _named(answers: list[Any]) -> list[Any]:
+    """The branch that each of them names. Answers are few objects as a rule, so each object is asked once."""
+    objects = {id(each): each for each in answers}
+    names = {key: branch_of_answer(each) for key, each in objects.items()}
+    return [names[id(each)] for each in answers]
+
+
 def _all_of(name: Any, answers: list[Any]) -> list[bool]:
     if name is None:
         return [each is None for each in answers]
-    # By identity too: what is not even equal to itself is one of them all the same.
-    return [each is name or each == name for each in answers]
+    return [each == name for each in answers]
 
 
 def branch_of_answer(said: Any) -> str:

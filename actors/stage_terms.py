@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from .protocol import Key, Traffic
+from .quantities import HEAVIEST
 from .retry import Backoff
 
 CHUNK_MAX = 512
@@ -32,6 +33,10 @@ class StageTerms(msgspec.Struct, frozen=True):
     chunk_max: int = CHUNK_MAX
     key: Callable[[Any], Key] | None = None
     weigh: Callable[[Any], float] | None = None
+    weight_max: float = HEAVIEST
+    """A heavier row is an error; see `weight_of`."""
+    hint_max_s: float = 300.0
+    """The ceiling of a hint that came with an error; the governor has the same for refusals."""
 
 
 class DeadlineExceeded(TimeoutError):

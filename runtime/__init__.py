@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from . import sinks, sources
     from .call import CallInfo, current_call
     from .classify import Verdict
-    from .errors import ConfigError, HeadraceError, Pending, RateLimited, RunAborted, RunFailed, TransientError
+    from .errors import (
+        ConfigError,
+        HeadraceError,
+        Pending,
+        RateLimited,
+        RunAborted,
+        RunFailed,
+        TransientError,
+        UnwritableRows,
+    )
     from .executor import Executor
     from .journal.options import Journal
     from .limits import Limit, Retry
@@ -42,6 +51,7 @@ __all__ = [
     "RunReport",
     "Stream",
     "TransientError",
+    "UnwritableRows",
     "Verdict",
     "current_call",
     "sinks",
@@ -66,6 +76,7 @@ _HOME = {
     "RunReport": "report",
     "Stream": "stream",
     "TransientError": "errors",
+    "UnwritableRows": "errors",
     "Verdict": "classify",
     "current_call": "call",
 }

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
+from headrace.actors.quantities import check_after_s
 
 from .errors import Pending
+from .quantities import hint_s
 from .text import message_of
 from .verdicts import hints, plugins
 from .verdicts.judge import judge
@@ -64,19 +66,20 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
 
     Where the other side takes no call of this account for long, a note on the error says so in the provider's words.
     """
-    # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
-    if issubclass(type(error), Pending):
-        assert isinstance(error, Pending)
-        # A state of the row, and no error, whatever anybody's classifier thinks of it.
-        return Fault(seq, Kind.PENDING, error, max(0.0, error.check_after_s), error.state)
     try:
+        # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
+        if issubclass(type(error), Pending):
+            assert isinstance(error, Pending)
+            # A state of the row, and no error, whatever anybody's classifier thinks of it.
+            return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)
         verdict = classify(error, own)
-    except Exception as of_own:
-        of_own.__cause__ = error
+        if verdict.exhausted:
+            _note(error, verdict)
+        return Fault(seq, Kind(verdict.kind), error, hint_s(verdict.retry_after_s))
+    except BaseException as of_own:
+        if of_own is not error:
+            of_own.__cause__ = error
         return Fault(seq, Kind.PERMANENT, of_own)
-    if verdict.exhausted:
-        _note(error, verdict)
-    return Fault(seq, verdict.kind, error, verdict.retry_after_s)
 
 
 def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:

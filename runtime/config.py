@@ -185,7 +185,10 @@ def _build(reading: Reading, file: File) -> Job | None:
     folder = str(reading.path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    pipeline = Pipeline(file.name or reading.path.stem, window=file.window, ordered=file.ordered)
+    name = file.name or reading.path.stem
+    bounded = reading.attempt("window", lambda: Pipeline(name, window=file.window, ordered=file.ordered))
+    # Without a window, so that the rest of the file is looked at, too.
+    pipeline = bounded or Pipeline(name, ordered=file.ordered)
     source = _source(reading, file.source) if file.source is not None else None
     rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
@@ -255,7 +258,7 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
             )
     function = _function(reading, stage, kind, key)
     limit = reading.attempt(f"{key}.limit", lambda: _limit(reading, stage.limit, f"{key}.limit"))
-    retry = _retry(reading, stage.retry, f"{key}.retry")
+    retry = reading.attempt(f"{key}.retry", lambda: _retry(reading, stage.retry, f"{key}.retry"))
     if stage.after is not None and not reading.mistakes:
         reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(stage.after)))
     if reading.mistakes:

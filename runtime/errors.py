@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
 from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.outlets import NoSuchRoute, NotAligned
+from headrace.actors.quantities import BadAnswer
+from headrace.actors.quantities import check_after_s as seconds_until_check
 from headrace.actors.stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
@@ -20,6 +23,7 @@ from headrace.actors.stage_terms import (
 __all__ = [
     "ActorDied",
     "AttemptTimedOut",
+    "BadAnswer",
     "BadInput",
     "ConfigError",
     "DeadlineExceeded",
@@ -55,10 +59,17 @@ class HeadraceError(Exception):
 class RateLimited(HeadraceError):
     """Raise it in a function to say: the other side refused this call for now. It costs the row no attempt.
 
-    `retry_after`: seconds until it may be tried again, where the other side said so.
+    `retry_after`: when it may be tried again, where the other side said so: seconds, a timedelta, a datetime, or the text of
+    a Retry-After header. What cannot be used (NaN, a time that is past) counts as None; what is longer than the limit's
+    `max_hint` counts as that.
     """
 
-    def __init__(self, message: str = "refused for now", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "refused for now",
+        *,
+        retry_after: float | timedelta | datetime | str | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -72,11 +83,14 @@ class Pending(HeadraceError):
 
     The row is parked: it holds no worker and no permit, and costs no attempt. `check_after_s` seconds later it is asked
     about again, with `state` (plain data) as `current_call().state`, in another life of the run if need be.
+
+    `check_after_s` is a finite number of seconds, 31 years (1e9 s) at most, or a timedelta; a negative one asks at once. For
+    anything else, this raises `BadAnswer`, which is the row's error.
     """
 
-    def __init__(self, check_after_s: float, state: Any = None) -> None:
-        super().__init__(f"not done yet; to be asked about again in {check_after_s:g} s")
-        self.check_after_s = check_after_s
+    def __init__(self, check_after_s: float | timedelta, state: Any = None) -> None:
+        self.check_after_s = seconds_until_check(check_after_s)
+        super().__init__(f"not done yet; to be asked about again in {self.check_after_s:g} s")
         self.state = state if state is not None else True
 
 

@@ -18,8 +18,10 @@ from .calls.answers import Kind
 from .connectors.memory import CallableSink
 from .connectors.port import SinkConnector
 from .errors import ConfigError
-from .limits import Limit, Retry, as_limit, as_retry, check_call_options
+from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
+from .quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
+from .quantities import WORKERS as WORKER_COUNT
 
 WORKERS = 16
 """Calls in flight of a node that does not say."""
@@ -213,10 +215,9 @@ class Flow:
         fork = fork or self._forked
         if fork is None:
             raise ConfigError("join: no fork stands right before it")
-        if within is not None and not within > 0:
-            raise ConfigError(f"join: within={within}: seconds greater than 0, or None")
-        if not (require in ("all", "any", "best") or (isinstance(require, int) and require >= 1)):
-            raise ConfigError(f"join: require={require!r}: 'all', 'any', 'best', or a number of parts")
+        within = optional("join", "within", within, SECONDS)
+        if not (isinstance(require, str) and require in ("all", "any", "best")):
+            require = option("join", "require", require, PARTS)
         if on_missing not in ("quarantine", "drop", "fail"):
             raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
         if merge is None and options:
@@ -247,9 +248,9 @@ class Flow:
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
-        for option, value in (("count", count), ("within", within), ("max_bytes", max_bytes)):
-            if value is not None and not value > 0:
-                raise ConfigError(f"batch: {option}={value}: greater than 0")
+        count = optional("batch", "count", count, ROWS)
+        within = optional("batch", "within", within, SECONDS)
+        max_bytes = optional("batch", "max_bytes", max_bytes, BYTES)
         if size is not None and max_bytes is None:
             raise ConfigError("batch: size= is for max_bytes=, which is missing")
         measure = size or (json_size if max_bytes is not None else None)
@@ -329,9 +330,9 @@ class Flow:
     ) -> Self:
         if not callable(function):
             raise ConfigError(f"{kind}: {function!r} is not callable")
-        if workers < 1:
-            raise ConfigError(f"{kind}: workers={workers}: at least one is needed")
-        check_call_options(kind, timeout, deadline, on_unknown)
+        workers = option(kind, "workers", workers, WORKER_COUNT)
+        timeout, deadline = checked_times(kind, timeout, deadline)
+        check_on_unknown(kind, on_unknown)
         if on_error not in ("quarantine", "fail", "drop"):
             raise ConfigError(f"{kind}: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
         name = name or self._draft.unused(getattr(function, "__name__", type(function).__name__))

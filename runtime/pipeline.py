@@ -21,6 +21,7 @@ from .graph import Graph
 from .journal.options import Journal, as_journal
 from .limits import Retry, as_retry
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
+from .quantities import QUARANTINED, SECONDS_OR_ZERO, WINDOW, optional
 from .report import RunReport
 from .run import Run
 from .signals import draining
@@ -47,8 +48,7 @@ class Pipeline(Flow):
 
     def __init__(self, name: str = "pipeline", *, window: int | None = None, ordered: bool = True) -> None:
         """`window`: rows between source and sink at most. `ordered`: the sink sees rows in source order."""
-        if window is not None and window < 1:
-            raise ConfigError(f"window={window}: at least one row must fit")
+        window = optional("Pipeline", "window", window, WINDOW)
         self.name = name
         super().__init__(Draft(), [(SOURCE, "")], ordered)
         self._window = window
@@ -128,6 +128,7 @@ class Pipeline(Flow):
         `accept_changes`. `origin`: the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the
         run, as suspended, when for so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
+        suspend_after = optional("run", "suspend_after", suspend_after, SECONDS_OR_ZERO)
         plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         if journal is None:
             if suspend_after is not None:
@@ -149,10 +150,17 @@ class Pipeline(Flow):
         accept_changes: bool = False,
         suspend_after: float | None = None,
     ) -> RunReport:
-        """Run to the end. Raises `RunFailed` if it could not go on.
+        """Run to the end, and give the report. The options are those of `start`. Raises `RunFailed` if it could not go on.
 
-        In the main thread, the first SIGINT or SIGTERM drains and the second aborts, unless the application handles
-        them itself; the report then says so. Options as of `start`.
+        In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
+        application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit` with
+        the status 143 for SIGTERM, so that no script goes on with a part of the rows as if they were all. Either has the
+        report:
+
+            try:
+                report = pipeline.run()
+            except KeyboardInterrupt as interrupt:
+                report = interrupt.report
         """
         with draining() as signals:
             run = self.start(
@@ -164,11 +172,13 @@ class Pipeline(Flow):
             )
             signals.govern(run)
             try:
-                return run.wait()
+                report = run.wait()
             except BaseException:
                 if not run.done:
                     run.abort("the caller was interrupted")
                 raise
+        signals.raise_for(report)
+        return report
 
     def stream(self, *, max_quarantined: float | None = None) -> Stream:
         """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
@@ -212,8 +222,8 @@ class Pipeline(Flow):
     ) -> Plan:
         if self._source is None:
             raise ConfigError(f"pipeline {self.name!r} has no source")
-        if max_quarantined is not None and max_quarantined < 0:
-            raise ConfigError(f"max_quarantined={max_quarantined}: a number of rows, or a share of them below 1")
+        max_quarantined = optional("run", "max_quarantined", max_quarantined, QUARANTINED)
+        drain_timeout = optional("run", "drain_timeout", drain_timeout, SECONDS_OR_ZERO)
         nodes, edges = list(self._draft.nodes), list(self._draft.edges)
         if self._ends:
             name = self._draft.unused("sink")

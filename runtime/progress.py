@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO
 
+from .quantities import SECONDS, optional
 from .report import RunReport
 from .run import Run
 
@@ -19,11 +20,12 @@ def watch(run: Run, total: int | None = None, stream: IO[str] | None = None, eve
 
     `total`: rows, where known. `every`: seconds between two looks. Needs the extra `cli` for the live display.
     """
+    pause_s = optional("watch", "every", every, SECONDS)
     stream = stream or sys.stderr
     if stream.isatty():
-        _live(run, total, stream, every or LIVE_S)
+        _live(run, total, stream, pause_s or LIVE_S)
     else:
-        _calm(run, total, stream, every or CALM_S)
+        _calm(run, total, stream, pause_s or CALM_S)
     return run.wait()
 
 

@@ -173,9 +173,11 @@ def prune(journal: Path, older_than: float, outcome: str | None, name: str | Non
     import time
 
     from ..journal.audit import prune as prune_
+    from ..quantities import DAYS, option
 
     with _looking_into(journal, write=True) as file:
-        n = prune_(file, before=time.time() - older_than * 86_400.0, outcome=outcome, name=name)
+        days = option("prune", "--older-than", older_than, DAYS)
+        n = prune_(file, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
     click.echo(f"{journal}: {n:,} answers dropped")
 
 

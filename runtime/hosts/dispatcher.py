@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from headrace.actors import protocol
+from headrace.actors.quantities import bounded_s
 
 monotonic = time.monotonic
 
@@ -133,7 +134,7 @@ class Dispatcher:
     def after(self, member: Member, delay_s: float, message: Any) -> Timer:
         """Have it handle a message later. Called by its own actor."""
         timer = Timer(message)
-        heapq.heappush(self._timers, (monotonic() + delay_s, next(self._number), timer, member))
+        heapq.heappush(self._timers, (monotonic() + bounded_s(delay_s), next(self._number), timer, member))
         return timer
 
     def run(self) -> None:

@@ -52,7 +52,7 @@ def begin(
         file.close()
         raise damaged(file.path, f"{type(error).__name__}: {error}") from error
     holds = options.sync == "row"
-    return Journaling(store, past, 0.0 if holds else options.within, holds), key
+    return Journaling(store, past, 0.0 if holds else float(options.within), holds), key
 
 
 def _no_loop() -> NoReturn:

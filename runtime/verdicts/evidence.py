@@ -35,6 +35,8 @@ RETRYABLE = Row(
 )
 FLAGS = (ASKS_BACK, RETRYABLE)
 
+_READ_BODY = frozenset({400, 401, 402, 403, 409, 429, 503, 529})
+"""Statuses under which providers put different things, so that the code in the body counts, or whose words are repeated."""
 BODY_BYTES_MAX = 64 * 1024
 NODES_MAX = 128
 """So many fields of an answer are searched for a code."""
@@ -203,7 +205,7 @@ class _Said:
             data = attribute(response, "data")
             if type(data) is dict:
                 self._read(data, 0)
-            elif status in (400, 403, 429, 503):
+            elif status in _READ_BODY:
                 self._read_body(response)
 
     def finding(self) -> Finding | None:

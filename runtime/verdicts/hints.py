@@ -12,7 +12,8 @@
 | `anthropic-ratelimit-requests-reset` and others | Anthropic: a date of RFC 3339 |
 
 A date is compared with the `Date` header of the same answer where there is one, so that it does not matter how wrong
-the clock of either side is. A hint is a finite number greater than 0, or there is none.
+the clock of either side is. A hint is a number greater than 0 and at most that of 31 years, or there is none
+(`quantities.hint_s`).
 """  # noqa: E501
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from .reading import attribute, number
+from headrace.actors.quantities import finite
 
-HINT_S_MAX = 366 * 86400.0
-"""A hint of more than a year is no hint."""
+from ..quantities import hint_s
+from .reading import attribute
+
 HEADERS_MAX = 200
 """So many headers of one answer are read."""
 TEXT_MAX = 4096
@@ -70,24 +72,18 @@ class Headers:
         except BaseException:
             return
 
-    def get(self, name: str) -> str | int | float | bytes | None:
+    def get(self, name: str) -> Any:
         """A header's value as it is held, or None."""
+        return self._plain.get(name)
+
+    def text(self, name: str) -> str:
+        """A header's value as a text that is not too long; empty where there is none."""
         value = self._plain.get(name)
-        return value if isinstance(value, str | int | float | bytes) else None
-
-    def text(self, name: str) -> str | None:
-        """A header's value as a text that is not too long."""
-        value = self.get(name)
-        if isinstance(value, bytes):
+        if type(value) is bytes:
             value = value.decode("ascii", "replace")
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        elif type(value) in (int, float):
             value = repr(value)
-        return value.strip() if isinstance(value, str) and len(value) <= TEXT_MAX else None
-
-
-def bounded(seconds: float | None) -> float | None:
-    """The seconds if they are a usable hint: more than 0, and not more than `HINT_S_MAX`."""
-    return seconds if seconds is not None and 0.0 < seconds <= HINT_S_MAX else None
+        return value.strip() if type(value) is str and len(value) <= TEXT_MAX else ""
 
 
 def retry_after_s(headers: object, now: Callable[[], float] | None = None) -> float | None:
@@ -95,23 +91,17 @@ def retry_after_s(headers: object, now: Callable[[], float] | None = None) -> fl
 
     `now`: seconds since 1970; it counts where the answer has no `Date`.
     """
-    held = headers if isinstance(headers, Headers) else Headers(headers)
-    text = held.text("retry-after")
-    if not text:
-        return None
-    seconds = _plain_number(text)
-    if seconds is None:
-        moment = _date(text)
-        seconds = moment - _moment_of(held, now) if moment is not None else None
-    return bounded(seconds)
+    held = headers if type(headers) is Headers else Headers(headers)
+    return seconds_of(held.get("retry-after"), lambda: _moment_of(held, now))
 
 
 def asked_s(headers: Headers) -> float | None:
     """The seconds after which this very answer says to come again."""
     for name in ("retry-after-ms", "x-ms-retry-after-ms", "grpc-retry-pushback-ms"):
-        ms = _plain_number(headers.text(name) or "")
-        if ms is not None and bounded(ms / 1000.0) is not None:
-            return ms / 1000.0
+        ms = _plain_number(headers.text(name))
+        hint = hint_s(ms / 1000.0) if ms is not None else None
+        if hint is not None:
+            return hint
     return retry_after_s(headers) or _of_details(headers.get("grpc-status-details-bin"))
 
 
@@ -120,48 +110,52 @@ def reset_s(headers: Headers) -> float | None:
 
     Quotas with something left do not count. Where nothing says how much is left, the shortest counts.
     """
-    used_up: list[float] = []
-    unsaid: list[float] = []
-    for name, left, after_s in _windows(headers):
-        if name is not None and bounded(after_s) is not None:
-            (used_up if left is not None and left <= 0 else unsaid if left is None else []).append(after_s)
-    return max(used_up) if used_up else min(unsaid) if unsaid else None
+    timed = [window for window in _windows(headers) if hint_s(window.after_s) is not None]
+    used_up = [hint_s(window.after_s) or 0.0 for window in timed if window.left is not None and window.left <= 0]
+    unsaid = [hint_s(window.after_s) or 0.0 for window in timed if window.left is None]
+    return max(used_up) if used_up else min(unsaid, default=None)
 
 
 def none_left(headers: Headers) -> bool:
     """A quota is said to be used up."""
-    return any(left is not None and left <= 0 for _, left, _ in _windows(headers))
+    return any(window.left is not None and window.left <= 0 for window in _windows(headers))
 
 
 def duration_s(text: object) -> float | None:
     """`6m0s`, `120ms`, `41s` or `1.5s` in seconds."""
     if type(text) is not str or len(text) > 64 or not _DURATION.fullmatch(text):
         return None
-    return bounded(sum(float(amount) * _UNIT_S[unit] for amount, unit in _PART.findall(text)))
+    return hint_s(sum(float(amount) * _UNIT_S[unit] for amount, unit in _PART.findall(text)))
 
 
-def seconds_of(value: object) -> float | None:
-    """What an attribute such as `retry_after` holds: a number of seconds, such a text, or a timedelta."""
-    if type(value) is timedelta:
-        return bounded(value.total_seconds())
-    if type(value) is str:
-        return bounded(_plain_number(value)) or duration_s(value)
-    return bounded(number(value))
+def seconds_of(value: object, now: Callable[[], float] | None = None) -> float | None:
+    """What an attribute such as `retry_after` or a header holds: a number of seconds, a time, a text of these."""
+    if type(value) is bytes:
+        value = value.decode("ascii", "replace")
+    if type(value) is str and len(value) > TEXT_MAX:
+        return None
+    try:
+        return hint_s(value, now) or duration_s(value)
+    except BaseException:
+        # The value is an object of somebody's that does not want to be looked at (L72).
+        return None
 
 
 def duration_message_s(message: object) -> float | None:
     """A google.protobuf.Duration, or what stands for one."""
     if type(message) is timedelta:
-        return bounded(message.total_seconds())
-    seconds, nanos = number(attribute(message, "seconds")), number(attribute(message, "nanos"))
-    return bounded((seconds or 0.0) + (nanos or 0.0) / 1e9)
+        return hint_s(message)
+    seconds, nanos = attribute(message, "seconds"), attribute(message, "nanos")
+    if type(seconds) is not int or type(nanos) is not int:
+        return None
+    return hint_s(seconds + nanos / 1e9)
 
 
 def _plain_number(text: str) -> float | None:
-    if len(text) > 64 or not text.isascii() or "_" in text:
+    if not text or len(text) > 64 or not text.isascii() or "_" in text:
         return None
     try:
-        return float(text)
+        return finite(float(text))
     except ValueError:
         return None
 
@@ -176,37 +170,32 @@ def _date(text: str) -> float | None:
 
 def _moment_of(headers: Headers, now: Callable[[], float] | None = None) -> float:
     """When the other side sent this, by its own clock if it says so."""
-    sent = _date(headers.text("date") or "")
+    sent = _date(headers.text("date"))
     return sent if sent is not None else (now or time.time)()
 
 
-def _windows(headers: Headers) -> Iterator[tuple[str | None, float | None, float]]:
-    """Each quota that the headers tell of: its name, how much is left, the seconds until it is whole again.
+class _Window(NamedTuple):
+    """A quota that headers tell of: how much is left, the seconds until it is whole again; None where that is not said."""
 
-    No name: the time is not said. None left: how much is left is not said.
-    """
+    left: float | None
+    after_s: float | None
+
+
+def _windows(headers: Headers) -> Iterator[_Window]:
     for remaining, reset in _RESETS:
         text = headers.text(reset)
-        left = _plain_number(headers.text(remaining) or "")
-        if text:
-            yield reset, left, _until_s(text, headers)
-        elif left is not None:
-            yield None, left, 0.0
+        left = _plain_number(headers.text(remaining))
+        if text or left is not None:
+            yield _Window(left, _until_s(text, headers))
     fields = dict(_structured(headers.text("ratelimit")))
-    if not fields:
-        return
-    policies = dict(_structured(headers.text("ratelimit-policy")))
+    policies = dict(_structured(headers.text("ratelimit-policy"))) if fields else {}
     for name, said in fields.items():
-        left = said.get("r", said.get("remaining"))
-        # No time: the window of the quota is the longest that it can take.
+        # Where no time is said, the window of the quota is the longest that it can take.
         after_s = said.get("t", said.get("reset", policies.get(name, {}).get("w")))
-        if after_s is not None:
-            yield name, left, after_s
-        elif left is not None:
-            yield None, left, 0.0
+        yield _Window(said.get("r", said.get("remaining")), after_s)
 
 
-def _until_s(text: str, headers: Headers) -> float:
+def _until_s(text: str, headers: Headers) -> float | None:
     amount = _plain_number(text)
     if amount is not None:
         if not amount > 1e9:
@@ -220,12 +209,11 @@ def _until_s(text: str, headers: Headers) -> float:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - _moment_of(headers)
     except (ValueError, OverflowError):
-        pass
-    date = _date(text)
-    return date - _moment_of(headers) if date is not None else 0.0
+        date = _date(text)
+        return date - _moment_of(headers) if date is not None else None
 
 
-def _structured(text: str | None) -> Iterator[tuple[str, dict[str, float]]]:
+def _structured(text: str) -> Iterator[tuple[str, dict[str, float]]]:
     """The items of a structured field (RFC 9651) with their numeric parameters; a dictionary of numbers is one item."""
     if not text:
         return
@@ -262,7 +250,7 @@ def _of_details(packed: object) -> float | None:
                     parts = _protobuf(delay)
                     seconds, nanos = (next(iter(parts.get(n, [])), 0) for n in (1, 2))
                     if type(seconds) is int and type(nanos) is int:
-                        return bounded(seconds + nanos / 1e9)
+                        return hint_s(seconds + nanos / 1e9)
     return None
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..text import told
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "headrace.classifiers"
 
@@ -50,6 +52,9 @@ def forget() -> None:
 
 def _load() -> list[tuple[str, Callable[[BaseException], Any]]]:
     global _loaded
+    # Not when this module is imported: it takes as long as all the rest, and most runs never need it.
+    from importlib.metadata import entry_points
+
     with _lock:
         if _loaded is None:
             found = []

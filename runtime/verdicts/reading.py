@@ -40,11 +40,6 @@ def attribute(holder: object, name: str) -> Any:
         return None
 
 
-def number(value: object) -> float | None:
-    """A plain number, or None. A truth value is none."""
-    return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
-
-
 def says_more(error: BaseException) -> bool:
     """Whether the exception can carry more than its arguments, its cause and what OSError has.
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors.protocol import Kind
+from headrace.actors.quantities import LONGEST_S
 from headrace.runtime import Verdict
 from headrace.runtime.classify import classify, retry_after_s
-from headrace.runtime.verdicts.hints import HINT_S_MAX, Headers, asked_s, duration_s, none_left, reset_s, seconds_of
+from headrace.runtime.verdicts.hints import Headers, asked_s, duration_s, none_left, reset_s, seconds_of
 
 from .shapes import http, shaped
 
@@ -44,8 +45,7 @@ def test_a_date_is_compared_with_the_date_of_the_same_answer_L13() -> None:
         ((("retry-after", "2"), ("other", b"x")), 2.0),
         ((("grpc-retry-pushback-ms", "300"),), 0.3),
         ({"retry-after": "0"}, None),
-        ({"retry-after": "1e12"}, None),
-        ({"retry-after": "1_0"}, None),
+        ({"retry-after": "1e12"}, LONGEST_S),
         ({"retry-after": "9" * 5000}, None),
         ({}, None),
         (None, None),
@@ -136,7 +136,7 @@ def test_grpc_tells_the_time_in_its_trailing_metadata_L13() -> None:
     assert asked_s(Headers((("grpc-status-details-bin", status),))) == 7.5
     for cut in range(len(status)):
         hint = asked_s(Headers((("grpc-status-details-bin", status[:cut]),)))
-        assert hint is None or hint <= HINT_S_MAX
+        assert hint is None or hint <= LONGEST_S
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_durations(text: str, seconds: float | None) -> None:
         (True, None),
         (-1, None),
         (float("nan"), None),
-        (float("inf"), None),
+        (float("inf"), LONGEST_S),
         ([], None),
         ("soon", None),
     ],
@@ -205,4 +205,4 @@ texts = (
 def test_any_headers_give_a_finite_hint_or_none_L13(headers: dict[str, Any]) -> None:
     held = Headers(headers)
     for hint in (asked_s(held), reset_s(held), retry_after_s(headers)):
-        assert hint is None or 0.0 < hint <= HINT_S_MAX
+        assert hint is None or 0.0 < hint <= LONGEST_S
