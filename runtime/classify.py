@@ -9,7 +9,7 @@ imports none of them (L66).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
@@ -18,9 +18,10 @@ from headrace.actors.quantities import check_after_s
 from .errors import Pending
 from .quantities import hint_s
 from .text import message_of
-from .verdicts import hints, plugins
-from .verdicts.judge import judge
-from .verdicts.row import Finding, Word
+from .verdicts import plugins
+
+if TYPE_CHECKING:
+    from .verdicts.row import Finding
 
 
 class Verdict(NamedTuple):
@@ -58,7 +59,7 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
         said = plugins.asked(error)
     if said is not None:
         return said if isinstance(said, Verdict) else _of_word(said, error)
-    return _of_finding(judge(error), error)
+    return _of_finding(_judge(error), error)
 
 
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
@@ -88,25 +89,41 @@ def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float
     `headers`: a mapping of any client. A date is compared with the `Date` of the same headers where there is one, else with
     `now`, in seconds since 1970.
     """
-    return hints.retry_after_s(headers, now)
+    from .verdicts.hints import retry_after_s as read
+
+    return read(headers, now)
 
 
-def _of_finding(found: Finding, error: BaseException) -> Verdict:
-    if found.word is Word.EXHAUSTED:
+def _judge(error: BaseException) -> Finding | None:
+    """What the table says. None: the table cannot be loaded, because this machine has no file descriptor left."""
+    # The table is loaded when the first call fails: it takes a tenth of the time of all that a short run imports.
+    try:
+        from .verdicts.judge import judge
+    except OSError:
+        return None
+    return judge(error)
+
+
+def _of_finding(found: Finding | None, error: BaseException) -> Verdict:
+    if found is None:
+        # Descriptors come back when other calls end, and what this call failed with is most probably the same lack.
+        return Verdict(Kind.TRANSIENT)
+    if found.word == "exhausted":
         return _exhausted(found.retry_after_s, found.words or f"{found.value}: {message_of(error)}"[:500])
     return Verdict(Kind(found.word.value), found.retry_after_s)
 
 
 def _of_word(said: Kind | str, error: BaseException) -> Verdict:
     """A classifier decides what the exception is; when to come again, the exception says itself."""
-    hint_s = judge(error).retry_after_s
-    if said == Word.EXHAUSTED:
-        return _exhausted(hint_s, message_of(error)[:500])
+    found = _judge(error)
+    after_s = found.retry_after_s if found is not None else None
+    if said == "exhausted":
+        return _exhausted(after_s, message_of(error)[:500])
     if not isinstance(said, Kind) and said not in WORDS:
         raise ValueError(
             f"A classifier returned {said!r}; it must return a Verdict, one of {', '.join(WORDS)}, or None."
         )
-    return Verdict(Kind(said), hint_s)
+    return Verdict(Kind(said), after_s)
 
 
 def _exhausted(hint_s: float | None, words: str) -> Verdict:

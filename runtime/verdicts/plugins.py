@@ -11,6 +11,7 @@ or that raises is left out from then on, and a RuntimeWarning says which and why
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -29,7 +30,11 @@ _loaded: list[tuple[str, Callable[[BaseException], Any]]] | None = None
 
 def asked(error: BaseException) -> Any:
     """What the first of the installed classifiers that knows the exception says of it. None if none does."""
-    classifiers = _loaded if _loaded is not None else _load()
+    classifiers = _loaded
+    if classifiers is None:
+        if not _can_read_files():
+            return None
+        classifiers = _load()
     for entry in classifiers:
         name, classifier = entry
         try:
@@ -48,6 +53,15 @@ def forget() -> None:
     """Loads the classifiers anew at the next failure. For tests."""
     global _loaded
     _loaded = None
+
+
+def _can_read_files() -> bool:
+    """Whether this process has a file descriptor left. Where it has none, installed packages look as if there were none."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def _load() -> list[tuple[str, Callable[[BaseException], Any]]]:

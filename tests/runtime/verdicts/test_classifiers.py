@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +59,28 @@ def test_a_classifier_that_raises_is_told_once_and_left_out(installed: Path) -> 
     with pytest.warns(RuntimeWarning, match=r"'raising' .* raised AttributeError: .*It is left out from now on"):
         assert classify(KeyError()) == Verdict(Kind.PERMANENT)
     assert classify(KeyError()) == Verdict(Kind.PERMANENT)
+
+
+def test_a_machine_without_descriptors_finds_them_later_L66(installed: Path) -> None:
+    code = "def classify(error):\n    return 'refused' if isinstance(error, KeyError) else None\n"
+    install(installed, "late_classifier", code, "late = late_classifier:classify")
+    script = """
+import errno, os, resource
+from headrace.runtime.classify import classify
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError as error:
+    first = [classify(error).kind.value, classify(KeyError()).kind.value]
+for descriptor in held:
+    os.close(descriptor)
+print(*first, classify(KeyError()).kind.value, classify(OSError(errno.EMFILE, "x")).kind.value)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert ran.stdout.split() == ["transient", "transient", "refused", "transient"]
 
 
 def test_what_is_no_callable_is_told(installed: Path) -> None:
