@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
-from headrace.actors.quantities import check_after_s
+from headrace.actors.quantities import LONGEST_S, check_after_s
 
-from .errors import Pending
+from .errors import Pending, RateLimited
 from .quantities import hint_s
 from .text import message_of
 from .verdicts import plugins
+from .verdicts.reading import attribute
 
 if TYPE_CHECKING:
     from .verdicts.row import Finding
@@ -59,6 +60,11 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
         said = plugins.asked(error)
     if said is not None:
         return said if isinstance(said, Verdict) else _of_word(said, error)
+    if issubclass(type(error), RateLimited):
+        # The table says the same, but a pipeline that is refused a thousand times a second meets these most.
+        after_s = attribute(error, "retry_after")
+        if type(after_s) is float and 0.0 < after_s <= LONGEST_S:
+            return Verdict(Kind.REFUSED, after_s)
     return _of_finding(_judge(error), error)
 
 

@@ -20,7 +20,7 @@ from .codes import row_of_code, row_of_quota
 from .databases import FAMILIES, database_finding
 from .hints import Headers, asked_s, duration_message_s, duration_s, none_left, reset_s, seconds_of
 from .network import row_of_errno, row_of_grpc, row_of_resolver, row_of_tls
-from .reading import attribute, says_more
+from .reading import attribute, carried
 from .row import HOPE, Finding, Row, Word
 
 FLAG = "attribute"
@@ -34,6 +34,7 @@ RETRYABLE = Row(
     "The client says itself that the call may be repeated: google.auth, Kafka's clients, oracledb, stripe.",
 )
 FLAGS = (ASKS_BACK, RETRYABLE)
+_FLAGS = frozenset({*ASKS_BACK.values, *RETRYABLE.values, "seconds"})
 
 _READ_BODY = frozenset({400, 401, 402, 403, 409, 429, 503, 529})
 """Statuses under which providers put different things, so that the code in the body counts, or whose words are repeated."""
@@ -61,17 +62,17 @@ _FACTS: weakref.WeakKeyDictionary[type, _Facts] = weakref.WeakKeyDictionary()
 def finding_of(error: BaseException) -> Finding | None:
     """The row of the table that the exception itself matches, or None. The exceptions inside it are not looked at."""
     facts = _facts_of(type(error))
+    names = carried(error)
+    found: Finding | None = None
     if facts.family is not None:
         found = database_finding(facts.family, error)
-    elif not says_more(error):
-        found = None
-    else:
+    elif names and not names <= _FLAGS:
         found = _of_http(error, facts) or _of_grpc(error, facts)
     if found is None and facts.row is not None and not facts.row[0].general:
-        found = Finding(*facts.row, _attribute_hint_s(error, facts))
+        found = Finding(*facts.row, _attribute_hint_s(error, facts) if names else None)
     if found is None and issubclass(type(error), OSError):
         found = _of_system(error, facts)
-    if found is None and says_more(error):
+    if found is None and names:
         found = _of_flags(error)
     if found is None and facts.row is not None:
         found = Finding(*facts.row)

@@ -7,7 +7,7 @@ read is guarded, only plain containers are walked, and what is looked through ha
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 DEEPEST = 12
@@ -20,13 +20,15 @@ _INNER = ("reason", "orig", "os_error", "cause", "inner_exception", "original_ex
 aiohttp, `cause` of google.api_core, `inner_exception` of azure.core, `original_exception` of prawcore and pymysql."""
 _SEVERAL = ("errors", "failed_attempts")
 """Attributes in which wrappers keep all that failed: elastic_transport and cassandra, instructor."""
+_WRAPPERS = frozenset({*_INNER, *_SEVERAL, "kwargs", "last_attempt"})
 CARRIERS = (
     *_INNER, *_SEVERAL, "kwargs", "last_attempt", "response", "resp", "headers", "status_code", "status", "http_status",
     "errcode", "code", "type", "error_code", "body", "json_body", "details", "error_details", "error_info", "retry_after",
     "seconds", "retryable", "retriable", "is_retryable", "isrecoverable", "should_retry", "grpc_status_code",
 )  # fmt: skip
 """All attributes in which an exception can say something that the table knows."""
-_CLASS_SAYS_MORE: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+_ALL = frozenset(CARRIERS)
+_OF_CLASS: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 BUGS = (TypeError, AttributeError, NameError, AssertionError, LookupError, ArithmeticError, NotImplementedError)
 """What the interpreter raises for a mistake in a program. Raised while another exception was handled, such a mistake is what
 went wrong: the other exception is not looked at, unless it was named with `raise ... from`."""
@@ -40,39 +42,31 @@ def attribute(holder: object, name: str) -> Any:
         return None
 
 
-def says_more(error: BaseException) -> bool:
-    """Whether the exception can carry more than its arguments, its cause and what OSError has.
+def carried(error: BaseException) -> Set[str]:
+    """The names of `CARRIERS` that the exception may have. Where it answers to any name, all of them.
 
     Most exceptions carry nothing, and looking thirty attributes up costs more than all the rest.
     """
     kind = type(error)
-    of_class = _CLASS_SAYS_MORE.get(kind)
+    of_class = _OF_CLASS.get(kind)
     if of_class is None:
-        of_class = any(hasattr(kind, name) for name in (*CARRIERS, "__getattr__")) or (
-            kind.__getattribute__ is not BaseException.__getattribute__
-        )
-        _CLASS_SAYS_MORE[kind] = of_class
-    return of_class or bool(error.__dict__)
+        if hasattr(kind, "__getattr__") or kind.__getattribute__ is not BaseException.__getattribute__:
+            of_class = _ALL
+        else:
+            of_class = frozenset(name for name in CARRIERS if hasattr(kind, name))
+        _OF_CLASS[kind] = of_class
+    own = error.__dict__
+    return of_class | (own.keys() & _ALL) if own else of_class
 
 
 def inside(error: BaseException) -> Iterator[BaseException]:
     """The exceptions that this one wraps or was raised because of, the nearest first. They may repeat or form a cycle."""
     if issubclass(type(error), BaseExceptionGroup):
         yield from _several(attribute(error, "exceptions"))
-    elif says_more(error):
-        for name in _INNER:
-            inner = attribute(error, name)
-            if _is_exception(inner):
-                yield inner
-        # botocore: EndpointConnectionError(endpoint_url=..., error=...) keeps its arguments by name.
-        named = attribute(error, "kwargs")
-        if type(named) is dict and _is_exception(named.get("error")):
-            yield named["error"]
-        attempt = _last_attempt_of(error)
-        if attempt is not None:
-            yield attempt
-        for name in _SEVERAL:
-            yield from _several(attribute(error, name))
+    else:
+        names = carried(error) & _WRAPPERS
+        if names:
+            yield from _wrapped(error, names)
     yield from _several(attribute(error, "args"))
     cause = attribute(error, "__cause__")
     if _is_exception(cause):
@@ -81,6 +75,24 @@ def inside(error: BaseException) -> Iterator[BaseException]:
         context = attribute(error, "__context__")
         if _is_exception(context):
             yield context
+
+
+def _wrapped(error: BaseException, names: Set[str]) -> Iterator[BaseException]:
+    for name in _INNER:
+        if name in names:
+            inner = attribute(error, name)
+            if _is_exception(inner):
+                yield inner
+    # botocore: EndpointConnectionError(endpoint_url=..., error=...) keeps its arguments by name.
+    named = attribute(error, "kwargs") if "kwargs" in names else None
+    if type(named) is dict and _is_exception(named.get("error")):
+        yield named["error"]
+    attempt = _last_attempt_of(error) if "last_attempt" in names else None
+    if attempt is not None:
+        yield attempt
+    for name in _SEVERAL:
+        if name in names:
+            yield from _several(attribute(error, name))
 
 
 def _several(held: object) -> Iterator[BaseException]:
