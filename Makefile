@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract bench explore graphs lives mutants mutation schema soak real crash clean
+.PHONY: demo test lint types contract clients bench explore graphs lives mutants mutation schema soak real crash clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -68,10 +68,21 @@ crash: $(STAMP)
 real: $(STAMP)
 	@$(BIN)/headrace scenario run --real
 
+# The verdicts on what the real clients raise (requests, openai, boto3, psycopg and others), in an environment of its own.
+CLIENTS := .clients
+$(CLIENTS)/.installed: pyproject.toml
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --group clients -e .
+	@touch $@
+
+clients: $(CLIENTS)/.installed
+	@$(CLIENTS)/bin/python -m pytest -q -W default -p no:cacheprovider tests/clients
+
 # What is generated: the schema of scenario files, the histories that every Python must give.
 schema: $(STAMP)
 	@$(BIN)/python -m headrace.scenarios.schema
 	@$(BIN)/python -m tests.scenarios.test_determinism
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -124,7 +124,7 @@ class Retry(msgspec.Struct, frozen=True):
     `attempts`: calls of one row at most, the first included. `base`, `cap`: seconds; the wait before a retry is a
     random share of `base` doubled with each attempt, `cap` at most (full jitter). `refusals`: how often one row may
     be refused (which costs no attempt). `classify`: your own word on an exception: "transient", "permanent", "refused",
-    or None to leave it to Headrace.
+    "exhausted" (the other side takes no call of this account for long), or None to leave it to Headrace.
     """
 
     attempts: int = 3
