@@ -51,6 +51,7 @@ from msgspec import Meta, Struct
 from . import sinks, sources
 from .connectors.file_source import FileSource
 from .connectors.formats import text_encoding
+from .connectors.input_file import is_standard_input
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
 from .journal.options import COMMIT_S, Journal, Payloads, Sync
@@ -327,7 +328,7 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
     path = _needed(reading, table.path, "source.path")
     if path is None or table.type is None:
         return None
-    if path != "-" and not Path(path).exists():
+    if not is_standard_input(path) and not Path(path).exists():
         reading.note("source.path", f"no such file: {path}")
         return None
     if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:

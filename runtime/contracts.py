@@ -94,7 +94,7 @@ class _Inferred(Contract):
     def convert(self, row: Any) -> Any:
         if not isinstance(row, dict):
             return super().convert(row)
-        held = dict(row)
+        read: dict[str, Any] = {}
         for name, reads in self._exact:
             text = row.get(name)
             if isinstance(text, str) and (text or name not in self._optional):
@@ -107,8 +107,11 @@ class _Inferred(Contract):
                         f"not a {self.name}: field {name!r}: {text!r} would be written back in another way; the rows before "
                         "it had values there that would not: name the type of the rows with rows="
                     )
-                held[name] = value
-        return super().convert(held)
+                read[name] = value
+        held = super().convert({**row, **read})
+        # In a column of fractions, a whole number stays whole, so that it is written back as it was.
+        held.update(read)
+        return held
 
 
 def hold(

@@ -129,7 +129,7 @@ class CsvSource(FileSource):
             if other is not None:
                 raise ConfigError(
                     f"{self.name}:{self._read + 1}: its fields are not separated by {delimiter!r} but by {other!r}, as it "
-                    f"looks: say delimiter={other!r}"
+                    f"looks: say delimiter={other!r}; or, if it has one column, any that is not in it, such as '\\x1f'"
                 )
         return lines, delimiter
 

@@ -18,7 +18,7 @@ from headrace.runtime.contracts import INFER, INFER_ROWS, Contract
 from headrace.runtime.errors import BadInput, ConfigError
 
 from .formats import Form, form_of, refuse_other_formats, text_encoding
-from .input_file import Input, RegularFile, is_stream, open_input, read_past, unpacked
+from .input_file import Input, RegularFile, is_standard_input, is_stream, open_input, read_past, unpacked
 from .line_blocks import DIGEST_CHARS, LineBlocks
 from .memory import IteratorSource
 
@@ -40,12 +40,12 @@ class FileSource(IteratorSource):
     def __init__(self, path: StrPath, encoding: str) -> None:
         super().__init__()
         self.path = os.fsdecode(path)
-        self.name = "standard input" if self.path == "-" else self.path
+        self.name = "standard input" if is_standard_input(self.path) else self.path
         try:
             self.encoding = text_encoding(encoding)
         except ConfigError as error:
             raise ConfigError(f"{self.name}: {error}") from None
-        self.quiet = self.path == "-" or is_stream(self.path)
+        self.quiet = is_stream(self.path)
         self._input: Input | None = None
         self._blocks: LineBlocks | None = None
         self._form = Form(self.encoding, b"\n", 0)
@@ -102,7 +102,7 @@ class FileSource(IteratorSource):
         end. A stream cannot be known again."""
         if is_stream(self.path):
             return {"path": self.path, "stream": True}
-        path = self.path if self.path == "-" else os.path.abspath(self.path)
+        path = self.path if is_standard_input(self.path) else os.path.abspath(self.path)
         try:
             source = open_input(self.path, self.name)
             try:

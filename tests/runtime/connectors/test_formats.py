@@ -136,7 +136,8 @@ def test_a_mark_that_contradicts_the_encoding_is_told_L89(path: Path) -> None:
 def test_another_separator_is_told_with_the_option_that_reads_it_L89(path: Path, text: str, said: str) -> None:
     path.write_text(text)
     assert told(sources.csv(path)) == (
-        f"{path}:1: its fields are not separated by ',' but by {said}, as it looks: say delimiter={said}"
+        f"{path}:1: its fields are not separated by ',' but by {said}, as it looks: say delimiter={said}; "
+        "or, if it has one column, any that is not in it, such as '\\x1f'"
     )
     path.write_text(text.translate({ord(c): "," for c in ";\t|"}))
     assert "are not separated by ';' but by ','" in told(sources.csv(path, delimiter=";"))
