@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import chain as chain_of
 from pathlib import Path
@@ -25,6 +24,7 @@ from . import parquet
 from .codec import decode_bits, decode_id, decode_ids
 from .explain import run_named
 from .file import JournalFile
+from .typed import view
 
 KEY = "HEADRACE_AUDIT_KEY"
 """The variable of the environment that has the key."""
@@ -101,7 +101,7 @@ def _records(file: JournalFile, run: int) -> Iterator[dict[str, Any]]:
 
 def _payload(value: bytes | None, whole: int) -> dict[str, Any]:
     """`kept`: whether it is the answer as it was."""
-    told = {} if value is None else {"value": msgspec.msgpack.decode(value)}
+    told = {} if value is None else {"value": view(value)}
     return told if whole else {**told, "kept": False}
 
 
@@ -167,26 +167,30 @@ def prune(file: JournalFile, *, before: float, outcome: str | None = None, name:
     """Drop the answers of rows that are done, and of all rows before them, where they are older than `before` (seconds since
     1970) and, if that is said, ended with `outcome`; the account stays. How many. Raises `ConfigError`."""
     run = run_named(file, name).id
+    file.check_tally(run)
     progress = file.progress_of(run)
     # What batches tie to a row that is not done may be needed again.
     last = progress.mark - progress.reach
-    rows = "SELECT first, last, bits FROM settled WHERE run = ? AND first < ? AND status = coalesce(?, status)"
     dropped = 0
     with file.db as db:
         db.execute("BEGIN IMMEDIATE")
-        for begin, end in _spans(db, rows, (run, last, outcome), last):
-            dropped += file.forget_answers(run, begin, end, before)
+        for begin, end in _spans(file, run, last, outcome):
+            dropped += file.forget_answers(progress, begin, end, before)
+        file.save_progress(progress)
     if dropped:
         file.db.execute("VACUUM")
     return dropped
 
 
-def _spans(db: sqlite3.Connection, select: str, about: tuple[Any, ...], limit: int) -> Iterator[tuple[int, int]]:
-    for first, last, bits in db.execute(select, about).fetchall():
+def _spans(file: JournalFile, run: int, limit: int, outcome: str | None) -> list[tuple[int, int]]:
+    """Rows before `limit` that are done, with this outcome where one is given, as (first, last)."""
+    found = []
+    for _, status, first, last, n, bits in file.read_all("settled", run, "first < ?", (limit,)):
+        if n < 0 or outcome not in (None, status):
+            continue
         if bits is None:
-            yield first, min(last, limit - 1)
+            found.append((first, min(last, limit - 1)))
             continue
         whole = decode_bits(first, last, bits)
-        for at in range(min(last + 1, limit) - first):
-            if whole >> at & 1:
-                yield first + at, first + at
+        found += [(first + at, first + at) for at in range(min(last + 1, limit) - first) if whole >> at & 1]
+    return found

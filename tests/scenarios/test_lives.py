@@ -20,9 +20,9 @@ from headrace.actors.record import Record
 from headrace.actors.reorder import Reorder
 from headrace.actors.source import Source
 from headrace.runtime.assembly import _Assembly
-from headrace.runtime.journal.codec import Values
 from headrace.runtime.journal.file import JournalFile, RunRow
 from headrace.runtime.journal.sqlite import SqliteStore
+from headrace.runtime.journal.values import Values
 from headrace.runtime.resources import Writer
 from headrace.scenarios import lives
 from headrace.scenarios.lives import Disk, Lived, live, unpickled

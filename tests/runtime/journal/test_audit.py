@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tests.runtime.journal.conftest import versioned
 
 from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
@@ -116,7 +117,12 @@ def test_what_is_not_done_is_not_dropped(tmp_path: Path) -> None:
         return row
 
     def run() -> Any:
-        pipeline = Pipeline("job").source(range(40)).map(count).map(later, workers=1, retry=1, on_error="fail")
+        pipeline = (
+            Pipeline("job")
+            .source(range(40))
+            .map(versioned(count))
+            .map(versioned(later), workers=1, retry=1, on_error="fail")
+        )
         return pipeline.run(journal=path)
 
     with pytest.raises(RunFailed):

@@ -1,0 +1,148 @@
+"""What was read of a source that cannot tell where its rows are: a list, a generator, a queue, a pipe (L63).
+
+Such a source is read from its beginning again when a run is resumed, and rows that are done are left out. Whether they
+are the rows that they were is seen by a digest of four bytes for each, which the journal keeps: at 250 ns and 4 bytes a
+row. A row that cannot be read as data has none and is not compared; that is logged once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+from zlib import crc32
+
+import msgspec
+from loguru import logger
+
+from headrace.actors.protocol import BadRow
+from headrace.runtime.connectors.port import SourceConnector
+from headrace.runtime.errors import ConfigError
+
+from .contents import Contents
+from .file import JournalFile
+from .mistakes import in_words
+from .typed import is_plain
+
+UNKNOWN = 0
+"""The digest of a row that cannot be compared."""
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+class Memory:
+    """Of one run in the journal at `path`: the digests of the rows that earlier lives have read."""
+
+    def __init__(self, path: str, run: int) -> None:
+        self._path = path
+        self._run = run
+        self._fresh: deque[tuple[int, bytes]] = deque()
+
+    def remembering(self, connector: SourceConnector) -> SourceConnector:
+        """The same source, its rows compared with what is known of them."""
+        return _Remembering(connector, self)
+
+    def known(self) -> Iterator[int]:
+        """The digests, row by row from the first, a piece of them in memory at a time."""
+        first = 0
+        while True:
+            piece = self._piece(first)
+            if not piece:
+                return
+            yield from piece
+            first += len(piece)
+
+    def _piece(self, first: int) -> array[int]:
+        piece: array[int] = array("I")
+        file = JournalFile(self._path, new=False, write=False)
+        try:
+            with in_words(self._path):
+                for _, at, digests in file.read_all("given", self._run, "first >= ? LIMIT 4096", (first,)):
+                    assert at == first + len(piece), "digests follow each other without a gap"
+                    piece.frombytes(digests)
+        finally:
+            file.close()
+        return piece
+
+    def note(self, first: int, digests: array[int]) -> None:
+        """Rows that were read for the first time."""
+        self._fresh.append((first, digests.tobytes()))
+
+    def taken(self) -> list[tuple[int, bytes]]:
+        """What was noted since this was asked last."""
+        return [self._fresh.popleft() for _ in range(len(self._fresh))]
+
+
+class _Remembering:
+    """See the module. It is read as its source is."""
+
+    def __init__(self, connector: SourceConnector, memory: Memory) -> None:
+        self.name = connector.name
+        self.resumable = connector.resumable
+        self._connector = connector
+        self._memory = memory
+        self._known: Iterator[int] | None = None
+        self._row = 0
+        self._unread = False
+
+    def open(self) -> None:
+        self._known = self._memory.known()
+        self._connector.open()
+
+    def read(self, n: int) -> tuple[list[Any], bool, int]:
+        values, ended, bad = self._connector.read(n)
+        first, fresh = self._row, array("I")
+        for value in values:
+            digest = self._digest(value)
+            known = next(self._known, None) if self._known is not None else None
+            if known is None:
+                # Earlier lives have read no further.
+                self._known = None
+                fresh.append(digest)
+            elif known != digest and UNKNOWN not in (known, digest):
+                raise self._is_other(f"row {self._row} is another one than it was")
+            self._row += 1
+        if ended and self._known is not None and next(self._known, None) is not None:
+            raise self._is_other(f"it ends after {self._row} rows, and more of them were read")
+        if fresh:
+            self._memory.note(first + len(values) - len(fresh), fresh)
+        return values, ended, bad
+
+    def _is_other(self, what: str) -> ConfigError:
+        # That is no error that passes.
+        self.resumable = False
+        return ConfigError(
+            f"source {self.name!r}: {what} in an earlier life of this run, whose answers were for the former; "
+            f"go on all the same with --accept-changes (accept_changes=True), or name another journal"
+        )
+
+    def _digest(self, value: Any) -> int:
+        if is_plain(value):
+            try:
+                return crc32(_encode(value)) or 1
+            except (ValueError, OverflowError):
+                pass
+        contents = Contents()
+        row = value.raw if isinstance(value, BadRow) else value
+        digest = crc32(contents.digest(row, "row")) or 1
+        if not contents.opaque:
+            return digest
+        if not self._unread:
+            self._unread = True
+            logger.warning(
+                "source {!r}: row {} cannot be compared with what it was in an earlier life of the run: {}",
+                self.name,
+                self._row,
+                ", ".join(contents.opaque),
+            )
+        return UNKNOWN
+
+    def interrupt(self) -> None:
+        """As the source does."""
+        interrupt = getattr(self._connector, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
+
+    def close(self) -> None:
+        self._known = None
+        self._connector.close()
