@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import IO
 
 from .report import RunReport
@@ -17,13 +18,18 @@ CALM_S = 5.0
 def watch(run: Run, total: int | None = None, stream: IO[str] | None = None, every: float | None = None) -> RunReport:
     """Show progress on `stream` (standard error) until the run has ended; its report. Raises as `Run.wait` does.
 
-    `total`: rows, where known. `every`: seconds between two looks. Needs the extra `cli` for the live display.
+    Where nothing can be written to `stream`, it only waits. `total`: rows, where known. `every`: seconds between two
+    looks. Needs the extra `cli` for the live display.
     """
-    stream = stream or sys.stderr
-    if stream.isatty():
-        _live(run, total, stream, every or LIVE_S)
-    else:
-        _calm(run, total, stream, every or CALM_S)
+    out = stream or sys.stderr
+    # Nobody may be reading: a stream that is closed, full, or a terminal that is gone. Telling never ends a run (L91).
+    with suppress(OSError, ValueError):
+        if out is None:
+            pass
+        elif out.isatty():
+            _live(run, total, out, every or LIVE_S)
+        else:
+            _calm(run, total, out, every or CALM_S)
     return run.wait()
 
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
+from .telling import tell
+
 if TYPE_CHECKING:
     from ..config import Job
+    from ..journal.again import Again
     from ..report import RunReport
 
 FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 2, 3, 75, 130
@@ -28,7 +31,7 @@ SUSPEND_AFTER = click.option(
     help="End, with status 75, when only pending rows were left for so long; resume later.",
 )
 ACCEPT_CHANGES = click.option(
-    "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed."
+    "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed; say how."
 )
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -43,9 +46,15 @@ class Shown(NamedTuple):
 
 
 def run_job(
-    job: Job, file: Path, journal: Path | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
+    job: Job,
+    file: Path,
+    journal: Path | None,
+    accept_changes: bool,
+    shown: Shown,
+    suspend_after: float | None = None,
+    again: Again | None = None,
 ) -> NoReturn:
-    """Run a job to its end. `journal`: where, whatever the file says of that."""
+    """Run a job to its end. `journal`: where, whatever the file says of that. `again`: rows in quarantine to try again."""
     as_json, quiet, log, traceback = shown
     import msgspec
 
@@ -56,6 +65,8 @@ def run_job(
 
     if log is not None:
         _log(log)
+    elif not quiet:
+        _log_journal()
     options = job.journal
     if journal is not None:
         options = msgspec.structs.replace(options or Journal(), path=journal)
@@ -71,6 +82,7 @@ def run_job(
                 accept_changes=accept_changes,
                 suspend_after=suspend_after,
                 origin=file,
+                again=again,
             )
             signals.govern(started)
             report = started.wait() if quiet else watch(started)
@@ -82,8 +94,8 @@ def run_job(
             if traceback:
                 import traceback as lines
 
-                lines.print_exception(failed.__cause__ or failed)
-            click.echo(f"headrace: {failed}", err=True)
+                tell("".join(lines.format_exception(failed.__cause__ or failed)).rstrip())
+            tell(f"headrace: {failed}")
             sys.exit(FAILED)
     _show(report, as_json, quiet)
     if report.state == "suspended":
@@ -95,7 +107,7 @@ def run_job(
 
 def wrong(what: str) -> NoReturn:
     """Say so, and end."""
-    click.echo(what, err=True)
+    tell(what)
     sys.exit(WRONG)
 
 
@@ -115,12 +127,24 @@ def _show(report: RunReport, as_json: bool, quiet: bool) -> None:
         click.echo(json.dumps(report.to_dict()))
     elif not quiet:
         # Standard output may be where the rows go.
-        click.echo(str(report), err=True)
+        tell(str(report))
+
+
+def _log_journal() -> None:
+    """What people must know of the journal before a run goes on with it: that its work is another one, or cannot be
+    known."""
+    from loguru import logger
+
+    logger.remove()
+    logger.add(
+        lambda message: tell(f"headrace: {message}".rstrip()), level="WARNING", format="{message}", colorize=False
+    )
+    logger.enable("headrace.runtime.journal")
 
 
 def _log(level: str) -> None:
     from loguru import logger
 
     logger.remove()
-    logger.add(sys.stderr, level=level.upper(), backtrace=False, diagnose=False)
+    logger.add(lambda message: tell(message.rstrip()), level=level.upper(), backtrace=False, diagnose=False)
     logger.enable("headrace")

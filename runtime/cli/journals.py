@@ -11,36 +11,70 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job, wrong
+from .origin import origin_of
+from .telling import tell
 
 if TYPE_CHECKING:
-    from ..journal.file import JournalFile
+    from ..journal.again import Again
+    from ..journal.file import JournalFile, RunRow
+
+TRUST = click.option(
+    "--trust", is_flag=True, help="Run the code that JOURNAL names, though its job file is somewhere else or another's."
+)
 
 
 @click.command()
 @JOURNAL
 @click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
 @ACCEPT_CHANGES
+@TRUST
 @SUSPEND_AFTER
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def resume(
-    journal: Path, name: str | None, accept_changes: bool, suspend_after: float | None, as_json: bool, quiet: bool
+    journal: Path,
+    name: str | None,
+    accept_changes: bool,
+    trust: bool,
+    suspend_after: float | None,
+    as_json: bool,
+    quiet: bool,
 ) -> NoReturn:
-    """Go on with the run in JOURNAL where it was, however it ended."""
-    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False), suspend_after)
+    """Go on with the run in JOURNAL where it was, however it ended.
 
-
-def _resume(
-    journal: Path, name: str | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
-) -> NoReturn:
+    Its job file is looked for from JOURNAL on, for both may have moved. Paths in it are those of the folder that the run was
+    begun in.
+    """
     from ..journal.explain import run_named
 
     with _looking_into(journal) as file:
         found = run_named(file, name)
-    origin = found.origin
-    if origin is None:
-        wrong(f"{journal}: the run {found.name!r} was begun by a program, not by a file; run that program again")
-    run_job(read_job(Path(origin)), Path(origin), journal, accept_changes, shown, suspend_after)
+    _go_on(found, journal, accept_changes, trust, Shown(as_json, quiet, None, False), suspend_after)
+
+
+def _go_on(
+    run: RunRow,
+    journal: Path,
+    accept_changes: bool,
+    trust: bool,
+    shown: Shown,
+    suspend_after: float | None = None,
+    again: Again | None = None,
+) -> NoReturn:
+    import os
+
+    origin, journal = origin_of(run, journal, trust), journal.absolute()
+    if not origin.folder.samefile("."):
+        if not shown.quiet:
+            tell(f"in {origin.folder}:")
+        os.chdir(origin.folder)
+    job = read_job(origin.file)
+    if job.pipeline.name != run.name:
+        wrong(
+            f"{origin.file}: describes {job.pipeline.name!r} now, and the run in {journal} is {run.name!r}; "
+            f"say name = {run.name!r} in it, or begin a new journal"
+        )
+    run_job(job, origin.file, journal, accept_changes, shown, suspend_after, again)
 
 
 @click.command()
@@ -49,6 +83,7 @@ def _resume(
 @click.option("--error", metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError.")
 @click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
 @ACCEPT_CHANGES
+@TRUST
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def retry(
@@ -57,20 +92,29 @@ def retry(
     error: str | None,
     name: str | None,
     accept_changes: bool,
+    trust: bool,
     as_json: bool,
     quiet: bool,
 ) -> NoReturn:
     """Try rows in quarantine again, once what was wrong is mended, and go on with the run.
 
-    What succeeds comes at the end of the outputs; the file of the quarantine keeps its old records.
+    Functions may be other ones than they were; that the source or the graph is another one needs --accept-changes.
+    Nothing is marked before all that the run works with is open. What succeeds comes at the end of the outputs; the
+    file of the quarantine keeps its old records.
     """
-    from ..journal.again import try_again
+    from ..journal.again import Again, look
+    from ..journal.explain import run_named
 
-    with _looking_into(journal, write=True) as file:
-        again = try_again(file, rows=rows, error=error, name=name)
+    again = Again(frozenset(rows), error)
+    with _looking_into(journal) as file:
+        run = run_named(file, name)
+        file.check_tally(run.id)
+        found = look(file, run.id, again)
     if not quiet:
-        click.echo(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
-    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
+        told = f"{len(found.rows):,} {'row' if len(found.rows) == 1 else 'rows'} out of quarantine to be tried again"
+        others = ", ".join(f"{n:,} by {kind}" for kind, n in sorted(found.others.items()))
+        tell(f"{told}; not asked for, and left there: {others}" if others else told)
+    _go_on(run, journal, accept_changes, trust, Shown(as_json, quiet, None, False), None, again)
 
 
 @click.command("runs")
