@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
@@ -166,7 +166,8 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
     """All that JOURNAL has of a run, record by record, each chained to the one before it.
 
-    With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256).
+    With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256). The last record tells how many there are and
+    how the rows ended. As the journal, a file that is written can be read by nobody else.
     """
     from ..journal import parquet
     from ..journal.audit import export as export_
@@ -176,11 +177,12 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
     with _looking_into(journal) as file:
         lines = export_(file, name, _audit_key())
         try:
-            if form == "parquet" and output is not None:
-                parquet.write(output, lines)
-                return
-            with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as out:
-                out.writelines(lines)
+            with _private(output) if output is not None else nullcontext(sys.stdout.buffer) as out:
+                if form == "parquet":
+                    parquet.write(out, lines)
+                else:
+                    out.writelines(lines)
+                out.flush()
         except OSError as error:
             wrong(f"{output or 'standard output'}: cannot be written: {error.strerror or error}")
 
@@ -188,13 +190,12 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
 @click.command()
 @FILE
 def verify(file: Path) -> None:
-    """Say whether FILE is an export as it was written, whole and unchanged."""
+    """Say whether FILE is an export as it was written: whole, chained, and signed by the key in HEADRACE_AUDIT_KEY."""
     from ..errors import ConfigError
-    from ..journal.audit import Broken, lines_of
-    from ..journal.audit import verify as verify_
+    from ..journal.audit import Broken, examine, lines_of
 
     try:
-        n = verify_(lines_of(file), _audit_key())
+        found = examine(lines_of(file), _audit_key())
     except Broken as broken:
         click.echo(f"{file}: {broken}", err=True)
         sys.exit(FAILED)
@@ -202,7 +203,16 @@ def verify(file: Path) -> None:
         wrong(f"{file}: {error}")
     except OSError as error:
         wrong(f"{file}: cannot be read: {error.strerror}")
-    click.echo(f"{file}: {n:,} records, as they were written")
+    ended = ", ".join(f"{n:,} {status}" for status, n in sorted(found.outcomes.items())) or "none"
+    total = f" of {found.rows:,}" if found.rows is not None else ""
+    click.echo(f"{file}: {found.records:,} records, as they were written; rows that ended{total}: {ended}")
+    click.echo("  whole: the end is there, and the records add up to what it says")
+    click.echo("  chained: no record was changed, added, left out or moved without the chain being made anew")
+    click.echo(
+        "  signed: the chain was made with the key that you gave"
+        if found.signed
+        else "  not signed: whoever changed it could have chained it anew; only an export with a key tells that"
+    )
 
 
 @click.command()
@@ -221,6 +231,20 @@ def prune(journal: Path, older_than: float, outcome: str | None, name: str | Non
     with _looking_into(journal, write=True) as file:
         n = prune_(file, before=time.time() - older_than * 86_400.0, outcome=outcome, name=name)
     click.echo(f"{journal}: {n:,} answers dropped")
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is written, and that nobody else can read, also where there was one that others could."""
+    import os
+    import stat
+
+    number = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    with open(number, "wb") as file:
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            os.fchmod(number, 0o600)
+            file.truncate(0)
+        yield file
 
 
 def _audit_key() -> bytes | None:

@@ -170,6 +170,9 @@ class JournalFile:
         if not isinstance(salt, int):
             raise Damaged("it has no salt")
         self._seeds = {table: crc32(table.encode(), salt & 0xFFFFFFFF) for table in _COLUMNS}
+        if not write:
+            # All that is read is of one moment, although a run may go on.
+            db.execute("BEGIN")
         if write:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -17,7 +18,7 @@ from tests.runtime.journal.conftest import versioned
 from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal import audit, parquet
-from headrace.runtime.journal.audit import Broken, export, prune, verify
+from headrace.runtime.journal.audit import Broken, examine, export, prune, verify
 from headrace.runtime.journal.file import JournalFile
 
 
@@ -48,12 +49,59 @@ def test_an_export_tells_all_and_is_whole(path: Path) -> None:
     records: list[Any] = [json.loads(line)["record"] for line in lines]
     assert verify(lines) == len(lines)
     assert (records[0]["type"], records[0]["name"], records[0]["total"]) == ("run", "job", 40)
-    assert records[-1] == {"type": "end", "records": len(lines) - 1}
+    assert (records[-1]["type"], records[-1]["records"], records[-1]["rows"]) == ("end", len(lines) - 1, 40)
+    assert records[-1]["outcomes"] == {"delivered": 39, "quarantined": 1}
     answers = {record["row"]: record["value"] for record in records if record["type"] == "answer"}
     assert answers == {n: {"n": n} for n in range(40) if n != 13}
     (fault,) = [record for record in records if record["type"] == "fault"]
     assert (fault["row"], fault["error"], fault["message"]) == (13, "ValueError", "unlucky")
     assert len([record for record in records if record["type"] == "batch"]) == 4
+
+
+def forged(lines: list[bytes], old: bytes, new: bytes) -> list[bytes]:
+    """The export with something changed, and chained anew, as anybody can who has no key."""
+    chain, out = b"", []
+    for line in lines:
+        data = line[len(b'{"record":') : line.rindex(b',"chain":')].replace(old, new)
+        chain = hashlib.sha256(chain + data).digest()
+        out.append(b'{"record":' + data + b',"chain":"' + chain.hex().encode() + b'"}\n')
+    return out
+
+
+def test_what_an_export_says_of_itself_must_add_up_L64(path: Path) -> None:
+    lines = lines_of(path)
+    found = examine(lines)
+    assert (found.records, found.signed, found.rows) == (len(lines), False, 40)
+    assert found.outcomes == {"delivered": 39, "quarantined": 1}
+    assert examine(lines_of(path, b"k"), b"k").signed
+    # What is not signed and was chained anew cannot be told, but for its sums.
+    assert not examine(forged(lines, b'"value":{"n":5}', b'"value":{"n":6}')).signed
+    for old, new in (
+        (b'"outcomes":{"delivered":39', b'"outcomes":{"delivered":38'),
+        (b'"type":"fault"', b'"type":"fauna"'),
+        (b'"status":"quarantined","first":13', b'"status":"dropped","first":13'),
+    ):
+        assert any(old in line for line in lines), old
+        with pytest.raises(Broken, match="says that"):
+            examine(forged(lines, old, new))
+
+
+def test_a_line_that_says_something_twice_or_otherwise_is_none_L64(path: Path) -> None:
+    lines = lines_of(path, b"k")
+    one = lines[5]
+    for what in (
+        b'{"record":{"type":"answer","row":0,"value":"FALSE"},' + one[1:],
+        one.replace(b'","chain"', b'" , "chain"').replace(b'},"chain"', b'} ,"chain"'),
+        one.rstrip(b"\n"),
+        one.rstrip(b"\n") + b" \n",
+        one.replace(b"\n", b"\r\n"),
+        b" " + one,
+        one.replace(b'"chain":"', b'"chain":"\\u0030'),
+        one[:-3] + one[-3:-2].upper().replace(b"0", b"\\u0030") + one[-2:],
+    ):
+        if what != one:
+            with pytest.raises(Broken):
+                examine([*lines[:5], what, *lines[6:]], b"k")
 
 
 @pytest.mark.parametrize("key", [None, b"secret"])
