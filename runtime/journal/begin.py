@@ -62,11 +62,9 @@ def begin(
             run, changed = _run_of(file, plan.name, now, accept_changes, origin, again)
             file.check_tally(run.id, TALLIED if file.is_small else [name for name in TALLIED if name != "answer"])
             store = SqliteStore(file, run.id, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
-            past = store.past(again, changed.kinds, changed.run)
-            memory = Memory(file.path, run.id) if not getattr(source, "placed", False) else None
+            past = store.past(again, changed.kinds, changed.run, accept_changes)
+            memory = Memory(file.path, run.id, accept_changes) if not getattr(source, "placed", False) else None
             if memory is not None:
-                if changed.run is not None and accept_changes:
-                    file.forget_given(run.id)
                 store.given = memory.taken
             file.save_life(run.id, len(file.lives_of(run.id)) + 1, time.time())
     except BaseException:

@@ -315,14 +315,11 @@ class JournalFile:
             progress.tally["answer"] = there, total + change
         return int(n)
 
-    def forget_given(self, run: int) -> None:
-        """Rows that are read are not compared with those of earlier lives any more."""
-        with self.db as db:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("DELETE FROM given WHERE run = ?", (run,))
-            progress = self.progress_of(run)
-            progress.tally.pop("given", None)
-            self.save_progress(progress)
+    def forget_given(self, progress: Progress) -> None:
+        """Rows that are read are not compared with those of earlier lives any more. Within a transaction; `progress` is
+        to be saved after it."""
+        self.db.execute("DELETE FROM given WHERE run = ?", (progress.run,))
+        progress.tally.pop("given", None)
 
     # --- names ---
 

@@ -31,9 +31,11 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class Memory:
-    """Of one run in the journal at `path`: the digests of the rows that earlier lives have read."""
+    """Of one run in the journal at `path`: the digests of the rows that earlier lives have read. `anew`: they are forgotten,
+    for somebody said that the rows may be others."""
 
-    def __init__(self, path: str, run: int) -> None:
+    def __init__(self, path: str, run: int, anew: bool = False) -> None:
+        self._anew = anew
         self._path = path
         self._run = run
         self._fresh: deque[tuple[int, bytes]] = deque()
@@ -45,7 +47,7 @@ class Memory:
     def known(self) -> Iterator[int]:
         """The digests, row by row from the first, a piece of them in memory at a time."""
         first = 0
-        while True:
+        while not self._anew:
             piece = self._piece(first)
             if not piece:
                 return
@@ -69,8 +71,9 @@ class Memory:
         self._fresh.append((first, digests.tobytes()))
 
     def taken(self) -> list[tuple[int, bytes]]:
-        """What was noted since this was asked last."""
-        return [self._fresh.popleft() for _ in range(len(self._fresh))]
+        """What was noted since this was asked last, as one piece, for rows follow each other."""
+        pieces = [self._fresh.popleft() for _ in range(len(self._fresh))]
+        return [(pieces[0][0], b"".join(digests for _, digests in pieces))] if pieces else []
 
 
 class _Remembering:

@@ -55,18 +55,27 @@ class SqliteStore:
         self.given: Callable[[], Iterable[tuple[int, bytes]]] = tuple
         """Digests of the rows that have been read since it was asked last, as (first row, four bytes a row)."""
 
-    def past(self, again: Again | None = None, forget: Iterable[str] = (), renew: RunRow | None = None) -> Past:
+    def past(
+        self,
+        again: Again | None = None,
+        forget: Iterable[str] = (),
+        renew: RunRow | None = None,
+        other_rows: bool = False,
+    ) -> Past:
         """What a life that begins now is left. Raises `Damaged`, `ConfigError`.
 
         What it changes in the journal is written with the first commit, so that a run that cannot begin has changed nothing.
         `again`: these rows in quarantine are to be tried again. `forget`: nodes whose answers mean something else now.
-        `renew`: the run, where its fingerprint is another one.
+        `renew`: the run, where its fingerprint is another one. `other_rows`: the source may give others
+        than it did.
         """
         journal, run = self._journal, self._run
         if again is not None:
             self._first.append(lambda progress: again.note(mark_again(journal, progress, again)))
         for node in forget:
             self._first.append(lambda progress, node=node: self._forget(progress, node))  # type: ignore[misc]
+        if other_rows:
+            self._first.append(journal.forget_given)
         if renew is not None:
             self._first.append(lambda _: journal.save_run(renew))
         self._db.execute("BEGIN IMMEDIATE")
