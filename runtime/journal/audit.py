@@ -27,7 +27,7 @@ from . import parquet
 from .codec import decode_bits, decode_id, decode_ids
 from .explain import account_of, run_named
 from .file import Damaged, JournalFile
-from .typed import view
+from .view import view
 
 KEY = "HEADRACE_AUDIT_KEY"
 """The variable of the environment that has the key."""

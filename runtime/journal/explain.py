@@ -17,7 +17,7 @@ from headrace.runtime.errors import ConfigError
 from .codec import decode_bits, decode_id, decode_ids, decode_span
 from .file import JournalFile, RunRow
 from .fingerprint import Fingerprint, Node
-from .typed import view
+from .view import view
 
 
 class RunLine(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-import secrets
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from headrace.runtime.connectors.presence import Presence
 from headrace.runtime.errors import ConfigError
 
 from .mistakes import Damaged, damaged, in_words
-from .schema import APPLICATION, SCHEMA, STATEMENTS, TALLIED, VERSION
+from .schema import APPLICATION, MARKS, SCHEMA, STATEMENTS, TALLIED, VERSION
 from .wal import lost_commits
 
 CHECKED_BYTES = 1 << 30
@@ -154,7 +153,7 @@ class JournalFile:
         if application == 0 and not tables and write:
             db.executescript(
                 f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}"
-                f"INSERT INTO about VALUES (1, {secrets.randbits(32)});"
+                f"INSERT INTO about VALUES (1, {int.from_bytes(os.urandom(4))});"
                 f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
             )
         elif application != APPLICATION:
@@ -169,7 +168,7 @@ class JournalFile:
         (salt,) = db.execute("SELECT salt FROM about WHERE id = 1").fetchone() or (None,)
         if not isinstance(salt, int):
             raise Damaged("it has no salt")
-        self._seeds = {table: crc32(table.encode(), salt & 0xFFFFFFFF) for table in _COLUMNS}
+        self._seeds = {table: crc32(table.encode(), salt & 0xFFFFFFFF) for table in MARKS}
         if not write:
             # All that is read is of one moment, although a run may go on.
             db.execute("BEGIN")
@@ -195,6 +194,11 @@ class JournalFile:
     def sealed(self, table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row of a table, with the checksum that it ends with. Numbers in columns of type REAL must be floats."""
         return (*row, crc32(_pack(row), self._seeds[table]) - _HALF)
+
+    def all_sealed(self, table: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """As `sealed`, of many rows."""
+        seed, pack, half = self._seeds[table], _pack, _HALF
+        return [(*row, crc32(pack(row), seed) - half) for row in rows]
 
     def put(self, table: str, row: tuple[Any, ...]) -> None:
         """A row of a table that is not tallied; one with the same key is replaced."""
@@ -355,19 +359,4 @@ class JournalFile:
             self._lock = None
 
 
-def _columns() -> dict[str, int]:
-    """How many columns each table has that has a checksum."""
-    db = sqlite3.connect(":memory:")
-    try:
-        db.executescript(SCHEMA)
-        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name != 'about'").fetchall()]
-        return {name: len(db.execute(f"PRAGMA table_info({name})").fetchall()) for name in tables}
-    finally:
-        db.close()
-
-
-_COLUMNS = _columns()
-MARKS = {table: ",".join("?" * n) for table, n in _COLUMNS.items()}
-"""Of each table, what stands for the values of a row in a statement."""
-
-__all__ = ["CHECKED_BYTES", "MARKS", "Damaged", "JournalFile", "Progress", "RunRow", "damaged", "in_words"]
+__all__ = ["CHECKED_BYTES", "Damaged", "JournalFile", "Progress", "RunRow", "damaged", "in_words"]

@@ -94,22 +94,26 @@ class _Remembering:
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         values, ended, bad = self._connector.read(n)
-        first, fresh = self._row, array("I")
-        for value in values:
-            digest = self._digest(value)
-            known = next(self._known, None) if self._known is not None else None
-            if known is None:
-                # Earlier lives have read no further.
-                self._known = None
-                fresh.append(digest)
-            elif known != digest and UNKNOWN not in (known, digest):
-                raise self._is_other(f"row {self._row} is another one than it was")
-            self._row += 1
+        first, digests = self._row, self._digests(values)
+        fresh = digests if self._known is None else self._compared(digests)
+        self._row = first + len(values)
         if ended and self._known is not None and next(self._known, None) is not None:
             raise self._is_other(f"it ends after {self._row} rows, and more of them were read")
         if fresh:
             self._memory.note(first + len(values) - len(fresh), fresh)
         return values, ended, bad
+
+    def _compared(self, digests: array[int]) -> array[int]:
+        """Those of rows that no earlier life has read. Raises `ConfigError` where one is another than it was."""
+        assert self._known is not None
+        for index, digest in enumerate(digests):
+            known = next(self._known, None)
+            if known is None:
+                self._known = None
+                return digests[index:]
+            if known != digest and UNKNOWN not in (known, digest):
+                raise self._is_other(f"row {self._row + index} is another one than it was")
+        return array("I")
 
     def _is_other(self, what: str) -> ConfigError:
         # That is no error that passes.
@@ -118,6 +122,16 @@ class _Remembering:
             f"source {self.name!r}: {what} in an earlier life of this run, whose answers were for the former; "
             f"go on all the same with --accept-changes (accept_changes=True), or name another journal"
         )
+
+    def _digests(self, values: list[Any]) -> array[int]:
+        encode = _encode
+        try:
+            if is_plain(values):
+                return array("I", [crc32(encode(value)) or 1 for value in values])
+        except (ValueError, OverflowError):
+            # A lone surrogate, or an integer of more than 64 bits.
+            pass
+        return array("I", map(self._digest, values))
 
     def _digest(self, value: Any) -> int:
         if is_plain(value):
@@ -133,7 +147,7 @@ class _Remembering:
         if not self._unread:
             self._unread = True
             logger.warning(
-                "source {!r}: row {} cannot be compared with what it was in an earlier life of the run: {}",
+                "source {!r}: a row from {} on cannot be compared with what it was in an earlier life of the run: {}",
                 self.name,
                 self._row,
                 ", ".join(contents.opaque),

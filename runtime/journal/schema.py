@@ -50,3 +50,15 @@ TALLIED = ("answer", "ended", "fault", "parked", "cooldown", "batch", "word", "w
 
 STATEMENTS = frozenset(statement.strip() for statement in SCHEMA.split(";") if statement.strip())
 """As SQLite remembers them."""
+
+
+def _marks() -> dict[str, str]:
+    found = {}
+    for statement in STATEMENTS:
+        table, columns = statement.removeprefix("CREATE TABLE ").split(" (", 1)
+        found[table] = ",".join("?" * len(columns.partition(", PRIMARY KEY (")[0].split(",")))
+    return found
+
+
+MARKS = _marks()
+"""Of each table, what stands for the values of a row in a statement."""

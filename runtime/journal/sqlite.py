@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, Ids, rows_of, span_of
+from headrace.actors.identity import Bundle, Id, Ids, plain, rows_of, span_of
 from headrace.actors.ledger import Settlement
 from headrace.actors.past import LASTING, Past
 from headrace.actors.protocol import Ended
@@ -20,10 +20,11 @@ from headrace.runtime.errors import JournalError, name_of
 
 from .again import Again, mark_again
 from .codec import encode_bits, encode_id, encode_ids
-from .file import MARKS, JournalFile, Progress, RunRow
+from .file import JournalFile, Progress, RunRow
 from .mistakes import wrong
 from .options import Journal
 from .recovery import Recovery
+from .schema import MARKS
 from .values import Values
 
 _pack = msgspec.msgpack.encode
@@ -174,8 +175,7 @@ class SqliteStore:
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """What is told again replaces what was told, where a table has one row for each."""
-        seal = self._journal.sealed
-        sealed = [seal(table, row) for row in rows]
+        sealed = self._journal.all_sealed(table, rows)
         if not sealed:
             return
         db, tally = self._db, self._progress.tally
@@ -213,15 +213,21 @@ class SqliteStore:
     def _answers(self, entry: protocol.Answers, rows: list[tuple[Any, ...]]) -> None:
         run, node, tries = self._run, self._node(entry.node), entry.attempts or {}
         at, took = self._clock + entry.at_s, entry.took_s
+        if not tries and plain(entry.seqs) and set(map(type, entry.values)) == {bytes}:
+            rows += [
+                (run, seq, node, b"", 1, at, took, value, 1)
+                for seq, value in zip(entry.seqs, entry.values, strict=True)
+            ]
+            return
         for seq, value in zip(entry.seqs, entry.values, strict=True):
-            plain = type(seq) is int
+            is_row = type(seq) is int
             whole = type(value) is bytes
             rows.append(
                 (
                     run,
-                    seq if plain else _row(seq),
+                    seq if is_row else _row(seq),
                     node,
-                    b"" if plain else encode_id(seq),
+                    b"" if is_row else encode_id(seq),
                     tries.get(seq, 1),
                     at,
                     took,

@@ -14,7 +14,6 @@ import enum
 import importlib
 import sys
 import uuid
-import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter, countOf
 from typing import Any
@@ -32,7 +31,7 @@ _SCALARS = frozenset({str, int, float, bool, type(None), bytes})
 _TEXT = frozenset({str})
 _encode = msgspec.msgpack.Encoder().encode
 
-_TUPLE, _SET, _FROZENSET, _INT, _STR, _DATETIME, _DATE, _TIME, _TIMEDELTA = range(1, 10)
+TUPLE, _SET, _FROZENSET, _INT, _STR, _DATETIME, _DATE, _TIME, _TIMEDELTA = range(1, 10)
 _DECIMAL, _UUID, _COMPLEX, _BYTEARRAY, _PAIRS, _ENUM, _RECORD = range(10, 17)
 
 
@@ -218,7 +217,7 @@ class Types:
                 module, qualname, fields = self._decoder.decode(body)
                 return _rebuilt(self._class(module, qualname), fields)
             case _:
-                return _READERS[code](self._decoder.decode, body)
+                return READERS[code](self._decoder.decode, body)
 
     def _class(self, module: str, qualname: str) -> Any:
         kind: Any = self._local.get((module, qualname))
@@ -302,8 +301,9 @@ def _zone(value: dt.datetime | dt.time) -> str | None:
     zone = value.tzinfo
     if zone is None or type(zone) is dt.timezone:
         return None
-    if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
-        return zone.key
+    key = getattr(zone, "key", None)
+    if type(zone).__module__ == "zoneinfo" and isinstance(key, str):
+        return key
     raise Unfit(f"has a time zone that has no name to be found by, a {type(zone).__module__}.{type(zone).__qualname__}")
 
 
@@ -321,7 +321,10 @@ def _at(kind: Any) -> Callable[[Callable[[bytes], Any], bytes], Any]:
         text, zone, fold, utc = decode(body)
         value = kind.fromisoformat(text)
         if zone is not None:
-            value = value.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+            # It takes as long to import as half of the journal, and few rows have one.
+            from zoneinfo import ZoneInfo
+
+            value = value.replace(tzinfo=ZoneInfo(zone))
         elif utc:
             value = value.replace(tzinfo=dt.UTC)
         return value.replace(fold=fold)
@@ -334,7 +337,7 @@ def _text_of(code: int, text: Callable[[Any], str] = str) -> Callable[[Types, An
 
 
 _WRITERS: Mapping[type, Callable[[Types, Any, int], Any]] = {
-    tuple: lambda types, value, depth: types._packed(_TUPLE, value, depth),
+    tuple: lambda types, value, depth: types._packed(TUPLE, value, depth),
     set: lambda types, value, depth: types._packed(_SET, value, depth),
     frozenset: lambda types, value, depth: types._packed(_FROZENSET, value, depth),
     dt.datetime: _moment(_DATETIME),
@@ -347,8 +350,8 @@ _WRITERS: Mapping[type, Callable[[Types, Any, int], Any]] = {
     bytearray: lambda _, value, depth: Ext(_BYTEARRAY, bytes(value)),
 }
 
-_READERS: Mapping[int, Callable[[Callable[[bytes], Any], bytes], Any]] = {
-    _TUPLE: lambda decode, body: tuple(decode(body)),
+READERS: Mapping[int, Callable[[Callable[[bytes], Any], bytes], Any]] = {
+    TUPLE: lambda decode, body: tuple(decode(body)),
     _SET: lambda decode, body: set(decode(body)),
     _FROZENSET: lambda decode, body: frozenset(decode(body)),
     _INT: lambda _, body: int(body, 16),
@@ -363,42 +366,3 @@ _READERS: Mapping[int, Callable[[Callable[[bytes], Any], bytes], Any]] = {
     _BYTEARRAY: lambda _, body: bytearray(body),
     _PAIRS: lambda decode, body: dict(decode(body)),
 }
-
-
-# --- for people ----------------------------------------------------------------------------------------------------------
-
-
-def view(data: bytes) -> Any:
-    """A value as plain data that JSON can tell: what it says, without the types. It asks for none of its classes."""
-    return _viewer.decode(data)
-
-
-def _seen(code: int, data: memoryview) -> Any:
-    body = bytes(data)
-    match code:
-        case 1 | 2 | 3:
-            items = _viewer.decode(body)
-            return items if code == _TUPLE else sorted(items, key=repr)
-        case 4:
-            return str(int(body, 16))
-        case 5:
-            return body.decode("utf-8", "backslashreplace")
-        case 14:
-            pairs = _viewer.decode(body)
-            keys = [key if isinstance(key, str) else str(key) for key, _ in pairs]
-            return dict(zip(keys, (v for _, v in pairs), strict=True)) if len(set(keys)) == len(keys) else pairs
-        case 15:
-            _, qualname, member, number = _viewer.decode(body)
-            return f"{qualname}.{member}" if member is not None else number
-        case 16:
-            return _viewer.decode(body)[2]
-        case 6 | 8:
-            text, zone, _, _ = _viewer.decode(body)
-            return text if zone is None else f"{text} {zone}"
-        case 13:
-            return body
-        case _:
-            return str(_READERS[code](_viewer.decode, body))
-
-
-_viewer = msgspec.msgpack.Decoder(ext_hook=_seen)

@@ -10,7 +10,8 @@ import msgspec
 from headrace.runtime.errors import HeadraceError
 
 from .options import Journal, redacted
-from .typed import Types, Unfit, is_plain, view
+from .typed import Types, Unfit, is_plain
+from .view import view
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode

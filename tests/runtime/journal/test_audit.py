@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -211,3 +213,57 @@ def test_without_its_extra_one_line_names_it(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match="needs the extra"):
         parquet.write(path.with_suffix(".parquet"), lines_of(path))
+
+
+def test_what_batches_tie_to_a_row_that_is_not_done_is_not_dropped(tmp_path: Path) -> None:
+    """A batch is to be the same in the next life, so the answers of all its rows are kept, also of those that are done."""
+    path, stop, calls = tmp_path / "run.db", [True], list[int]()
+
+    def count(row: int) -> int:
+        calls.append(row)
+        return row
+
+    def later(row: int) -> int:
+        if row == 33 and stop:
+            raise ValueError("not yet")
+        return row
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(40)).map(versioned(count)).batch(8).unbatch()
+        return pipeline.map(versioned(later), name="later", workers=1, retry=1, on_error="fail").run(journal=path)
+
+    with pytest.raises(RunFailed):
+        run()
+    file = JournalFile(str(path))
+    dropped = prune(file, before=time.time() + 1)
+    kept = {row for _, row, _, _, _, _, _, _, whole in file.read_all("answer", 1) if whole}
+    file.close()
+    assert dropped > 0
+    assert set(range(32, 40)) <= kept, "the whole batch of the row that is not done"
+    stop.clear()
+    assert run().delivered == 40
+    assert sorted(calls) == list(range(40)), "nothing was paid twice"
+
+
+def test_an_export_can_be_read_by_nobody_else_also_where_there_was_a_file(path: Path) -> None:
+    from click.testing import CliRunner
+
+    from headrace.runtime.cli.commands import headrace
+
+    old = os.umask(0o022)
+    try:
+        for form in ("jsonl", "parquet"):
+            out = path.with_suffix(f".{form}")
+            for _ in range(2):
+                ended = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out)])
+                assert ended.exit_code == 0, ended.output
+                assert stat.S_IMODE(out.stat().st_mode) == 0o600
+                out.chmod(0o644)
+                out.write_bytes(out.read_bytes() + b"more of an older export" * 1000)
+            told = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out)])
+            assert told.exit_code == 0
+            said = CliRunner().invoke(headrace, ["verify", str(out)]).output
+            assert " records, as they were written; rows that ended of 40: 39 delivered, 1 quarantined" in said
+            assert "not signed: whoever changed it could have chained it anew" in said
+    finally:
+        os.umask(old)
