@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import dis
+import functools
 import inspect
+import linecache
 import sys
-import textwrap
 import types
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -82,16 +83,30 @@ def written(function: types.FunctionType) -> bytes | None:
     if function.__name__ == "<lambda>":
         # There may be several in a line.
         return None
+    code = function.__code__
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError, ValueError, IndexError):
+        node = _functions_in("".join(linecache.getlines(code.co_filename, function.__globals__))).get(
+            code.co_firstlineno
+        )
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if len(tree.body) != 1 or getattr(tree.body[0], "name", None) != function.__name__:
+    if node is None or node.name != code.co_name:
+        # The file has been changed since, or there is none.
         return None
     told = blake2b(digest_size=16)
-    for part in _outline(tree.body[0]):
+    for part in _outline(node):
         told.update(part.encode("utf-8", "backslashreplace"))
     return told.digest()
+
+
+@functools.lru_cache(maxsize=32)
+def _functions_in(text: str) -> dict[int, ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions in a file, by the line in which each begins, with its decorators."""
+    found = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found[min([node.lineno, *(each.lineno for each in node.decorator_list)])] = node
+    return found
 
 
 def _outline(node: Any) -> Iterator[str]:

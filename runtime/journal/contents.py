@@ -12,6 +12,7 @@ function runs are not looked into.
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import enum
 import functools
@@ -134,7 +135,12 @@ class Contents:
                     yield "its name", _hash(value.__module__, value.__qualname__.encode())
             case types.MethodType():
                 yield from self._parts(value.__func__, forced, name)
-                yield from self._object(value.__self__, name)
+                of = value.__self__
+                yield from self._parts(of, name=name) if isinstance(of, type) else self._object(of, name)
+            case type():
+                yield f"its class {value.__qualname__}", self.digest(value, name)
+            case functools.cached_property():
+                yield from self._parts(value.func, forced, name)
             case functools.partial():
                 yield from self._parts(value.func, forced and _version_of(value.func) is None, name)
                 for index, each in enumerate(value.args):
@@ -213,7 +219,8 @@ class Contents:
         yield f"its class {kind.__qualname__}", self.digest(kind, name)
         before = dict(self.opaque)
         try:
-            made = value.__reduce_ex__(4)
+            reduce = copyreg.dispatch_table.get(kind)
+            made = reduce(value) if reduce is not None else value.__reduce_ex__(4)
         except Exception:
             # It cannot be pickled: a lock, a socket, a generator.
             yield "its state", self._unread(value, name)
@@ -261,7 +268,8 @@ class Contents:
                         parts += [field.name.encode(), self.digest(each, _of(kind.__qualname__, field.name))]
         if issubclass(kind, msgspec.Struct):
             parts.append(repr(kind.__struct_fields__).encode())
-            parts += [self.digest(each, kind.__qualname__) for each in kind.__struct_defaults__]
+            defaults = [getattr(each, "factory", each) for each in kind.__struct_defaults__]
+            parts += [self.digest(each, kind.__qualname__) for each in defaults]
         if issubclass(kind, enum.Enum):
             parts += [self.digest((each, member.value), name) for each, member in kind.__members__.items()]
         return _hash("class", *parts)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import datetime
 import functools
+import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +19,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from loguru import logger
 
 from headrace.runtime.journal.fingerprint import Fingerprint, Function, Node, contents_of, differences, function_of
 
@@ -164,6 +169,48 @@ def test_what_cannot_be_read_is_named_once_and_a_version_stands_for_it_L63() -> 
     asker.version = "1"  # type: ignore[attr-defined]
     assert function_of(asker) == Function("1")
     assert function_of(closing_over(list(range(3)))).opaque == []
+
+
+WORD = re.compile("[a-z]+")
+
+
+class Usual:
+    """What classes usually have; nothing of it is opaque."""
+
+    class Options(msgspec.Struct):
+        words: list[str] = msgspec.field(default_factory=list)
+
+    def __init__(self) -> None:
+        self.options = self.Options()
+        self.counts = collections.Counter("hello")
+        self.last = collections.deque([datetime.date(2024, 1, 1)], maxlen=3)
+
+    @functools.cached_property
+    def slow(self) -> int:
+        return 1
+
+    @property
+    def half(self) -> int:
+        return 2
+
+    @classmethod
+    def of(cls, row: Any) -> Any:
+        return cls, row
+
+    def __call__(self, row: Any) -> Any:
+        logging.getLogger(__name__).info("asked")
+        logger.info("asked")
+        return WORD.findall(row), self.slow, self.half
+
+
+def test_what_functions_usually_use_can_be_read_L63() -> None:
+    for function in (Usual(), Usual, Usual.of, Usual().__call__, functools.partial(Usual.of, 1), str.upper, len, Data):
+        found = function_of(function)
+        assert found.opaque == [], function
+        assert found.parts, function
+        assert found == function_of(function), function
+    assert changes(str.upper, str.lower)
+    assert changes(Usual, Data)
 
 
 def test_the_class_of_an_object_is_part_of_it() -> None:
