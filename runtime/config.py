@@ -41,6 +41,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,6 +57,7 @@ from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
 from .plan import Plan
 from .tables import Reading
+from .text import told
 
 Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 """`module:name`."""
@@ -185,7 +187,10 @@ def _build(reading: Reading, file: File) -> Job | None:
     folder = str(reading.path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    pipeline = Pipeline(file.name or reading.path.stem, window=file.window, ordered=file.ordered)
+    name = file.name or reading.path.stem
+    bounded = reading.attempt("window", lambda: Pipeline(name, window=file.window, ordered=file.ordered))
+    # Without a window, so that the rest of the file is looked at, too.
+    pipeline = bounded or Pipeline(name, ordered=file.ordered)
     source = _source(reading, file.source) if file.source is not None else None
     rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
@@ -255,7 +260,7 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
             )
     function = _function(reading, stage, kind, key)
     limit = reading.attempt(f"{key}.limit", lambda: _limit(reading, stage.limit, f"{key}.limit"))
-    retry = _retry(reading, stage.retry, f"{key}.retry")
+    retry = reading.attempt(f"{key}.retry", lambda: _retry(reading, stage.retry, f"{key}.retry"))
     if stage.after is not None and not reading.mistakes:
         reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(stage.after)))
     if reading.mistakes:
@@ -280,7 +285,7 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
         return None
     if stage.call is not None:
         function = _callable(reading, stage.call, f"{key}.call")
-        return function() if isinstance(function, type) else function
+        return _made(reading, function, f"{key}.call") if isinstance(function, type) else function
     if stage.by is not None:
         return stage.by
     if "call" in _KEYS[kind] and kind not in ("join", "batch"):
@@ -304,7 +309,7 @@ def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry 
 def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
     if table.type == "python":
         made = _callable(reading, _needed(reading, table.call, "source.call"), "source.call")
-        return made() if callable(made) else made
+        return _made(reading, made, "source.call") if callable(made) else made
     path = _needed(reading, table.path, "source.path")
     if path is None or table.type is None:
         return None
@@ -318,7 +323,8 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
 
 def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
     if table.type == "python":
-        return _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        given = _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        return _made(reading, given, f"{key}.call") if isinstance(given, type) else given
     path = _needed(reading, table.path, f"{key}.path")
     if path is None or table.type is None:
         return None
@@ -339,6 +345,17 @@ def _needed(reading: Reading, value: str | None, key: str) -> str | None:
     return value
 
 
+def _made(reading: Reading, make: Callable[[], Any], key: str) -> Any:
+    """What a class, or a function that makes a source, gives; None where it raises, which is noted."""
+    try:
+        return make()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        reading.note(key, f"making it raised {told(error)}")
+        return None
+
+
 def _callable(reading: Reading, target: str | None, key: str) -> Any:
     """The object that `module:name` names."""
     if target is None:
@@ -352,8 +369,12 @@ def _callable(reading: Reading, target: str | None, key: str) -> Any:
         else:
             reading.note(key, f"importing {module_name!r} needs the module {error.name!r}, which is not installed")
         return None
-    except Exception as error:
-        reading.note(key, f"importing {module_name!r} raised {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        # Of whoever waits for it.
+        raise
+    except BaseException as error:
+        # Also a script that calls `sys.exit` when it is imported, which would end the command without a word.
+        reading.note(key, f"importing {module_name!r} raised {told(error)}")
         return None
     for part in name.split("."):
         try:
@@ -362,5 +383,8 @@ def _callable(reading: Reading, target: str | None, key: str) -> Any:
             near = difflib.get_close_matches(part, dir(value), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             reading.note(key, f"{module_name!r} has no {name!r}{hint}")
+            return None
+        except Exception as error:
+            reading.note(key, f"{module_name!r}: asking for {name!r} raised {told(error)}")
             return None
     return value

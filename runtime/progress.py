@@ -6,8 +6,10 @@ import sys
 from contextlib import suppress
 from typing import IO
 
+from .quantities import SECONDS, optional
 from .report import RunReport
 from .run import Run
+from .text import visible
 
 LIVE_S = 0.2
 """Seconds between two looks on a terminal (L28: by time, not by rows)."""
@@ -21,15 +23,16 @@ def watch(run: Run, total: int | None = None, stream: IO[str] | None = None, eve
     Where nothing can be written to `stream`, it only waits. `total`: rows, where known. `every`: seconds between two
     looks. Needs the extra `cli` for the live display.
     """
+    pause_s = optional("watch", "every", every, SECONDS)
     out = stream or sys.stderr
     # Nobody may be reading: a stream that is closed, full, or a terminal that is gone. Telling never ends a run (L91).
     with suppress(OSError, ValueError):
         if out is None:
             pass
         elif out.isatty():
-            _live(run, total, out, every or LIVE_S)
+            _live(run, total, out, pause_s or LIVE_S)
         else:
-            _calm(run, total, out, every or CALM_S)
+            _calm(run, total, out, pause_s or CALM_S)
     return run.wait()
 
 
@@ -48,15 +51,18 @@ def _live(run: Run, total: int | None, stream: IO[str], every: float) -> None:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            RenderableColumn,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
     except ImportError:
         _calm(run, total, stream, every)
         return
     columns = (
-        TextColumn("{task.description}"),
+        # As text, because rich takes what stands in brackets for markup.
+        RenderableColumn(Text(visible(run.name))),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

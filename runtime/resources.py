@@ -7,18 +7,20 @@ does one thing at a time. No BaseException of a connector ends it: it becomes th
 from __future__ import annotations
 
 import inspect
-from typing import Any, assert_never, cast
+from typing import Any, assert_never
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
-from headrace.actors.identity import Bundle, branch_of, place, row_of
+from headrace.actors.identity import Bundle, Id, branch_of, place, row_of
 from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
-from .calls.aio import LoopThread
-from .connectors.port import DurableSink, PlacedSource, SinkConnector, SourceConnector
-from .errors import name_of
+from .calls.awaiting import Awaiting, Loop
+from .connectors.calling import CalledSink, CalledSource
+from .connectors.port import SinkConnector, SourceConnector
+from .errors import UnwritableRows, name_of
 from .journal.port import Store
 from .report import Outcome
+from .text import add_note, escaped, message_of, remark, remarks_of, told, visible
 
 
 class Resource(Actor):
@@ -64,11 +66,19 @@ def _error_of(function: Any, *args: object) -> BaseException | None:
 class Reader(Resource):
     """Reads for a source."""
 
-    def __init__(self, connector: SourceConnector, source: Ref, placed: bool = False, place: Any = None) -> None:
-        """`placed`: it is to tell where its rows are, and begins at `place`."""
-        self._connector = connector
+    def __init__(
+        self,
+        connector: SourceConnector,
+        source: Ref,
+        placed: bool = False,
+        place: Any = None,
+        loop: Loop | None = None,
+    ) -> None:
+        """`placed`: it is to tell where its rows are, and begins at `place`. `loop`: where methods are awaited that are
+        asynchronous."""
+        self._connector = CalledSource(connector, loop)
         self._source = source
-        self._placed = cast(PlacedSource, connector) if placed else None
+        self._placed = self._connector if placed else None
         self._place = place
 
     def open(self) -> None:
@@ -89,10 +99,10 @@ class Reader(Resource):
             return
         try:
             values, ended, bad = self._connector.read(message.n)
+            place = self._placed.tell() if self._placed is not None else None
         except BaseException as error:
             self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
         else:
-            place = self._placed.tell() if self._placed is not None else None
             self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place))
 
 
@@ -101,12 +111,20 @@ class Writer(Resource):
     what is written is synced before it counts, if the connector can. `place`: how far it had written."""
 
     def __init__(
-        self, connector: SinkConnector, sink: Ref, whole: bool = False, durable: bool = False, place: Any = None
+        self,
+        connector: SinkConnector,
+        sink: Ref,
+        whole: bool = False,
+        durable: bool = False,
+        place: Any = None,
+        loop: Loop | None = None,
+        name: str | None = None,
     ) -> None:
-        self._connector = connector
+        """`loop`: where methods are awaited that are asynchronous. `name`: of its node, for errors."""
+        self._connector = CalledSink(connector, loop, name)
         self._sink = sink
         self._whole = whole
-        self._exact = cast(DurableSink, connector) if durable and getattr(connector, "durable", False) else None
+        self._exact = self._connector if durable and getattr(connector, "durable", False) is True else None
         self._place = place
 
     def open(self) -> None:
@@ -128,20 +146,47 @@ class Writer(Resource):
 
     def _write(self, message: protocol.Write) -> None:
         places: list[Any] | None = None
+        unwritable: dict[Id, BaseException] = {}
         try:
             if self._exact is None:
                 for part in message.batch:
-                    self._connector.write(self._items(part))
+                    self._write_part(part, unwritable)
             else:
                 places = []
                 for part in message.batch:
-                    self._connector.write(self._items(part))
+                    self._write_part(part, unwritable)
                     places.append(self._exact.tell())
                 self._exact.sync()
         except BaseException as error:
             self.context.tell(self._sink, protocol.WriteFailed(error))
         else:
-            self.context.tell(self._sink, protocol.Written(places))
+            self.context.tell(self._sink, protocol.Written(places, unwritable or None))
+
+    def _write_part(self, part: Rows | Outcomes, unwritable: dict[Id, BaseException]) -> None:
+        """Write one part; rows of it that the connector cannot hold are added to `unwritable`."""
+        items = self._items(part)
+        try:
+            self._connector.write(items)
+        except UnwritableRows as refused:
+            strays = [index for index in refused.rows if not (isinstance(index, int) and 0 <= index < len(items))]
+            if strays:
+                raise IndexError(
+                    f"{self._connector.name}: UnwritableRows names row {strays[0]!r} of a batch of {len(items)} rows"
+                ) from refused
+            if isinstance(part, Outcomes):
+                # There is no quarantine for the quarantine: what it cannot hold as it is, it gets as text.
+                self._write_escaped([items[index] for index in sorted(refused.rows)])
+            else:
+                unwritable.update({part.seqs[index]: error for index, error in refused.rows.items()})
+
+    def _write_escaped(self, records: list[dict[str, Any]]) -> None:
+        """Write records of the quarantine in a form that every sink can hold: the row as marked text, in ASCII."""
+        texts = [{**record, "row": escaped(record["row"])} for record in records]
+        try:
+            self._connector.write([{**record, "escaped": True} for record in texts])
+        except UnwritableRows as refused:
+            # A table has no column for the mark, so the text bears it.
+            self._connector.write([_as_cells(texts[index]) for index in sorted(refused.rows)])
 
     def _items(self, part: Rows | Outcomes) -> list[Any]:
         match part:
@@ -161,6 +206,14 @@ class Writer(Resource):
                 assert_never(part)
 
 
+def _as_cells(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of the quarantine whose row is text already, in values that a cell of any table can hold."""
+    cells = {key: visible(value) if isinstance(value, str) else value for key, value in record.items()}
+    if isinstance(cells["seq"], list):
+        cells["seq"] = escaped(cells["seq"])
+    return {**cells, "row": f"escaped: {record['row']}"}
+
+
 def record_of(ended: Ended) -> dict[str, Any]:
     """A row in quarantine, as a record for people: which row (of a batch, a list of them), where it ended, why, and the row
     itself. `branch`: the path of forks and outputs under it, such as "0.2"."""
@@ -171,10 +224,15 @@ def record_of(ended: Ended) -> dict[str, Any]:
         "branch": ".".join(map(str, branch_of(seq))),
         "stage": ended.stage,
         "error": name_of(error) if error is not None else None,
-        "message": str(error) if error is not None else None,
+        "message": _message_in_full(error) if error is not None else None,
         "attempts": ended.attempts,
         "row": ended.value,
     }
+
+
+def _message_in_full(error: BaseException) -> str:
+    """The message, as text that any file can hold, and what Headrace has remarked on the error."""
+    return "".join([message_of(error), *(f" ({remark})" for remark in remarks_of(error))])
 
 
 class Keeper(Resource):
@@ -203,10 +261,10 @@ class Keeper(Resource):
 class Strategies(Resource):
     """Prepares the functions that have a `prepare`, once each, and closes those that were prepared, in reverse (L17)."""
 
-    def __init__(self, functions: list[Any], loop: LoopThread | None) -> None:
+    def __init__(self, functions: list[Any], loop: Loop) -> None:
         # One strategy may serve several stages: identity decides, not equality.
         self._functions = list({id(function): function for function in functions}.values())
-        self._loop = loop
+        self._awaiting = Awaiting(loop)
         self._prepared: list[Any] = []
 
     def open(self) -> None:
@@ -216,14 +274,14 @@ class Strategies(Resource):
             except BaseException as error:
                 # The conductor closes only what opened: what was prepared before this one is ours to close (L21).
                 for own in self._close_all():
-                    error.add_note(str(own))
+                    add_note(error, message_of(own))
                 raise
             self._prepared.append(function)
 
     def close(self, complete: bool) -> None:
         errors = self._close_all()
         if len(errors) > 1:
-            raise ExceptionGroup("; ".join(map(str, errors)), errors)
+            raise ExceptionGroup("; ".join(map(message_of, errors)), errors)
         if errors:
             raise errors[0]
 
@@ -234,23 +292,22 @@ class Strategies(Resource):
             function = self._prepared.pop()
             error = _error_of(self._call, function, "close")
             if error is not None:
-                told = RuntimeError(f"close() of {type(function).__name__}: {type(error).__name__}: {error}")
-                told.__cause__ = error
-                errors.append(told)
+                failed = RuntimeError(f"close() of {type(function).__name__}: {told(error)}")
+                failed.__cause__ = error
+                errors.append(failed)
         return errors
 
     def _call(self, function: Any, name: str) -> None:
-        method = getattr(function, name, None)
-        if method is None or inspect.isfunction(function) or inspect.isclass(function):
+        if inspect.isfunction(function) or inspect.isclass(function):
             return
-        result = method()
-        if inspect.isawaitable(result):
-            assert self._loop is not None, "an asynchronous strategy has a loop"
-            self._loop.run(_await(result))
+        # Only what it has: a client whose `__getattr__` makes a remote call of any name has no `prepare`.
+        if inspect.getattr_static(function, name, None) is None:
+            return
+        try:
+            self._awaiting.settled(getattr(function, name)())
+        except BaseException as error:
+            remark(error, "strategy", f"raised by {name}() of {type(function).__name__}")
+            raise
 
     def receive(self, message: Message) -> None:
         super().receive(message)
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable

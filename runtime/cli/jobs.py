@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
-from .telling import tell
+from .output import say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..config import Job
     from ..journal.again import Again
     from ..report import RunReport
 
-FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 2, 3, 75, 130
+FAILED, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 3, 75, 130
 
 JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
 JOURNAL = click.argument("journal", type=JOURNAL_PATH)
@@ -62,6 +62,7 @@ def run_job(
     from ..journal.options import Journal
     from ..progress import watch
     from ..signals import draining
+    from ..text import traceback_of
 
     if log is not None:
         _log(log)
@@ -92,10 +93,8 @@ def run_job(
         except RunFailed as failed:
             _show(failed.report, as_json, quiet)
             if traceback:
-                import traceback as lines
-
-                tell("".join(lines.format_exception(failed.__cause__ or failed)).rstrip())
-            tell(f"headrace: {failed}")
+                say(traceback_of(failed.__cause__ or failed), err=True, nl=False)
+            say(f"headrace: {failed}", err=True)
             sys.exit(FAILED)
     _show(report, as_json, quiet)
     if report.state == "suspended":
@@ -103,12 +102,6 @@ def run_job(
     if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
-
-
-def wrong(what: str) -> NoReturn:
-    """Say so, and end."""
-    tell(what)
-    sys.exit(WRONG)
 
 
 def read_job(file: Path) -> Job:
@@ -124,10 +117,10 @@ def read_job(file: Path) -> Job:
 
 def _show(report: RunReport, as_json: bool, quiet: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        say_json(json.dumps(report.to_dict()))
     elif not quiet:
         # Standard output may be where the rows go.
-        tell(str(report))
+        say(str(report), err=True)
 
 
 def _log_journal() -> None:
@@ -137,7 +130,10 @@ def _log_journal() -> None:
 
     logger.remove()
     logger.add(
-        lambda message: tell(f"headrace: {message}".rstrip()), level="WARNING", format="{message}", colorize=False
+        lambda message: say(f"headrace: {message}".rstrip(), err=True),
+        level="WARNING",
+        format="{message}",
+        colorize=False,
     )
     logger.enable("headrace.runtime.journal")
 
@@ -146,5 +142,5 @@ def _log(level: str) -> None:
     from loguru import logger
 
     logger.remove()
-    logger.add(lambda message: tell(message.rstrip()), level=level.upper(), backtrace=False, diagnose=False)
+    logger.add(lambda message: say(message.rstrip(), err=True), level=level.upper(), backtrace=False, diagnose=False)
     logger.enable("headrace")

@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
-from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job, wrong
+from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job
 from .origin import origin_of
-from .telling import tell
+from .output import TEXT, say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..journal.again import Again
@@ -25,7 +25,7 @@ TRUST = click.option(
 
 @click.command()
 @JOURNAL
-@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @ACCEPT_CHANGES
 @TRUST
 @SUSPEND_AFTER
@@ -66,7 +66,7 @@ def _go_on(
     origin, journal = origin_of(run, journal, trust), journal.absolute()
     if not origin.folder.samefile("."):
         if not shown.quiet:
-            tell(f"in {origin.folder}:")
+            say(f"in {origin.folder}:", err=True)
         os.chdir(origin.folder)
     job = read_job(origin.file)
     if job.pipeline.name != run.name:
@@ -80,8 +80,10 @@ def _go_on(
 @click.command()
 @JOURNAL
 @click.option("--row", "rows", type=int, multiple=True, help="Only this one, counted from 0; may be said again.")
-@click.option("--error", metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError.")
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option(
+    "--error", type=TEXT, metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError."
+)
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @ACCEPT_CHANGES
 @TRUST
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
@@ -113,7 +115,7 @@ def retry(
     if not quiet:
         told = f"{len(found.rows):,} {'row' if len(found.rows) == 1 else 'rows'} out of quarantine to be tried again"
         others = ", ".join(f"{n:,} by {kind}" for kind, n in sorted(found.others.items()))
-        tell(f"{told}; not asked for, and left there: {others}" if others else told)
+        say(f"{told}; not asked for, and left there: {others}" if others else told, err=True)
     _go_on(run, journal, accept_changes, trust, Shown(as_json, quiet, None, False), None, again)
 
 
@@ -131,20 +133,20 @@ def list_runs(journal: Path, as_json: bool) -> None:
     with _looking_into(journal) as file:
         found = runs(file)
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        say_json(msgspec.json.encode(found).decode())
         return
     for line in found:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.began))
         outcomes = ", ".join(f"{n:,} {status}" for status, n in sorted(line.outcomes.items())) or "none"
         of = f" of {line.total:,}" if line.total is not None else ""
         lives = f"{line.lives} {'life' if line.lives == 1 else 'lives'}"
-        click.echo(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
+        say(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
 
 
 @click.command()
 @JOURNAL
 @click.option("--row", type=int, required=True, help="Which one, counted from 0.")
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
 def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
     """Tell what happened to a row: each attempt, what it became, where it went."""
@@ -155,12 +157,15 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 
     with _looking_into(journal) as file:
         story = explain_(file, row, name)
-    click.echo(msgspec.json.encode(story).decode() if as_json else story_text(story))
+    if as_json:
+        say_json(msgspec.json.encode(story).decode())
+    else:
+        say(story_text(story))
 
 
 @click.command()
 @JOURNAL
-@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
 def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
@@ -177,6 +182,10 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
     with _looking_into(journal) as file:
         lines = export_(file, name, _audit_key())
         try:
+            if output is None and sys.stdout.isatty():
+                for line in lines:
+                    say_json(line.decode().removesuffix("\n"))
+                return
             with _private(output) if output is not None else nullcontext(sys.stdout.buffer) as out:
                 if form == "parquet":
                     parquet.write(out, lines)
@@ -197,7 +206,7 @@ def verify(file: Path) -> None:
     try:
         found = examine(lines_of(file), _audit_key())
     except Broken as broken:
-        click.echo(f"{file}: {broken}", err=True)
+        say(f"{file}: {broken}", err=True)
         sys.exit(FAILED)
     except ConfigError as error:
         wrong(f"{file}: {error}")
@@ -205,10 +214,10 @@ def verify(file: Path) -> None:
         wrong(f"{file}: cannot be read: {error.strerror}")
     ended = ", ".join(f"{n:,} {status}" for status, n in sorted(found.outcomes.items())) or "none"
     total = f" of {found.rows:,}" if found.rows is not None else ""
-    click.echo(f"{file}: {found.records:,} records, as they were written; rows that ended{total}: {ended}")
-    click.echo("  whole: the end is there, and the records add up to what it says")
-    click.echo("  chained: no record was changed, added, left out or moved without the chain being made anew")
-    click.echo(
+    say(f"{file}: {found.records:,} records, as they were written; rows that ended{total}: {ended}")
+    say("  whole: the end is there, and the records add up to what it says")
+    say("  chained: no record was changed, added, left out or moved without the chain being made anew")
+    say(
         "  signed: the chain was made with the key that you gave"
         if found.signed
         else "  not signed: whoever changed it could have chained it anew; only an export with a key tells that"
@@ -221,16 +230,18 @@ def verify(file: Path) -> None:
 @click.option(
     "--outcome", type=click.Choice(["delivered", "dropped", "quarantined"]), help="Only of rows that ended so."
 )
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 def prune(journal: Path, older_than: float, outcome: str | None, name: str | None) -> None:
     """Drop the answers of rows that are done, and keep the account."""
     import time
 
     from ..journal.audit import prune as prune_
+    from ..quantities import DAYS, option
 
     with _looking_into(journal, write=True) as file:
-        n = prune_(file, before=time.time() - older_than * 86_400.0, outcome=outcome, name=name)
-    click.echo(f"{journal}: {n:,} answers dropped")
+        days = option("prune", "--older-than", older_than, DAYS)
+        n = prune_(file, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
+    say(f"{journal}: {n:,} answers dropped")
 
 
 @contextmanager

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .jobs import wrong
-from .telling import tell
+from .output import say, wrong
 
 if TYPE_CHECKING:
     from ..journal.file import RunRow
@@ -73,7 +72,7 @@ def _ask(file: Path, journal: Path) -> None:
         return
     told = f"{journal}: going on runs the code that {file} names ({_calls(file)}), {' and '.join(doubts)}"
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty():
-        tell(told)
+        say(told, err=True)
         if click.confirm("Run it?", err=True):
             return
         wrong("nothing was run")

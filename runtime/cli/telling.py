@@ -1,7 +1,7 @@
-"""What a command says, to people on standard error and to programs on standard output.
+"""What becomes of standard error where nobody reads it.
 
-Nobody may be reading standard error: it can be closed, full, or a terminal that is gone. Telling then stops, and
-nothing else: no run ends by it, and no exit status changes (L91).
+It can be closed, full, or a terminal that is gone. Telling then stops, and nothing else: no run ends by it, and no exit
+status changes (L91).
 """
 
 from __future__ import annotations
@@ -9,14 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-
-
-def tell(text: str) -> None:
-    """A line for people. It never raises."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        silence()
 
 
 def silence() -> None:

@@ -71,8 +71,9 @@ def begin(
         file.close()
         raise
     holds = options.sync == "row"
+    within_s = 0.0 if holds else float(options.within)
     remembering = memory.remembering if memory is not None else None
-    return Journaling(store, past, 0.0 if holds else options.within, holds, remembering), run.key
+    return Journaling(store, past, within_s, holds, remembering), run.key
 
 
 def _no_loop() -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.runtime.connectors.port import SourceConnector
+from headrace.runtime.names import connector_name
 from headrace.runtime.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 
 from .code import PYTHON
@@ -67,7 +68,7 @@ def fingerprint_of(plan: Plan, source: SourceConnector) -> Fingerprint:
     """Of a pipeline, and of what it reads."""
     packages = {_package_of(node.function) for node in plan.stages}
     return Fingerprint(
-        source={"kind": type(source).__name__, "name": source.name, **_source(source)},
+        source={"kind": type(source).__name__, "name": connector_name(source), **_source(source)},
         nodes={node.name: _node(node, packages) for node in plan.nodes},
         edges=[f"{edge.before}.{edge.port} > {edge.after}" for edge in plan.edges],
     )
@@ -118,7 +119,7 @@ def _node(node: Any, packages: set[str]) -> Node:
         case JoinPlan():
             said |= {"require": node.require, "fork": node.fork}
         case SinkPlan():
-            said |= {"to": node.connector.name, "ordered": node.ordered}
+            said |= {"to": connector_name(node.connector), "ordered": node.ordered}
     told = {what: function_of(each, packages) for what, each in functions.items() if each is not None}
     return Node(node.kind, said, told)
 

@@ -19,6 +19,7 @@ from loguru import logger
 from headrace.actors.protocol import BadRow
 from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.names import connector_name
 
 from .contents import Contents
 from .file import JournalFile
@@ -80,8 +81,8 @@ class _Remembering:
     """See the module. It is read as its source is."""
 
     def __init__(self, connector: SourceConnector, memory: Memory) -> None:
-        self.name = connector.name
-        self.resumable = connector.resumable
+        self.name = connector_name(connector)
+        self.resumable = bool(getattr(connector, "resumable", False))
         self._connector = connector
         self._memory = memory
         self._known: Iterator[int] | None = None

@@ -89,10 +89,10 @@ MUTANTS = (
         "take",
         "n = self.next\n",
         "waiting = [*self._rows, *self._chunks]\n"
-        "        if waiting and self.next not in waiting and self.next not in self._gaps:\n"
+        "        if waiting and self.next not in waiting and not self._known.has(self.next):\n"
         "            self.next = min(waiting)\n"
         "        n = self.next\n",
-        (Invariant.ORDERED, Invariant.ACCOUNTED, Invariant.ALIVE),
+        (Invariant.ORDERED, Invariant.ACCOUNTED),
         ("gaps_are_told", "retried_in_order"),
     ),
     Mutant(
@@ -529,6 +529,24 @@ MUTANTS = (
         "if self._broken:\n                    pass",
         (Invariant.ANSWERED,),
         ("one_sink_breaks_the_others_finish",),
+    ),
+    Mutant(
+        "a sink that counts a row that it could not write as delivered",
+        Sink,
+        "_on_written",
+        "seqs = self._without_unwritable(part, unwritable) if unwritable else part.seqs",
+        "seqs = part.seqs",
+        (Invariant.ONCE,),
+        ("sinks_that_cannot_hold_a_row",),
+    ),
+    Mutant(
+        "a sink that does not tell the quarantine that it has no more rows for it",
+        Sink,
+        "_finish_if_done",
+        "if not self._aborting:",
+        "if False:",
+        (Invariant.ANSWERED,),
+        ("sinks_that_cannot_hold_a_row",),
     ),
 )
 

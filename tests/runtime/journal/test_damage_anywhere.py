@@ -96,7 +96,7 @@ def test_no_command_says_anything_false_of_a_damaged_journal_L64(tmp_path: Path)
             assert said in (None, right[command]), f"{command}, byte {at}, bit {bit}"
             seen += said is None
         assert path.read_bytes() == damaged
-    assert seen > 30
+    assert seen > 8
 
 
 def test_a_page_of_another_journal_is_none_of_this_one_L64(tmp_path: Path) -> None:
