@@ -278,6 +278,8 @@ class _Assembly:
         if not placed:
             # It is read from the start again.
             past = msgspec.structs.replace(past, row=0, place=None)
+            if self._journaling is not None and self._journaling.remembering is not None:
+                connector = self._journaling.remembering(connector)
         self._host(reader, Reader(connector, self._source, placed, past.place, self._around.loop))
         exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
         suspends = plan.life.suspend_s is not None

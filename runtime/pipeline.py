@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
@@ -28,6 +28,10 @@ from .report import RunReport
 from .run import Run
 from .signals import draining
 from .stream import Stream
+
+if TYPE_CHECKING:
+    # Nothing of a journal is imported before there is one.
+    from .journal.again import Again
 
 STREAM_WINDOW_MIN = 64
 """Rows under way in a stream, at least."""
@@ -129,6 +133,7 @@ class Pipeline(Flow):
         accept_changes: bool = False,
         suspend_after: float | None = None,
         origin: str | os.PathLike[str] | None = None,
+        again: Again | None = None,
     ) -> Run:
         """Start a run and return its handle at once.
 
@@ -138,12 +143,15 @@ class Pipeline(Flow):
         `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained; or a
         `Journal`, which also says how it is kept. What a call has answered is durable within 50 ms, and is not called
         again. Where the source, the functions or the graph are not what they were, `ConfigError` says how, unless
-        `accept_changes`. `origin`: the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the
+        `accept_changes`, which logs how. `origin`: the file that describes the pipeline, for `headrace resume`. `again`:
+        rows in quarantine that are to be tried again, for `headrace retry`. `suspend_after`: end the
         run, as suspended, when for so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
         suspend_after = optional("run", "suspend_after", suspend_after, SECONDS_OR_ZERO)
         plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         if journal is None:
+            if again is not None:
+                raise ConfigError("again needs a journal: it says which rows are in quarantine")
             if suspend_after is not None:
                 raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
             return Run(plan)
@@ -151,7 +159,7 @@ class Pipeline(Flow):
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
-        journaling, key = begin(plan, as_journal(journal), accept_changes, told)
+        journaling, key = begin(plan, as_journal(journal), accept_changes, told, again)
         return Run(plan, journaling, key)
 
     def run(

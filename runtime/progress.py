@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import IO
 
 from .quantities import SECONDS, optional
@@ -19,14 +20,19 @@ CALM_S = 5.0
 def watch(run: Run, total: int | None = None, stream: IO[str] | None = None, every: float | None = None) -> RunReport:
     """Show progress on `stream` (standard error) until the run has ended; its report. Raises as `Run.wait` does.
 
-    `total`: rows, where known. `every`: seconds between two looks. Needs the extra `cli` for the live display.
+    Where nothing can be written to `stream`, it only waits. `total`: rows, where known. `every`: seconds between two
+    looks. Needs the extra `cli` for the live display.
     """
     pause_s = optional("watch", "every", every, SECONDS)
-    stream = stream or sys.stderr
-    if stream.isatty():
-        _live(run, total, stream, pause_s or LIVE_S)
-    else:
-        _calm(run, total, stream, pause_s or CALM_S)
+    out = stream or sys.stderr
+    # Nobody may be reading: a stream that is closed, full, or a terminal that is gone. Telling never ends a run (L91).
+    with suppress(OSError, ValueError):
+        if out is None:
+            pass
+        elif out.isatty():
+            _live(run, total, out, pause_s or LIVE_S)
+        else:
+            _calm(run, total, out, pause_s or CALM_S)
     return run.wait()
 
 

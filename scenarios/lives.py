@@ -69,6 +69,8 @@ class Disk:
         self.entries: list[Any] = []
         self.files: dict[str, list[Any]] = {}
         self.synced: Counter[str] = Counter()
+        self.unkept: frozenset[int] = frozenset()
+        """Rows whose answers the journal cannot keep."""
         self.failing: str | None = None
         """What fails next: a "commit", a "sync" or a "write"; `failed`: it has, in this life."""
         self.failing_in = 0
@@ -112,15 +114,14 @@ class Disk:
 
 
 class DiskStore:
-    """A store on it. A commit takes a while, and may be durable before that is known. `unkept`: rows whose answers it cannot
-    keep."""
+    """A store on it. A commit takes a while, and may be durable before that is known."""
 
     name = "journal"
 
-    def __init__(self, disk: Disk, sleep: Any, unkept: frozenset[int] = frozenset()) -> None:
+    def __init__(self, disk: Disk, sleep: Any) -> None:
         self._disk = disk
         self._sleep = sleep
-        self._unkept = unkept
+        self._unkept = disk.unkept
 
     def keeps(self, stage: str) -> Keeps:
         return Keeps(self._keep if self._unkept else pickle.dumps, pickle.dumps)
@@ -219,11 +220,14 @@ class Lived(msgspec.Struct):
     interrupted: int = 0
 
 
-def live(script: Script, seed: int, kills: int, disk: Disk | None = None, drains: float = 0.2) -> Lived:
+def live(
+    script: Script, seed: int, kills: int, disk: Disk | None = None, drains: float = 0.2, *, keeps_all: bool = False
+) -> Lived:
     """Play `script` with a seed, cut short in so many lives, then to its end. `disk`: one that is new. `drains`: a share of
-    those lives that are drained, not killed."""
+    those lives that are drained, not killed. `keeps_all`: the journal can keep every answer, whatever the seed."""
     random = Random(f"{seed}:lives")
     disk = disk or Disk(random)
+    disk.unkept = frozenset() if keeps_all else unkept_in(seed, script.source.rows)
     lived = Lived(seed, 0, None, None, 0, 0, disk.files)
     while lived.breach is None:
         if lived.lives > kills + LIVES_MAX:
@@ -266,7 +270,7 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     holds = seed % 4 == 1
     if holds:
         _watch_for_haste(world, {stage.name for stage in plan.stages}, disk, lived)
-    store = DiskStore(disk, sleep, unkept_in(seed, script.source.rows))
+    store = DiskStore(disk, sleep)
     run = world.start(plan, 0, Journaling(store, past, 0.02 if seed % 3 else 0.0, holds))
     killer: list[str] = []
     disk.begin(random)

@@ -13,7 +13,10 @@ def main() -> None:
         print("headrace: the command needs the extra 'cli': pip install 'headrace[cli]'", file=sys.stderr)
         sys.exit(2)
     from .commands import headrace
+    from .telling import is_heard, silence
 
+    if not is_heard():
+        silence()
     headrace()
 
 

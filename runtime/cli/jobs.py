@@ -17,6 +17,7 @@ from .output import say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..config import Job
+    from ..journal.again import Again
     from ..report import RunReport
 
 FAILED, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 3, 75, 130
@@ -30,7 +31,7 @@ SUSPEND_AFTER = click.option(
     help="End, with status 75, when only pending rows were left for so long; resume later.",
 )
 ACCEPT_CHANGES = click.option(
-    "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed."
+    "--accept-changes", is_flag=True, help="Go on although the source, a function or the graph changed; say how."
 )
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -45,9 +46,15 @@ class Shown(NamedTuple):
 
 
 def run_job(
-    job: Job, file: Path, journal: Path | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
+    job: Job,
+    file: Path,
+    journal: Path | None,
+    accept_changes: bool,
+    shown: Shown,
+    suspend_after: float | None = None,
+    again: Again | None = None,
 ) -> NoReturn:
-    """Run a job to its end. `journal`: where, whatever the file says of that."""
+    """Run a job to its end. `journal`: where, whatever the file says of that. `again`: rows in quarantine to try again."""
     as_json, quiet, log, traceback = shown
     import msgspec
 
@@ -59,6 +66,8 @@ def run_job(
 
     if log is not None:
         _log(log)
+    elif not quiet:
+        _log_journal()
     options = job.journal
     if journal is not None:
         options = msgspec.structs.replace(options or Journal(), path=journal)
@@ -74,6 +83,7 @@ def run_job(
                 accept_changes=accept_changes,
                 suspend_after=suspend_after,
                 origin=file,
+                again=again,
             )
             signals.govern(started)
             report = started.wait() if quiet else watch(started)
@@ -113,9 +123,24 @@ def _show(report: RunReport, as_json: bool, quiet: bool) -> None:
         say(str(report), err=True)
 
 
+def _log_journal() -> None:
+    """What people must know of the journal before a run goes on with it: that its work is another one, or cannot be
+    known."""
+    from loguru import logger
+
+    logger.remove()
+    logger.add(
+        lambda message: say(f"headrace: {message}".rstrip(), err=True),
+        level="WARNING",
+        format="{message}",
+        colorize=False,
+    )
+    logger.enable("headrace.runtime.journal")
+
+
 def _log(level: str) -> None:
     from loguru import logger
 
     logger.remove()
-    logger.add(sys.stderr, level=level.upper(), backtrace=False, diagnose=False)
+    logger.add(lambda message: say(message.rstrip(), err=True), level=level.upper(), backtrace=False, diagnose=False)
     logger.enable("headrace")

@@ -6,42 +6,75 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
 from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job
+from .origin import origin_of
 from .output import TEXT, say, say_json, wrong
 
 if TYPE_CHECKING:
-    from ..journal.file import JournalFile
+    from ..journal.again import Again
+    from ..journal.file import JournalFile, RunRow
+
+TRUST = click.option(
+    "--trust", is_flag=True, help="Run the code that JOURNAL names, though its job file is somewhere else or another's."
+)
 
 
 @click.command()
 @JOURNAL
 @click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @ACCEPT_CHANGES
+@TRUST
 @SUSPEND_AFTER
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def resume(
-    journal: Path, name: str | None, accept_changes: bool, suspend_after: float | None, as_json: bool, quiet: bool
+    journal: Path,
+    name: str | None,
+    accept_changes: bool,
+    trust: bool,
+    suspend_after: float | None,
+    as_json: bool,
+    quiet: bool,
 ) -> NoReturn:
-    """Go on with the run in JOURNAL where it was, however it ended."""
-    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False), suspend_after)
+    """Go on with the run in JOURNAL where it was, however it ended.
 
-
-def _resume(
-    journal: Path, name: str | None, accept_changes: bool, shown: Shown, suspend_after: float | None = None
-) -> NoReturn:
+    Its job file is looked for from JOURNAL on, for both may have moved. Paths in it are those of the folder that the run was
+    begun in.
+    """
     from ..journal.explain import run_named
 
     with _looking_into(journal) as file:
         found = run_named(file, name)
-    origin = found.origin
-    if origin is None:
-        wrong(f"{journal}: the run {found.name!r} was begun by a program, not by a file; run that program again")
-    run_job(read_job(Path(origin)), Path(origin), journal, accept_changes, shown, suspend_after)
+    _go_on(found, journal, accept_changes, trust, Shown(as_json, quiet, None, False), suspend_after)
+
+
+def _go_on(
+    run: RunRow,
+    journal: Path,
+    accept_changes: bool,
+    trust: bool,
+    shown: Shown,
+    suspend_after: float | None = None,
+    again: Again | None = None,
+) -> NoReturn:
+    import os
+
+    origin, journal = origin_of(run, journal, trust), journal.absolute()
+    if not origin.folder.samefile("."):
+        if not shown.quiet:
+            say(f"in {origin.folder}:", err=True)
+        os.chdir(origin.folder)
+    job = read_job(origin.file)
+    if job.pipeline.name != run.name:
+        wrong(
+            f"{origin.file}: describes {job.pipeline.name!r} now, and the run in {journal} is {run.name!r}; "
+            f"say name = {run.name!r} in it, or begin a new journal"
+        )
+    run_job(job, origin.file, journal, accept_changes, shown, suspend_after, again)
 
 
 @click.command()
@@ -52,6 +85,7 @@ def _resume(
 )
 @click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @ACCEPT_CHANGES
+@TRUST
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def retry(
@@ -60,20 +94,29 @@ def retry(
     error: str | None,
     name: str | None,
     accept_changes: bool,
+    trust: bool,
     as_json: bool,
     quiet: bool,
 ) -> NoReturn:
     """Try rows in quarantine again, once what was wrong is mended, and go on with the run.
 
-    What succeeds comes at the end of the outputs; the file of the quarantine keeps its old records.
+    Functions may be other ones than they were; that the source or the graph is another one needs --accept-changes.
+    Nothing is marked before all that the run works with is open. What succeeds comes at the end of the outputs; the
+    file of the quarantine keeps its old records.
     """
-    from ..journal.again import try_again
+    from ..journal.again import Again, look
+    from ..journal.explain import run_named
 
-    with _looking_into(journal, write=True) as file:
-        again = try_again(file, rows=rows, error=error, name=name)
+    again = Again(frozenset(rows), error)
+    with _looking_into(journal) as file:
+        run = run_named(file, name)
+        file.check_tally(run.id)
+        found = look(file, run.id, again)
     if not quiet:
-        say(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
-    _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
+        told = f"{len(found.rows):,} {'row' if len(found.rows) == 1 else 'rows'} out of quarantine to be tried again"
+        others = ", ".join(f"{n:,} by {kind}" for kind, n in sorted(found.others.items()))
+        say(f"{told}; not asked for, and left there: {others}" if others else told, err=True)
+    _go_on(run, journal, accept_changes, trust, Shown(as_json, quiet, None, False), None, again)
 
 
 @click.command("runs")
@@ -128,7 +171,8 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
     """All that JOURNAL has of a run, record by record, each chained to the one before it.
 
-    With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256).
+    With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256). The last record tells how many there are and
+    how the rows ended. As the journal, a file that is written can be read by nobody else.
     """
     from ..journal import parquet
     from ..journal.audit import export as export_
@@ -138,15 +182,16 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
     with _looking_into(journal) as file:
         lines = export_(file, name, _audit_key())
         try:
-            if form == "parquet" and output is not None:
-                parquet.write(output, lines)
-                return
             if output is None and sys.stdout.isatty():
                 for line in lines:
                     say_json(line.decode().removesuffix("\n"))
                 return
-            with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as out:
-                out.writelines(lines)
+            with _private(output) if output is not None else nullcontext(sys.stdout.buffer) as out:
+                if form == "parquet":
+                    parquet.write(out, lines)
+                else:
+                    out.writelines(lines)
+                out.flush()
         except OSError as error:
             wrong(f"{output or 'standard output'}: cannot be written: {error.strerror or error}")
 
@@ -154,13 +199,12 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
 @click.command()
 @FILE
 def verify(file: Path) -> None:
-    """Say whether FILE is an export as it was written, whole and unchanged."""
+    """Say whether FILE is an export as it was written: whole, chained, and signed by the key in HEADRACE_AUDIT_KEY."""
     from ..errors import ConfigError
-    from ..journal.audit import Broken, lines_of
-    from ..journal.audit import verify as verify_
+    from ..journal.audit import Broken, examine, lines_of
 
     try:
-        n = verify_(lines_of(file), _audit_key())
+        found = examine(lines_of(file), _audit_key())
     except Broken as broken:
         say(f"{file}: {broken}", err=True)
         sys.exit(FAILED)
@@ -168,7 +212,16 @@ def verify(file: Path) -> None:
         wrong(f"{file}: {error}")
     except OSError as error:
         wrong(f"{file}: cannot be read: {error.strerror}")
-    say(f"{file}: {n:,} records, as they were written")
+    ended = ", ".join(f"{n:,} {status}" for status, n in sorted(found.outcomes.items())) or "none"
+    total = f" of {found.rows:,}" if found.rows is not None else ""
+    say(f"{file}: {found.records:,} records, as they were written; rows that ended{total}: {ended}")
+    say("  whole: the end is there, and the records add up to what it says")
+    say("  chained: no record was changed, added, left out or moved without the chain being made anew")
+    say(
+        "  signed: the chain was made with the key that you gave"
+        if found.signed
+        else "  not signed: whoever changed it could have chained it anew; only an export with a key tells that"
+    )
 
 
 @click.command()
@@ -189,6 +242,20 @@ def prune(journal: Path, older_than: float, outcome: str | None, name: str | Non
         days = option("prune", "--older-than", older_than, DAYS)
         n = prune_(file, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
     say(f"{journal}: {n:,} answers dropped")
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is written, and that nobody else can read, also where there was one that others could."""
+    import os
+    import stat
+
+    number = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    with open(number, "wb") as file:
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            os.fchmod(number, 0o600)
+            file.truncate(0)
+        yield file
 
 
 def _audit_key() -> bytes | None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from ..text import visible, visible_json
+from .telling import silence
 
 WRONG = 2
 """The exit status where the command or a file was wrong."""
@@ -34,7 +35,15 @@ def wrong(what: object) -> NoReturn:
 
 def _print(text: str, err: bool, nl: bool) -> None:
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err, nl=nl)
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    if not err:
+        click.echo(text, nl=nl)
+        return
+    try:
+        click.echo(text, err=True, nl=nl)
+    except (OSError, ValueError):
+        # Nobody reads it: that ends no run, and changes no exit status (L91).
+        silence()
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -147,6 +147,8 @@ class IterableSource(IteratorSource):
         self._rows = rows
         # What is in memory is never quiet; a generator, a cursor, a queue may be.
         self.quiet = not isinstance(rows, Sequence | Set | Mapping)
+        self.in_memory = rows if isinstance(rows, Sequence) else None
+        """The rows, where they are all there; None where they come one by one."""
 
     def iterate(self) -> Iterator[Any]:
         return iter(self._rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
+from loguru import logger
 
 from headrace.actors.outlets import branch_of_answer
 from headrace.runtime.connectors.port import SourceConnector
@@ -15,19 +17,29 @@ from headrace.runtime.contracts import item_of, signature_of
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
 
-from .codec import Values
-from .file import JournalFile, RunRow, damaged, in_words
+from .again import Again
+from .file import JournalFile, RunRow, in_words
 from .fingerprint import Fingerprint, differences, fingerprint_of
+from .memory import Memory
 from .options import Journal
 from .port import Journaling
+from .schema import TALLIED
 from .sqlite import SqliteStore
+from .values import Values
 
 
 def begin(
-    plan: Plan, options: Journal, accept_changes: bool = False, origin: str | None = None
+    plan: Plan,
+    options: Journal,
+    accept_changes: bool = False,
+    origin: str | None = None,
+    again: Again | None = None,
 ) -> tuple[Journaling, str]:
-    """The journal, with what it has of this pipeline, and the key of the run. `origin`: the file that describes the
-    pipeline. Raises `ConfigError`."""
+    """The journal, with what it has of this pipeline, and the key of the run. Raises `ConfigError`.
+
+    `accept_changes`: go on although the work is another one; how it is another one is logged. `origin`: the file that
+    describes the pipeline. `again`: rows in quarantine that are to be tried again; functions may have been mended then.
+    """
     if options.path is None:
         raise ConfigError("a journal needs a path: the file that it is kept in")
     whole = next((sink for sink in plan.sinks if sink.whole), None)
@@ -39,53 +51,79 @@ def begin(
         )
     source = plan.source(_no_loop)
     now = fingerprint_of(plan, source)
+    if now.opaque:
+        logger.warning(
+            "the journal cannot see whether these change, for they cannot be read: {}; give the functions that hold them a "
+            "`version`",
+            ", ".join(now.opaque),
+        )
     file = JournalFile(os.fspath(options.path))
     try:
         with in_words(file.path):
-            run, key = _run_of(file, plan.name, now, accept_changes, origin)
-            store = SqliteStore(file, run, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
-            past = store.past()
+            run, changed = _run_of(file, plan.name, now, accept_changes, origin, again)
+            file.check_tally(run.id, TALLIED if file.is_small else [name for name in TALLIED if name != "answer"])
+            store = SqliteStore(file, run.id, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
             if not accept_changes:
-                _verify_source(file, run, source)
-            _new_life(file, run)
-    except ConfigError:
+                _verify_source(file, run.id, source)
+            past = store.past(again, changed.kinds, changed.run, accept_changes)
+            memory = Memory(file.path, run.id, accept_changes) if not getattr(source, "placed", False) else None
+            if memory is not None:
+                store.given = memory.taken
+            file.save_life(run.id, len(file.lives_of(run.id)) + 1, time.time())
+    except BaseException:
         file.close()
         raise
-    except Exception as error:
-        # What was read is not what was written.
-        file.close()
-        raise damaged(file.path, f"{type(error).__name__}: {error}") from error
     holds = options.sync == "row"
-    return Journaling(store, past, 0.0 if holds else float(options.within), holds), key
+    within_s = 0.0 if holds else float(options.within)
+    remembering = memory.remembering if memory is not None else None
+    return Journaling(store, past, within_s, holds, remembering), run.key
 
 
 def _no_loop() -> NoReturn:
     raise AssertionError("a source that is only looked at needs no loop")
 
 
+class _Changed(NamedTuple):
+    """`run`: the run as it is from now on; None: as it was. `kinds`: nodes whose answers mean something else now."""
+
+    run: RunRow | None = None
+    kinds: Sequence[str] = ()
+
+
 def _run_of(
-    file: JournalFile, name: str, now: Fingerprint, accept_changes: bool, origin: str | None
-) -> tuple[int, str]:
+    file: JournalFile, name: str, now: Fingerprint, accept_changes: bool, origin: str | None, again: Again | None
+) -> tuple[RunRow, _Changed]:
     found = file.run_named(name)
     text = msgspec.json.encode(now).decode()
+    home, folder = (os.path.dirname(os.path.realpath(file.path)), os.getcwd()) if origin is not None else (None, None)
     if found is None:
+        if again is not None:
+            raise ConfigError(f"{file.path}: has no run {name!r}; nothing was marked")
         number = max((run.id for run in file.runs()), default=0) + 1
-        run = RunRow(number, uuid.uuid4().hex, name, time.time(), text, origin)
+        run = RunRow(number, uuid.uuid4().hex, name, time.time(), text, origin, folder, home)
         file.save_run(run)
-        return run.id, run.key
+        return run, _Changed()
     if now.source.get("stream") and not accept_changes:
         _refuse_stream(file, found, now.source)
     # As it comes back from JSON, for a tuple is a list there.
-    changed = differences(*(msgspec.json.decode(told, type=Fingerprint) for told in (found.fingerprint, text)))
-    if changed and not accept_changes:
+    before, after = (msgspec.json.decode(told, type=Fingerprint) for told in (found.fingerprint, text))
+    changed = differences(before, after)
+    other = [each for each in changed if not (again is not None and each.mended)]
+    if other and not accept_changes:
         raise ConfigError(
             f"{file.path}: the run {name!r} in it was another work:\n"
-            + "".join(f"  {what}\n" for what in changed)
+            + "".join(f"  {each.text}\n" for each in other)
+            + ("nothing was marked; " if again is not None else "")
             + "go on all the same with --accept-changes (accept_changes=True), or name another journal"
         )
     if changed:
-        file.save_run(msgspec.structs.replace(found, fingerprint=text))
-    return found.id, found.key
+        what = "was mended" if not other else "is accepted as another work"
+        logger.warning("{} {}:\n{}", name, what, "\n".join(f"  {each.text}" for each in changed))
+    renewed = msgspec.structs.replace(found, fingerprint=text)
+    if origin is not None:
+        renewed = msgspec.structs.replace(renewed, origin=origin, folder=folder, home=home)
+    kinds = [key for key, node in after.nodes.items() if key in before.nodes and before.nodes[key].kind != node.kind]
+    return found, _Changed(renewed if renewed != found else None, kinds)
 
 
 def _refuse_stream(file: JournalFile, run: RunRow, source: dict[str, Any]) -> None:
@@ -122,11 +160,6 @@ def _verify_source(file: JournalFile, run: int, source: SourceConnector) -> None
             f"{file.path}: the run in it was another work:\n  source: {what}\n"
             "go on all the same with --accept-changes (accept_changes=True), or name another journal"
         )
-
-
-def _new_life(file: JournalFile, run: int) -> None:
-    insert = "INSERT INTO life (run, n, began) VALUES (?1, (SELECT count(*) + 1 FROM life WHERE run = ?1), ?2)"
-    file.db.execute(insert, (run, time.time()))
 
 
 def values_of(stage: StagePlan, options: Journal | None = None) -> Values:

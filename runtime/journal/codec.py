@@ -1,27 +1,16 @@
-"""How what a run knows is written down: identities and values as msgpack, and back."""
+"""How identities and sets of rows are written down, as msgpack and as bits, and back. Values are in `values.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from headrace.actors.frontier import bits_of
 from headrace.actors.identity import Bundle, Id, Ids
-from headrace.runtime.errors import HeadraceError
-
-from .options import Journal, redacted
-
-CHECKED = 20
-"""So many answers of each stage are read back as they are written, to see whether they come back as they were."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
-
-
-class Unkept(HeadraceError):
-    """A value would not come back from the journal as it was."""
 
 
 def encode_id(of: Id) -> bytes:
@@ -77,81 +66,3 @@ def encode_bits(bits: int) -> bytes | None:
 def decode_bits(first: int, last: int, packed: bytes | None) -> int:
     """The bits again."""
     return int.from_bytes(packed, "little") if packed is not None else (1 << (last - first + 1)) - 1
-
-
-class Partial(msgspec.Struct, frozen=True):
-    """An answer that is not kept whole. `data`: what of it is."""
-
-    data: bytes | None
-
-
-class Values:
-    """The values of one stage. `kind`: what its function says that it returns; None: nothing said, so plain data. `counts`:
-    all that matters of an answer. `options`: what of other answers is not to be kept."""
-
-    def __init__(
-        self,
-        stage: str,
-        kind: Any = None,
-        counts: Callable[[Any], Any] | None = None,
-        options: Journal | None = None,
-    ) -> None:
-        self._stage = stage
-        self._counts = counts
-        self._never = options is not None and options.payloads == "never"
-        self._redact = tuple(tuple(name.split(".")) for name in options.redact) if options is not None else ()
-        try:
-            self._decoder = msgspec.msgpack.Decoder(kind) if kind is not None else _decoder
-        except TypeError:
-            # What it says of its answers is for type checkers alone.
-            self._decoder = _decoder
-        self._left = CHECKED
-
-    def encode(self, value: Any) -> bytes | Partial:
-        """Raises `Unkept`."""
-        if self._counts is not None:
-            value = self._counts(value)
-        try:
-            data = _encoder.encode(value)
-        except (TypeError, ValueError, RecursionError, OverflowError) as error:
-            raise Unkept(
-                f"stage {self._stage!r} answered with a {type(value).__name__}, which a journal cannot keep ({error}); "
-                f"let it return plain data, a msgspec Struct or a dataclass"
-            ) from None
-        if self._left:
-            self._left -= 1
-            self._check(value, data)
-        if self._counts is None and (self._never or self._redact):
-            return self._partly(data)
-        return data
-
-    def _partly(self, data: bytes) -> bytes | Partial:
-        if self._never:
-            return Partial(None)
-        rest, found = redacted(_decoder.decode(data), self._redact)
-        return Partial(_encoder.encode(rest)) if found else data
-
-    def decode(self, data: bytes) -> Any:
-        """The value again."""
-        return self._decoder.decode(data)
-
-    def _check(self, value: Any, data: bytes) -> None:
-        try:
-            back = self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
-            raise Unkept(f"stage {self._stage!r} answered with what is not the type that it says: {error}") from None
-        if not _same(value, back):
-            raise Unkept(
-                f"stage {self._stage!r} answered with a {type(value).__name__} that would come back from the journal as "
-                f"another value; say what the function returns (`-> {type(value).__name__}`), or let it return plain data"
-            )
-
-
-def _same(a: Any, b: Any) -> bool:
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b or (a != a and b != b))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
+from bisect import bisect_left
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from headrace.runtime.errors import ConfigError
 
 from .codec import decode_bits, decode_id, decode_ids, decode_span
 from .file import JournalFile, RunRow
-from .fingerprint import Fingerprint
+from .fingerprint import Fingerprint, Node
+from .view import view
 
 
 class RunLine(msgspec.Struct, frozen=True):
@@ -35,31 +37,39 @@ class RunLine(msgspec.Struct, frozen=True):
 
 
 def runs(file: JournalFile) -> list[RunLine]:
-    """All of them, the oldest first."""
+    """All of them, the oldest first. Raises `Damaged` where what they are told from is not what was written."""
     found = []
     for run in file.runs():
-        lives, state = file.db.execute(
-            "SELECT count(*), (SELECT state FROM life WHERE run = ?1 ORDER BY n DESC LIMIT 1) FROM life WHERE run = ?1",
-            (run.id,),
-        ).fetchone()
-        counts = dict(
-            file.db.execute("SELECT status, sum(n) FROM settled WHERE run = ? GROUP BY status", (run.id,)).fetchall()
-        )
+        file.check_tally(run.id, ("settled",))
+        lives = file.lives_of(run.id)
+        state = lives[-1][3] if lives else None
+        counts = account_of(file, run.id)
         done, total = sum(counts.values()), file.progress_of(run.id).total
-        found.append(RunLine(run.name, run.key, run.began, lives, state or "killed", done, total, counts, run.origin))
+        found.append(
+            RunLine(run.name, run.key, run.began, len(lives), state or "killed", done, total, counts, run.origin)
+        )
     return found
 
 
-def settled_as(db: sqlite3.Connection, run: int, row: int) -> str | None:
-    """The outcome of a whole row; None where it is not done, or is to be done again."""
-    where = "WHERE run = ? AND first <= ? AND last >= ? ORDER BY rowid DESC"
-    select = f"SELECT status, first, last, n, bits FROM settled {where}"
-    for status, first, last, n, packed in db.execute(select, (run, row, row)):
-        if n < 0:
-            return None
-        if decode_bits(first, last, packed) >> (row - first) & 1:
-            return str(status)
-    return None
+def account_of(file: JournalFile, run: int) -> dict[str, int]:
+    """How many rows of a run ended how."""
+    counts: dict[str, int] = {}
+    for _, status, _, _, n, _ in file.read_all("settled", run):
+        counts[status] = counts.get(status, 0) + n
+    return {status: n for status, n in counts.items() if n}
+
+
+def outcomes_of(file: JournalFile, run: int, rows: Collection[int]) -> dict[int, str | None]:
+    """The outcomes of whole rows; None of one that is to be done again. One that was never done is not in it."""
+    wanted, found = sorted(rows), dict[int, str | None]()
+    for _, status, first, last, n, packed in file.read_all("settled", run):
+        at = bisect_left(wanted, first)
+        bits = decode_bits(first, last, packed) if at < len(wanted) and wanted[at] <= last else 0
+        while at < len(wanted) and wanted[at] <= last:
+            if bits >> (wanted[at] - first) & 1:
+                found[wanted[at]] = str(status) if n > 0 else None
+            at += 1
+    return found
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -97,6 +107,7 @@ def run_named(file: JournalFile, name: str | None) -> RunRow:
 def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
     """The story of a row of a run: the latest one, unless it is named. Raises `ConfigError`."""
     found = run_named(file, name)
+    file.check_tally(found.id)
     name, total = found.name, file.progress_of(found.id).total
     if total is not None and not 0 <= row < total:
         raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
@@ -134,9 +145,9 @@ def _place_of(source: dict[str, Any], row: int) -> str:
 class _Teller:
     """`nodes`: what the fingerprint says of them."""
 
-    def __init__(self, file: JournalFile, run: int, row: int, nodes: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, file: JournalFile, run: int, row: int, nodes: dict[str, Node]) -> None:
         self._nodes = nodes
-        self._db = file.db
+        self._file = file
         self._name_of = file.name_of
         self._run = run
         self._row = row
@@ -145,7 +156,7 @@ class _Teller:
 
     def outcome(self) -> str | None:
         """Of the row as a whole."""
-        return settled_as(self._db, self._run, self._row)
+        return outcomes_of(self._file, self._run, [self._row]).get(self._row)
 
     def events(self) -> list[Event]:
         """In the order of time."""
@@ -167,21 +178,23 @@ class _Teller:
     def _mine(self, of: Id) -> bool:
         return self._row in rows_of(of)
 
-    def _select(self, columns: str, table: str) -> list[tuple[Id, Any]]:
-        """(who, the columns) of what is told of the row and of batches that it is in."""
+    def _about(self, table: str) -> list[tuple[Id, str, list[Any]]]:
+        """(who, the node, the other columns) of what is told of the row and of batches that it is in."""
         found = []
         for first in sorted(self._rows):
-            select = f"SELECT row, path, {columns} FROM {table} WHERE run = ? AND row = ?"
-            for row, path, *others in self._db.execute(select, (self._run, first)):
+            for _, row, node, path, *others in self._file.read_all(table, self._run, "+row = ?", (first,)):
                 of = decode_id(row, path)
                 if self._mine(of):
-                    found.append((of, others))
+                    found.append((of, self._name_of(node), others))
         return found
+
+    def _among(self, table: str) -> list[tuple[Any, ...]]:
+        """Of what is told of several rows, those that may be about the row."""
+        return list(self._file.read_all(table, self._run, "first <= ? AND last >= ?", (self._row, self._row)))
 
     def _batches(self) -> list[Event]:
         events = []
-        select = "SELECT node, members FROM batch WHERE run = ? AND first <= ? AND last >= ?"
-        for node, members in self._db.execute(select, (self._run, self._row, self._row)).fetchall():
+        for _, node, _, _, members in self._among("batch"):
             bundle = decode_ids(members)[0]
             assert isinstance(bundle, Bundle)
             if self._mine(bundle):
@@ -192,18 +205,18 @@ class _Teller:
 
     def _answers(self) -> list[Event]:
         events = []
-        for of, (node, attempts, at, took, value) in self._select("node, attempts, at, took, value", "answer"):
-            name = self._name_of(node)
+        for of, name, (attempts, at, took, value, _) in self._about("answer"):
             event = Event("answered", show(of), name, at, took, detail={"attempts": attempts})
             if value is not None:
-                what, detail = self._meaning(name, msgspec.msgpack.decode(value))
+                what, detail = self._meaning(name, view(value))
                 event = msgspec.structs.replace(event, what=what, detail={**event.detail, **detail})
             events.append(event)
         return events
 
     def _meaning(self, node: str, said: Any) -> tuple[str, dict[str, Any]]:
         """What became of the row by what was said of it."""
-        match self._nodes.get(node, {}).get("kind"):
+        known = self._nodes.get(node)
+        match known.kind if known is not None else None:
             case "filter":
                 return ("kept", {}) if said else ("dropped", {})
             case "route":
@@ -214,10 +227,9 @@ class _Teller:
                 return "answered", {}
 
     def _faults(self) -> list[Event]:
-        columns = "node, at, took, kind, error, message, retry_after"
         return [
-            self._fault(show(of), self._name_of(node), at, took, Kind(kind), error, message, hint)
-            for of, (node, at, took, kind, error, message, hint) in self._select(columns, "fault")
+            self._fault(show(of), node, at, took, Kind(kind), error, message, hint)
+            for of, node, (at, took, kind, error, message, hint) in self._about("fault")
         ]
 
     def _fault(
@@ -241,51 +253,48 @@ class _Teller:
             Event(
                 status,
                 show(of),
-                self._name_of(node),
+                node,
                 at,
                 detail=_told(attempts=attempts, error=error, message=message),
             )
-            for of, (node, attempts, at, status, error, message) in self._select(
-                "node, attempts, at, status, error, message", "ended"
-            )
+            for of, node, (attempts, at, status, error, message) in self._about("ended")
         ]
 
     def _words(self) -> list[Event]:
         return [
-            Event("joined", show(of), self._name_of(node), detail={"parts": list(msgspec.msgpack.decode(parts))})
-            for of, (node, parts) in self._select("node, parts", "word")
+            Event("joined", show(of), node, detail={"parts": list(msgspec.msgpack.decode(parts))})
+            for of, node, (parts,) in self._about("word")
         ]
 
     def _writings(self) -> list[Event]:
         events = []
-        columns, where = "rowid, sink, status, first, last, ids, place, at", "run = ? AND first <= ? AND last >= ?"
-        found = self._db.execute(f"SELECT {columns} FROM written WHERE {where}", (self._run, self._row, self._row))
-        for number, sink, status, first, last, ids, place, at in found.fetchall():
+        records: dict[int, int] = {}
+        """How many each sink had before."""
+        for _, sink, status, first, last, ids, place, at in self._file.read_all("written", self._run):
             seqs, name = decode_span(first, last, ids), self._name_of(sink)
+            before = records.get(sink, 0)
+            records[sink] = before + len(seqs)
+            if not first <= self._row <= last:
+                continue
             for index, of in enumerate(seqs):
                 if self._mine(of):
                     record = to = None
                     if place is not None:
                         # It has each row once: so its place follows from what was written before.
-                        record = self._written_before(sink, number) + index + 1
-                        to = self._nodes.get(name, {}).get("to")
+                        record = before + index + 1
+                        known = self._nodes.get(name)
+                        to = known.said.get("to") if known is not None else None
                     detail = _told(record=record, of=to, together_with=len(seqs) - 1)
                     events.append(Event(status, show(of), name, at, detail=detail))
         return events
 
-    def _written_before(self, sink: int, number: int) -> int:
-        """Records that a sink had by then."""
-        select = "SELECT first, last, ids FROM written WHERE run = ? AND sink = ? AND rowid < ?"
-        before = self._db.execute(select, (self._run, sink, number))
-        return sum(len(decode_span(first, last, ids)) for first, last, ids in before)
-
     def _cooldowns(self, node: str, since: float, until: float) -> float:
         """Seconds in which the governor of a stage was closed, in this time."""
-        select = (
-            "SELECT max(at, ?), min(until, ?) FROM cooldown JOIN name ON name.id = node WHERE run = ? AND name.name = ?"
+        closed: float = sum(
+            max(0.0, min(end, until) - max(begin, since))
+            for _, number, begin, end, _ in self._file.read_all("cooldown", self._run)
+            if self._name_of(number) == node
         )
-        spans = self._db.execute(select, (since, until, self._run, node)).fetchall()
-        closed: float = sum(max(0.0, end - begin) for begin, end in spans)
         return round(closed, 6)
 
 

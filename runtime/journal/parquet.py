@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -65,7 +65,7 @@ _line = msgspec.json.Decoder(_Line).decode
 _record = msgspec.json.Decoder(_Record).decode
 
 
-def write(path: Path, lines: Iterable[bytes]) -> None:
+def write(path: Path | IO[bytes], lines: Iterable[bytes]) -> None:
     """The lines of an export, as a file of that format. Raises `ConfigError` without the extra, `OSError`."""
     arrow, parquet = _pyarrow()
     schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in _COLUMNS.items()])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from headrace.actors.past import NEW, Past
 from headrace.actors.record import Keeps
+from headrace.runtime.connectors.port import SourceConnector
 
 from .options import COMMIT_S
 
@@ -29,9 +31,11 @@ class Store(Protocol):
 
 class Journaling(msgspec.Struct):
     """A run's journal: where it is kept, what earlier lives have left there, how long an entry may wait for others.
-    `holds`: rows go on only when their answers are durable."""
+    `holds`: rows go on only when their answers are durable. `remembering`: makes of a source that cannot tell where its
+    rows are one that compares them with those of earlier lives."""
 
     store: Store
     past: Past = NEW
     within_s: float = COMMIT_S
     holds: bool = False
+    remembering: Callable[[SourceConnector], SourceConnector] | None = None

@@ -14,8 +14,9 @@ from headrace.actors.past import Answer, Past, Settlements, past_of
 from headrace.actors.protocol import Ended, Status
 from headrace.runtime.errors import Recalled
 
-from .codec import Values, decode_bits, decode_id, decode_ids, decode_span
+from .codec import decode_bits, decode_id, decode_ids, decode_span
 from .file import JournalFile
+from .values import Values
 
 _unpack = msgspec.msgpack.decode
 
@@ -26,7 +27,6 @@ class Recovery:
 
     def __init__(self, journal: JournalFile, run: int, values: dict[str, Values]) -> None:
         self._journal = journal
-        self._db = journal.db
         self._run = run
         self._values = values
 
@@ -41,7 +41,10 @@ class Recovery:
             # A batch ties rows to one that is not done, and they are before all that was looked at.
             floor = max(0, past.first - progress.reach)
         answers = {
-            node: {seq: self._again(node, known) for seq, known in of.items()} for node, of in past.answers.items()
+            # Of a node that is gone, or has another name now, nobody will ask.
+            node: {seq: self._again(node, known) for seq, known in of.items()}
+            for node, of in past.answers.items()
+            if node in self._values or all(known.ended is not None for known in of.values())
         }
         return msgspec.structs.replace(past, answers=answers)
 
@@ -53,9 +56,8 @@ class Recovery:
     def _before(self, floor: int) -> Settlements:
         """Rows that are done before `floor`, by outcome."""
         counts: dict[Status, int] = {}
-        whole = "SELECT status, sum(n) FROM settled WHERE run = ? AND last < ? GROUP BY status"
-        for status, n in self._db.execute(whole, (self._run, floor)):
-            counts[Status(status)] = n
+        for _, what, _, _, n, _ in self._journal.read_all("settled", self._run, "last < ?", (floor,)):
+            counts[Status(what)] = counts.get(Status(what), 0) + n
         for status, first, bits in self._records(floor):
             if bits < 0:
                 continue
@@ -73,18 +75,18 @@ class Recovery:
                 yield status, first + cut + low, bits >> low
 
     def _records(self, floor: int) -> Iterator[tuple[Status, int, int]]:
-        for _, status, first, last, n, packed in self._read("settled", "last >= ?", floor, "rowid"):
+        for _, status, first, last, n, packed in self._journal.read_all("settled", self._run, "last >= ?", (floor,)):
             yield Status(status), first, decode_bits(first, last, packed) if n > 0 else -1
 
     def _gathered(self, floor: int) -> Iterator[tuple[str, Bundle]]:
-        for _, node, _, _, members in self._read("batch", "last >= ?", floor, "rowid"):
+        for _, node, _, _, members in self._journal.read_all("batch", self._run, "last >= ?", (floor,)):
             bundle = decode_ids(members)[0]
             assert isinstance(bundle, Bundle)
             yield self._journal.name_of(node), bundle
 
     def _entries(self, floor: int) -> Iterator[Any]:
         read, name_of = self._read, self._journal.name_of
-        for _, row, place in read("read", "row >= ?", 0, "row"):
+        for _, row, place in sorted(self._journal.read_all("read", self._run), key=lambda found: found[1]):
             yield protocol.ReadTo(row, _unpack(place))
         for table in ("answer", "ended", "parked", "word"):
             self._journal.check_around(table, self._run, floor)
@@ -100,15 +102,19 @@ class Recovery:
             yield protocol.Ends(name_of(node), [end])
         now = time.time()
         for _, row, node, path, due, state in read("parked", "row >= ?", floor):
-            yield protocol.Parked(name_of(node), decode_id(row, path), _unpack(state), 0.0, max(0.0, due - now))
+            name = name_of(node)
+            yield protocol.Parked(name, decode_id(row, path), Values(name).decode(state), 0.0, max(0.0, due - now))
         for _, row, node, path, parts in read("word", "row >= ?", floor):
             yield protocol.Decided(name_of(node), [decode_id(row, path)], [tuple(_unpack(parts))])
+        places: dict[int, bytes] = {}
+        for _, sink, status, first, last, ids, place, _ in self._journal.read_all("written", self._run):
+            if place is not None:
+                places[sink] = place
+            if last >= floor:
+                yield protocol.Settled(Status(status), decode_span(first, last, ids), name_of(sink))
         # How far each sink had come, however long ago that was.
-        latest = "rowid IN (SELECT max(rowid) FROM written WHERE run = ? AND place IS NOT NULL GROUP BY sink)"
-        for _, sink, _, _, _, _, place, _ in read("written", latest, self._run):
+        for sink, place in places.items():
             yield protocol.Settled(Status.DELIVERED, [], name_of(sink), _unpack(place))
-        for _, sink, status, first, last, ids, _, _ in read("written", "last >= ?", floor, "rowid"):
-            yield protocol.Settled(Status(status), decode_span(first, last, ids), name_of(sink))
 
-    def _read(self, table: str, where: str, value: int, order: str | None = None) -> Iterator[tuple[Any, ...]]:
-        return self._journal.read(table, f"run = ? AND {where}", (self._run, value), order)
+    def _read(self, table: str, where: str, floor: int) -> Iterator[tuple[Any, ...]]:
+        return self._journal.read(table, f"run = ? AND {where}", (self._run, floor))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, Ids, rows_of, span_of
+from headrace.actors.identity import Bundle, Id, Ids, plain, rows_of, span_of
 from headrace.actors.ledger import Settlement
 from headrace.actors.past import LASTING, Past
 from headrace.actors.protocol import Ended
@@ -19,10 +19,14 @@ from headrace.runtime.connectors.presence import Gone
 from headrace.runtime.errors import JournalError, name_of
 from headrace.runtime.text import message_of
 
-from .codec import Values, encode_bits, encode_id, encode_ids
-from .file import JournalFile, sealed, wrong
+from .again import Again, mark_again
+from .codec import encode_bits, encode_id, encode_ids
+from .file import JournalFile, Progress, RunRow
+from .mistakes import wrong
 from .options import Journal
 from .recovery import Recovery
+from .schema import MARKS
+from .values import Values
 
 _pack = msgspec.msgpack.encode
 
@@ -48,18 +52,59 @@ class SqliteStore:
         self._settled = Settlement()
         self._progress = journal.progress_of(run)
         self._reach = self._progress.reach
+        self._first: list[Callable[[Progress], object]] = []
+        """What the first commit writes before all else: nothing is changed before the run has opened what it works with."""
+        self.given: Callable[[], Iterable[tuple[int, bytes]]] = tuple
+        """Digests of the rows that have been read since it was asked last, as (first row, four bytes a row)."""
 
-    def past(self) -> Past:
-        """What a life that begins now is left. Raises `Damaged`."""
-        past = Recovery(self._journal, self._run, self._values).past()
+    def past(
+        self,
+        again: Again | None = None,
+        forget: Iterable[str] = (),
+        renew: RunRow | None = None,
+        other_rows: bool = False,
+    ) -> Past:
+        """What a life that begins now is left. Raises `Damaged`, `ConfigError`.
+
+        What it changes in the journal is written with the first commit, so that a run that cannot begin has changed nothing.
+        `again`: these rows in quarantine are to be tried again. `forget`: nodes whose answers mean something else now.
+        `renew`: the run, where its fingerprint is another one. `other_rows`: the source may give others
+        than it did.
+        """
+        journal, run = self._journal, self._run
+        if again is not None:
+            self._first.append(lambda progress: again.note(mark_again(journal, progress, again)))
+        for node in forget:
+            self._first.append(lambda progress, node=node: self._forget(progress, node))  # type: ignore[misc]
+        if other_rows:
+            self._first.append(journal.forget_given)
+        if renew is not None:
+            self._first.append(lambda _: journal.save_run(renew))
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            # As it will be; then as it was.
+            self._write_first()
+            past = Recovery(journal, run, self._values).past()
+        finally:
+            self._db.execute("ROLLBACK")
+        self._progress = journal.progress_of(run)
         if past.again:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._insert("settled", ((self._run, status.value, row, row, -1, None) for status, row in past.again))
+            come = [(run, status.value, row, row, -1, None) for status, row in past.again]
+            self._first.append(lambda _: self._insert("settled", come))
         self._settled = Settlement(past.first)
         for first, bits in past.done:
             self._settled.add_some(first, bits)
         return past
+
+    def _write_first(self) -> None:
+        for write in self._first:
+            write(self._progress)
+        self._journal.save_progress(self._progress)
+
+    def _forget(self, progress: Progress, node: str) -> None:
+        number = self._journal.numbers.get(node)
+        if number is not None:
+            self._journal.forget_answers(progress, max(0, progress.mark - progress.reach), _LAST, node=number)
 
     # --- what is told ---
 
@@ -72,7 +117,10 @@ class SqliteStore:
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
+                if self._first:
+                    self._write_first()
                 self._write(entries)
+            self._first = []
             self._journal.check_presence()
         except sqlite3.Error as error:
             raise JournalError(f"{self.name}: {wrong(error)}; what was committed before is safe") from error
@@ -113,7 +161,7 @@ class SqliteStore:
                     if ended:
                         total = row
                     if place is not None:
-                        insert("read", [(run, row, _pack(place))])
+                        self._journal.put("read", (run, row, _pack(place)))
                 case protocol.Formed(name, bundles):
                     insert("batch", [self._batch(name, bundle) for bundle in bundles])
                 case protocol.Decided(name, seqs, parts):
@@ -123,19 +171,33 @@ class SqliteStore:
                     raise AssertionError(f"a journal has no {type(entry).__name__}")
         insert("answer", answers)
         insert("settled", settled)
+        insert("given", [(run, first, digests) for first, digests in self.given()])
         self._go_forward(total)
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """What is told again replaces what was told, where a table has one row for each."""
-        marks = ",".join("?" * _COLUMNS[table])
-        self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", map(sealed, rows))
+        sealed = self._journal.all_sealed(table, rows)
+        if not sealed:
+            return
+        db, tally = self._db, self._progress.tally
+        db.execute("SAVEPOINT rows")
+        try:
+            db.executemany(f"INSERT INTO {table} VALUES ({MARKS[table]})", sealed)
+        except sqlite3.IntegrityError:
+            db.execute("ROLLBACK TO rows")
+            for row in sealed:
+                self._journal.remove(self._progress, table, row[:4])
+                db.execute(f"INSERT INTO {table} VALUES ({MARKS[table]})", row)
+                n, adds = tally.get(table, (0, 0))
+                tally[table] = n + 1, adds + row[-1]
+        else:
+            n, adds = tally.get(table, (0, 0))
+            tally[table] = n + len(sealed), adds + sum([row[-1] for row in sealed])
+        db.execute("RELEASE rows")
 
     def _go_forward(self, total: int | None) -> None:
         progress, mark, reach = self._progress, self._settled.mark, self._reach
-        if (mark, reach, total) == (progress.mark, progress.reach, progress.total):
-            return
-        self._progress = progress = msgspec.structs.replace(progress, mark=mark, reach=reach, total=total)
-        self._journal.save_progress(progress)
+        progress.mark, progress.reach, progress.total = mark, reach, total
         # Only the last place before the mark will be asked for.
         self._db.execute(
             "DELETE FROM read WHERE run = ?1 AND row < (SELECT max(row) FROM read WHERE run = ?1 AND row <= ?2)",
@@ -145,21 +207,28 @@ class SqliteStore:
             # What batches tie to a row that is not done may be needed again.
             done = mark if mark == total else mark - reach
             if done > self._forgotten:
-                self._journal.forget_answers(self._run, self._forgotten, done - 1)
+                self._journal.forget_answers(progress, self._forgotten, done - 1)
                 self._forgotten = done
+        self._journal.save_progress(progress)
 
     def _answers(self, entry: protocol.Answers, rows: list[tuple[Any, ...]]) -> None:
         run, node, tries = self._run, self._node(entry.node), entry.attempts or {}
         at, took = self._clock + entry.at_s, entry.took_s
+        if not tries and plain(entry.seqs) and set(map(type, entry.values)) == {bytes}:
+            rows += [
+                (run, seq, node, b"", 1, at, took, value, 1)
+                for seq, value in zip(entry.seqs, entry.values, strict=True)
+            ]
+            return
         for seq, value in zip(entry.seqs, entry.values, strict=True):
-            plain = type(seq) is int
+            is_row = type(seq) is int
             whole = type(value) is bytes
             rows.append(
                 (
                     run,
-                    seq if plain else _row(seq),
+                    seq if is_row else _row(seq),
                     node,
-                    b"" if plain else encode_id(seq),
+                    b"" if is_row else encode_id(seq),
                     tries.get(seq, 1),
                     at,
                     took,
@@ -193,26 +262,15 @@ class SqliteStore:
     def close(self, complete: bool) -> None:
         """Let go of the file."""
         state = "completed" if complete else "interrupted"
-        end = "UPDATE life SET ended = ?, state = ? WHERE run = ? AND n = (SELECT max(n) FROM life WHERE run = ?)"
         try:
-            self._db.execute(end, (time.time(), state, self._run, self._run))
+            n, began, *_ = self._journal.lives_of(self._run)[-1]
+            self._journal.save_life(self._run, n, began, time.time(), state)
         finally:
             self._journal.close()
 
 
-_COLUMNS = {
-    "answer": 10,
-    "ended": 10,
-    "fault": 11,
-    "parked": 7,
-    "cooldown": 6,
-    "batch": 6,
-    "word": 6,
-    "written": 9,
-    "settled": 7,
-    "read": 4,
-}
-"""Of each table, with the checksum."""
+_LAST = (1 << 63) - 1
+"""No row has a higher number."""
 
 
 def _row(seq: Id) -> int:

@@ -17,6 +17,8 @@ from headrace.runtime.errors import ConfigError
 class Provider:
     """Somebody who does jobs in a batch: begun by one call, done for a later one."""
 
+    version = "1"
+
     def __init__(self, looks: int = 1, check_after_s: float = 0.01) -> None:
         self.looks = looks
         self.check_after_s = check_after_s
@@ -110,6 +112,7 @@ def test_a_window_that_is_full_of_pending_rows_is_nothing_left_to_do(tmp_path: P
             raise Pending(0.5, ["job", row])
         return row
 
+    ask.version = "1"  # type: ignore[attr-defined]
     states: list[str] = []
     while "completed" not in states and len(states) < 200:
         pipeline = Pipeline("job", window=10).source(range(35)).map(ask, workers=2)

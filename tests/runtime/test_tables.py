@@ -43,6 +43,8 @@ def test_each_row_is_in_the_table_once_whatever_became_of_the_run(tmp_path: Path
             raise ValueError("not yet")
         return {"n": n}
 
+    work.version = "1"  # type: ignore[attr-defined]
+
     def run() -> Any:
         pipeline = Pipeline("job", window=60).source(range(1000)).map(work, workers=2, retry=1, on_error="fail")
         return pipeline.sink(sinks.sqlite(path, "rows")).run(journal=tmp_path / "run.db")

@@ -21,9 +21,9 @@ from headrace.actors.record import Record
 from headrace.actors.reorder import Reorder
 from headrace.actors.source import Source
 from headrace.runtime.assembly import _Assembly
-from headrace.runtime.journal.codec import Values
 from headrace.runtime.journal.file import JournalFile, RunRow
 from headrace.runtime.journal.sqlite import SqliteStore
+from headrace.runtime.journal.values import Values
 from headrace.runtime.resources import Writer
 from headrace.scenarios import lives
 from headrace.scenarios.lives import Disk, Lived, live, unpickled
@@ -198,7 +198,7 @@ def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
     kills = 0
     for seed in range(80):
         script = plain_graph(seed)
-        killed, whole = live(script, seed, KILLS), live(script, seed, 0)
+        killed, whole = (live(script, seed, cut_short, keeps_all=True) for cut_short in (KILLS, 0))
         assert killed.breach is whole.breach is None, f"seed {seed}: {killed.breach} {whole.breach}"
         kills += killed.kills + killed.drains
         ordered = {sink.name for sink in script.sink if script.pipeline.ordered and sink.ordered is not False}
@@ -212,7 +212,7 @@ def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
 def test_what_a_drain_leaves_undone_holds_back_what_is_behind_it() -> None:
     drains = interrupted = 0
     for seed in range(60):
-        lived = live(knotted(seed), seed, KILLS, drains=0.6)
+        lived = live(knotted(seed), seed, KILLS, drains=0.6, keeps_all=True)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         assert lived.files["sink"] == list(range(60)), f"seed {seed}"
         drains += lived.drains
@@ -223,7 +223,7 @@ def test_what_a_drain_leaves_undone_holds_back_what_is_behind_it() -> None:
 def test_what_was_answered_is_kept_as_it_was_whatever_is_done_to_it_later() -> None:
     kills = 0
     for seed in range(20):
-        lived = live(slow_line(seed), seed, KILLS)
+        lived = live(slow_line(seed), seed, KILLS, keeps_all=True)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         assert lived.files["sink"] == [[row, "written", "written", "written"] for row in range(40)], f"seed {seed}"
         kills += lived.kills

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -12,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tests.runtime.journal.conftest import versioned
 
 from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal import audit, parquet
-from headrace.runtime.journal.audit import Broken, export, prune, verify
+from headrace.runtime.journal.audit import Broken, examine, export, prune, verify
 from headrace.runtime.journal.file import JournalFile
 
 
@@ -47,12 +51,59 @@ def test_an_export_tells_all_and_is_whole(path: Path) -> None:
     records: list[Any] = [json.loads(line)["record"] for line in lines]
     assert verify(lines) == len(lines)
     assert (records[0]["type"], records[0]["name"], records[0]["total"]) == ("run", "job", 40)
-    assert records[-1] == {"type": "end", "records": len(lines) - 1}
+    assert (records[-1]["type"], records[-1]["records"], records[-1]["rows"]) == ("end", len(lines) - 1, 40)
+    assert records[-1]["outcomes"] == {"delivered": 39, "quarantined": 1}
     answers = {record["row"]: record["value"] for record in records if record["type"] == "answer"}
     assert answers == {n: {"n": n} for n in range(40) if n != 13}
     (fault,) = [record for record in records if record["type"] == "fault"]
     assert (fault["row"], fault["error"], fault["message"]) == (13, "ValueError", "unlucky")
     assert len([record for record in records if record["type"] == "batch"]) == 4
+
+
+def forged(lines: list[bytes], old: bytes, new: bytes) -> list[bytes]:
+    """The export with something changed, and chained anew, as anybody can who has no key."""
+    chain, out = b"", []
+    for line in lines:
+        data = line[len(b'{"record":') : line.rindex(b',"chain":')].replace(old, new)
+        chain = hashlib.sha256(chain + data).digest()
+        out.append(b'{"record":' + data + b',"chain":"' + chain.hex().encode() + b'"}\n')
+    return out
+
+
+def test_what_an_export_says_of_itself_must_add_up_L64(path: Path) -> None:
+    lines = lines_of(path)
+    found = examine(lines)
+    assert (found.records, found.signed, found.rows) == (len(lines), False, 40)
+    assert found.outcomes == {"delivered": 39, "quarantined": 1}
+    assert examine(lines_of(path, b"k"), b"k").signed
+    # What is not signed and was chained anew cannot be told, but for its sums.
+    assert not examine(forged(lines, b'"value":{"n":5}', b'"value":{"n":6}')).signed
+    for old, new in (
+        (b'"outcomes":{"delivered":39', b'"outcomes":{"delivered":38'),
+        (b'"type":"fault"', b'"type":"fauna"'),
+        (b'"status":"quarantined","first":13', b'"status":"dropped","first":13'),
+    ):
+        assert any(old in line for line in lines), old
+        with pytest.raises(Broken, match="says that"):
+            examine(forged(lines, old, new))
+
+
+def test_a_line_that_says_something_twice_or_otherwise_is_none_L64(path: Path) -> None:
+    lines = lines_of(path, b"k")
+    one = lines[5]
+    for what in (
+        b'{"record":{"type":"answer","row":0,"value":"FALSE"},' + one[1:],
+        one.replace(b'","chain"', b'" , "chain"').replace(b'},"chain"', b'} ,"chain"'),
+        one.rstrip(b"\n"),
+        one.rstrip(b"\n") + b" \n",
+        one.replace(b"\n", b"\r\n"),
+        b" " + one,
+        one.replace(b'"chain":"', b'"chain":"\\u0030'),
+        one[:-3] + one[-3:-2].upper().replace(b"0", b"\\u0030") + one[-2:],
+    ):
+        if what != one:
+            with pytest.raises(Broken):
+                examine([*lines[:5], what, *lines[6:]], b"k")
 
 
 @pytest.mark.parametrize("key", [None, b"secret"])
@@ -116,7 +167,12 @@ def test_what_is_not_done_is_not_dropped(tmp_path: Path) -> None:
         return row
 
     def run() -> Any:
-        pipeline = Pipeline("job").source(range(40)).map(count).map(later, workers=1, retry=1, on_error="fail")
+        pipeline = (
+            Pipeline("job")
+            .source(range(40))
+            .map(versioned(count))
+            .map(versioned(later), workers=1, retry=1, on_error="fail")
+        )
         return pipeline.run(journal=path)
 
     with pytest.raises(RunFailed):
@@ -157,3 +213,57 @@ def test_without_its_extra_one_line_names_it(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match="needs the extra"):
         parquet.write(path.with_suffix(".parquet"), lines_of(path))
+
+
+def test_what_batches_tie_to_a_row_that_is_not_done_is_not_dropped(tmp_path: Path) -> None:
+    """A batch is to be the same in the next life, so the answers of all its rows are kept, also of those that are done."""
+    path, stop, calls = tmp_path / "run.db", [True], list[int]()
+
+    def count(row: int) -> int:
+        calls.append(row)
+        return row
+
+    def later(row: int) -> int:
+        if row == 33 and stop:
+            raise ValueError("not yet")
+        return row
+
+    def run() -> Any:
+        pipeline = Pipeline("job").source(range(40)).map(versioned(count)).batch(8).unbatch()
+        return pipeline.map(versioned(later), name="later", workers=1, retry=1, on_error="fail").run(journal=path)
+
+    with pytest.raises(RunFailed):
+        run()
+    file = JournalFile(str(path))
+    dropped = prune(file, before=time.time() + 1)
+    kept = {row for _, row, _, _, _, _, _, _, whole in file.read_all("answer", 1) if whole}
+    file.close()
+    assert dropped > 0
+    assert set(range(32, 40)) <= kept, "the whole batch of the row that is not done"
+    stop.clear()
+    assert run().delivered == 40
+    assert sorted(calls) == list(range(40)), "nothing was paid twice"
+
+
+def test_an_export_can_be_read_by_nobody_else_also_where_there_was_a_file(path: Path) -> None:
+    from click.testing import CliRunner
+
+    from headrace.runtime.cli.commands import headrace
+
+    old = os.umask(0o022)
+    try:
+        for form in ("jsonl", "parquet"):
+            out = path.with_suffix(f".{form}")
+            for _ in range(2):
+                ended = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out)])
+                assert ended.exit_code == 0, ended.output
+                assert stat.S_IMODE(out.stat().st_mode) == 0o600
+                out.chmod(0o644)
+                out.write_bytes(out.read_bytes() + b"more of an older export" * 1000)
+            told = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out)])
+            assert told.exit_code == 0
+            said = CliRunner().invoke(headrace, ["verify", str(out)]).output
+            assert " records, as they were written; rows that ended of 40: 39 delivered, 1 quarantined" in said
+            assert "not signed: whoever changed it could have chained it anew" in said
+    finally:
+        os.umask(old)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
-from headrace.runtime import Journal, Pending, Pipeline, RunFailed, sinks
+from headrace.runtime import Journal, Pending, Pipeline, Retry, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import export
 from headrace.runtime.journal.file import JournalFile
@@ -231,3 +231,25 @@ def test_the_file_of_a_job_says_how_its_journal_is_kept(tmp_path: Path) -> None:
         read(job)
     assert "journal.sync" in str(told.value)
     assert "did you mean 'redact'" in str(told.value)
+
+
+@pytest.mark.parametrize("journal", [{"redact": ("email",)}, {"payloads": "until_done"}, {"payloads": "never"}])
+def test_messages_of_errors_are_left_out_where_answers_are(tmp_path: Path, journal: dict[str, Any]) -> None:
+    """Nobody can say what is in them: of rows in quarantine, of attempts that failed, of the run that failed."""
+
+    def ask(row: int) -> int:
+        if row == 7:
+            raise ConnectionError(f"no answer for {SECRET}")
+        if row == 9:
+            raise ValueError(f"nobody is called {SECRET}")
+        return row
+
+    kept = Journal(tmp_path / "run.db", **journal)
+    report = Pipeline("job").source(range(20)).map(ask, retry=Retry(2, base=0.001)).run(journal=kept)
+    assert report.quarantined == 2
+    assert SECRET.encode() not in _bytes_of(kept)
+    told = [*_records(kept, "fault"), *_records(kept, "ended")]
+    assert {(record["error"], record["message"]) for record in told} == {
+        ("ConnectionError", None),
+        ("ValueError", None),
+    }
