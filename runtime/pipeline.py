@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Callable, Iterable
+import uuid
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 import msgspec
@@ -12,13 +13,16 @@ from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
 from .calls.aio import LoopThread
+from .connectors.file_identity import FileUse
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
-from .connectors.port import SinkConnector, SourceConnector
+from .connectors.port import RunInfo, SinkConnector, SourceConnector
 from .contracts import INFER, Contract
 from .errors import ConfigError
 from .flow import Draft, Flow, as_sink
 from .graph import Graph
+from .holding import check_files, hold, uses_of_a_run
 from .journal.options import Journal, as_journal
+from .journal.port import Journaling
 from .limits import Retry, as_retry
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
 from .report import RunReport
@@ -56,6 +60,7 @@ class Pipeline(Flow):
         self._source_retry = Retry()
         self._contract: Contract | str | None = None
         self._columns: Callable[[], list[str] | None] | None = None
+        self._reads: SourceConnector | None = None
         self._quarantine: SinkConnector | None = None
 
     def source(
@@ -75,7 +80,7 @@ class Pipeline(Flow):
             raise ConfigError(f"pipeline {self.name!r} has a source already")
         self._contract = contract = _contract(rows)
         if hasattr(rows_from, "read") and hasattr(rows_from, "open"):
-            connector = cast(SourceConnector, rows_from)
+            self._reads = connector = cast(SourceConnector, rows_from)
             self._columns = getattr(connector, "fields", None)
             self._source = lambda _: _held(connector, contract)
         elif isinstance(rows_from, AsyncIterable):
@@ -132,13 +137,44 @@ class Pipeline(Flow):
         if journal is None:
             if suspend_after is not None:
                 raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
-            return Run(plan)
+            self._check_files(plan, uses_of_a_run(None, origin))
+            id_ = uuid.uuid4().hex
+            return self._started(plan, None, id_, None, None)
         from .journal.begin import begin
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
-        journaling, key = begin(plan, as_journal(journal), accept_changes, told)
-        return Run(plan, journaling, key)
+        options = as_journal(journal)
+        self._check_files(plan, uses_of_a_run(options.path, origin))
+        path = os.path.abspath(options.path) if options.path is not None else ""
+        if path and not os.path.exists(path):
+            # Nothing is known of earlier lives, so that all can be told before there is a journal.
+            hold(plan, self._run_info(plan, "", path)).release()
+        journaling, key = begin(plan, options, accept_changes, told)
+        try:
+            return self._started(plan, journaling, key, path, journaling.past.places)
+        except ConfigError:
+            journaling.store.close(False)
+            raise
+
+    def _started(
+        self, plan: Plan, journaling: Journaling | None, id_: str, journal: str | None, places: Mapping[str, Any] | None
+    ) -> Run:
+        """A run whose outputs are held until it has ended."""
+        outputs = hold(plan, self._run_info(plan, id_, journal), places)
+        try:
+            return Run(plan, journaling, id_, outputs)
+        except BaseException:
+            outputs.release()
+            raise
+
+    def _run_info(self, plan: Plan, id_: str, journal: str | None) -> RunInfo:
+        columns = self._columns() if self._columns is not None else None
+        return RunInfo(plan.name, id_, journal, tuple(columns) if columns else None, plan.rows_in_flight)
+
+    def _check_files(self, plan: Plan, others: Iterable[FileUse]) -> None:
+        """Raises `ConfigError`."""
+        check_files(plan.nodes, plan.quarantine, self._reads, others)
 
     def run(
         self,
@@ -224,6 +260,7 @@ class Pipeline(Flow):
                 raise ConfigError(f"{node.name!r} gathers {node.count} rows, and window={self._window} lets in fewer")
         # Here, so that what is wrong is told before anything runs.
         check(Graph(nodes, edges), self._row_type())
+        check_files(nodes, self._quarantine, self._reads)
         return Plan(
             name=self.name,
             source=self._source,
