@@ -120,7 +120,7 @@ class PartFile:
             raise ConfigError(
                 f"{self._shown}: is there, and nothing beside it says which run wrote it; move it away, or remove it"
             )
-        if before.journal is not None and os.path.exists(before.journal):
+        if can_go_on(before.journal, before.pipeline, self._run):
             raise ConfigError(
                 f"{self._shown}: has the rows of a run of the pipeline {before.pipeline!r} that was interrupted; go on with"
                 f" it (its journal is {before.journal}), or remove the file"
@@ -322,6 +322,14 @@ def check_if_exists(name: str, said: IfExists | None) -> IfExists | None:
     if said not in (None, *get_args(IfExists)):
         raise ConfigError(f"{name}: if_exists={said!r}: 'error', 'replace' or 'append'")
     return said
+
+
+def can_go_on(journal: str | None, pipeline: str, run: RunInfo) -> bool:
+    """Whether another run than this one, which was interrupted, can be resumed."""
+    if journal is None or not os.path.exists(journal):
+        return False
+    # A journal has one run of each pipeline: where that is this one, the journal of the other is gone.
+    return (journal, pipeline) != (run.journal, run.pipeline)
 
 
 def _place_of(path: str, place: Any) -> tuple[int, bytes] | None:

@@ -27,7 +27,7 @@ from headrace.runtime.errors import BadInput, ConfigError, UnwritableRows
 from .claims import SinkClaim
 from .file_identity import FileUse, StrPath
 from .file_lock import FileLock, holder
-from .part_file import IfExists, check_if_exists
+from .part_file import IfExists, can_go_on, check_if_exists
 from .port import RunInfo, Written
 from .presence import Presence
 from .sqlite_rows import alike, values_of
@@ -155,7 +155,7 @@ class SqliteSink:
             self._check_key(db, shape)
         if place or (before is not None and before["run"] == run.run and not before["complete"]):
             return
-        if before is not None and not before["complete"] and before["journal"] and os.path.exists(before["journal"]):
+        if before is not None and not before["complete"] and can_go_on(before["journal"], before["pipeline"], run):
             raise ConfigError(
                 f"{self.name}: has the rows of a run of the pipeline {before['pipeline']!r} that was interrupted; go on with"
                 f" it (its journal is {before['journal']}), or remove that journal and the rows"
