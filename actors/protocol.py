@@ -357,9 +357,11 @@ class OutOfTurn(Message, frozen=True):
 
 
 class Written(Message, frozen=True):
-    """Writer → Sink: the batch in hand is written. `places`: how far, after each part of it, where the sink can tell."""
+    """Writer → Sink: the batch in hand is written, but for its `unwritable` rows: those that the sink cannot hold, each with
+    the error that says why (L62). `places`: how far, after each part of the batch, where the sink can tell."""
 
     places: list[Any] | None = None
+    unwritable: dict[Id, BaseException] | None = None
 
 
 class WriteFailed(Message, frozen=True):

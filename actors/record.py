@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -30,6 +29,21 @@ class Known(msgspec.Struct):
     ended: list[Ended]
     pending: list[tuple[Id, Any, Any, float]]
     """Who, its value, the state, the seconds."""
+
+
+UNKEPT_MAX = 10
+"""When so many answers of a stage cannot be kept and none could be, its function is to blame, and no single row."""
+
+
+class NothingKept(Exception):
+    """No answer of a stage can be kept in the journal, so that each call would be paid for in vain."""
+
+
+class Unkept(msgspec.Struct, frozen=True):
+    """An answer that cannot be kept in the journal. `index`: its place among those that came with it; `error`: why."""
+
+    index: int
+    error: Exception
 
 
 class Leaving(msgspec.Struct, frozen=True):
@@ -73,6 +87,8 @@ class Record:
         self._parked = dict(parked or {})
         self._leaving: deque[Leaving] | None = deque() if holds and journal is not None else None
         self._context: Context
+        self._unkept_first: int | None = 0
+        """Answers that could not be kept, while none has been; None from the first one on that was kept."""
         self.held = 0
         """Rows whose answers are not durable yet, and which wait for that."""
 
@@ -110,14 +126,53 @@ class Record:
 
     # --- what is told ---
 
+    def keep(self, values: list[Any]) -> tuple[list[Any], list[Unkept]]:
+        """The answers as the journal keeps them, and those among them that it cannot keep, in whose place None stands (L62).
+
+        Raises `NothingKept` where no answer of this stage could be kept so far, and too many could not.
+        """
+        if self._journal is None:
+            return values, []
+        keep = self._keeps.answer
+        try:
+            kept = list(map(keep, values))
+        except Exception:
+            kept, unkept = self._keep_each(values)
+        else:
+            unkept = []
+        if self._unkept_first is not None and values:
+            self._unkept_first = self._unkept_first + len(unkept) if len(unkept) == len(values) else None
+            if self._unkept_first is not None and self._unkept_first >= UNKEPT_MAX:
+                first = unkept[0].error
+                raise NothingKept(
+                    f"stage {self._stage!r}: none of its first {self._unkept_first} answers can be kept: {first}"
+                ) from first
+        return kept, unkept
+
+    def _keep_each(self, values: list[Any]) -> tuple[list[Any], list[Unkept]]:
+        kept: list[Any] = []
+        unkept: list[Unkept] = []
+        for index, value in enumerate(values):
+            try:
+                kept.append(self._keeps.answer(value))
+            except Exception as error:
+                kept.append(None)
+                unkept.append(Unkept(index, error))
+        return kept, unkept
+
     def answered(
-        self, seqs: Seqs, values: list[Any], rows: list[Any], attempts: dict[Id, int] | None, took_s: float
+        self,
+        seqs: Seqs,
+        values: list[Any],
+        kept: list[Any],
+        rows: list[Any],
+        attempts: dict[Id, int] | None,
+        took_s: float,
     ) -> bool:
-        """These were answered so. False: they wait here until that is durable. Raises what an answer raises that cannot be
-        kept."""
+        """These rows were answered so, and the journal is to keep the answers as `kept`. False: they wait here until that
+        is durable."""
         if self._journal is None:
             return True
-        kept = list(map(self._keeps.answer, values))
         reply_to = self._context.me if self._leaving is not None else None
         answers = protocol.Answers(self._stage, seqs, kept, attempts, self._context.now(), took_s, reply_to)
         self._context.tell(self._journal, answers)
@@ -138,10 +193,13 @@ class Record:
         """Nobody goes on with it in this life, but it was paid for (L26)."""
         if self._journal is None or not seqs:
             return
-        # The run has its error; one more would be a note that nobody could use.
-        with suppress(Exception):
-            kept = list(map(self._keeps.answer, values))
-            self._context.tell(self._journal, protocol.Answers(self._stage, seqs, kept, None, self._context.now()))
+        kept, unkept = self._keep_each(values)
+        if unkept:
+            # The run has its error. What cannot be kept is called again in the next life, and told then.
+            bad = {each.index for each in unkept}
+            seqs = [seq for index, seq in enumerate(seqs) if index not in bad]
+            kept = [each for index, each in enumerate(kept) if index not in bad]
+        self._context.tell(self._journal, protocol.Answers(self._stage, seqs, kept, None, self._context.now()))
 
     def failed(self, faults: list[Fault], took_s: float) -> None:
         """Calls that were not answered."""
@@ -149,7 +207,7 @@ class Record:
             self._context.tell(self._journal, protocol.Faulted(self._stage, faults, self._context.now(), took_s))
 
     def parked(self, seq: Id, state: Any, after_s: float) -> None:
-        """This row is pending. Raises as `answered` does."""
+        """This row is pending. Raises what its state raises where that cannot be kept."""
         if self._journal is not None:
             kept, now = self._keeps.state(state), self._context.now()
             self._context.tell(self._journal, protocol.Parked(self._stage, seq, kept, now, after_s))

@@ -2,25 +2,27 @@
 
 Told: `Rows`, `Outcomes` and `EndOfRows` by what stands before it, `Written` and `WriteFailed` by its writer (a resource that
 may block), `Abort` by the conductor. Tells: `Write` to the writer, `Settled` to the ledger, `Drained` or `Failing` to the
-conductor.
+conductor; by its exits, `Outcomes` and `EndOfRows` to the quarantine.
 
 Promises: batches in order, one under way, and none after one that failed; a row is settled only after its writer
-said so (L37, L51), and once. What waits here is bounded by the window. Where a failed write need not end the run at once
-(`drain`), rows that still come here are interrupted, so that nobody elsewhere waits for them.
+said so (L37, L51), and once. A row that the writer names as unwritable ends here, in quarantine, and the run goes on (L62).
+What waits here is bounded by the window. Where a failed write need not end the run at once (`drain`), rows that still come
+here are interrupted, so that nobody elsewhere waits for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
-from .actor import Actor, Ref
+from .actor import Actor, Context, Ref
 from .backlog import as_seqs
+from .exits import Exits
 from .identity import Id
-from .protocol import Message, Outcomes, Rows, Status, Traffic
+from .protocol import Ended, Message, Outcomes, Rows, Status, Traffic
 
 BATCH_MAX = 4096
 """Rows in one write at most."""
@@ -50,8 +52,9 @@ Told = (
 
 
 class Sink(Actor):
-    """See the module. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish.
-    `written`: rows that an earlier life of the run has written. `shown_as`: its name in reports."""
+    """One sink of a run. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish.
+    `written`: rows that an earlier life of the run has written. `unwritable`: rows that ended here in an earlier life.
+    `exits`: how rows end here that cannot be written. `shown_as`: the name of the sink in reports."""
 
     def __init__(
         self,
@@ -63,10 +66,14 @@ class Sink(Actor):
         drain: bool = False,
         written: Container[Id] = (),
         shown_as: str | None = None,
+        exits: Exits | None = None,
+        unwritable: Mapping[Id, Ended] | None = None,
     ) -> None:
         self._name = name
         self._shown_as = shown_as or name
         self._known = written
+        self._unwritable = dict(unwritable or {})
+        self._exits = exits or Exits(name, {}, ledger=ledger)
         self._writer = writer
         self._ledger = ledger
         self._conductor = conductor
@@ -77,20 +84,25 @@ class Sink(Actor):
         self._broken = False
         self._aborting = False
         self._over = False
+        self._total = 0
         self._came = 0
         self._written = 0
         self._writes = 0
         self._settled: dict[Status, int] = {}
 
+    def start(self, context: Context) -> None:
+        super().start(context)
+        self._exits.start(context)
+
     def receive(self, message: Told) -> None:
         match message:
-            case protocol.Written(places):
-                self._on_written(places)
+            case protocol.Written(places, unwritable):
+                self._on_written(places, unwritable or {})
             case Rows() | Outcomes():
                 if self._aborting:
                     return
                 self._came += _rows_in(message)
-                if self._known:
+                if self._known or self._unwritable:
                     message = self._without_known(message)
                     if not _rows_in(message):
                         return
@@ -99,8 +111,9 @@ class Sink(Actor):
                     self._interrupt()
                 else:
                     self._write()
-            case protocol.EndOfRows():
+            case protocol.EndOfRows(total):
                 self._inputs -= 1
+                self._total = total
                 self._finish_if_done()
             case protocol.WriteFailed(error):
                 self._on_write_failed(error)
@@ -131,37 +144,63 @@ class Sink(Actor):
         self.context.tell(self._writer, protocol.Write(self._writing))
 
     def _without_known(self, part: Rows | Outcomes) -> Rows | Outcomes:
-        """Less what an earlier life of the run has written."""
-        known = self._known
+        """The part without what an earlier life of the run has written, or could not write: those rows are settled again."""
+        known, unwritable = self._known, self._unwritable
         if isinstance(part, Rows):
             old = [seq for seq in part.seqs if seq in known]
-            if not old:
+            if old:
+                self._settle(Status.DELIVERED, as_seqs(old))
+            pairs = [(seq, value) for seq, value in zip(part.seqs, part.values, strict=True) if seq not in known]
+            bad = [msgspec.structs.replace(unwritable.pop(s), value=v) for s, v in pairs if s in unwritable]
+            if bad:
+                self._end(bad)
+                gone = {end.seq for end in bad}
+                pairs = [pair for pair in pairs if pair[0] not in gone]
+            if len(pairs) == len(part.seqs):
                 return part
-            self._settle(Status.DELIVERED, as_seqs(old))
-            new = [(seq, value) for seq, value in zip(part.seqs, part.values, strict=True) if seq not in known]
-            return Rows([seq for seq, _ in new], [value for _, value in new], part.attempts)
+            return Rows([seq for seq, _ in pairs], [value for _, value in pairs], part.attempts)
         for ended in part.ended:
             if ended.seq in known:
                 self._settle(ended.status, _one(ended.seq))
         return Outcomes([ended for ended in part.ended if ended.seq not in known])
 
-    def _on_written(self, places: list[Any] | None) -> None:
+    def _on_written(self, places: list[Any] | None, unwritable: dict[Id, BaseException]) -> None:
         assert self._writing, "a writer said `Written` where nothing was to be written"
         for at, part in enumerate(self._writing):
             place = places[at] if places is not None else None
             if isinstance(part, Rows):
-                self._settle(Status.DELIVERED, part.seqs, place)
+                seqs = self._without_unwritable(part, unwritable) if unwritable else part.seqs
+                if seqs:
+                    self._settle(Status.DELIVERED, seqs, place)
+                self._written += len(seqs)
             else:
                 # One word for all that stands before one place.
                 of: dict[Status, list[Id]] = {}
                 for ended in part.ended:
                     of.setdefault(ended.status, []).append(ended.seq)
-                for status, seqs in of.items():
-                    self._settle(status, as_seqs(seqs), place)
-            self._written += _rows_in(part)
+                for status, ids in of.items():
+                    self._settle(status, as_seqs(ids), place)
+                self._written += len(part.ended)
         self._writing = []
         self._write()
         self._finish_if_done()
+
+    def _without_unwritable(self, part: Rows, unwritable: dict[Id, BaseException]) -> protocol.Seqs:
+        """The rows of the part that were written; the others end here."""
+        tries = part.attempts or {}
+        bad = [
+            Ended(seq, Status.QUARANTINED, unwritable[seq], tries.get(seq, 1), value, self._name)
+            for seq, value in zip(part.seqs, part.values, strict=True)
+            if seq in unwritable
+        ]
+        if not bad:
+            return part.seqs
+        self._end(bad)
+        return as_seqs([seq for seq in part.seqs if seq not in unwritable])
+
+    def _end(self, bad: list[Ended]) -> None:
+        self._settled[Status.QUARANTINED] = self._settled.get(Status.QUARANTINED, 0) + len(bad)
+        self._exits.end(bad)
 
     def _on_write_failed(self, error: BaseException) -> None:
         if self._aborting:
@@ -197,6 +236,9 @@ class Sink(Actor):
         ending = self._aborting or not self._inputs
         if ending and not self._writing and not self._waiting and not self._over:
             self._over = True
+            if not self._aborting:
+                # The quarantine waits for the end of everybody who may have rows for it.
+                self._exits.finish(self._total)
             self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SinkStatistics:

@@ -34,7 +34,7 @@ from .lane import Lane
 from .launcher import CheckOverdue, Described, Launcher
 from .outlets import Onward, Outlet
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
-from .record import Leaving, Record
+from .record import Leaving, NothingKept, Record, Unkept
 from .stage_terms import (
     DeadlineExceeded,
     OutageDeadlineExceeded,
@@ -302,7 +302,7 @@ class Stage(Actor):
         try:
             return self._launcher.lane_of(value)
         except Exception as error:
-            self._end(seq, value, error, Status.QUARANTINED)
+            self._end(seq, value, None, error, Status.QUARANTINED)
             return None
 
     # --- calls ---
@@ -359,6 +359,15 @@ class Stage(Actor):
         seqs, values = self._in_time(seqs, values)
         if not seqs:
             return
+        try:
+            kept, unkept = self._record.keep(values)
+        except NothingKept as error:
+            self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            return
+        if unkept:
+            seqs, values, kept = self._end_unkept(lane, seqs, values, kept, unkept, assignment)
+            if not seqs:
+                return
         rows = assignment.values if seqs is assignment.seqs else assignment.rows_of(seqs)
         attempts = None
         if self._troubles or self._carried:
@@ -373,13 +382,26 @@ class Stage(Actor):
             for seq in seqs:
                 lane.forget(seq)
         self._answered += len(seqs)
-        try:
-            goes_on = self._record.answered(seqs, values, rows, attempts or None, took_s)
-        except Exception as error:
-            self._tell(self._conductor, protocol.Failing(self.context.me, error))
-            return
-        if goes_on:
+        if self._record.answered(seqs, values, kept, rows, attempts or None, took_s):
             self._leave_by(Leaving(seqs, values, rows, attempts or None))
+
+    def _end_unkept(
+        self,
+        lane: Lane,
+        seqs: Seqs,
+        values: list[Any],
+        kept: list[Any],
+        unkept: list[Unkept],
+        assignment: Assignment,
+    ) -> tuple[Seqs, list[Any], list[Any]]:
+        """Rows whose answers the journal cannot keep end here, in quarantine; the others are given back (L62)."""
+        bad = {each.index: each.error for each in unkept}
+        for index, error in bad.items():
+            seq = seqs[index]
+            self._troubles.setdefault(seq, _Trouble()).failed += 1
+            self._end(seq, assignment.value_of(seq), lane, error, Status.QUARANTINED)
+        well = [index for index in range(len(seqs)) if index not in bad]
+        return as_seqs([seqs[i] for i in well]), [values[i] for i in well], [kept[i] for i in well]
 
     def _in_time(self, seqs: Seqs, values: list[Any]) -> tuple[Seqs, list[Any]]:
         """Less those whose deadline has passed: they have ended."""
@@ -437,7 +459,7 @@ class Stage(Actor):
                 if trouble.refusals > backoff.refusals:
                     error = TooManyRefusals(f"refused {trouble.refusals} times; Retry(refusals=...) allows more")
                     error.__cause__ = fault.error
-                    self._end(seq, value, error)
+                    self._end(seq, value, lane, error)
                 else:
                     lane.put_first(seq, value)
                 return
@@ -445,11 +467,11 @@ class Stage(Actor):
                 self._unknown_fates += 1
                 if self._terms.on_unknown == "quarantine":
                     trouble.failed += 1
-                    self._end(seq, value, fault.error)
+                    self._end(seq, value, lane, fault.error)
                     return
             case Kind.PERMANENT:
                 trouble.failed += 1
-                self._end(seq, value, fault.error)
+                self._end(seq, value, lane, fault.error)
                 return
             case Kind.TRANSIENT:
                 pass
@@ -462,7 +484,7 @@ class Stage(Actor):
             return
         trouble.failed += 1
         if trouble.failed >= backoff.attempts:
-            self._end(seq, value, fault.error)
+            self._end(seq, value, lane, fault.error)
             return
         self._retries += 1
         delay_s = backoff.delay_s(trouble.failed, self.context.random())
@@ -473,7 +495,10 @@ class Stage(Actor):
         try:
             self._record.parked(seq, self._troubles[seq].state, after_s)
         except Exception as error:
-            self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            # Without its state nobody could ask about it in another life; so it ends, and says so (L62).
+            self._troubles[seq].failed += 1
+            self._end(seq, value, lane, error, Status.QUARANTINED)
+            return
         self._parked.add(seq)
         self._rest(seq, value, lane, after_s)
 
@@ -494,14 +519,14 @@ class Stage(Actor):
 
     # --- rows that end here ---
 
-    def _end(self, seq: Id, value: Any, error: BaseException, status: Status | None = None) -> None:
-        """The row goes no further. What becomes of it, the stage's error policy says."""
+    def _end(self, seq: Id, value: Any, lane: Lane | None, error: BaseException, status: Status | None = None) -> None:
+        """The row goes no further. What becomes of it, the stage's error policy says. `lane`: the one that it was in."""
         trouble = self._troubles.pop(seq, None)
         attempts = (trouble.failed if trouble else 0) + self._carried.pop(seq, 1) - 1
         if self._present is not None:
-            lane = self._present.pop(seq, None)
-            if lane is not None:
-                lane.forget(seq)
+            self._present.pop(seq, None)
+        if lane is not None:
+            lane.forget(seq)
         status = status or _STATUS_OF[self._terms.on_error]
         self._rows_here -= 1
         self._tell_appetite()
@@ -578,31 +603,32 @@ class Stage(Actor):
             f"not done within {self._terms.deadline_s:g} s (deadline of stage {self._terms.name!r}, waits included)"
         )
         found, value = self._take_out(seq, lane)
-        if not found:
+        if found is None:
             # In flight: what it answers will be late news.
             for assignment in self._assignments:
                 if seq in assignment.seqs:
                     value = assignment.value_of(seq)
             self._unknown_fates += 1
-        self._end(seq, value, error)
+        self._end(seq, value, lane, error)
         self._launcher.give_back_unused(lane)
 
-    def _take_out(self, seq: Id, lane: Lane) -> tuple[bool, Any]:
-        """A row that waits, for a permit or for its backoff: (found, value)."""
+    def _take_out(self, seq: Id, lane: Lane) -> tuple[Lane | None, Any]:
+        """A row that waits, for a permit in this lane or for its backoff: the lane that it was in, or None where it does not
+        wait, and its value."""
         found, value = lane.backlog.remove(seq)
         if not found and seq in self._resting:
             value, lane = self._resting.pop(seq)
             self._parked.discard(seq)
             lane.resting -= 1
-            return True, value
-        return found, value
+            return lane, value
+        return lane if found else None, value
 
     def _on_retract(self, seqs: Seqs) -> None:
         for lane in self._launcher.lanes:
             for seq in seqs:
                 found, value = self._take_out(seq, lane)
-                if found:
-                    self._end(seq, value, Retracted("withdrawn before it began"), Status.DROPPED)
+                if found is not None:
+                    self._end(seq, value, found, Retracted("withdrawn before it began"), Status.DROPPED)
             self._launcher.give_back_unused(lane)
         self._finish_if_done()
 

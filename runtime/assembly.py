@@ -228,6 +228,18 @@ class _Assembly:
             journal=self._journal,
         )
 
+    def _exits_of_sink(self, name: str) -> Exits:
+        """How rows end in a sink that cannot hold them: nothing stands behind it that would wait for them."""
+        return Exits(
+            name,
+            {},
+            quarantine=self._quarantine,
+            ledger=self._account,
+            also=(self._quarantine,) if self._quarantine is not None else (),
+            witness=self._witness,
+            journal=self._journal,
+        )
+
     def _is_paced(self, name: str) -> bool:
         """Whether a node tells how many rows it can take: stages do, and forks in front of them; where several ways meet,
         nobody could tell whose turn it is."""
@@ -332,11 +344,13 @@ class _Assembly:
             )
             inputs = 1
         elif sink.whole:
-            # Each node tells it what ends there.
-            inputs += self._tellers()
+            # Each node in front of it tells it what ends there.
+            inputs += self._tellers() - len(self._plan.sinks)
         drain = sink.on_error == "drain"
         written = past.written.get(name, ())
-        told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, sink.connector.name)
+        ends = {seq: answer.ended for seq, answer in past.answers.get(name, {}).items() if answer.ended is not None}
+        shown_as, exits = sink.connector.name, self._exits_of_sink(name)
+        told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, shown_as, exits, ends)
         self._host(at, told)
 
     def _host_quarantine(self) -> None:
@@ -354,8 +368,8 @@ class _Assembly:
         self._host(self._quarantine, sink)
 
     def _tellers(self) -> int:
-        """Nodes where a row can end: the source, and all but the sinks."""
-        return 1 + sum(not isinstance(node, SinkPlan) for node in self._plan.nodes)
+        """Nodes where a row can end badly: the source, and all nodes of the graph."""
+        return 1 + len(self._plan.nodes)
 
     def _governor(self, stage: StagePlan) -> Address:
         terms = stage.limit.terms

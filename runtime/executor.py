@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from . import forking
 from .calls.aio import runs_on_a_loop
 from .errors import RunAborted
 from .hosts.port import Address
@@ -29,7 +30,8 @@ class Executor(concurrent.futures.Executor):
             outcomes = executor.execute_batch(geocode, cities)
 
     Functions run on threads, coroutine functions on one event loop; any number of threads may submit at once. Calls that
-    the limit has `key=` or `cost=` for give them the arguments of the call.
+    the limit has `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor
+    of the parent begins anew, with threads of its own.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Executor(concurrent.futures.Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         check_call_options("Executor", timeout, deadline, on_unknown)
-        self._office = self._open(
+        self._begin(
             ExecutorTerms(
                 max_workers,
                 thread_name_prefix,
@@ -69,8 +71,24 @@ class Executor(concurrent.futures.Executor):
         )
         # Not ours to promise, but there are libraries that look at it in a `ThreadPoolExecutor`.
         self._max_workers = max_workers
+
+    def _begin(self, terms: ExecutorTerms) -> Office:
+        self._office = office = self._open(terms)
         # An executor that nobody holds any more ends when its calls are answered.
-        weakref.finalize(self, self._office.close).atexit = False
+        weakref.finalize(self, office.close).atexit = False
+        return office
+
+    def _here(self) -> Office:
+        """What stands behind the executor in this process: in a child that was forked, it begins anew (L70)."""
+        office = self._office
+        if office.pid == os.getpid():
+            return office
+        with forking.mutex():
+            if self._office.pid != os.getpid():
+                self._begin(office.terms)
+                if office.closed:
+                    self._office.close()
+            return self._office
 
     def _open(self, terms: ExecutorTerms) -> Office:
         return Office(terms)
@@ -78,7 +96,7 @@ class Executor(concurrent.futures.Executor):
     @property
     def _threads(self) -> set[threading.Thread]:
         """As `_max_workers`: those that have made a call."""
-        return set(self._office.workers)
+        return set(self._here().workers)
 
     @overload
     def submit(
@@ -91,9 +109,9 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Call `fn(*args, **kwargs)` soon. A call that has not begun can be cancelled. Raises `RuntimeError` after
         `shutdown`."""
-        office = self._office
+        office = self._here()
         future = CallFuture(office)
-        office.submit(self._stage_of(fn), [Task(fn, args, kwargs, future)], future)
+        office.submit(_stage_of(office, fn), [Task(fn, args, kwargs, future)], future)
         return future
 
     def execute_batch(
@@ -106,37 +124,40 @@ class Executor(concurrent.futures.Executor):
         values = list(rows)
         if not values:
             return []
-        batch = Batch(self._office, values)
-        self._office.submit(self._stage_of(fn), [Task(fn, (row,), {}, None) for row in values], batch)
+        office = self._here()
+        batch = Batch(office, values)
+        office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, None) for row in values], batch)
         try:
             return batch.wait(timeout)
         except BaseException:
-            self._office.withdraw(batch)
+            office.withdraw(batch)
             raise
-
-    def _stage_of(self, fn: Callable[..., Any]) -> Address:
-        return self._office.loop_stage if runs_on_a_loop(fn) else self._office.threads_stage
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. `wait`: return when all are answered and the threads gone. `cancel_futures`: those that have
         not begun are cancelled."""
-        self._office.close()
+        office = self._here()
+        office.close()
         if cancel_futures:
-            self._office.give_up(RunAborted("the executor was shut down"), begun=False)
+            office.give_up(RunAborted("the executor was shut down"), begun=False)
         if wait:
-            self._office.wait()
+            office.wait()
 
     def abort(self, reason: str = "aborted") -> None:
         """Stop now: every caller is answered with `RunAborted`. Calls under way on threads are left to themselves."""
-        self._office.abort(RunAborted(reason))
+        self._here().abort(RunAborted(reason))
 
     def set_limit(self, limit: Limit | str) -> None:
         """Change the limit while the executor is in use."""
-        self._office.set_limit(as_limit(limit))
+        self._here().set_limit(as_limit(limit))
 
     def stats(self) -> RunReport:
         """What the executor has done so far; `rows` are the calls submitted."""
-        return self._office.report()
+        return self._here().report()
+
+
+def _stage_of(office: Office, fn: Callable[..., Any]) -> Address:
+    return office.loop_stage if runs_on_a_loop(fn) else office.threads_stage
 
 
 __all__ = ["Executor"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import copy
 import itertools
 import os
 import threading
@@ -29,6 +30,7 @@ from headrace.actors.worker import Worker
 from . import governors
 from .calls.aio import LoopCalls, LoopThread
 from .calls.threads import ThreadCalls
+from .forking import of_the_parent
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
 from .limits import Limit, Retry
@@ -121,6 +123,7 @@ class Office:
     """The actors behind an executor. They do not know it, so that one that is forgotten can be collected."""
 
     def __init__(self, terms: ExecutorTerms, ground: Ground | None = None) -> None:
+        self.pid = os.getpid()
         self.terms = terms
         self.ground = ground = ground or Threads()
         self.began = ground.monotonic()
@@ -243,8 +246,15 @@ class Office:
         self.outstanding.pop(waiter, None)
         self._desk.put(protocol.Withdraw(waiter))
 
+    @property
+    def closed(self) -> bool:
+        """It takes no more calls."""
+        return self._closed
+
     def close(self) -> None:
-        """Take no more; end when all is answered."""
+        """Take no more; end when all is answered. In a child that was forked there is nobody to be told."""
+        if self.pid != os.getpid():
+            return
         with self._mutex:
             if self._closed:
                 return
@@ -272,7 +282,17 @@ class Office:
         if self.ended.is_set():
             self._system.stop(STOP_S)
 
+    def after_fork(self) -> None:
+        """In the child: nobody here will answer what the parent's callers wait for."""
+        error = of_the_parent("this call", self.pid)
+        for waiter in list(self.outstanding):
+            waiter.after_fork(error)
+
     def set_limit(self, limit: Limit) -> None:
+        # A child that is forked later begins with what holds now, under the name that the limit has.
+        now = copy.copy(self.terms.limit)
+        now.rates, now.terms = limit.rates, limit.terms
+        self.terms = msgspec.structs.replace(self.terms, limit=now)
         governors.retune(self._governor, self.terms.limit.name, limit.terms)
 
     def report(self) -> RunReport:
@@ -350,6 +370,8 @@ def _at_exit() -> None:
 
 def _after_fork() -> None:
     # The threads are the parent's; a child that waited for them would wait for ever.
+    for office in list(_offices):
+        office.after_fork()
     _offices.clear()
 
 

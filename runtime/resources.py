@@ -11,14 +11,15 @@ from typing import Any, assert_never, cast
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
-from headrace.actors.identity import Bundle, branch_of, place, row_of
+from headrace.actors.identity import Bundle, Id, branch_of, place, row_of
 from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
 from .calls.aio import LoopThread
 from .connectors.port import DurableSink, PlacedSource, SinkConnector, SourceConnector
-from .errors import name_of
+from .errors import UnwritableRows, name_of
 from .journal.port import Store
 from .report import Outcome
+from .text import escaped, visible
 
 
 class Resource(Actor):
@@ -128,20 +129,47 @@ class Writer(Resource):
 
     def _write(self, message: protocol.Write) -> None:
         places: list[Any] | None = None
+        unwritable: dict[Id, BaseException] = {}
         try:
             if self._exact is None:
                 for part in message.batch:
-                    self._connector.write(self._items(part))
+                    self._write_part(part, unwritable)
             else:
                 places = []
                 for part in message.batch:
-                    self._connector.write(self._items(part))
+                    self._write_part(part, unwritable)
                     places.append(self._exact.tell())
                 self._exact.sync()
         except BaseException as error:
             self.context.tell(self._sink, protocol.WriteFailed(error))
         else:
-            self.context.tell(self._sink, protocol.Written(places))
+            self.context.tell(self._sink, protocol.Written(places, unwritable or None))
+
+    def _write_part(self, part: Rows | Outcomes, unwritable: dict[Id, BaseException]) -> None:
+        """Write one part; rows of it that the connector cannot hold are added to `unwritable`."""
+        items = self._items(part)
+        try:
+            self._connector.write(items)
+        except UnwritableRows as refused:
+            strays = [index for index in refused.rows if not (isinstance(index, int) and 0 <= index < len(items))]
+            if strays:
+                raise IndexError(
+                    f"{self._connector.name}: UnwritableRows names row {strays[0]!r} of a batch of {len(items)} rows"
+                ) from refused
+            if isinstance(part, Outcomes):
+                # There is no quarantine for the quarantine: what it cannot hold as it is, it gets as text.
+                self._write_escaped([items[index] for index in sorted(refused.rows)])
+            else:
+                unwritable.update({part.seqs[index]: error for index, error in refused.rows.items()})
+
+    def _write_escaped(self, records: list[dict[str, Any]]) -> None:
+        """Write records of the quarantine in a form that every sink can hold: the row as marked text, in ASCII."""
+        texts = [{**record, "row": escaped(record["row"])} for record in records]
+        try:
+            self._connector.write([{**record, "escaped": True} for record in texts])
+        except UnwritableRows as refused:
+            # A table has no column for the mark, so the text bears it.
+            self._connector.write([_as_cells(texts[index]) for index in sorted(refused.rows)])
 
     def _items(self, part: Rows | Outcomes) -> list[Any]:
         match part:
@@ -159,6 +187,14 @@ class Writer(Resource):
                 return [Outcome(row_of(e.seq), e.status, e.value, e.error, e.attempts, branch_of(e.seq)) for e in ended]
             case _:
                 assert_never(part)
+
+
+def _as_cells(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of the quarantine whose row is text already, in values that a cell of any table can hold."""
+    cells = {key: visible(value) if isinstance(value, str) else value for key, value in record.items()}
+    if isinstance(cells["seq"], list):
+        cells["seq"] = escaped(cells["seq"])
+    return {**cells, "row": f"escaped: {record['row']}"}
 
 
 def record_of(ended: Ended) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import os
 import threading
 import time
 import uuid
@@ -22,6 +23,7 @@ from . import governors
 from .assembly import assemble, end_of
 from .calls.aio import LoopThread
 from .errors import RunFailed
+from .forking import of_the_parent
 from .holding import Outputs
 from .hosts.dispatcher import Inbox
 from .hosts.port import Address
@@ -37,7 +39,7 @@ _numbers = itertools.count(1)
 
 class Run:
     """A run that was started. Methods may be called from any thread; as a context manager it drains on the way out,
-    and aborts if the block raised."""
+    and aborts if the block raised. In a child process that was forked meanwhile, to wait for it raises `RunAborted`."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Run:
         outputs: Outputs | None = None,
     ) -> None:
         """`id_`: of the run, where this is not its first life. `outputs`: what is held for it."""
+        self.pid = os.getpid()
         self.name = plan.name
         self.id = id_ or uuid.uuid4().hex
         self._journaling = journaling
@@ -91,7 +94,13 @@ class Run:
 
     def wait_ended(self, timeout: float | None = None) -> RunReport:
         """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
+        self._check_process()
         return self._report.result(timeout)
+
+    def _check_process(self) -> None:
+        """Raises `RunAborted` in a child that was forked: the threads of the run are the parent's (L70)."""
+        if self.pid != os.getpid():
+            raise of_the_parent(f"the run {self.name!r}", self.pid)
 
     @property
     def error(self) -> BaseException | None:
@@ -127,6 +136,7 @@ class Run:
         """As `wait_ended`, without blocking the loop. Cancelling this does not touch the run."""
         import asyncio
 
+        self._check_process()
         return await asyncio.shield(asyncio.wrap_future(self._report))
 
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
@@ -140,6 +150,7 @@ class Run:
         """How the run stands now, in the form of its report."""
         if self._report.done():
             return self._report.result()
+        self._check_process()
         state, counts = self._system.ask([self._parts.conductor, self._parts.ledger])
         return self._make_report(
             state if isinstance(state, State) else State.CLOSING,
@@ -153,6 +164,9 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.pid != os.getpid():
+            # The block goes on in the parent; what a child does on its way out is no matter of the run.
+            return
         if error is None:
             self.drain()
             self.wait()

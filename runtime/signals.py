@@ -78,15 +78,52 @@ def draining() -> Iterator[Signals]:
     )
     listener.start()
     handlers: dict[int, Any] = {number: signal.signal(number, _leave_to_listener) for number in ours}
+    _replaced.append((handlers, before))
     try:
         yield signals
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
+        if _replaced:
+            # Not in a child that was forked in the block: it has had its own handlers back since.
+            _replaced.pop()
+            _restore(handlers, before)
         writer.close()
         listener.join()
         reader.close()
+
+
+_replaced: list[tuple[dict[int, Any], int]] = []
+"""The handlers of the application, and its wake-up descriptor, while ours are in their place."""
+
+
+def _restore(handlers: dict[int, Any], before: int) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    signal.set_wakeup_fd(before)
+
+
+# The listener is a thread of the parent's: with our handlers, a child that was forked could not be ended by SIGTERM (L70).
+# A signal that comes to the child before it has the application's handlers back waits until it has them.
+
+_masks = threading.local()
+
+
+def _before_fork() -> None:
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if _replaced else None
+
+
+def _after_fork_in_child() -> None:
+    while _replaced:
+        _restore(*_replaced.pop())
+    _after_fork()
+
+
+def _after_fork() -> None:
+    if _masks.before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def _leave_to_listener(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ whole line back, by way of the window; one who leaves stops the source.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -173,8 +174,9 @@ def _iterate(start: Starter) -> Generator[Outcome, None, None]:
         while batch := handover.take():
             yield from batch
     finally:
-        _leave(handover, run)
-        run.wait_ended()
+        if run.pid == os.getpid():
+            _leave(handover, run)
+            run.wait_ended()
     run.wait()
 
 
@@ -187,6 +189,7 @@ async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome, None]:
             for outcome in batch:
                 yield outcome
     finally:
-        _leave(handover, run)
-        await run.ended()
+        if run.pid == os.getpid():
+            _leave(handover, run)
+            await run.ended()
     run.wait()

@@ -6,6 +6,9 @@ a lone surrogate that no file takes, and it can hold escape sequences that a ter
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 MESSAGE_CHARS_MAX = 4000
 """A longer message is cut, with a note of its length, so that an error that quotes a whole row does not flood a log."""
 
@@ -49,3 +52,22 @@ def told(error: BaseException) -> str:
     'ValueError: no such city'
     """
     return f"{type(error).__name__}: {visible(message_of(error))}"
+
+
+def escaped(value: Any) -> str:
+    """Any value as ASCII text that every sink can hold. It never raises.
+
+    What JSON can say is written as JSON: lone surrogates as `\\ud83d`, integers of any length, `NaN`. What it cannot say,
+    within the value or as a whole, is written as its `repr`.
+
+        >>> escaped({"t": "\\ud83d", "n": 2**70})
+        '{"t": "\\\\ud83d", "n": 1180591620717411303424}'
+    """
+    try:
+        return json.dumps(value, default=ascii)
+    except Exception:
+        pass
+    try:
+        return ascii(value)
+    except Exception as error:
+        return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"

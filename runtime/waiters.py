@@ -99,6 +99,13 @@ class CallFuture(concurrent.futures.Future[Any]):
         except BaseException as error:
             logger.opt(exception=error).warning("a callback of a future raised {}", type(error).__name__)
 
+    def after_fork(self, error: BaseException) -> None:
+        """In a child that was forked: whoever waits here is told, and callbacks are left to the parent."""
+        # Another thread of the parent may have held it in the moment of the fork.
+        self._condition = threading.Condition()
+        self._done_callbacks: list[Any] = []
+        self.give_up(error, begun=True)
+
     def give_up(self, error: BaseException, *, begun: bool) -> None:
         """Answer now; where not `begun`, only a call that has not begun."""
         if not begun:
@@ -136,6 +143,12 @@ class Batch:
         if not left:
             self._office.outstanding.pop(self, None)
             self._complete.set()
+
+    def after_fork(self, error: BaseException) -> None:
+        """In a child that was forked: whoever waits here is told."""
+        self._mutex = threading.Lock()
+        self._complete = self._office.ground.event()
+        self.give_up(error, begun=True)
 
     def give_up(self, error: BaseException, *, begun: bool) -> None:
         for place, outcome in enumerate(self.outcomes):

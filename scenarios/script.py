@@ -202,7 +202,7 @@ class SourceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class SinkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[sink]`, or several `[[sink]]`, and `[quarantine]`. `name`, `after`, `ordered`, `on_error`: as of
     `Pipeline.sink`. `row`: seconds that a row takes. `fails_at`: the write that has this row fails, `error`: as a
-    refusal, a full disk, or plainly. `hangs_at`: never comes back from it."""
+    refusal, a full disk, or plainly. `hangs_at`: never comes back from it. `unwritable`: rows that it cannot hold."""
 
     name: str = "sink"
     after: list[str] = []
@@ -213,6 +213,7 @@ class SinkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     fails_at: int | None = None
     error: Literal["plain", "disk full", "refused"] = "plain"
     hangs_at: int | None = None
+    unwritable: list[int] = []
     opens: Seconds = 0.0
     open_fails: bool = False
     close_fails: bool = False

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime.call import CallInfo, current_call
-from headrace.runtime.errors import BadInput, Pending
+from headrace.runtime.errors import BadInput, Pending, UnwritableRows
 
 from .history import Call, Reply
 from .outside import HttpStatus
@@ -205,6 +205,7 @@ class ScriptedSink:
         self._never = event
         self._ordered = ordered
         self._broken = False
+        self._unwritable = frozenset(table.unwritable)
 
     def open(self) -> None:
         time.sleep(self._table.opens)
@@ -239,7 +240,18 @@ class ScriptedSink:
                     raise HttpStatus(429)
                 case _:
                     raise Broken(f"{self.name} cannot write row {table.fails_at}")
-        self._diary.write(self.name, rows, self._ordered)
+        if self._unwritable.isdisjoint(rows):
+            self._diary.write(self.name, rows, self._ordered)
+            return
+        # A record of the quarantine that comes again as marked text can be written.
+        bad = {
+            index: BadInput(f"{self.name} cannot hold row {row}")
+            for index, (row, item) in enumerate(zip(rows, items, strict=True))
+            if row in self._unwritable and not (isinstance(item, dict) and item.get("escaped"))
+        }
+        self._diary.write(self.name, [row for index, row in enumerate(rows) if index not in bad], self._ordered)
+        if bad:
+            raise UnwritableRows(bad)
 
     def close(self, complete: bool) -> None:
         self._diary.close(self.name)

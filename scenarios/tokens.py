@@ -574,7 +574,7 @@ class Tokens:
         self._writing[sender] = rows
 
     def on_written(self, now: float, sender: Mailbox, ref: Any, message: protocol.Written) -> None:
-        self._written[ref] = self._writing.pop(ref, set())
+        self._written[ref] = self._writing.pop(ref, set()).difference(message.unwritable or ())
 
     def on_write_failed(self, now: float, sender: Mailbox, ref: Any, message: protocol.WriteFailed) -> None:
         self._writing.pop(ref, None)

@@ -167,7 +167,8 @@ class PartFile:
         stamp = _stamp(there)
         said = f"the journal says that {size}"
         if stamp is None:
-            return f"{self._shown}: {said} bytes were written here, and it cannot be opened: neither it nor {self.path} is there"
+            missing = f"it cannot be opened: neither it nor {self.path} is there"
+            return f"{self._shown}: {said} bytes were written here, and {missing}"
         if stamp[2] < size:
             return f"{name}: has {stamp[2]} bytes, and {said} were written: it was changed"
         gone = "" if part else f"{self._shown}, where this run was writing, is gone, and "

@@ -530,6 +530,24 @@ MUTANTS = (
         (Invariant.ANSWERED,),
         ("one_sink_breaks_the_others_finish",),
     ),
+    Mutant(
+        "a sink that counts a row that it could not write as delivered",
+        Sink,
+        "_on_written",
+        "seqs = self._without_unwritable(part, unwritable) if unwritable else part.seqs",
+        "seqs = part.seqs",
+        (Invariant.ONCE,),
+        ("sinks_that_cannot_hold_a_row",),
+    ),
+    Mutant(
+        "a sink that does not tell the quarantine that it has no more rows for it",
+        Sink,
+        "_finish_if_done",
+        "if not self._aborting:",
+        "if False:",
+        (Invariant.ANSWERED,),
+        ("sinks_that_cannot_hold_a_row",),
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from tests.scenarios.random_scripts import (
     random_service,
     random_sink,
     random_source,
+    with_unwritable,
 )
 
 NODES_MAX = 12
@@ -178,8 +179,8 @@ class _Garden:
         return [f"{name}.merge"]
 
 
-def random_graph(seed: int) -> Script:
-    """One of them."""
+def random_graph(seed: int, *, values: bool = True) -> Script:
+    """A random graph; `values` as in `random_script`."""
     random = Random(f"{seed}:graph")
     services = [random_service(random, name) for name in ("a", "b")[: random.choice((1, 1, 2))]]
     rows = random.choice((0, 1, 5, 30, 60, 120))
@@ -218,4 +219,4 @@ def random_graph(seed: int) -> Script:
         fault=faults,
         until=5000.0,
     )
-    return giving_up(script)
+    return with_unwritable(giving_up(script), seed) if values else giving_up(script)

@@ -80,10 +80,23 @@ def giving_up(script: Script) -> Script:
     return msgspec.structs.replace(script, fault=[*script.fault, GIVES_UP])
 
 
-def random_script(seed: int) -> Script:
-    """One of them."""
+def random_script(seed: int, *, values: bool = True) -> Script:
+    """A random scenario. Without `values`, every sink can hold every row: seeds that found something before sinks could
+    refuse rows replay what they played then."""
     random = Random(f"{seed}:script")
-    return giving_up(_executor(random) if random.random() < 0.2 else _pipeline(random))
+    script = giving_up(_executor(random) if random.random() < 0.2 else _pipeline(random))
+    return with_unwritable(script, seed) if values else script
+
+
+def with_unwritable(script: Script, seed: int) -> Script:
+    """The same scenario, in which some sinks perhaps cannot hold some rows (L62)."""
+    random, replace = Random(f"{seed}:unwritable"), msgspec.structs.replace
+
+    def perhaps(table: SinkTable) -> SinkTable:
+        rows = _some_rows(random, script.source.rows)
+        return replace(table, unwritable=rows) if random.random() < 0.2 else table
+
+    return replace(script, sink=list(map(perhaps, script.sink)), quarantine=perhaps(script.quarantine))
 
 
 def _pipeline(random: Random) -> Script:

@@ -17,7 +17,7 @@ FOUND = (53, 112, 226, 240, 345, 390, 459, 480, 10194, 463, 688, 762, 763, 870, 
 
 def test_what_was_found_before_stays_mended() -> None:
     for seed in FOUND:
-        breach = play(random_graph(seed), seed).breach
+        breach = play(random_graph(seed, values=False), seed).breach
         assert breach is None, f"seed {seed}: {breach}"
 
 

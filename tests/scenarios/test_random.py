@@ -15,7 +15,7 @@ FOUND += [588721612, 984814243]
 
 def test_what_was_found_before_stays_mended() -> None:
     for seed in FOUND:
-        breach = play(random_script(seed), seed).breach
+        breach = play(random_script(seed, values=False), seed).breach
         assert breach is None, f"seed {seed}: {breach}"
 
 
