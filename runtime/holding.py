@@ -64,7 +64,9 @@ def uses_of_a_run(journal: StrPath | None, origin: StrPath | None) -> list[FileU
         uses.append(FileUse(os.fspath(origin), "read", user="the pipeline's own description"))
     if journal is not None:
         path = os.fspath(journal)
-        uses += [FileUse(f"{path}{end}", "write", user="the journal") for end in ("", "-wal", "-shm", "-journal")]
+        uses += [
+            FileUse(f"{path}{end}", "write", user="the journal") for end in ("", "-wal", "-shm", "-journal", ".lock")
+        ]
     return uses
 
 

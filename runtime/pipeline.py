@@ -137,7 +137,7 @@ class Pipeline(Flow):
         if journal is None:
             if suspend_after is not None:
                 raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
-            self._check_files(plan, uses_of_a_run(None, origin))
+            self.check_files(None, origin)
             id_ = uuid.uuid4().hex
             return self._started(plan, None, id_, None, None)
         from .journal.begin import begin
@@ -145,7 +145,7 @@ class Pipeline(Flow):
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
         options = as_journal(journal)
-        self._check_files(plan, uses_of_a_run(options.path, origin))
+        self.check_files(options.path, origin)
         path = os.path.abspath(options.path) if options.path is not None else ""
         if path and not os.path.exists(path):
             # Nothing is known of earlier lives, so that all can be told before there is a journal.
@@ -172,9 +172,12 @@ class Pipeline(Flow):
         columns = self._columns() if self._columns is not None else None
         return RunInfo(plan.name, id_, journal, tuple(columns) if columns else None, plan.rows_in_flight)
 
-    def _check_files(self, plan: Plan, others: Iterable[FileUse]) -> None:
-        """Raises `ConfigError`."""
-        check_files(plan.nodes, plan.quarantine, self._reads, others)
+    def check_files(
+        self, journal: str | os.PathLike[str] | None, origin: str | os.PathLike[str] | None, *others: FileUse
+    ) -> None:
+        """See that no two parts of the pipeline use one file of which one of them writes it, nor the journal, nor the file
+        that describes the pipeline, nor `others`. Raises `ConfigError`, naming both."""
+        check_files(self._draft.nodes, self._quarantine, self._reads, [*uses_of_a_run(journal, origin), *others])
 
     def run(
         self,

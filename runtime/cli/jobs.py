@@ -1,12 +1,13 @@
 """What the commands share: options, how a job is read and run, how it is told what came of it.
 
 Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
-75 suspended until later, 130 interrupted.
+75 suspended until later, 130 interrupted, 141 whoever read standard output has gone away.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -15,9 +16,10 @@ import click
 
 if TYPE_CHECKING:
     from ..config import Job
+    from ..connectors.file_identity import FileUse
     from ..report import RunReport
 
-FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 2, 3, 75, 130
+FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED, READER_GONE = 1, 2, 3, 75, 130, 141
 
 JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
 JOURNAL = click.argument("journal", type=JOURNAL_PATH)
@@ -49,6 +51,7 @@ def run_job(
     as_json, quiet, log, traceback = shown
     import msgspec
 
+    from ..connectors.stream_output import ReaderGone
     from ..errors import ConfigError, RunFailed
     from ..journal.options import Journal
     from ..progress import watch
@@ -56,6 +59,10 @@ def run_job(
 
     if log is not None:
         _log(log)
+    if as_json and any(getattr(sink.connector, "path", None) == "-" for sink in job.plan().sinks):
+        wrong(
+            "--json: a sink writes rows to standard output, and the report would stand among them; give the sink a file"
+        )
     options = job.journal
     if journal is not None:
         options = msgspec.structs.replace(options or Journal(), path=journal)
@@ -78,6 +85,8 @@ def run_job(
             # Of the journal; what the file says was checked before.
             wrong(str(error))
         except RunFailed as failed:
+            if isinstance(failed.__cause__, ReaderGone):
+                _leave_quietly()
             _show(failed.report, as_json, quiet)
             if traceback:
                 import traceback as lines
@@ -93,10 +102,24 @@ def run_job(
     sys.exit(QUARANTINED if report.quarantined else 0)
 
 
+def _leave_quietly() -> NoReturn:
+    """Whoever read standard output has had enough: end as other commands do that a broken pipe stops."""
+    # Nor is anything left to be written there when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(READER_GONE)
+
+
 def wrong(what: str) -> NoReturn:
     """Say so, and end."""
     click.echo(what, err=True)
     sys.exit(WRONG)
+
+
+def own_output(path: Path) -> FileUse:
+    """What a command writes, to be held against what else is used."""
+    from ..connectors.file_identity import FileUse
+
+    return FileUse(str(path), "write", user="the command")
 
 
 def read_job(file: Path) -> Job:
