@@ -54,11 +54,12 @@ class CsvSink(FileSink):
         self._columns, self._headed = columns, headed
         self._known = frozenset(columns or ())
 
-    def _on_begun(self, output: PartFile | StreamOutput) -> None:
-        if not isinstance(output, PartFile) or not output.size:
+    def _on_claimed(self, output: PartFile | StreamOutput) -> None:
+        before = output.goes_on_from if isinstance(output, PartFile) else None
+        if before is None:
             self._begin_at(self._named, False)
             return
-        with open(output.at, encoding="utf-8-sig", errors="replace", newline="") as file:
+        with open(before, encoding="utf-8-sig", errors="replace", newline="") as file:
             columns = next(csv.reader(file, delimiter=self._delimiter), [])
         if self._named is not None and self._named != columns:
             raise ConfigError(

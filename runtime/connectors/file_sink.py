@@ -45,6 +45,11 @@ class FileSink:
             StreamOutput(self.path) if is_stream(self.path) else PartFile(self.path, self._if_exists, self._has_rows)
         )
         output.claim(run, place)
+        try:
+            self._on_claimed(output)
+        except BaseException:
+            output.unclaim()
+            raise
         self._output, self._run = output, run
         self._claim = claim = SinkClaim(self.name, self._unclaim)
         return claim
@@ -72,15 +77,14 @@ class FileSink:
         claim.opened()
         try:
             output.begin(resumable)
-            self._on_begun(output)
         except BaseException as error:
             output.close(False)
             claim.closed(error)
             self._let_go()
             raise
 
-    def _on_begun(self, output: PartFile | StreamOutput) -> None:
-        """The output was begun, and stands where the next row goes."""
+    def _on_claimed(self, output: PartFile | StreamOutput) -> None:
+        """The output is held; its rows can be looked at. Raises `ConfigError`."""
 
     def tell(self) -> Any:
         """How much was written, as `resume` wants it."""

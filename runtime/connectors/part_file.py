@@ -110,7 +110,7 @@ class PartFile:
         self._state, self._size = "new", 0
         self._found = _stamp(self._target)
         self._existed = self._found is not None and self._has_rows(self._target)
-        self._mode = self._what_becomes() if self._existed else "replace"
+        self._mode = self._what_becomes() if self._existed else (self._if_exists or "error")
 
     def _check_part(self, before: Holder | None, ours: bool) -> None:
         """Nothing that might be missed is written over."""
@@ -186,7 +186,7 @@ class PartFile:
             match self._state:
                 case "new":
                     self._digest = blake2b(digest_size=DIGEST_BYTES) if resumable else None
-                    self._begin_new(self._mode == "append")
+                    self._begin_new(copy=self._mode == "append" and self._existed)
                 case "part":
                     self._file = open(self._part, "r+b")  # noqa: SIM115 - closed by `close`
                     self._file.truncate(self._size)
@@ -261,9 +261,15 @@ class PartFile:
             os.fsync(self._file.fileno())
 
     @property
-    def at(self) -> str:
-        """The file that the rows are in now."""
-        return self._target if self._state == "finished" and self._file is None else self._part
+    def goes_on_from(self) -> str | None:
+        """Once it is claimed: the file whose rows the run's rows come after; None where there are none."""
+        match self._state:
+            case "part":
+                return self._part
+            case "finished":
+                return self._target
+            case "new":
+                return self._target if self._existed and self._mode == "append" else None
 
     # --- the end ---
 
