@@ -118,12 +118,12 @@ class CsvSink(FileSink):
                 return wrong or "a row without columns, and none are named with columns=[...]"
             columns = list(row)
         else:
-            unknown = next((key for key in row if key not in self._known), None)
-            if unknown is not None:
-                return (
-                    f"key {_shown(unknown)}: is no column; they are those of the first row, unless all are named with"
-                    " columns=[...]"
-                )
+            for key in row:
+                if key not in self._known:
+                    return (
+                        f"key {_shown(key)}: is no column; they are those of the first row, unless all are named with"
+                        " columns=[...]"
+                    )
         cells: list[Any] = []
         for column in columns:
             cell, fault = _cell(row.get(column))
