@@ -24,6 +24,20 @@ CREATE TABLE IF NOT EXISTS headrace_places (sink TEXT NOT NULL, run TEXT NOT NUL
 _INSERTED, _UPDATED = 0, 1
 
 
+def check_known_again(shape: Shape, what: str) -> None:
+    """Raise `ConfigError` where the rows of a table cannot be told from each other, or not taken back."""
+    if not shape.keys:
+        raise ConfigError(
+            f"{what}: its columns are called rowid, oid and _rowid_, so that its rows cannot be known again; give it a"
+            " primary key, or write to it without a journal"
+        )
+    if shape.triggers:
+        raise ConfigError(
+            f"{what}: has the trigger {shape.triggers[0]!r}, and what it does could not be taken back when a run goes"
+            " on; drop it, or write to the table without a journal"
+        )
+
+
 class Undo:
     """The notes of one run on one table."""
 
@@ -38,16 +52,7 @@ class Undo:
 
         Raises `ConfigError` where its rows cannot be told from each other.
         """
-        if not shape.keys:
-            raise ConfigError(
-                f"{target}: its columns are called rowid, oid and _rowid_, so that its rows cannot be known again; give it a"
-                " primary key, or write to it without a journal"
-            )
-        if shape.triggers:
-            raise ConfigError(
-                f"{target}: has the trigger {shape.triggers[0]!r}, and what it does could not be taken back when a run goes"
-                " on; drop it, or write to the table without a journal"
-            )
+        check_known_again(shape, target)
         db, columns = self._db, list(shape.columns.values())
         keys, values = [f"k{i}" for i in range(len(shape.keys))], [f"c{i}" for i in range(len(columns))]
         names = ["run", "what", *keys, *values]

@@ -32,12 +32,14 @@ from .port import RunInfo, Written
 from .presence import Presence
 from .sqlite_rows import alike, values_of
 from .sqlite_shape import OWN, Shape, check_name, fold, listed, made_like, quoted, shape_of
-from .sqlite_undo import NOTES, Undo
+from .sqlite_undo import NOTES, Undo, check_known_again
 
 BUSY_S = 55.0
 """So long another program is waited for that writes to the database; opening a sink may take a minute."""
 KEPT_MIN = 20_000
 """Rows that can be taken back, at least: a journal is never so far behind."""
+_ABSENT, _EMPTY, _WITH_ROWS = range(3)
+"""What a table was when the run began."""
 _ROWS_FAULT = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
 """What SQLite says of a statement that is wrong in itself; all else (a full disk, a lock, damage) fails the run."""
 
@@ -67,7 +69,7 @@ class SqliteSink:
         self._undo: Undo | None = None
         self._shape: Shape | None = None
         self._target = table
-        self._existed = False
+        self._found = _ABSENT
         self._mode: IfExists = "append"
         self._n = self._forgotten = 0
         self._noted = 0
@@ -151,6 +153,8 @@ class SqliteSink:
             raise ConfigError(self._not_here(place))
         if shape is None:
             return
+        if run.journal is not None:
+            check_known_again(shape, self.name)
         if self._key:
             self._check_key(db, shape)
         if place or (before is not None and before["run"] == run.run and not before["complete"]):
@@ -261,7 +265,7 @@ class SqliteSink:
 
     def _go_on(self, db: sqlite3.Connection, place: int, before: dict[str, Any]) -> None:
         """This run has written here; what its journal does not know is taken back."""
-        self._target, self._existed = before["target"], bool(before["existed"])
+        self._target, self._found = before["target"], before["existed"]
         self._mode = "replace" if self._target != self._table else "append"
         self._shape = shape_of(db, self._target, self.name)
         note = self._undo.find_place(place) if self._undo is not None else None
@@ -272,7 +276,7 @@ class SqliteSink:
         had = self._count(db, self._target)
         self._undo.take_back(self._shape, self._target, note)
         now = self._count(db, self._target)
-        if not place and not now and not self._existed and self._target == self._table:
+        if not place and not now and self._found == _ABSENT:
             # It was made of a row that may come otherwise.
             db.execute(f"DROP TABLE {quoted(self._shape.name)}")
             self._shape = None
@@ -287,7 +291,7 @@ class SqliteSink:
             self._mode = self._what_becomes(db, shape, self._run, before)
             rows = self._count(db, shape.name)
             own = int(not rows or (before is not None and bool(before["own"]) and before["rows"] == rows))
-        self._existed = bool(rows)
+        self._found = _ABSENT if shape is None else _WITH_ROWS if rows else _EMPTY
         staged = f"{OWN}part {self._sink}"
         db.execute(f"DROP TABLE IF EXISTS {quoted(staged)}")
         if self._undo is not None:
@@ -300,7 +304,7 @@ class SqliteSink:
         run = self._run
         db.execute(
             "INSERT OR REPLACE INTO headrace_outputs VALUES (?,?,?,?,?,?,?,0,?)",
-            (self._sink, run.pipeline, run.run, run.journal, self._target, rows, own, int(self._existed)),
+            (self._sink, run.pipeline, run.run, run.journal, self._target, rows, own, self._found),
         )
 
     # --- writing ---
@@ -328,6 +332,8 @@ class SqliteSink:
             again = len(faults)
             n = self._all_at_once(db, items) if not faults else None
             if n is None:
+                if not db.in_transaction:
+                    db.execute("BEGIN IMMEDIATE")
                 n = self._one_by_one(db, items, faults)
             if db.in_transaction or len(faults) == again:
                 self._n += n
@@ -481,9 +487,9 @@ class SqliteSink:
         self._commit(db)
         if self._n:
             what: Literal["created", "updated", "replaced", "appended"] = "created"
-            if self._existed:
+            if self._found == _WITH_ROWS:
                 what = "updated" if self._key else "replaced" if self._mode == "replace" else "appended"
-            self._told = Written(self.name, what, self._existed)
+            self._told = Written(self.name, what, self._found == _WITH_ROWS)
 
     def _take_the_place(self, db: sqlite3.Connection) -> None:
         """Of the rows that were there before, in this transaction."""
@@ -506,7 +512,7 @@ class SqliteSink:
 
     def _unfinished(self) -> Written | None:
         at = f"{self.path}:{self._target}"
-        return Written(self.name, "unfinished", self._existed, at) if self._n else None
+        return Written(self.name, "unfinished", self._found == _WITH_ROWS, at) if self._n else None
 
     def _let_go(self) -> None:
         db, lock = self._db, self._lock

@@ -30,13 +30,13 @@ KILLED = """
 import os, random, sys
 from headrace.runtime import Pipeline, sinks
 folder, seed, shape = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-keys = list(range(-1000, 1000))
+keys = list(range(-300, 300))
 random.Random(1).shuffle(keys)
 rows = [{"id": key * 10**12, "rowid": str(n), "v": n} for n, key in enumerate(keys)]
 if shape == "plain":
     rows = [{"v": row["v"]} for row in rows]
 chance = random.Random(seed)
-left = chance.randrange(1, 2500)
+left = chance.randrange(1, 300)
 def same(row):
     global left
     left -= 1
@@ -45,14 +45,14 @@ def same(row):
     return row
 key = ["id"] if shape == "upsert" else None
 sink = sinks.sqlite(folder + "/out.db", "t", key=key, if_exists="append")
-print(Pipeline("job", window=100).source(rows).map(same, workers=4).sink(sink, ordered=seed % 2 == 0).run(
+print(Pipeline("job", window=100).source(rows).map(same, workers=4).sink(sink, ordered=shape == "plain").run(
     journal=folder + "/run.db").state.value)
 """
 TABLES = {
     "plain": None,
     "rows bring their rowids": "CREATE TABLE t (id INTEGER PRIMARY KEY, rowid TEXT, v)",
     "without rowid": "CREATE TABLE t (id, rowid, v, PRIMARY KEY (id, v)) WITHOUT ROWID",
-    "strict": "CREATE TABLE t (id INT UNIQUE, rowid TEXT, v ANY, twice AS (v * 2)) STRICT",
+    "strict": "CREATE TABLE t (id INT UNIQUE, rowid TEXT, v ANY, twice ANY AS (v * 2)) STRICT",
     "upsert": "CREATE TABLE t (id PRIMARY KEY, rowid, v)",
 }
 
@@ -74,7 +74,7 @@ def test_killed_at_any_moment_each_row_is_in_the_table_once_L90(tmp_path: Path, 
         if table is not None:
             sql(path, "INSERT INTO t (id, rowid, v) VALUES (?, 'theirs', -1)", (kills,))
     assert ended.stdout == "completed\n"
-    assert sorted(v for (v,) in sql(path, "SELECT v FROM t WHERE v >= 0")) == list(range(2000))
+    assert sorted(v for (v,) in sql(path, "SELECT v FROM t WHERE v >= 0")) == list(range(600))
     if table is not None:
         assert len(sql(path, "SELECT v FROM t WHERE rowid = 'theirs'")) == kills
 
@@ -157,7 +157,7 @@ def test_a_constraint_that_one_row_breaks_is_that_rows_fault_L90(tmp_path: Path)
         {"id": 10, "n": 0},
     ]
     report, bad = through(rows, sinks.sqlite(path, "T"))
-    assert sql(path, "SELECT id FROM t") == [(1,), (5,), (10,)]
+    assert sql(path, "SELECT id FROM t ORDER BY id") == [(1,), (5,), (10,)]
     assert {n: text.partition(": ")[2] for n, text in bad.items()} == {
         1: "the table refuses it: UNIQUE constraint failed: t.id",
         2: "the table refuses it: NOT NULL constraint failed: t.n",
@@ -310,9 +310,7 @@ def test_the_rows_of_an_interrupted_run_are_not_mixed_with_anothers_L61(tmp_path
 
     with pytest.raises(RunFailed):
         run(50, "run.db")
-    with pytest.raises(
-        ConfigError, match=r"has the rows of a run of the pipeline 'job' that was interrupted; go on with it"
-    ):
+    with pytest.raises(ConfigError, match="has the rows of a run of the pipeline 'job' that was interrupted"):
         run(None, "other.db")
     run(None, "run.db")
     assert sql(path, "SELECT * FROM t") == [(n,) for n in range(100)]
@@ -358,7 +356,7 @@ def test_a_second_run_is_told_who_writes_to_a_table_L61(tmp_path: Path) -> None:
     path = tmp_path / "out.db"
     sink = SqliteSink(path, "t")
     sink.open()
-    with pytest.raises(ConfigError, match="out.db:T: is being written by the pipeline"):
+    with pytest.raises(ConfigError, match=r"out.db:T: is being written by the pipeline"):
         Pipeline().source([{"n": 1}]).sink(sinks.sqlite(path, "T")).run()
     sink.close(True)
     Pipeline().source([{"n": 1}]).sink(sinks.sqlite(path, "T")).run()
