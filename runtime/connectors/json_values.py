@@ -41,6 +41,8 @@ def plain(value: Any) -> Any:
     raise TypeError(f"an object of the type {type(value).__name__}")
 
 
+_TEXT = frozenset({str})
+_PLAIN = frozenset({str, int, bool, type(None)})
 _encoder = msgspec.json.Encoder(enc_hook=plain)
 _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _decoder = msgspec.json.Decoder()
@@ -64,15 +66,22 @@ def encode(value: Any) -> tuple[bytes, str | None]:
 
 
 def _is_flat(rows: list[Any], data: bytes) -> bool:
-    """Whether these are dicts without anything within them, of which all that could be written as another value can be seen
-    in the text: a null more than there are Nones."""
-    n = len(rows)
-    if data.count(b"{") != n or data.count(b"\n") != n or b"[[" in data or set(map(type, rows)) != {dict}:
+    """Whether these are dicts of text keys without anything within them, and no null is a number that JSON does not have."""
+    if set(map(type, rows)) != {dict} or b":{" in data or data.count(b"\n") != len(rows):
         return False
-    if set(map(type, set().union(*rows))) - {str}:
+    if b":[" in data and (b"[{" in data or b",{" in data or b"[[" in data):
         return False
-    nulls = data.count(b"null")
-    return not nulls or nulls == list(chain.from_iterable(map(dict.values, rows))).count(None)
+    if not _TEXT.issuperset(map(type, set().union(*rows))):
+        return False
+    if b"null" not in data:
+        return True
+    cells = list(chain.from_iterable(map(dict.values, rows)))
+    types = set(map(type, cells))
+    if float in types:
+        types.remove(float)
+        if not all(map(math.isfinite, [cell for cell in cells if type(cell) is float])):
+            return False
+    return _PLAIN.issuperset(types)
 
 
 def _reads_back(rows: list[Any], data: bytes) -> bool:

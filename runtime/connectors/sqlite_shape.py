@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -109,3 +109,37 @@ def made_like(db: sqlite3.Connection, shape: Shape, name: str) -> None:
         index = re.match(rf"CREATE\s+UNIQUE\s+INDEX\s+{_NAME}\s+ON\s+{_NAME}\s*(.*)$", sql, re.IGNORECASE | re.DOTALL)
         assert index is not None, f"SQLite keeps an index's statement from its name on: {sql!r}"
         db.execute(f"CREATE UNIQUE INDEX {quoted(f'{name} {i}')} ON {quoted(name)} {index.group(1)}")
+
+
+def moved(db: sqlite3.Connection, new: Shape, old: Shape) -> bool:
+    """Put the rows of one table in the place of another's, and take the one away; whether all have come. Rows keep their
+    rowids, by which they may have to be taken back."""
+    own_keys = [key for key in new.keys if fold(key) not in old.columns]
+    names = listed([*own_keys, *old.columns.values()])
+    db.execute(f"DELETE FROM {quoted(old.name)}")
+    db.execute(f"INSERT INTO {quoted(old.name)} ({names}) SELECT {names} FROM {quoted(new.name)}")
+    if count(db, old.name) != count(db, new.name):
+        return False
+    db.execute(f"DROP TABLE {quoted(new.name)}")
+    return True
+
+
+def count(db: sqlite3.Connection, table: str) -> int:
+    """Rows in a table."""
+    return int(db.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])
+
+
+def check_key(db: sqlite3.Connection, shape: Shape, key: Sequence[str], what: str) -> None:
+    """Raise `ConfigError` where a row of a table cannot be found by these columns."""
+    missing = [name for name in key if fold(name) not in shape.columns]
+    if missing:
+        raise ConfigError(f"{what}: key {missing[0]!r}: is no column of the table")
+    marks = ", ".join("?" * len(key))
+    insert = f"INSERT INTO {quoted(shape.name)} ({listed(key)}) VALUES ({marks}) ON CONFLICT ({listed(key)}) DO NOTHING"
+    try:
+        db.execute(f"EXPLAIN {insert}", [None] * len(key))
+    except sqlite3.OperationalError:
+        raise ConfigError(
+            f"{what}: key {', '.join(key)}: the table has no primary key and no unique index of just these columns, by"
+            " which a row could be found"
+        ) from None

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS headrace_places (sink TEXT NOT NULL, run TEXT NOT NUL
     PRIMARY KEY (sink, run, n)) WITHOUT ROWID;
 """
 _INSERTED, _UPDATED = 0, 1
+_TRIGGERS = ("headrace_inserted", "headrace_updated")
 
 
 def check_known_again(shape: Shape, what: str) -> None:
@@ -66,16 +67,21 @@ class Undo:
         if not known:
             db.execute(f"CREATE TABLE {quoted(self._table)} (n INTEGER PRIMARY KEY AUTOINCREMENT, {listed(names)})")
         run = "'" + self._run.replace("'", "''") + "'"
+        self.watch_no_more()
         for name, when, which, what in (
-            ("headrace_inserted", "AFTER INSERT", "NEW", _INSERTED),
-            ("headrace_updated", "BEFORE UPDATE", "OLD", _UPDATED),
+            (_TRIGGERS[0], "AFTER INSERT", "NEW", _INSERTED),
+            (_TRIGGERS[1], "BEFORE UPDATE", "OLD", _UPDATED),
         ):
             old = ", ".join(f"{which}.{quoted(column)}" for column in (*shape.keys, *columns))
-            db.execute(f"DROP TRIGGER IF EXISTS temp.{name}")
             db.execute(
                 f"CREATE TEMP TRIGGER {name} {when} ON main.{quoted(target)} BEGIN"
                 f" INSERT INTO {quoted(self._table)} ({listed(names)}) VALUES ({run}, {what}, {old}); END"
             )
+
+    def watch_no_more(self) -> None:
+        """What is written from now on is not noted."""
+        for name in _TRIGGERS:
+            self._db.execute(f"DROP TRIGGER IF EXISTS temp.{name}")
 
     def last(self) -> int:
         """The number of the latest note."""

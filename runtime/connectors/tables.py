@@ -30,9 +30,9 @@ from .file_lock import FileLock, holder
 from .part_file import IfExists, can_go_on, check_if_exists
 from .port import RunInfo, Written
 from .presence import Presence
-from .sqlite_rows import alike, values_of
-from .sqlite_shape import OWN, Shape, check_name, fold, listed, made_like, quoted, shape_of
+from .sqlite_shape import OWN, Shape, check_key, check_name, count, fold, made_like, moved, quoted, shape_of
 from .sqlite_undo import NOTES, Undo, check_known_again
+from .sqlite_writer import TableWriter
 
 BUSY_S = 55.0
 """So long another program is waited for that writes to the database; opening a sink may take a minute."""
@@ -40,8 +40,6 @@ KEPT_MIN = 20_000
 """Rows that can be taken back, at least: a journal is never so far behind."""
 _ABSENT, _EMPTY, _WITH_ROWS = range(3)
 """What a table was when the run began."""
-_ROWS_FAULT = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
-"""What SQLite says of a statement that is wrong in itself; all else (a full disk, a lock, damage) fails the run."""
 
 
 class SqliteSink:
@@ -73,7 +71,7 @@ class SqliteSink:
         self._mode: IfExists = "append"
         self._n = self._forgotten = 0
         self._noted = 0
-        self._statement = ""
+        self._writer: TableWriter | None = None
         self._told: Written | None = None
 
     # --- before anything is written ---
@@ -156,7 +154,7 @@ class SqliteSink:
         if run.journal is not None:
             check_known_again(shape, self.name)
         if self._key:
-            self._check_key(db, shape)
+            check_key(db, shape, self._key, self.name)
         if place or (before is not None and before["run"] == run.run and not before["complete"]):
             return
         if before is not None and not before["complete"] and can_go_on(before["journal"], before["pipeline"], run):
@@ -180,25 +178,12 @@ class SqliteSink:
         if self._if_exists is not None:
             return self._if_exists
         ours = before is not None and before["own"] and before["pipeline"] == run.pipeline
-        if not ours or before is None or before["rows"] != self._count(db, shape.name):
+        if not ours or before is None or before["rows"] != count(db, shape.name):
             raise ConfigError(
                 f"{self.name}: has rows already, and they are not what an earlier run of the pipeline {run.pipeline!r}"
                 ' wrote; say if_exists="replace" or "append", or name another table'
             )
         return "replace"
-
-    def _check_key(self, db: sqlite3.Connection, shape: Shape) -> None:
-        missing = [name for name in self._key if fold(name) not in shape.columns]
-        if missing:
-            raise ConfigError(f"{self.name}: key {missing[0]!r}: is no column of the table")
-        try:
-            values = f"INSERT INTO {quoted(shape.name)} ({listed(self._key)}) VALUES ({_marks(self._key)})"
-            db.execute(f"EXPLAIN {values} ON CONFLICT ({listed(self._key)}) DO NOTHING", [None] * len(self._key))
-        except sqlite3.OperationalError:
-            raise ConfigError(
-                f"{self.name}: key {', '.join(self._key)}: the table has no primary key and no unique index of just these"
-                " columns, by which a row could be found"
-            ) from None
 
     def _not_here(self, place: Any) -> str:
         return f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
@@ -210,9 +195,6 @@ class SqliteSink:
         names = ("pipeline", "run", "journal", "target", "rows", "own", "complete", "existed")
         found = db.execute(f"SELECT {', '.join(names)} FROM headrace_outputs WHERE sink = ?", (self._sink,)).fetchone()
         return dict(zip(names, found, strict=True)) if found is not None else None
-
-    def _count(self, db: sqlite3.Connection, table: str) -> int:
-        return int(db.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])
 
     # --- opening ---
 
@@ -262,6 +244,7 @@ class SqliteSink:
                 self._undo.note_place(0)
         self._noted = 0
         db.execute("COMMIT")
+        self._writer = TableWriter(db, self.name, self._target, self._shape, self._key, self._undo)
 
     def _go_on(self, db: sqlite3.Connection, place: int, before: dict[str, Any]) -> None:
         """This run has written here; what its journal does not know is taken back."""
@@ -273,9 +256,9 @@ class SqliteSink:
             return
         if self._undo is None or note is None:
             raise ConfigError(self._not_here(place))
-        had = self._count(db, self._target)
+        had = count(db, self._target)
         self._undo.take_back(self._shape, self._target, note)
-        now = self._count(db, self._target)
+        now = count(db, self._target)
         if not place and not now and self._found == _ABSENT:
             # It was made of a row that may come otherwise.
             db.execute(f"DROP TABLE {quoted(self._shape.name)}")
@@ -289,7 +272,7 @@ class SqliteSink:
         if shape is not None:
             self._target = shape.name
             self._mode = self._what_becomes(db, shape, self._run, before)
-            rows = self._count(db, shape.name)
+            rows = count(db, shape.name)
             own = int(not rows or (before is not None and bool(before["own"]) and before["rows"] == rows))
         self._found = _ABSENT if shape is None else _WITH_ROWS if rows else _EMPTY
         staged = f"{OWN}part {self._sink}"
@@ -310,110 +293,20 @@ class SqliteSink:
     # --- writing ---
 
     def write(self, items: list[Any]) -> None:
-        db = self._open
+        db, writer = self._open, self._writer
         if not items:
             return
+        assert writer is not None
         try:
-            faults = self._written(db, items)
+            n, faults = writer.write(items)
+            self._n += n
+            self._noted += n
             if self._undo is None:
                 self._commit(db)
         except sqlite3.Error as error:
             raise self._failed(error) from error
         if faults:
             raise UnwritableRows({i: BadInput(f"{self.name}: {fault}") for i, fault in faults.items()})
-
-    def _written(self, db: sqlite3.Connection, items: list[Any]) -> dict[int, str]:
-        """Write what can be; what is wrong with the others. A trigger of the user may roll the transaction back: then the
-        other rows are written again, without the one to blame."""
-        faults: dict[int, str] = {}
-        while True:
-            if not db.in_transaction:
-                db.execute("BEGIN IMMEDIATE")
-            again = len(faults)
-            n = self._all_at_once(db, items) if not faults else None
-            if n is None:
-                if not db.in_transaction:
-                    db.execute("BEGIN IMMEDIATE")
-                n = self._one_by_one(db, items, faults)
-            if db.in_transaction or len(faults) == again:
-                self._n += n
-                self._noted += n
-                return faults
-
-    def _all_at_once(self, db: sqlite3.Connection, items: list[Any]) -> int | None:
-        """How many were written; None: something is wrong with one of them, and none was."""
-        shape, found = self._shape, alike(items)
-        if found is None or shape is None:
-            return None
-        names, rows = found
-        folded = list(map(fold, names))
-        if not shape.columns.keys() >= set(folded) or len(set(folded)) < len(folded) or self._lacks_key(folded, rows):
-            return None
-        db.execute("SAVEPOINT headrace")
-        try:
-            cursor = db.executemany(self._insert(names), rows)
-            if self._key or cursor.rowcount == len(rows):
-                db.execute("RELEASE headrace")
-                return len(rows)
-        except (sqlite3.Error, OverflowError, ValueError) as error:
-            if isinstance(error, sqlite3.Error) and not _is_rows_fault(error):
-                raise
-            if not db.in_transaction:
-                return None
-        db.execute("ROLLBACK TO headrace")
-        db.execute("RELEASE headrace")
-        return None
-
-    def _lacks_key(self, folded: list[str], rows: list[tuple[Any, ...]]) -> bool:
-        if not self._key:
-            return False
-        if not set(folded).issuperset(map(fold, self._key)):
-            return True
-        at = [folded.index(fold(name)) for name in self._key]
-        return any(row[i] is None for row in rows for i in at)
-
-    def _one_by_one(self, db: sqlite3.Connection, items: list[Any], faults: dict[int, str]) -> int:
-        n = 0
-        for i, item in enumerate(items):
-            if i in faults:
-                continue
-            values = values_of(item, self._shape.columns if self._shape is not None else None, self._key)
-            if isinstance(values, str):
-                faults[i] = values
-                continue
-            try:
-                if self._shape is None:
-                    self._make_table(db, list(values))
-                written = db.execute(self._insert(tuple(values)), list(values.values())).rowcount
-            except sqlite3.Error as error:
-                if not _is_rows_fault(error):
-                    raise
-                faults[i] = f"the table refuses it: {error}"
-                if not db.in_transaction:
-                    return 0
-                continue
-            if written or self._key:
-                n += 1
-            else:
-                faults[i] = "the table ignores it (a trigger of it does)"
-        return n
-
-    def _make_table(self, db: sqlite3.Connection, columns: list[str]) -> None:
-        key = f", PRIMARY KEY ({listed(self._key)})" if self._key else ""
-        db.execute(f"CREATE TABLE {quoted(self._table)} ({listed(columns)}{key})")
-        self._shape = shape_of(db, self._table, self.name)
-        if self._undo is not None and self._shape is not None:
-            self._undo.watch(self._shape, self._target)
-
-    def _insert(self, names: Sequence[str]) -> str:
-        # What the user's table says of conflicts (IGNORE, REPLACE) would take rows away without a word.
-        insert = f"INSERT OR ABORT INTO {quoted(self._target)} ({listed(names)}) VALUES ({_marks(names)})"
-        if not self._key:
-            return insert
-        keys = set(map(fold, self._key))
-        others = [f"{quoted(name)} = excluded.{quoted(name)}" for name in names if fold(name) not in keys]
-        then = f"UPDATE SET {', '.join(others)}" if others else "NOTHING"
-        return f"{insert} ON CONFLICT ({listed(self._key)}) DO {then}"
 
     def _failed(self, error: sqlite3.Error) -> Exception:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
@@ -446,7 +339,7 @@ class SqliteSink:
             return
         if self._noted:
             # Of rows that are updated, nobody knows how many are new.
-            rows = str(self._count(db, self._target)) if self._key else f"rows + {self._noted}"
+            rows = str(count(db, self._target)) if self._key else f"rows + {self._noted}"
             db.execute(f"UPDATE headrace_outputs SET rows = {rows} WHERE sink = ?", (self._sink,))
             self._noted = 0
         db.execute("COMMIT")
@@ -496,16 +389,10 @@ class SqliteSink:
         new, shape = self._shape, shape_of(db, self._table, self.name)
         if shape is None or new is None or shape.columns != new.columns:
             raise OSError(f"{self.name}: was changed while the run went on; the rows are in the table {self._target!r}")
-        # Rows keep their rowids, by which they may have to be taken back.
-        own_keys = [key for key in new.keys if fold(key) not in shape.columns]
-        names = listed([*own_keys, *shape.columns.values()])
-        db.execute(f"DELETE FROM {quoted(shape.name)}")
-        for name in ("headrace_inserted", "headrace_updated"):
-            db.execute(f"DROP TRIGGER IF EXISTS temp.{name}")
-        db.execute(f"INSERT INTO {quoted(shape.name)} ({names}) SELECT {names} FROM {quoted(self._target)}")
-        if self._count(db, shape.name) != self._count(db, self._target):
+        if self._undo is not None:
+            self._undo.watch_no_more()
+        if not moved(db, new, shape):
             raise OSError(f"{self.name}: does not take all rows; they are in the table {self._target!r}")
-        db.execute(f"DROP TABLE {quoted(self._target)}")
         db.execute("UPDATE headrace_outputs SET target = ? WHERE sink = ?", (shape.name, self._sink))
         if self._undo is not None:
             self._undo.forget_others(places=True)
@@ -516,7 +403,7 @@ class SqliteSink:
 
     def _let_go(self) -> None:
         db, lock = self._db, self._lock
-        self._db = self._presence = self._lock = self._claim = self._undo = None
+        self._db = self._presence = self._lock = self._claim = self._undo = self._writer = None
         try:
             if db is not None:
                 db.close()
@@ -531,13 +418,3 @@ class SqliteSink:
     def _open(self) -> sqlite3.Connection:
         assert self._db is not None, "a sink is opened before it is written"
         return self._db
-
-
-def _marks(names: Sequence[str]) -> str:
-    return ", ".join("?" * len(names))
-
-
-def _is_rows_fault(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    # The interface itself refuses what cannot be bound.
-    return code is None or (code & 0xFF) in _ROWS_FAULT
