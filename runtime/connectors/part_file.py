@@ -25,18 +25,15 @@ import msgspec
 
 from ..errors import ConfigError
 from .file_lock import FileLock, Holder, holder
+from .file_mark import Stamp, mark_of, set_mark, stamp_of
 from .port import RunInfo, Written
 from .presence import Presence
 
 IfExists = Literal["error", "replace", "append"]
 """What becomes of what stands under an output's name; see `headrace.runtime.sinks`."""
-MARK = "user.headrace"
-"""The extended attribute of a complete output: which pipeline wrote it, and what it then was."""
 DIGEST_BYTES = 8
 """What is to be told apart are accidents, and a journal keeps one digest for each write."""
 _CHUNK = 1 << 20
-Stamp = tuple[int, int, int, int]
-"""Device, inode, size, time of change."""
 
 
 class PartFile:
@@ -108,7 +105,7 @@ class PartFile:
             return
         self._check_part(before, ours)
         self._state, self._size = "new", 0
-        self._found = _stamp(self._target)
+        self._found = stamp_of(self._target)
         self._existed = self._found is not None and self._has_rows(self._target)
         self._mode = self._what_becomes() if self._existed else (self._if_exists or "error")
 
@@ -135,7 +132,7 @@ class PartFile:
             )
         if self._if_exists is not None:
             return self._if_exists
-        if _mark_of(self._target).get("pipeline") != self._run.pipeline:
+        if mark_of(self._target).get("pipeline") != self._run.pipeline:
             raise ConfigError(
                 f"{self.path}: exists already, and is not what an earlier run of the pipeline {self._run.pipeline!r} wrote;"
                 ' say if_exists="replace" or "append", or name another file'
@@ -148,14 +145,14 @@ class PartFile:
         part, whole = _digest_of(self._part, size), _digest_of(self._target, size)
         if part is not None and _same(part, digest):
             self._state, self._digest = "part", part
-            self._found = before.found if before is not None else _stamp(self._target)
+            self._found = before.found if before is not None else stamp_of(self._target)
             self._existed = self._found is not None
             self._mode = before.mode if before is not None else (self._if_exists or "error")
         elif whole is not None and _same(whole, digest) and os.path.getsize(self._target) == size:
             if os.path.lexists(self._part):
                 raise ConfigError(f"{self._shown}: was not written by this run, whose output is complete; move it away")
             self._state, self._digest = "finished", whole
-            self._found, self._existed, self._mode = _stamp(self._target), True, "append"
+            self._found, self._existed, self._mode = stamp_of(self._target), True, "append"
         else:
             raise ConfigError(self._not_found(size))
         self._size = size
@@ -164,7 +161,7 @@ class PartFile:
         """What is wrong with the rows of an earlier life."""
         part = os.path.lexists(self._part)
         there, name = (self._part, self._shown) if part else (self._target, self.path)
-        stamp = _stamp(there)
+        stamp = stamp_of(there)
         said = f"the journal says that {size}"
         if stamp is None:
             missing = f"it cannot be opened: neither it nor {self.path} is there"
@@ -294,7 +291,7 @@ class PartFile:
             return False
         file.flush()
         os.fsync(file.fileno())
-        now = _stamp(self._target)
+        now = stamp_of(self._target)
         if os.path.isdir(self._target):
             raise IsADirectoryError(
                 f"{self.path}: became a folder while the run went on; the rows are in {self._shown}"
@@ -304,7 +301,7 @@ class PartFile:
             raise FileExistsError(
                 f"{self.path}: {became} while the run went on, and is left as it is; the rows are in {self._shown}"
             )
-        _set_mark(file.fileno(), self._run)
+        set_mark(file.fileno(), self._run)
         try:
             os.replace(self._part, self._target)
         except OSError as error:
@@ -368,35 +365,6 @@ def _digest_of(path: str, size: int) -> Any:
 
 def _same(digest: Any, known: bytes) -> bool:
     return not known or digest.digest() == known
-
-
-def _stamp(path: str) -> Stamp | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _set_mark(fd: int, run: RunInfo) -> None:
-    """Not every file system has extended attributes; without one, the next run asks before it replaces the file."""
-    found = os.fstat(fd)
-    mark = {"pipeline": run.pipeline, "run": run.run, "size": found.st_size, "time": found.st_mtime_ns}
-    if hasattr(os, "setxattr"):
-        with contextlib.suppress(OSError):
-            os.setxattr(fd, MARK, msgspec.json.encode(mark))
-
-
-def _mark_of(path: str) -> dict[str, Any]:
-    """Who wrote a file that nobody has changed since; empty where that is not known."""
-    if not hasattr(os, "getxattr"):
-        return {}
-    try:
-        mark = msgspec.json.decode(os.getxattr(path, MARK), type=dict[str, Any])
-        found = os.stat(path)
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return mark if (mark.get("size"), mark.get("time")) == (found.st_size, found.st_mtime_ns) else {}
 
 
 def _sync_folder(path: str) -> None:

@@ -25,6 +25,15 @@ _INSERTED, _UPDATED = 0, 1
 _TRIGGERS = ("headrace_inserted", "headrace_updated")
 
 
+def note_of(db: sqlite3.Connection, sink: str) -> dict[str, Any] | None:
+    """What the last run on a table noted of itself."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'headrace_outputs'").fetchone() is None:
+        return None
+    names = ("pipeline", "run", "journal", "target", "rows", "own", "complete", "existed")
+    found = db.execute(f"SELECT {', '.join(names)} FROM headrace_outputs WHERE sink = ?", (sink,)).fetchone()
+    return dict(zip(names, found, strict=True)) if found is not None else None
+
+
 def check_known_again(shape: Shape, what: str) -> None:
     """Raise `ConfigError` where the rows of a table cannot be told from each other, or not taken back."""
     if not shape.keys:

@@ -133,6 +133,13 @@ class TableWriter:
         return f"{insert} ON CONFLICT ({listed(self._key)}) DO {then}"
 
 
+def failure(error: sqlite3.Error, name: str, waited_s: float) -> Exception:
+    """An error of the database, as it is told."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return TimeoutError(f"{name}: another program has been writing to the database for {waited_s:g} s")
+    return OSError(f"{name}: {error}")
+
+
 def _marks(names: Sequence[str]) -> str:
     return ", ".join("?" * len(names))
 

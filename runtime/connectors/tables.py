@@ -31,8 +31,8 @@ from .part_file import IfExists, can_go_on, check_if_exists
 from .port import RunInfo, Written
 from .presence import Presence
 from .sqlite_shape import OWN, Shape, check_key, check_name, count, fold, made_like, moved, quoted, shape_of
-from .sqlite_undo import NOTES, Undo, check_known_again
-from .sqlite_writer import TableWriter
+from .sqlite_undo import NOTES, Undo, check_known_again, note_of
+from .sqlite_writer import TableWriter, failure
 
 BUSY_S = 55.0
 """So long another program is waited for that writes to the database; opening a sink may take a minute."""
@@ -144,7 +144,7 @@ class SqliteSink:
     def _look(self, db: sqlite3.Connection, run: RunInfo, place: Any) -> None:
         """Whether the rows can be written; changes nothing. Raises `ConfigError`."""
         shape = shape_of(db, self._table, self.name)
-        before = self._note(db)
+        before = note_of(db, self._sink)
         if place and (
             type(place) is not int or Undo(db, self._sink, run.run).find_place(place) is None or shape is None
         ):
@@ -188,14 +188,6 @@ class SqliteSink:
     def _not_here(self, place: Any) -> str:
         return f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
 
-    def _note(self, db: sqlite3.Connection) -> dict[str, Any] | None:
-        """What the last run on this table noted."""
-        if shape_of(db, f"{OWN}outputs", self.name) is None:
-            return None
-        names = ("pipeline", "run", "journal", "target", "rows", "own", "complete", "existed")
-        found = db.execute(f"SELECT {', '.join(names)} FROM headrace_outputs WHERE sink = ?", (self._sink,)).fetchone()
-        return dict(zip(names, found, strict=True)) if found is not None else None
-
     # --- opening ---
 
     def open(self) -> None:
@@ -231,7 +223,7 @@ class SqliteSink:
         db.execute("BEGIN IMMEDIATE")
         for statement in NOTES.split(";")[:-1]:
             db.execute(statement)
-        shape, before = shape_of(db, self._table, self.name), self._note(db)
+        shape, before = shape_of(db, self._table, self.name), note_of(db, self._sink)
         ours = before is not None and before["run"] == self._run.run and (place or not before["complete"])
         if ours and before is not None:
             self._go_on(db, place, before)
@@ -266,7 +258,7 @@ class SqliteSink:
         db.execute("UPDATE headrace_outputs SET complete = 0, rows = rows - ? WHERE sink = ?", (had - now, self._sink))
 
     def _start_anew(self, db: sqlite3.Connection, shape: Shape | None) -> None:
-        before = self._note(db)
+        before = note_of(db, self._sink)
         self._target, self._shape, self._mode = self._table, shape, "append"
         rows, own = 0, 1
         if shape is not None:
@@ -309,9 +301,7 @@ class SqliteSink:
             raise UnwritableRows({i: BadInput(f"{self.name}: {fault}") for i, fault in faults.items()})
 
     def _failed(self, error: sqlite3.Error) -> Exception:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            return TimeoutError(f"{self.name}: another program has been writing to the database for {BUSY_S:g} s")
-        return OSError(f"{self.name}: {error}")
+        return failure(error, self.name, BUSY_S)
 
     def tell(self) -> int:
         """Rows written, which is noted beside them."""
