@@ -21,6 +21,7 @@ from .frontier import bits_of
 from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of, span_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
+from .quantities import asked, key_of, size_of
 
 
 class BatchTerms(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class _Open:
         """Its rows are plain ones, in their order, ..."""
         self.bits = 0
         """... and these; see `bits_of`."""
-        self.bytes = 0
+        self.bytes = 0.0
         self.seqs: list[Id] = []
         self.values: list[Any] = []
 
@@ -158,10 +159,9 @@ class Batch(Actor):
         bad: list[Ended] = []
         for seq, value in zip(seqs, values, strict=True):
             try:
-                key = terms.key(value) if terms.key is not None else None
-                hash(key)
-                size = terms.size(value) if terms.size is not None else 0
-            except Exception as error:
+                key = key_of(asked("key=", terms.key, value)) if terms.key is not None else None
+                size = size_of(asked("size=", terms.size, value)) if terms.size is not None else 0.0
+            except BaseException as error:
                 bad.append(Ended(seq, Status.QUARANTINED, error, 1, value, terms.name))
                 continue
             batch = self._batch(key)

@@ -21,6 +21,7 @@ from .bucket import Bucket
 from .identity import Id
 from .pace import INITIAL_WINDOW, Pace, small_burst
 from .protocol import Closure, Epoch
+from .quantities import DAY_S, HEAVIEST
 from .vegas import Vegas
 
 NEVER_OUT = 1 << 62
@@ -54,6 +55,11 @@ class Terms(msgspec.Struct, frozen=True):
     probe_s: float = 0.25
     probe_max_s: float = 15.0
     outage_deadline_s: float = 600.0
+
+    @property
+    def weight_max(self) -> float:
+        """What the slowest rate of weights lets through in a day: a row may weigh so much at most."""
+        return min((DAY_S * rate.per_s for rate in self.rates if rate.unit == "cost"), default=HEAVIEST)
 
     @property
     def stated(self) -> bool:
@@ -166,9 +172,9 @@ class Gate:
 
     def hit(self, epoch: Epoch, retry_after_s: float | None, now: float) -> bool:
         """A refusal. True: it closes the gate; else it is old news, which may lengthen a cooldown (L09)."""
-        hint = retry_after_s if retry_after_s is not None and retry_after_s > 0.0 else None
-        if hint is not None:
-            hint = min(hint, self.terms.hint_max_s)
+        hint = min(retry_after_s, self.terms.hint_max_s) if retry_after_s is not None else None
+        if hint is not None and hint <= 0.0:
+            hint = None
         if epoch != self.epoch or self.state is GateState.COOLING:
             if hint is not None and self.state is GateState.COOLING and self.closure is Closure.REFUSED:
                 self.until_s = max(self.until_s, now + hint)

@@ -20,6 +20,7 @@ from .crew import Crew
 from .identity import Id
 from .lane import Lane
 from .protocol import Answered, Key, Message, Seqs
+from .quantities import asked, key_of, weight_of
 from .stage_terms import AttemptTimedOut, StageTerms
 
 CHUNK_S = 0.001
@@ -84,12 +85,10 @@ class Launcher:
         return lane
 
     def lane_of(self, value: Any) -> tuple[Lane, float | None]:
-        """The lane of a row, and what it weighs there. Raises what the functions for that raise, and `ValueError`."""
-        key = self._terms.key(value) if self._terms.key else None
-        hash(key)
-        weight = float(self._terms.weigh(value)) if self._terms.weigh else None
-        if weight is not None and not weight >= 0.0:
-            raise ValueError(f"cost= gave {weight!r}; a row's cost is a number >= 0")
+        """The lane of a row, and what it weighs there. Raises what the functions for that raise, and `BadAnswer`."""
+        terms = self._terms
+        key = key_of(asked("key=", terms.key, value)) if terms.key else None
+        weight = weight_of(asked("cost=", terms.weigh, value), terms.weight_max) if terms.weigh else None
         return self.lane(key), weight
 
     # --- permits ---

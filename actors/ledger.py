@@ -18,13 +18,14 @@ from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Ref
+from .errors import HeadraceError
 from .frontier import Frontier
 from .identity import Bundle, Id, Ids, Plain, parent, plain, row_of, span_of
 from .past import NEW, Past
 from .protocol import Counts, Message, Status
 
 
-class TooManyQuarantined(RuntimeError):
+class TooManyQuarantined(HeadraceError, RuntimeError):
     """More rows went to quarantine than the run allows."""
 
 
@@ -116,8 +117,8 @@ Told = protocol.Settled | protocol.RowsGiven | protocol.CloseAccount | protocol.
 
 
 class Ledger(Actor):
-    """See the module. `batches`: those who hold rows until there are enough. `max_quarantined`: a number of rows, or a share
-    of them below 1."""
+    """See the module. `batches`: those who hold rows until there are enough. `max_quarantined`: a number of rows, or,
+    above 0 and below 1, a share of them."""
 
     def __init__(
         self,
@@ -226,11 +227,13 @@ class Ledger(Actor):
     def _judge(self, limit: float) -> None:
         n = self._by_status[Status.QUARANTINED]
         settled = self._settled_rows
-        if limit < 1 and settled < SHARE_ROWS_MIN:
+        # 0 is a number of rows, none, and not a share that would be judged only later.
+        share = 0 < limit < 1
+        if share and settled < SHARE_ROWS_MIN:
             return
-        if n > (limit * settled if limit < 1 else limit) and not self._complained:
+        if n > (limit * settled if share else limit) and not self._complained:
             self._complained = True
-            allowed = f"{limit:.0%} of the rows" if limit < 1 else f"{limit:.0f} rows"
+            allowed = f"{limit:.0%} of the rows" if share else f"{limit:.0f} rows"
             error = TooManyQuarantined(f"{n} of {settled} rows are in quarantine; max_quarantined allows {allowed}")
             self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
 

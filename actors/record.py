@@ -199,7 +199,8 @@ class Record:
             bad = {each.index for each in unkept}
             seqs = [seq for index, seq in enumerate(seqs) if index not in bad]
             kept = [each for index, each in enumerate(kept) if index not in bad]
-        self._context.tell(self._journal, protocol.Answers(self._stage, seqs, kept, None, self._context.now()))
+        if kept:
+            self._context.tell(self._journal, protocol.Answers(self._stage, seqs, kept, None, self._context.now()))
 
     def failed(self, faults: list[Fault], took_s: float) -> None:
         """Calls that were not answered."""

@@ -15,7 +15,24 @@ if TYPE_CHECKING:
     from . import sinks, sources
     from .call import CallInfo, current_call
     from .classify import Verdict
-    from .errors import ConfigError, HeadraceError, Pending, RateLimited, RunAborted, RunFailed, TransientError
+    from .connectors.port import (
+        DurableSink,
+        InterruptibleSource,
+        PlacedSource,
+        ReadResult,
+        SinkConnector,
+        SourceConnector,
+    )
+    from .errors import (
+        ConfigError,
+        HeadraceError,
+        Pending,
+        RateLimited,
+        RunAborted,
+        RunFailed,
+        TransientError,
+        UnwritableRows,
+    )
     from .executor import Executor
     from .journal.options import Journal
     from .limits import Limit, Retry
@@ -27,21 +44,28 @@ if TYPE_CHECKING:
 __all__ = [
     "CallInfo",
     "ConfigError",
+    "DurableSink",
     "Executor",
     "HeadraceError",
+    "InterruptibleSource",
     "Journal",
     "Limit",
     "Outcome",
     "Pending",
     "Pipeline",
+    "PlacedSource",
     "RateLimited",
+    "ReadResult",
     "Retry",
     "Run",
     "RunAborted",
     "RunFailed",
     "RunReport",
+    "SinkConnector",
+    "SourceConnector",
     "Stream",
     "TransientError",
+    "UnwritableRows",
     "Verdict",
     "current_call",
     "sinks",
@@ -51,21 +75,28 @@ __all__ = [
 _HOME = {
     "CallInfo": "call",
     "ConfigError": "errors",
+    "DurableSink": "connectors.port",
     "Executor": "executor",
     "HeadraceError": "errors",
     "Journal": "journal.options",
     "Limit": "limits",
     "Outcome": "report",
     "Pending": "errors",
+    "InterruptibleSource": "connectors.port",
     "Pipeline": "pipeline",
+    "PlacedSource": "connectors.port",
     "RateLimited": "errors",
+    "ReadResult": "connectors.port",
     "Retry": "limits",
     "Run": "run",
     "RunAborted": "errors",
     "RunFailed": "errors",
     "RunReport": "report",
+    "SinkConnector": "connectors.port",
+    "SourceConnector": "connectors.port",
     "Stream": "stream",
     "TransientError": "errors",
+    "UnwritableRows": "errors",
     "Verdict": "classify",
     "current_call": "call",
 }

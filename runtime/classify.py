@@ -7,15 +7,17 @@ none is imported: httpx, requests, aiohttp, openai, anthropic (a status code on 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+from headrace.actors.awaitables import at_once
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
+from headrace.actors.quantities import check_after_s
 
 from .errors import Pending, RateLimited, TransientError
+from .quantities import hint_s as usable_hint_s
+from .text import remark, told
 
 TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 THROTTLING_CODES = frozenset(
@@ -60,15 +62,29 @@ Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
 
 
 def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
-    """The verdict of `own`, if it has one, else Headrace's."""
-    if own is not None:
-        verdict = own(error)
-        if isinstance(verdict, Verdict):
-            return verdict
-        if verdict is not None:
-            return Verdict(Kind(verdict), retry_after_s(_headers_of(error)))
+    """The verdict of `own`, if it has one, else Headrace's. Raises what `own` raises."""
+    verdict = _own_verdict(error, own) if own is not None else None
+    return verdict or _verdict(error)
+
+
+def _own_verdict(error: BaseException, own: Classifier) -> Verdict | None:
+    verdict = at_once("classify=", own(error))
+    if verdict is None or isinstance(verdict, Verdict):
+        return verdict
+    return Verdict(Kind(verdict), retry_after_s(_headers_of(error)))
+
+
+def _verdict(error: BaseException) -> Verdict:
+    """Headrace's own. What an exception's attributes raise when they are asked for is no concern of its row (L72)."""
+    try:
+        return _by_shape(error)
+    except BaseException:
+        return Verdict(Kind.PERMANENT)
+
+
+def _by_shape(error: BaseException) -> Verdict:
     if isinstance(error, RateLimited):
-        return Verdict(Kind.REFUSED, error.retry_after)
+        return Verdict(Kind.REFUSED, usable_hint_s(error.retry_after))
     if isinstance(error, TransientError):
         return Verdict(Kind.TRANSIENT)
     status = _status_of(error)
@@ -76,7 +92,7 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
         return _by_status(status, retry_after_s(_headers_of(error)))
     if _aws_code_of(error) in THROTTLING_CODES:
         return Verdict(Kind.REFUSED)
-    if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "connection_invalidated", False):
+    if isinstance(error, ConnectionError | TimeoutError) or _of(error, "connection_invalidated") is True:
         return Verdict(Kind.TRANSIENT)
     if any(_is_transport_error(cls) for cls in type(error).__mro__):
         return Verdict(Kind.TRANSIENT)
@@ -84,16 +100,25 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
 
 
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
-    """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too."""
+    """What the call of a row came to that raised `error`. It never raises.
+
+    Where the user's own classifier raises, or answers with what is no verdict, the row's error stays what it was, and a
+    remark on it says what was wrong with the classifier (L19); the row is not tried again.
+    """
     if isinstance(error, Pending):
         # A state of the row, and no error, whatever anybody's classifier thinks of it.
-        return Fault(seq, Kind.PENDING, error, max(0.0, error.check_after_s), error.state)
+        try:
+            return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)
+        except BaseException as wrong:
+            return Fault(seq, Kind.PERMANENT, wrong)
     try:
-        kind, hint_s = classify(error, own)
-    except Exception as of_own:
-        of_own.__cause__ = error
-        return Fault(seq, Kind.PERMANENT, of_own)
-    return Fault(seq, kind, error, hint_s)
+        kind, hint = classify(error, own)
+        hint_s = usable_hint_s(hint) if hint is not None else None
+        return Fault(seq, Kind(kind), error, hint_s)
+    except BaseException as of_own:
+        # Only a user's own classifier raises.
+        remark(error, "classify", f"classify= could not say what that means: it raised {told(of_own)}")
+        return Fault(seq, Kind.PERMANENT, error)
 
 
 def _by_status(status: int, hint_s: float | None) -> Verdict:
@@ -108,10 +133,18 @@ def _is_transport_error(cls: type) -> bool:
     return cls.__name__ in TRANSIENT_NAMES and cls.__module__.split(".")[0] in CLIENT_MODULES
 
 
+def _of(holder: Any, name: str) -> Any:
+    """An attribute of somebody else's object; None where there is none, and where asking for it raises (L72)."""
+    try:
+        return getattr(holder, name, None)
+    except BaseException:
+        return None
+
+
 def _status_of(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
+    response = _of(error, "response")
     for holder, name in ((error, "status_code"), (response, "status_code"), (error, "status"), (response, "status")):
-        status = getattr(holder, name, None)
+        status = _of(holder, name)
         if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:
             return status
     if isinstance(response, Mapping):
@@ -123,31 +156,24 @@ def _status_of(error: BaseException) -> int | None:
 
 
 def _aws_code_of(error: BaseException) -> str | None:
-    response = getattr(error, "response", None)
+    response = _of(error, "response")
     inner = response.get("Error") if isinstance(response, Mapping) else None
     code = inner.get("Code") if isinstance(inner, Mapping) else None
     return code if isinstance(code, str) else None
 
 
 def _headers_of(error: BaseException) -> Any:
-    response = getattr(error, "response", None)
-    headers = getattr(response, "headers", None)
-    return headers if headers is not None else getattr(error, "headers", None)
+    headers = _of(_of(error, "response"), "headers")
+    return headers if headers is not None else _of(error, "headers")
 
 
 def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
-    """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one."""
+    """The hint of a Retry-After header; see `hint_s`. None if there is no usable one."""
     get = getattr(headers, "get", None)
     if get is None:
         return None
-    text = get("retry-after") or get("Retry-After")
-    if not isinstance(text, str | int | float):
-        return None
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(str(text)).timestamp() - (now or time.time)()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return seconds if 0.0 < seconds < float("inf") else None
+        return usable_hint_s(get("retry-after") or get("Retry-After"), now)
+    except Exception:
+        # The headers of a client that will not be read say nothing; its status code still counts.
+        return None

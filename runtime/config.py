@@ -41,6 +41,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,6 +49,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from . import sinks, sources
+from .connectors.file_source import FileSource
+from .connectors.formats import text_encoding
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
 from .journal.options import COMMIT_S, Journal, Payloads, Sync
@@ -56,6 +59,7 @@ from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
 from .plan import Plan
 from .tables import Reading
+from .text import told
 
 Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 """`module:name`."""
@@ -70,6 +74,14 @@ class SourceTable(Struct, forbid_unknown_fields=True):
     rows: Annotated[str, Meta(pattern=r"^(infer|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
+
+
+_SOURCE_KEYS = {
+    "csv": ("path", "rows", "delimiter", "encoding"),
+    "jsonl": ("path", "rows", "encoding"),
+    "python": ("call", "rows"),
+}
+"""What can be said of each type of source."""
 
 
 class QuarantineTable(Struct, forbid_unknown_fields=True):
@@ -195,7 +207,10 @@ def _build(reading: Reading, file: File) -> Job | None:
     folder = str(reading.path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    pipeline = Pipeline(file.name or reading.path.stem, window=file.window, ordered=file.ordered)
+    name = file.name or reading.path.stem
+    bounded = reading.attempt("window", lambda: Pipeline(name, window=file.window, ordered=file.ordered))
+    # Without a window, so that the rest of the file is looked at, too.
+    pipeline = bounded or Pipeline(name, ordered=file.ordered)
     source = _source(reading, file.source) if file.source is not None else None
     rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
@@ -266,7 +281,7 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
             )
     function = _function(reading, stage, kind, key)
     limit = reading.attempt(f"{key}.limit", lambda: _limit(reading, stage.limit, f"{key}.limit"))
-    retry = _retry(reading, stage.retry, f"{key}.retry")
+    retry = reading.attempt(f"{key}.retry", lambda: _retry(reading, stage.retry, f"{key}.retry"))
     if stage.after is not None and not reading.mistakes:
         reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(stage.after)))
     if reading.mistakes:
@@ -291,7 +306,7 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
         return None
     if stage.call is not None:
         function = _callable(reading, stage.call, f"{key}.call")
-        return function() if isinstance(function, type) else function
+        return _made(reading, function, f"{key}.call") if isinstance(function, type) else function
     if stage.by is not None:
         return stage.by
     if "call" in _KEYS[kind] and kind not in ("join", "batch"):
@@ -313,18 +328,30 @@ def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry 
 
 
 def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
+    known = _SOURCE_KEYS.get(table.type, ())
+    for name in reading.data["source"]:
+        if known and name in SourceTable.__struct_fields__ and name not in (*known, "type"):
+            reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
     if table.type == "python":
         made = _callable(reading, _needed(reading, table.call, "source.call"), "source.call")
-        return made() if callable(made) else made
+        return _made(reading, made, "source.call") if callable(made) else made
     path = _needed(reading, table.path, "source.path")
     if path is None or table.type is None:
         return None
     if path != "-" and not Path(path).exists():
         reading.note("source.path", f"no such file: {path}")
         return None
+    if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:
+        return None
+    source: FileSource | None
     if table.type == "jsonl":
-        return sources.jsonl(path)
-    return reading.attempt("source", lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
+        source = sources.jsonl(path, encoding=table.encoding)
+    else:
+        key = "source.delimiter"
+        source = reading.attempt(key, lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
+    if source is not None:
+        reading.attempt("source", source.check)
+    return source
 
 
 def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
@@ -333,7 +360,8 @@ def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector |
             known = ", ".join(_SINK_KEYS[table.type])
             reading.note(f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {known}")
     if table.type == "python":
-        return _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        given = _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        return _made(reading, given, f"{key}.call") if isinstance(given, type) else given
     path = _needed(reading, table.path, f"{key}.path")
     if path is None or table.type is None:
         return None
@@ -366,6 +394,17 @@ def _needed(reading: Reading, value: str | None, key: str) -> str | None:
     return value
 
 
+def _made(reading: Reading, make: Callable[[], Any], key: str) -> Any:
+    """What a class, or a function that makes a source, gives; None where it raises, which is noted."""
+    try:
+        return make()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        reading.note(key, f"making it raised {told(error)}")
+        return None
+
+
 def _callable(reading: Reading, target: str | None, key: str) -> Any:
     """The object that `module:name` names."""
     if target is None:
@@ -379,8 +418,12 @@ def _callable(reading: Reading, target: str | None, key: str) -> Any:
         else:
             reading.note(key, f"importing {module_name!r} needs the module {error.name!r}, which is not installed")
         return None
-    except Exception as error:
-        reading.note(key, f"importing {module_name!r} raised {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        # Of whoever waits for it.
+        raise
+    except BaseException as error:
+        # Also a script that calls `sys.exit` when it is imported, which would end the command without a word.
+        reading.note(key, f"importing {module_name!r} raised {told(error)}")
         return None
     for part in name.split("."):
         try:
@@ -389,5 +432,8 @@ def _callable(reading: Reading, target: str | None, key: str) -> Any:
             near = difflib.get_close_matches(part, dir(value), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             reading.note(key, f"{module_name!r} has no {name!r}{hint}")
+            return None
+        except Exception as error:
+            reading.note(key, f"{module_name!r}: asking for {name!r} raised {told(error)}")
             return None
     return value

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.errors import HeadraceError
 from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.outlets import NoSuchRoute, NotAligned
+from headrace.actors.quantities import BadAnswer
+from headrace.actors.quantities import check_after_s as seconds_until_check
 from headrace.actors.stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
+    Retracted,
     TooManyHungCalls,
     TooManyRefusals,
 )
+from headrace.actors.text import visible
 
 __all__ = [
     "ActorDied",
     "AttemptTimedOut",
+    "BadAnswer",
     "BadInput",
+    "CannotStartThread",
     "ConfigError",
     "DeadlineExceeded",
     "GraphError",
     "HeadraceError",
     "JournalError",
+    "LoopDied",
     "NoSuchRoute",
     "NotAligned",
     "OutageDeadlineExceeded",
@@ -34,8 +43,10 @@ __all__ = [
     "Pending",
     "RateLimited",
     "Recalled",
+    "Retracted",
     "RunAborted",
     "RunFailed",
+    "SourceChanged",
     "TooManyHungCalls",
     "TooManyQuarantined",
     "TooManyRefusals",
@@ -45,20 +56,23 @@ __all__ = [
 ]
 
 
-class HeadraceError(Exception):
-    """Root of the errors that Headrace itself raises."""
-
-
 # --- raised by a user's function, to say what happened ---
 
 
 class RateLimited(HeadraceError):
     """Raise it in a function to say: the other side refused this call for now. It costs the row no attempt.
 
-    `retry_after`: seconds until it may be tried again, where the other side said so.
+    `retry_after`: when it may be tried again, where the other side said so: seconds, a timedelta, a datetime, or the text of
+    a Retry-After header. What cannot be used (NaN, a time that is past) counts as None; what is longer than the limit's
+    `max_hint` counts as that.
     """
 
-    def __init__(self, message: str = "refused for now", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "refused for now",
+        *,
+        retry_after: float | timedelta | datetime | str | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -72,11 +86,14 @@ class Pending(HeadraceError):
 
     The row is parked: it holds no worker and no permit, and costs no attempt. `check_after_s` seconds later it is asked
     about again, with `state` (plain data) as `current_call().state`, in another life of the run if need be.
+
+    `check_after_s` is a finite number of seconds, 31 years (1e9 s) at most, or a timedelta; a negative one asks at once. For
+    anything else, this raises `BadAnswer`, which is the row's error.
     """
 
-    def __init__(self, check_after_s: float, state: Any = None) -> None:
-        super().__init__(f"not done yet; to be asked about again in {check_after_s:g} s")
-        self.check_after_s = check_after_s
+    def __init__(self, check_after_s: float | timedelta, state: Any = None) -> None:
+        self.check_after_s = seconds_until_check(check_after_s)
+        super().__init__(f"not done yet; to be asked about again in {self.check_after_s:g} s")
         self.state = state if state is not None else True
 
 
@@ -101,7 +118,13 @@ class UnwritableRows(HeadraceError):
 
 
 class ConfigError(HeadraceError, ValueError):
-    """An option or a file says something that cannot be: what, where, and what to do."""
+    """An option or a file says something that cannot be: what, where, and what to do.
+
+    What its message quotes (a path, a name, a value) can hold what a terminal would obey; that is made visible (L81).
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(visible(str(message), multiline=True))
 
 
 class GraphError(ConfigError):
@@ -114,6 +137,27 @@ class GraphError(ConfigError):
 
 class BadInput(HeadraceError, ValueError):
     """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+class SourceChanged(HeadraceError):
+    """A file was cut short, overwritten or damaged while its rows were read. Rows that were read before are not lost."""
+
+
+# --- the machine has no more to give ---
+
+
+class CannotStartThread(HeadraceError, RuntimeError):
+    """The operating system starts no more threads, or the interpreter is about to end. The message names the thread."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(
+            f"the thread {name!r} cannot be started ({error}); use fewer workers, or allow this process more threads "
+            f"(ulimit -u, or the limit of its container)"
+        )
+
+
+class LoopDied(HeadraceError, RuntimeError):
+    """The event loop of a run or executor broke while calls were under way: whether they happened, nobody can say (L69)."""
 
 
 # --- the journal ---

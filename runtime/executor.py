@@ -11,10 +11,12 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from . import forking
 from .calls.aio import runs_on_a_loop
+from .calls.answers import check_answers_at_once
 from .errors import RunAborted
 from .hosts.port import Address
-from .limits import Limit, Retry, as_limit, as_retry, check_call_options
+from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from .office import ExecutorTerms, Office
+from .quantities import WORKERS, option, patience
 from .report import Outcome, RunReport
 from .waiters import Batch, CallFuture, Task
 
@@ -29,9 +31,10 @@ class Executor(concurrent.futures.Executor):
             future = executor.submit(geocode, "Lund")
             outcomes = executor.execute_batch(geocode, cities)
 
-    Functions run on threads, coroutine functions on one event loop; any number of threads may submit at once. Calls that
-    the limit has `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor
-    of the parent begins anew, with threads of its own.
+    Functions run on threads, coroutine functions on one event loop; what a function on a thread gives as a coroutine is
+    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. Calls that the limit has
+    `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor of the parent
+    begins anew, with threads of its own.
     """
 
     def __init__(
@@ -51,17 +54,23 @@ class Executor(concurrent.futures.Executor):
         an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. Raises `ValueError`."""
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
-        if max_workers <= 0:
+        if isinstance(max_workers, int) and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        check_call_options("Executor", timeout, deadline, on_unknown)
+        max_workers = option("Executor", "max_workers", max_workers, WORKERS)
+        timeout, deadline = checked_times("Executor", timeout, deadline)
+        check_on_unknown("Executor", on_unknown)
+        limited, policy = as_limit(limit), as_retry(retry)
+        for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
+            check_answers_at_once("Executor", what, asked)
+        check_answers_at_once("Executor", "retry=Retry(classify=...)", policy.classify if policy is not None else None)
         self._begin(
             ExecutorTerms(
                 max_workers,
                 thread_name_prefix,
-                as_limit(limit),
-                as_retry(retry),
+                limited,
+                policy,
                 timeout,
                 deadline,
                 on_unknown,
@@ -121,6 +130,7 @@ class Executor(concurrent.futures.Executor):
 
         Raises `TimeoutError` after `timeout` seconds; what has not begun by then does not begin.
         """
+        waits_s = patience("execute_batch", timeout)
         values = list(rows)
         if not values:
             return []
@@ -128,7 +138,7 @@ class Executor(concurrent.futures.Executor):
         batch = Batch(office, values)
         office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, None) for row in values], batch)
         try:
-            return batch.wait(timeout)
+            return batch.wait(waits_s)
         except BaseException:
             office.withdraw(batch)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,6 +13,19 @@ from headrace.actors.retry import Backoff
 
 from .classify import Classifier
 from .errors import ConfigError
+from .quantities import (
+    ATTEMPTS,
+    BURST,
+    CALLS,
+    RATE_MAX,
+    RATE_MIN,
+    REFUSALS,
+    ROWS,
+    SECONDS,
+    SECONDS_OR_ZERO,
+    option,
+    optional,
+)
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 _SECONDS |= {"d": 86400.0, "day": 86400.0}
@@ -24,7 +37,7 @@ def parse_rate(text: str, burst: float | None = None) -> Rate:
 
     Raises `ConfigError`.
     """
-    match = _RATE.fullmatch(text)
+    match = _RATE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ConfigError(f"limit {text!r}: a rate reads like '200/s', '3000/min' or '200000 tokens/min'")
     amount, unit, period = match.groups()
@@ -32,8 +45,10 @@ def parse_rate(text: str, burst: float | None = None) -> Rate:
     if seconds is None:
         raise ConfigError(f"limit {text!r}: unknown period {period!r}; use s, min, h or d")
     per_s = float(amount.replace("_", "").replace(",", "")) / seconds
-    if not per_s > 0:
-        raise ConfigError(f"limit {text!r}: a rate is greater than 0")
+    if not RATE_MIN <= per_s <= RATE_MAX:
+        raise ConfigError(
+            f"limit {text!r}: a rate is greater than 0, from {RATE_MIN:.0e} (one in three years) to {RATE_MAX:.0e} a second"
+        )
     weighed = unit is not None and unit.lower() not in ("call", "calls", "row", "rows", "request", "requests")
     return Rate(per_s, burst, "cost" if weighed else "calls")
 
@@ -46,10 +61,15 @@ class Limit:
     ms of the rate, at least one. `concurrency`: calls in flight, or "auto" to follow the latency. `key`: of a row; each
     key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it.
     `cooldown`: seconds after a refusal that brings no hint, doubled while nothing goes through. `max_hint`: the longest
-    Retry-After that is honoured, in seconds. `outage_after`: so many rows whose calls failed one after another are an
-    outage. `outage_deadline`: seconds after which an outage fails the run.
+    Retry-After that is honoured, in seconds, whether the call was refused or has failed; 0 honours none. `outage_after`: so
+    many rows whose calls failed one after another are an outage. `outage_deadline`: seconds after which an outage fails the
+    run.
 
     With no rate and no concurrency, the governor finds out what the other side allows.
+
+    `cost` gives a finite number of at least 0, and at most what the rate lets through in a day. `key` gives text, a number,
+    a tuple of these, or another object that can be hashed and equals itself. A row for which one of them raises or gives
+    something else goes to quarantine. Raises `ConfigError` for an option that cannot be.
     """
 
     def __init__(
@@ -65,26 +85,26 @@ class Limit:
         outage_after: int = 10,
         outage_deadline: float = 600.0,
     ) -> None:
+        burst = optional("Limit", "burst", burst, BURST)
         parsed = tuple(parse_rate(rate, burst) for rate in rates)
         if any(rate.unit == "cost" for rate in parsed) != (cost is not None):
             raise ConfigError(
                 "a rate of weights such as '200000 tokens/min' and cost= go together: one of them is missing"
             )
-        if isinstance(concurrency, int) and concurrency < 1:
-            raise ConfigError(f"concurrency={concurrency}: at least one call must be allowed")
-        if burst is not None and not burst >= 1:
-            raise ConfigError(f"burst={burst}: at least one call must be allowed")
+        for function, called in (("cost", cost), ("key", key)):
+            if called is not None and not callable(called):
+                raise ConfigError(f"Limit: {function}= is a {type(called).__name__}; a function of a row is expected")
         self.rates = rates
         self.cost = cost
         self.key = key
         self.name = name
         self.terms = Terms(
             rates=parsed,
-            concurrency=concurrency,
-            cooldown_s=cooldown,
-            hint_max_s=max_hint,
-            outage_after=outage_after,
-            outage_deadline_s=outage_deadline,
+            concurrency=concurrency if concurrency == "auto" else optional("Limit", "concurrency", concurrency, CALLS),
+            cooldown_s=option("Limit", "cooldown", cooldown, SECONDS_OR_ZERO),
+            hint_max_s=option("Limit", "max_hint", max_hint, SECONDS_OR_ZERO),
+            outage_after=option("Limit", "outage_after", outage_after, ROWS),
+            outage_deadline_s=option("Limit", "outage_deadline", outage_deadline, SECONDS),
         )
 
     def __repr__(self) -> str:
@@ -92,10 +112,10 @@ class Limit:
 
 
 def as_limit(limit: Limit | str | None) -> Limit:
-    """`limit="200/s"` is short for `Limit("200/s")`."""
-    if isinstance(limit, Limit):
-        return limit
-    return Limit(limit) if isinstance(limit, str) else Limit()
+    """`limit="200/s"` is short for `Limit("200/s")`. Raises `ConfigError`."""
+    if limit is None:
+        return Limit()
+    return limit if isinstance(limit, Limit) else Limit(limit)
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -114,23 +134,34 @@ class Retry(msgspec.Struct, frozen=True):
     classify: Classifier | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigError(f"Retry({self.attempts}): the first call is an attempt too, so at least 1")
+        option("Retry", "attempts", self.attempts, ATTEMPTS)
+        option("Retry", "base", self.base, SECONDS_OR_ZERO)
+        option("Retry", "cap", self.cap, SECONDS_OR_ZERO)
+        option("Retry", "refusals", self.refusals, REFUSALS)
+        if self.classify is not None and not callable(self.classify):
+            raise ConfigError(
+                f"Retry: classify= is a {type(self.classify).__name__}; a function of an error is expected"
+            )
 
     @property
     def backoff(self) -> Backoff:
-        return Backoff(self.attempts, self.base, self.cap, self.refusals)
+        # Whatever kind of number they are: actors count with floats and ints.
+        return Backoff(int(self.attempts), float(self.base), float(self.cap), int(self.refusals))
 
 
 def as_retry(retry: Retry | int | None) -> Retry | None:
-    """`retry=5` is short for `Retry(5)`."""
-    return Retry(retry) if isinstance(retry, int) else retry
+    """`retry=5` is short for `Retry(5)`. Raises `ConfigError`."""
+    if retry is None or isinstance(retry, Retry):
+        return retry
+    return Retry(option("retry", "attempts", retry, ATTEMPTS))
 
 
-def check_call_options(where: str, timeout: float | None, deadline: float | None, on_unknown: str) -> None:
-    """What stages and executors are told alike. Raises `ConfigError`."""
-    for option, seconds in (("timeout", timeout), ("deadline", deadline)):
-        if seconds is not None and not seconds > 0:
-            raise ConfigError(f"{where}: {option}={seconds}: seconds greater than 0, or None")
+def checked_times(where: str, timeout: Any, deadline: Any) -> tuple[float | None, float | None]:
+    """The `timeout` and the `deadline` of a stage or executor. Raises `ConfigError`."""
+    return optional(where, "timeout", timeout, SECONDS), optional(where, "deadline", deadline, SECONDS)
+
+
+def check_on_unknown(where: str, on_unknown: str) -> None:
+    """What stages and executors are told of calls that may have happened. Raises `ConfigError`."""
     if on_unknown not in ("retry", "quarantine"):
         raise ConfigError(f"{where}: on_unknown={on_unknown!r}: 'retry' or 'quarantine'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -13,18 +13,21 @@ from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
 from .calls.aio import LoopThread
+from .connectors.check import as_sink, source_connector
 from .connectors.file_identity import FileUse
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import RunInfo, SinkConnector, SourceConnector
 from .contracts import INFER, Contract
 from .errors import ConfigError
-from .flow import Draft, Flow, as_sink
+from .flow import Draft, Flow
 from .graph import Graph
 from .holding import check_files, hold, uses_of_a_run
 from .journal.options import Journal, as_journal
 from .journal.port import Journaling
 from .limits import Retry, as_retry
+from .names import check_name, connector_name
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
+from .quantities import QUARANTINED, SECONDS_OR_ZERO, WINDOW, optional
 from .report import RunReport
 from .run import Run
 from .signals import draining
@@ -51,9 +54,8 @@ class Pipeline(Flow):
 
     def __init__(self, name: str = "pipeline", *, window: int | None = None, ordered: bool = True) -> None:
         """`window`: rows between source and sink at most. `ordered`: the sink sees rows in source order."""
-        if window is not None and window < 1:
-            raise ConfigError(f"window={window}: at least one row must fit")
-        self.name = name
+        window = optional("Pipeline", "window", window, WINDOW)
+        self.name = check_name("pipeline", name)
         super().__init__(Draft(), [(SOURCE, "")], ordered)
         self._window = window
         self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
@@ -70,7 +72,8 @@ class Pipeline(Flow):
         rows: Any = None,
         retry: Retry | int | None = None,
     ) -> Pipeline:
-        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable.
+        """Where the rows come from: a connector out of `sources` or of your own (`SourceConnector`), any iterable, any async
+        iterable. Raises `ConfigError` for text, bytes and mappings, whose items are no rows.
 
         `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
         become 12); or "infer", from the first hundred. What does not fit goes to quarantine. `retry`: how often a
@@ -79,10 +82,11 @@ class Pipeline(Flow):
         if self._source is not None:
             raise ConfigError(f"pipeline {self.name!r} has a source already")
         self._contract = contract = _contract(rows)
-        if hasattr(rows_from, "read") and hasattr(rows_from, "open"):
-            self._reads = connector = cast(SourceConnector, rows_from)
-            self._columns = getattr(connector, "fields", None)
-            self._source = lambda _: _held(connector, contract)
+        connector = source_connector(rows_from)
+        if connector is not None:
+            self._reads = own = connector
+            self._columns = getattr(own, "fields", None)
+            self._source = lambda _: _held(own, contract)
         elif isinstance(rows_from, AsyncIterable):
             stream = rows_from
             self._source = lambda loop: _held(AsyncIterableSource(stream, loop), contract)
@@ -90,7 +94,13 @@ class Pipeline(Flow):
             iterable = rows_from
             self._source = lambda _: _held(IterableSource(iterable), contract)
         else:
-            raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable")
+            mend = "; call it, to give what it makes" if callable(rows_from) else ""
+            mend = (
+                "; for a file, give sources.csv(path) or sources.jsonl(path)"
+                if isinstance(rows_from, os.PathLike)
+                else mend
+            )
+            raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable{mend}")
         self._source_retry = as_retry(retry) or Retry()
         return self
 
@@ -133,6 +143,7 @@ class Pipeline(Flow):
         `accept_changes`. `origin`: the file that describes the pipeline, for `headrace resume`. `suspend_after`: end the
         run, as suspended, when for so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
+        suspend_after = optional("run", "suspend_after", suspend_after, SECONDS_OR_ZERO)
         plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         if journal is None:
             if suspend_after is not None:
@@ -188,10 +199,17 @@ class Pipeline(Flow):
         accept_changes: bool = False,
         suspend_after: float | None = None,
     ) -> RunReport:
-        """Run to the end. Raises `RunFailed` if it could not go on.
+        """Run to the end, and give the report. The options are those of `start`. Raises `RunFailed` if it could not go on.
 
-        In the main thread, the first SIGINT or SIGTERM drains and the second aborts, unless the application handles
-        them itself; the report then says so. Options as of `start`.
+        In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
+        application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit` with
+        the status 143 for SIGTERM, so that no script goes on with a part of the rows as if they were all. Either has the
+        report:
+
+            try:
+                report = pipeline.run()
+            except KeyboardInterrupt as interrupt:
+                report = interrupt.report
         """
         with draining() as signals:
             run = self.start(
@@ -203,11 +221,13 @@ class Pipeline(Flow):
             )
             signals.govern(run)
             try:
-                return run.wait()
+                report = run.wait()
             except BaseException:
                 if not run.done:
                     run.abort("the caller was interrupted")
                 raise
+        signals.raise_for(report)
+        return report
 
     def stream(self, *, max_quarantined: float | None = None) -> Stream:
         """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
@@ -251,8 +271,8 @@ class Pipeline(Flow):
     ) -> Plan:
         if self._source is None:
             raise ConfigError(f"pipeline {self.name!r} has no source")
-        if max_quarantined is not None and max_quarantined < 0:
-            raise ConfigError(f"max_quarantined={max_quarantined}: a number of rows, or a share of them below 1")
+        max_quarantined = optional("run", "max_quarantined", max_quarantined, QUARANTINED)
+        drain_timeout = optional("run", "drain_timeout", drain_timeout, SECONDS_OR_ZERO)
         nodes, edges = list(self._draft.nodes), list(self._draft.edges)
         if self._ends:
             name = self._draft.unused("sink")
@@ -290,6 +310,6 @@ def _held(connector: SourceConnector, contract: Contract | str | None) -> Source
         return connector
     if isinstance(contract, str):
         raise ConfigError(
-            f'rows="infer": {connector.name} gives rows as they come, so none are the first; name their type'
+            f'rows="infer": {connector_name(connector)} gives rows as they come, so none are the first; name their type'
         )
     return TypedSource(connector, contract)

@@ -58,6 +58,8 @@ class StagePlan(msgspec.Struct, frozen=True):
             on_unknown=self.on_unknown,
             key=self.limit.key,
             weigh=self.limit.cost,
+            weight_max=self.limit.terms.weight_max,
+            hint_max_s=self.limit.terms.hint_max_s,
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import IO
 
+from .quantities import SECONDS, optional
 from .report import RunReport
 from .run import Run
+from .text import visible
 
 LIVE_S = 0.2
 """Seconds between two looks on a terminal (L28: by time, not by rows)."""
@@ -19,11 +21,12 @@ def watch(run: Run, total: int | None = None, stream: IO[str] | None = None, eve
 
     `total`: rows, where known. `every`: seconds between two looks. Needs the extra `cli` for the live display.
     """
+    pause_s = optional("watch", "every", every, SECONDS)
     stream = stream or sys.stderr
     if stream.isatty():
-        _live(run, total, stream, every or LIVE_S)
+        _live(run, total, stream, pause_s or LIVE_S)
     else:
-        _calm(run, total, stream, every or CALM_S)
+        _calm(run, total, stream, pause_s or CALM_S)
     return run.wait()
 
 
@@ -42,15 +45,18 @@ def _live(run: Run, total: int | None, stream: IO[str], every: float) -> None:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            RenderableColumn,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
     except ImportError:
         _calm(run, total, stream, every)
         return
     columns = (
-        TextColumn("{task.description}"),
+        # As text, because rich takes what stands in brackets for markup.
+        RenderableColumn(Text(visible(run.name))),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

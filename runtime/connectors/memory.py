@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
 
 from headrace.actors.protocol import BadRow
 
 from ..calls.aio import LoopThread
+from ..calls.awaiting import is_settled, settled
 from ..contracts import Contract, hold
 from ..errors import BadInput
+from ..names import connector_name, function_name
 from .ahead import LoopAhead, ThreadAhead
 from .port import SourceConnector
 
@@ -43,6 +45,8 @@ class IteratorSource:
     name = "iterable"
     resumable = False
     quiet = False
+    counts = True
+    """A row's place is its number, so rows are counted where places are told."""
 
     def __init__(self) -> None:
         self.bad = 0
@@ -66,16 +70,22 @@ class IteratorSource:
         """Called once, by `open`."""
         raise NotImplementedError
 
+    def held_to(self) -> Contract | str | None:
+        """The contract that rows are held to, or that it is inferred from the first of them. Called once, by `open`."""
+        return self._contract
+
     def open(self) -> None:
+        contract = self.held_to()
         self._iterator = self.iterate()
-        if self._contract is not None:
-            self._iterator = hold(self._placed(self._iterator), self._contract, self._unfit)
+        if contract is not None:
+            rows = self._counted(self._iterator) if self.counts else self._iterator
+            self._iterator = hold(rows, contract, self.place, self._unfit)
         if self.quiet:
             self._ahead = ThreadAhead(self._iterator, self.name)
 
-    def _placed(self, rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    def _counted(self, rows: Iterator[Any]) -> Iterator[Any]:
         for self._row, row in enumerate(rows):
-            yield self.place(), row
+            yield row
 
     def _unfit(self, place: str, what: str, row: Any) -> BadRow:
         self.bad += 1
@@ -176,17 +186,41 @@ class AsyncIterableSource:
 
 
 class TypedSource:
-    """A connector whose rows are held to a contract."""
+    """A connector whose rows are held to a contract. Whatever else the connector can do, this one can (L27): it is the
+    connector's own."""
 
     def __init__(self, connector: SourceConnector, contract: Contract) -> None:
-        self.name = connector.name
-        self.resumable = connector.resumable
-        self._connector = connector
+        self.name = connector_name(connector)
+        self.resumable = getattr(connector, "resumable", False)
+        self._connector: Any = connector
         self._contract = contract
         self._row = 0
 
+    def __getattr__(self, name: str) -> Any:
+        # Asked for what is not defined here: `fingerprint`, `placed`, `interrupt`, whatever there will be.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._connector, name)
+
     def open(self) -> None:
+        self._row = 0
         self._connector.open()
+
+    def tell(self) -> list[Any] | None:
+        """The connector's place, and the number of the row there."""
+        place = self._connector.tell()
+        return [self._row, place] if place is not None else None
+
+    def resume(self, place: list[Any] | None) -> None:
+        """As `open`, at a place that `tell` told."""
+        self._row, inner = place if place is not None else (0, None)
+        self._connector.resume(inner)
+
+    @property
+    def verify(self) -> Callable[[Any], str | None]:
+        """Whether all before a place is as it was, where the connector can say that."""
+        verify: Callable[[Any], str | None] = self._connector.verify
+        return lambda place: verify(place[1])
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         values, ended, bad = self._connector.read(n)
@@ -202,30 +236,33 @@ class TypedSource:
             self._row += 1
         return held, ended, bad
 
-    def interrupt(self) -> None:
-        """As the connector does."""
-        interrupt = getattr(self._connector, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
-
     def close(self) -> None:
         self._connector.close()
 
 
 class CallableSink:
-    """Calls a function with one row's value at a time."""
+    """Calls a function with one row's value at a time. A coroutine that it gives is awaited before the next call (L68)."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
-        self.name = getattr(function, "__name__", type(function).__name__)
+        self.name = function_name(function)
 
     def open(self) -> None:
         """Nothing to open."""
 
-    def write(self, items: list[Any]) -> None:
+    def write(self, items: list[Any]) -> Coroutine[Any, Any, None] | None:
+        """A coroutine where there is something to await, which writes the rest."""
         function = self._function
-        for item in items:
-            function(item)
+        rest = iter(items)
+        for item in rest:
+            if (answer := function(item)) is not None and not is_settled(answer):
+                return self._write_on(answer, list(rest))
+        return None
+
+    async def _write_on(self, answer: Any, rest: list[Any]) -> None:
+        await settled(answer)
+        for item in rest:
+            await settled(self._function(item))
 
     def close(self, complete: bool) -> None:
         """Nothing to close."""

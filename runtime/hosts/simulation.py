@@ -29,6 +29,7 @@ except ImportError as missing:
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
+from headrace.actors.quantities import bounded_s
 
 from .schedule import Schedule, picker_of
 
@@ -248,7 +249,7 @@ class Carrier:
     # --- the context of the actor ---
 
     def after(self, delay_s: float, message: Any) -> Event:
-        return self._simulation.call_at(self._simulation.now + delay_s, self._fire, message)
+        return self._simulation.call_at(self._simulation.now + bounded_s(delay_s), self._fire, message)
 
     def _fire(self, message: Any) -> None:
         if not self.ended:

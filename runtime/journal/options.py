@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.quantities import Range, option
 
 COMMIT_S = 0.02
 """An answer waits so long for others; with the commit itself, it is durable within 50 ms."""
+WITHIN = Range(0.0, 60.0, "seconds, from 0 to 60")
+"""A longer wait would let a kill take back more than a minute of answers."""
 REDACTED = "[redacted]"
 
 Payloads = Literal["keep", "until_done", "never"]
@@ -45,8 +48,7 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ):
             if value not in known:
                 raise ConfigError(f"Journal: {name} is {value!r}; it can be {', '.join(map(repr, known))}")
-        if not 0 <= self.within <= 60:
-            raise ConfigError(f"Journal: within is {self.within!r}; it is seconds, from 0 to 60")
+        option("Journal", "within", self.within, WITHIN)
         if isinstance(self.redact, str) or not all(isinstance(name, str) and name for name in self.redact):
             raise ConfigError(f"Journal: redact is {self.redact!r}; it is a list of names of fields")
 

@@ -28,7 +28,8 @@ class FakeTimer:
 
 
 class Fake:
-    """The context of one actor. `told` is what it told since `take` was last called."""
+    """The context of one actor. `told` is what it told since `take` was last called; `timers_set`, how many timers it has
+    set so far."""
 
     def __init__(self, actor: Actor, name: str = "me") -> None:
         self.actor = actor
@@ -37,6 +38,7 @@ class Fake:
         self.children: dict[Ref, Actor] = {}
         self.abandoned: list[Ref] = []
         self.stopped = False
+        self.timers_set = 0
         self._now = 0.0
         self._timers: list[tuple[float, int, FakeTimer, Any]] = []
         self._number = itertools.count()
@@ -49,6 +51,7 @@ class Fake:
 
     def after(self, delay_s: float, message: Any) -> FakeTimer:
         timer = FakeTimer()
+        self.timers_set += 1
         heapq.heappush(self._timers, (self._now + delay_s, next(self._number), timer, message))
         return timer
 
@@ -86,6 +89,10 @@ class Fake:
         found = [message for whom, message in self.told if whom == ref]
         self.told = []
         return found
+
+    def told_to(self, ref: Ref, kind: type[M]) -> list[M]:
+        """What of this kind this ref was told since; nothing is forgotten."""
+        return [message for whom, message in self.told if whom == ref and isinstance(message, kind)]
 
     def pass_time(self, seconds: float) -> None:
         """Timers that are due on the way fire in their order."""

@@ -13,7 +13,7 @@ from headrace.actors.exits import Exits, Port
 from headrace.actors.frontier import SIZE, Frontier, bits_of
 from headrace.actors.identity import Bundle, Plain
 from headrace.actors.outlets import ONWARD
-from headrace.actors.protocol import Outcomes, Press, Rows
+from headrace.actors.protocol import Outcomes, Press, Rows, Status
 from tests.actors.fake import Fake, Name
 
 NEXT, KEEPER, LEDGER, CONDUCTOR = map(Name, ("next", "keeper", "ledger", "conductor"))
@@ -58,6 +58,137 @@ def test_the_first_row_waits_no_longer_than_it_may_and_no_other_row_is_needed_L3
     assert went(fake) == [], "the next batch has a time of its own"
     fake.pass_time(0.2)
     assert went(fake) == [["c"]]
+
+
+def test_a_batch_s_timer_flushes_its_own_batch_and_no_other_one_of_its_key() -> None:
+    fake = gathering(count=2, within_s=1.0)
+    fake.receive(Rows([0], ["a"]))
+    fake.pass_time(0.5)
+    # It is full, and goes; the timer that was for it is still on its way when the next one begins.
+    fake.receive(Rows([1], ["b"]), Rows([2], ["c"]))
+    assert went(fake) == [["a", "b"]]
+    fake.pass_time(0.9)
+    assert went(fake) == [], "the timer was for the batch that has gone"
+    fake.pass_time(0.1)
+    assert went(fake) == [["c"]]
+
+
+def test_each_key_s_batch_has_a_timer_of_its_own() -> None:
+    fake = gathering(count=10, within_s=1.0, key=lambda row: row[0])
+    fake.receive(Rows([0], ["a0"]))
+    fake.pass_time(0.4)
+    fake.receive(Rows(range(1, 3), ["b1", "a2"]))
+    fake.pass_time(0.6)
+    assert went(fake) == [["a0", "a2"]]
+    fake.pass_time(0.39)
+    assert went(fake) == []
+    fake.pass_time(0.02)
+    assert went(fake) == [["b1"]]
+
+
+def test_a_batch_is_full_by_the_number_of_its_rows_also_where_they_have_keys() -> None:
+    fake = gathering(count=2, key=lambda row: row % 2)
+    fake.receive(Rows(range(5), [0, 1, 2, 3, 4]))
+    assert went(fake) == [[0, 2], [1, 3]]
+    fake.receive(protocol.EndOfRows(5))
+    assert went(fake) == [[4]]
+
+
+def test_without_a_number_rows_are_gathered_until_it_is_time() -> None:
+    fake = gathering(within_s=1.0)
+    fake.receive(Rows(range(3), [0, 1, 2]), Rows(range(3, 5), [3, 4]))
+    assert went(fake) == []
+    fake.pass_time(1.0)
+    assert went(fake) == [[0, 1, 2, 3, 4]]
+
+
+def test_with_several_edges_the_rest_goes_with_the_last_of_their_ends_and_before_the_end() -> None:
+    exits = Exits("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
+    fake = Fake(Batch(BatchTerms("batch", count=3), exits, CONDUCTOR, inputs=2), "batch")
+    fake.receive(Rows([0], ["a"]), protocol.EndOfRows(2))
+    assert fake.told == []
+    fake.receive(protocol.EndOfRows(2))
+    assert [(whom, type(m)) for whom, m in fake.told] == [
+        (NEXT, Rows),
+        (NEXT, protocol.EndOfRows),
+        (CONDUCTOR, protocol.Drained),
+    ]
+    fake.told = []
+    fake.receive(Rows([1], ["b"]), protocol.Abort("late"))
+    assert fake.told == [], "it is over"
+
+
+def test_an_aborted_batch_lets_nothing_go() -> None:
+    fake = gathering(count=3)
+    fake.receive(Rows([0], ["a"]), protocol.Abort("enough"))
+    assert [(whom, type(m)) for whom, m in fake.told] == [(CONDUCTOR, protocol.Drained)]
+
+
+def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> None:
+    journal, known = Name("journal"), Bundle((1, 4))
+    exits = Exits("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
+    fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, journal=journal, known=[known]), "batch")
+    fake.receive(Rows(range(3), ["a", "b", "c"]))
+    (rows,) = [m for whom, m in fake.told if whom == NEXT]
+    assert (list(rows.seqs), rows.values) == ([Bundle((0, 2), 0b101)], [["a", "c"]])
+    assert [m.bundles for m in fake.take_for(journal)] == [[Bundle((0, 2), 0b101)]]
+    fake.receive(Rows([4], ["e"]))
+    (rows,) = [m for whom, m in fake.told if whom == NEXT]
+    assert (list(rows.seqs), rows.values) == ([known], [["b", "e"]])
+    assert fake.take_for(journal) == [], "it was told in that life"
+    assert fake.actor.statistics().traffic.adds_up
+
+
+def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_at_the_end() -> None:
+    exits = Exits("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
+    fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, known=[Bundle((1, 4))]), "batch")
+    fake.receive(Rows(range(2), ["a", "b"]), protocol.EndOfRows(2))
+    (outcomes,) = [m for whom, m in fake.told if whom == KEEPER]
+    assert [(e.seq, e.status, e.value) for e in outcomes.ended] == [(1, Status.INTERRUPTED, "b")]
+    traffic = fake.actor.statistics().traffic
+    assert (traffic.here, traffic.interrupted, traffic.batched, traffic.adds_up) == (0, 1, 1, True)
+
+
+def test_what_a_batch_counts_adds_up_at_any_time() -> None:
+    fake = gathering(count=3, key=lambda row: row[0])
+    fake.receive(Rows(range(5), ["a", "b", "a", "a", ""]))
+    traffic = fake.actor.statistics().traffic
+    assert (traffic.came, traffic.here, traffic.batched, traffic.quarantined, traffic.made, traffic.went) == (
+        5,
+        1,
+        3,
+        1,
+        1,
+        1,
+    )
+    assert traffic.adds_up
+
+
+def test_a_batch_that_holds_a_piece_of_the_row_that_all_wait_for_goes_too() -> None:
+    fake = gathering(count=10, key=lambda row: row)
+    fake.receive(Rows([(2, 0, 2), (3, 0, 2)], ["x", "y"]), Press(2))
+    assert went(fake) == [["x"]]
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 7), st.booleans())
+def test_every_row_is_in_one_batch_in_order_and_no_batch_is_too_large(
+    chunks: list[int], count: int, alone: bool
+) -> None:
+    fake = gathering(count=count)
+    n = 0
+    for size in chunks:
+        seqs: Any = [n + i for i in range(size)] if alone else range(n, n + size)
+        fake.receive(Rows(seqs, list(range(n, n + size))))
+        n += size
+    fake.receive(protocol.EndOfRows(n))
+    bundles = [seq for rows in fake.take(Rows) for seq in rows.seqs]
+    assert [len(b.members) for b in bundles if isinstance(b, Bundle)] == [count] * (n // count) + [n % count] * (
+        n % count > 0
+    )
+    assert [row for b in bundles if isinstance(b, Bundle) for row in b.members] == list(range(n))
+    for b in bundles:
+        assert isinstance(b, Bundle)
+        assert b.bits in (0, bits_of(b.members)[1])
 
 
 def test_a_batch_is_full_by_bytes_and_a_row_that_is_larger_goes_alone() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
+from headrace.actors import protocol
 from headrace.actors.gate import Gate, GateState, Rate, Terms
+from headrace.actors.protocol import Closure
+from tests.actors.fake import Name
 
-
-class Name(msgspec.Struct, frozen=True):
-    name: str
-
-
-STAGE = Name("stage")
+STAGE, OTHER = Name("stage"), Name("other")
 
 
 def granted(gate: Gate, now: float) -> int:
@@ -53,6 +50,62 @@ def test_no_grant_while_cooling_L41() -> None:
     assert granted(gate, 5.1) > 0
 
 
+def closed_until(hint: float | None, *later: tuple[float | None, float]) -> float:
+    """When a cooldown ends that began at 10 s with that hint, and in which others came late: their hints, and when."""
+    gate = Gate(Terms(), 0.0)
+    gate.want(STAGE, 1, ())
+    granted(gate, 0.0)
+    epoch = gate.epoch
+    assert gate.hit(epoch, hint, 10.0)
+    for late, at in later:
+        assert not gate.hit(epoch, late, at)
+    return gate.until_s
+
+
+def test_a_late_refusal_lengthens_a_cooldown_and_never_shortens_it_L09() -> None:
+    assert closed_until(5.0, (7.0, 11.0)) == 18.0
+    assert closed_until(5.0, (1.0, 11.0)) == 15.0
+    assert closed_until(5.0, (7.0, 11.0), (2.0, 12.0)) == 18.0
+    assert closed_until(5.0, (None, 14.0)) == 15.0
+    assert closed_until(5.0, (-3.0, 14.0), (0.0, 14.5)) == 15.0
+    assert closed_until(5.0, (31_536_000.0, 12.0)) == 312.0, "a late hint has the same ceiling"
+
+
+def test_a_late_refusal_changes_nothing_after_the_cooldown_or_in_an_outage() -> None:
+    gate = Gate(Terms(), 0.0)
+    gate.want(STAGE, 5, ())
+    granted(gate, 0.0)
+    gate.hit(gate.epoch, 1.0, 0.0)
+    assert gate.end_cooldown(1.0)
+    assert not gate.hit(protocol.Epoch(0), 9.0, 1.1)
+    assert gate.state is GateState.OPEN
+    gate.close_for_outage(2.0, 0.5)
+    until_s = gate.until_s
+    assert not gate.hit(gate.epoch, 9.0, 2.1)
+    assert gate.until_s == until_s
+
+
+def test_cooldowns_without_a_hint_double_while_nothing_goes_through_up_to_their_ceiling_L13() -> None:
+    gate = Gate(Terms(concurrency=4, cooldown_s=0.1, cooldown_max_s=1.0), 0.0)
+    now, took = 0.0, []
+    for _ in range(6):
+        gate.want(STAGE, 1, ())
+        granted(gate, now)
+        assert gate.hit(gate.epoch, None, now)
+        took.append(round(gate.until_s - now, 9))
+        now = gate.until_s
+        gate.ended(STAGE, 1, 0, (), 0.0)
+        assert gate.end_cooldown(now)
+    assert took == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert gate.cooldowns == 6
+    assert gate.cooled_s == pytest.approx(3.5)
+    gate.want(STAGE, 2, ())
+    granted(gate, now + 100.0)
+    gate.ended(STAGE, 1, 1, (), 0.01)
+    gate.hit(gate.epoch, None, now + 100.0)
+    assert gate.until_s == pytest.approx(now + 100.1), "something went through"
+
+
 def test_a_stated_rate_is_kept_and_starts_with_a_small_burst_L55() -> None:
     gate = Gate(Terms(rates=(Rate(200.0),)), 0.0)
     gate.want(STAGE, 1_000_000, ())
@@ -83,6 +136,82 @@ def test_a_stage_that_is_gone_leaves_no_permit_behind_L16() -> None:
     assert [(grant.stage, grant.n) for grant in gate.grant(0.0)] == [(other, 4)]
 
 
+def test_what_a_stage_takes_back_is_its_own_and_no_other_s() -> None:
+    gate = Gate(Terms(concurrency=1), 0.0)
+    gate.want(STAGE, 3, ())
+    gate.want(OTHER, 2, ())
+    gate.want(STAGE, 4, ())
+    assert granted(gate, 0.0) == 1
+    assert gate.waiting == 8
+    assert gate.withdraw(STAGE) == 6
+    assert gate.waiting == 2
+    assert gate.withdraw(STAGE) == 0
+    gate.ended(STAGE, 1, 1, (), 0.01)
+    assert [(g.stage, g.n) for g in gate.grant(0.0)] == [(OTHER, 1)]
+
+
+def test_no_stage_gives_back_more_than_it_holds_and_one_that_is_gone_gives_back_nothing() -> None:
+    gate = Gate(Terms(concurrency=4), 0.0)
+    gate.want(STAGE, 2, ())
+    granted(gate, 0.0)
+    with pytest.raises(AssertionError, match="stage gave back 3 permits and held 2"):
+        gate.returned(STAGE, 3, 0.0, 0.0)
+    gate.returned(OTHER, 3, 0.0, 0.0)
+    assert gate.out == 2
+    gate.discharge(STAGE)
+    gate.ended(STAGE, 2, 2, (), 0.01)
+    assert gate.out == 0
+
+
+def test_permits_that_come_back_unused_are_slots_of_time_that_are_as_good_as_new_L41() -> None:
+    gate = Gate(Terms(rates=(Rate(10.0, 4.0), Rate(100.0, 50.0, "cost"))), 0.0)
+    gate.want(STAGE, 4, (10.0,) * 4)
+    assert [(g.n, g.cost) for g in gate.grant(0.0)] == [(4, 40.0)]
+    gate.want(OTHER, 8, (10.0,) * 8)
+    assert gate.grant(0.0) == []
+    gate.returned(STAGE, 3, 30.0, 0.0)
+    assert [(g.stage, g.n, g.cost) for g in gate.grant(0.0)] == [(OTHER, 3, 30.0)]
+
+
+def test_of_two_rates_the_scarcer_one_counts() -> None:
+    gate = Gate(Terms(rates=(Rate(100.0, 10.0), Rate(5.0, 2.0))), 0.0)
+    gate.want(STAGE, 20, ())
+    assert granted(gate, 0.0) == 2
+    assert gate.wake_at(0.0) == pytest.approx(0.2)
+    assert granted(gate, 0.19) == 0
+    assert granted(gate, 0.2) == 1
+
+
+def test_when_to_be_woken_is_when_something_can_change_L48() -> None:
+    gate = Gate(Terms(rates=(Rate(2.0, 1.0),), concurrency=2), 0.0)
+    assert gate.wake_at(0.0) is None, "nobody wants anything"
+    gate.want(STAGE, 3, ())
+    assert granted(gate, 0.0) == 1
+    assert gate.wake_at(0.0) == pytest.approx(0.5)
+    assert gate.wake_at(0.25) == pytest.approx(0.5)
+    assert granted(gate, 0.5) == 1
+    gate.hit(gate.epoch, 3.0, 0.6)
+    assert gate.wake_at(0.6) == 3.6
+    assert gate.end_cooldown(3.6)
+    assert granted(gate, 3.6) == 0, "two calls are under way, and more are not allowed"
+    assert gate.wake_at(3.6) is None, "only the end of a call can change something"
+
+
+def test_weights_are_waited_for_by_the_weight_of_the_next_row() -> None:
+    gate = Gate(Terms(rates=(Rate(10.0, 20.0, "cost"),)), 0.0)
+    gate.want(STAGE, 3, (20.0, 15.0, 5.0))
+    assert [(g.n, g.cost) for g in gate.grant(0.0)] == [(1, 20.0)]
+    assert gate.wake_at(0.0) == pytest.approx(1.5)
+    assert [(g.n, g.cost) for g in gate.grant(2.0)] == [(2, 20.0)]
+
+
+def test_rows_of_whose_weight_nothing_was_said_weigh_one() -> None:
+    gate = Gate(Terms(rates=(Rate(10.0, 4.0, "cost"),)), 0.0)
+    gate.want(STAGE, 6, ())
+    assert [(g.n, g.cost) for g in gate.grant(0.0)] == [(4, 4.0)]
+    assert gate.wake_at(0.0) == pytest.approx(0.1)
+
+
 def test_weights_keep_their_own_budget() -> None:
     gate = Gate(Terms(rates=(Rate(1000.0), Rate(100.0, 50.0, "cost"))), 0.0)
     gate.want(STAGE, 10, (40.0,) * 10)
@@ -105,6 +234,146 @@ def test_many_rows_that_fail_one_after_another_are_an_outage_and_one_probe_goes_
     gate.ended(STAGE, 1, 1, (), 0.01)
     assert gate.reopen()
     assert granted(gate, 2.0) > 0
+
+
+def failing_gate(**terms: float) -> Gate:
+    """One that has just been closed because ten rows failed one after another."""
+    gate = Gate(Terms(concurrency=20, **terms), 0.0)  # type: ignore[arg-type]
+    gate.want(STAGE, 100, ())
+    granted(gate, 0.0)
+    assert gate.ended(STAGE, 10, 0, tuple(range(10)), 0.0)
+    gate.close_for_outage(0.0, 0.5)
+    gate.ended(STAGE, 10, 0, (), 0.0)
+    return gate
+
+
+def test_a_row_that_fails_again_and_again_is_no_outage_and_an_answer_begins_the_count_anew_L40() -> None:
+    gate = Gate(Terms(concurrency=20, outage_after=3), 0.0)
+    gate.want(STAGE, 100, ())
+    granted(gate, 0.0)
+    assert [gate.ended(STAGE, 1, 0, (7,), 0.0) for _ in range(5)] == [False] * 5
+    assert not gate.ended(STAGE, 1, 0, (8,), 0.0)
+    assert not gate.ended(STAGE, 1, 1, (), 0.0)
+    assert [gate.ended(STAGE, 1, 0, (seq,), 0.0) for seq in (1, 2, 3)] == [False, False, True]
+
+
+def test_rows_that_fail_beside_one_that_is_answered_are_no_outage() -> None:
+    gate = Gate(Terms(concurrency=20, outage_after=3), 0.0)
+    gate.want(STAGE, 100, ())
+    granted(gate, 0.0)
+    assert not gate.ended(STAGE, 10, 1, tuple(range(9)), 0.0)
+
+
+def test_probes_come_later_each_time_up_to_their_ceiling_and_begin_anew_after_an_answer_L40() -> None:
+    gate = failing_gate(probe_s=0.4, probe_max_s=1.0)
+    now, waits = 0.0, []
+    for _ in range(4):
+        waits.append(round(gate.until_s - now, 9))
+        assert not gate.end_cooldown(gate.until_s - 0.01)
+        now = gate.until_s
+        assert gate.end_cooldown(now)
+        assert gate.state is GateState.PROBING
+        assert gate.closure is Closure.OUTAGE
+        assert granted(gate, now) == 1
+        assert gate.wake_at(now) is None
+        assert gate.ended(STAGE, 1, 0, (1,), 0.0), "the probe failed"
+        gate.close_for_outage(now, 0.5)
+    assert waits == [0.4, 0.6, 0.9, 1.0]
+    assert gate.out_since_s == 0.0
+    assert gate.end_cooldown(gate.until_s)
+    granted(gate, gate.until_s)
+    gate.ended(STAGE, 1, 1, (), 0.0)
+    assert gate.reopen()
+    assert not gate.reopen(), "it is open"
+    assert gate.out_since_s is None
+    gate.close_for_outage(100.0, 0.5)
+    assert gate.until_s == pytest.approx(100.4)
+
+
+def test_probes_of_many_governors_do_not_come_at_the_same_instant() -> None:
+    waits = []
+    for random in (0.0, 0.5, 1.0):
+        gate = Gate(Terms(probe_s=1.0), 0.0)
+        gate.close_for_outage(0.0, random)
+        waits.append(gate.until_s)
+    assert waits == [0.75, 1.0, 1.25]
+
+
+def test_a_probe_that_is_refused_is_a_refusal() -> None:
+    gate = failing_gate()
+    assert gate.end_cooldown(gate.until_s)
+    granted(gate, 10.0)
+    assert gate.hit(gate.epoch, 2.0, 10.0)
+    assert (gate.state, gate.closure, gate.until_s) == (GateState.COOLING, Closure.REFUSED, 12.0)
+
+
+def test_calls_in_flight_follow_the_latency_where_that_is_wanted() -> None:
+    gate = Gate(Terms(concurrency="auto"), 0.0)
+    gate.want(STAGE, 1_000_000, ())
+    assert granted(gate, 0.0) == 4
+    for at in range(1, 100):
+        n = gate.out
+        gate.ended(STAGE, n, n, (), 0.02)
+        granted(gate, at * 0.02)
+    assert gate.out > 16, "nothing slowed down"
+    for at in range(100, 300):
+        n = gate.out
+        gate.ended(STAGE, n, n, (), 0.02 * max(1.0, n / 8))
+        granted(gate, at * 0.02)
+    assert 4 <= gate.out <= 32, "eight at once is what the other side can do"
+    gate.withdraw(STAGE)
+    assert gate.scarce
+
+
+def test_permits_are_plenty_until_there_is_a_reason_that_they_are_not() -> None:
+    gate = Gate(Terms(), 0.0)
+    assert not gate.scarce
+    gate.want(STAGE, 1, ())
+    granted(gate, 0.0)
+    assert not gate.scarce
+    gate.want(STAGE, 1000, ())
+    granted(gate, 0.0)
+    assert gate.scarce, "others are waited for"
+    gate.withdraw(STAGE)
+    assert not gate.scarce
+    gate.hit(gate.epoch, None, 0.0)
+    assert gate.scarce
+    assert Gate(Terms(rates=(Rate(1.0),)), 0.0).scarce
+
+
+def test_a_gate_is_forgotten_only_where_a_new_one_would_do_the_same() -> None:
+    gate = Gate(Terms(rates=(Rate(1.0, 2.0),)), 0.0)
+    assert gate.forgettable(0.0)
+    gate.want(STAGE, 1, ())
+    assert not gate.forgettable(0.0), "somebody waits"
+    granted(gate, 0.0)
+    assert not gate.forgettable(5.0), "a permit is out"
+    gate.ended(STAGE, 1, 1, (), 0.01)
+    assert not gate.forgettable(0.5), "its budget is not full"
+    assert gate.forgettable(1.0)
+    gate.hit(gate.epoch, None, 1.0)
+    assert not gate.forgettable(1.05), "it is closed"
+
+
+def test_another_limit_holds_at_once_and_permits_that_are_out_stay_out() -> None:
+    gate = Gate(Terms(concurrency=8), 0.0)
+    gate.want(STAGE, 100, ())
+    assert granted(gate, 0.0) == 8
+    gate.set_terms(Terms(concurrency=4), 0.0)
+    gate.ended(STAGE, 4, 4, (), 0.01)
+    assert granted(gate, 0.0) == 0
+    gate.ended(STAGE, 1, 1, (), 0.01)
+    assert granted(gate, 0.0) == 1
+    gate.set_terms(Terms(rates=(Rate(1000.0, 50.0),)), 1.0)
+    assert granted(gate, 1.0) == 50
+
+
+def test_a_limit_that_is_stated_later_ends_the_search_for_one() -> None:
+    gate = Gate(Terms(), 0.0)
+    gate.want(STAGE, 1000, ())
+    assert granted(gate, 0.0) == 10
+    gate.set_terms(Terms(concurrency=200), 0.0)
+    assert granted(gate, 0.0) == 190
 
 
 def test_a_limit_that_loses_its_weights_grants_the_credit_that_was_asked_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,148 @@ def test_all_stages_hear_of_a_cooldown_and_one_that_enlists_in_it_too() -> None:
     late = Name("late")
     fake.receive(protocol.Enlist(late))
     assert [type(m) for m in fake.take_for(late)] == [protocol.CooldownBegan]
+
+
+def test_who_is_not_enlisted_gets_no_permit_and_gives_none_back() -> None:
+    fake = governing()
+    stranger = Name("stranger")
+    fake.receive(protocol.PermitsWanted(stranger, 1), protocol.PermitsReturned(stranger, 1))
+    fake.receive(protocol.CallsEnded(stranger, Epoch(0), 1, 1))
+    assert fake.told == []
+    counted = fake.actor.statistics()
+    assert (counted.granted, counted.used, counted.returned, counted.waiting) == (0, 0, 0, 0)
+
+
+def test_who_enlists_twice_is_told_once() -> None:
+    fake = governing()
+    fake.receive(protocol.Enlist(ONE), protocol.LimitHit(Epoch(0), 1.0))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.CooldownBegan)] == [ONE, TWO]
+
+
+def test_what_a_stage_takes_back_it_is_told_of_and_does_not_get() -> None:
+    fake = governing(Terms(concurrency=2))
+    fake.receive(protocol.PermitsWanted(ONE, 5, "k"), protocol.PermitsWanted(TWO, 3, "k"))
+    assert [(g.n, g.key) for g in fake.take(protocol.PermitsGranted)] == [(2, "k")]
+    fake.receive(protocol.WishesWithdrawn(ONE, "k"))
+    assert fake.take_for(ONE) == [protocol.WishesForgotten(3, "k")]
+    fake.receive(protocol.CallsEnded(ONE, Epoch(0), 2, 2, key="k"))
+    assert [(whom, m.n) for whom, m in fake.told if isinstance(m, protocol.PermitsGranted)] == [(TWO, 2)]
+
+
+def test_one_key_s_cooldown_closes_no_other_key() -> None:
+    fake = governing()
+    fake.receive(protocol.LimitHit(Epoch(0), 5.0, "a"))
+    (began, _) = fake.take(protocol.CooldownBegan)
+    assert (began.key, began.epoch, began.until_s) == ("a", Epoch(1), 5.0)
+    fake.receive(protocol.PermitsWanted(ONE, 1, "a"), protocol.PermitsWanted(ONE, 1, "b"))
+    assert [(g.key, g.epoch) for g in fake.take(protocol.PermitsGranted)] == [("b", Epoch(0))]
+    fake.pass_time(5.0)
+    told = [m for whom, m in fake.told if whom == ONE]
+    assert [type(m) for m in told] == [protocol.CooldownEnded, protocol.PermitsGranted]
+    assert (told[0].key, told[0].epoch, told[0].probing, told[1].epoch) == ("a", Epoch(1), False, Epoch(1))
+
+
+def test_a_late_refusal_that_lengthens_a_cooldown_keeps_all_waiting_for_as_long_L09() -> None:
+    fake = governing()
+    fake.receive(protocol.LimitHit(Epoch(0), 1.0), protocol.PermitsWanted(ONE, 1))
+    fake.pass_time(0.5)
+    fake.receive(protocol.LimitHit(Epoch(0), 2.0))
+    assert len(fake.take(protocol.CooldownBegan)) == 2, "there is one cooldown, which two stages were told of"
+    fake.pass_time(1.9)
+    assert fake.take(protocol.PermitsGranted) == []
+    fake.pass_time(0.2)
+    assert len(fake.take(protocol.PermitsGranted)) == 1
+
+
+def down(fake: Fake, first: int = 0) -> None:
+    """Ten calls that fail one after another, on permits of the epoch that is today's."""
+    fake.receive(protocol.PermitsWanted(ONE, 10))
+    epoch = fake.take(protocol.PermitsGranted)[0].epoch
+    rows = tuple(range(first, first + 10))
+    fake.receive(protocol.CallsEnded(ONE, epoch, 10, 0, rows))
+
+
+def test_an_outage_is_told_then_a_probe_goes_out_and_its_answer_reopens_L40() -> None:
+    fake = governing(Terms(concurrency=10, probe_s=1.0))
+    down(fake)
+    (began, _) = fake.take(protocol.CooldownBegan)
+    assert (began.closure, began.epoch, began.until_s) == (protocol.Closure.OUTAGE, Epoch(1), 1.0)
+    fake.receive(protocol.PermitsWanted(ONE, 10))
+    fake.pass_time(1.0)
+    told = [m for whom, m in fake.told if whom == ONE]
+    assert told == [protocol.CooldownEnded(Epoch(1), probing=True), protocol.PermitsGranted(Epoch(1), 1, paced=True)]
+    fake.told = []
+    fake.receive(protocol.CallsEnded(ONE, Epoch(1), 1, 1))
+    assert [(whom, m.epoch) for whom, m in fake.told if isinstance(m, protocol.Reopened)] == [
+        (ONE, Epoch(1)),
+        (TWO, Epoch(1)),
+    ]
+    assert sum(g.n for g in fake.take(protocol.PermitsGranted)) >= 1
+    assert fake.actor.statistics().outages == 1
+
+
+def test_calls_of_an_older_epoch_that_fail_close_nothing() -> None:
+    fake = governing(Terms(concurrency=20, outage_after=2))
+    fake.receive(protocol.PermitsWanted(ONE, 20), protocol.LimitHit(Epoch(0), 1.0))
+    fake.pass_time(1.0)
+    fake.told = []
+    fake.receive(protocol.CallsEnded(ONE, Epoch(0), 5, 0, tuple(range(5))))
+    assert fake.take(protocol.CooldownBegan) == []
+
+
+def test_an_outage_that_outlasts_its_deadline_is_told_and_an_outage_is_counted_once() -> None:
+    fake = governing(Terms(concurrency=10, probe_s=1.0, outage_deadline_s=3.0))
+    down(fake)
+    overdue: list[float] = []
+    for row in range(100, 120):
+        fake.receive(protocol.PermitsWanted(ONE, 1))
+        fake.pass_time(30.0)
+        (granted,) = fake.take(protocol.PermitsGranted)
+        fake.receive(protocol.CallsEnded(ONE, granted.epoch, 1, 0, (row,)))
+        overdue += [m.since_s for whom, m in fake.told if isinstance(m, protocol.OutageOverdue) and whom == ONE]
+        fake.take(protocol.CooldownBegan)
+        if overdue:
+            break
+    assert overdue == [30.0]
+    assert fake.actor.statistics().outages == 1
+
+
+def test_another_limit_holds_for_keys_that_are_there_and_for_those_to_come() -> None:
+    fake = governing(Terms(concurrency=1))
+    fake.receive(protocol.PermitsWanted(ONE, 5, "a"))
+    fake.take(protocol.PermitsGranted)
+    fake.receive(protocol.SetLimit(Terms(concurrency=3)))
+    assert [(g.key, g.n) for g in fake.take(protocol.PermitsGranted)] == [("a", 2)]
+    fake.receive(protocol.PermitsWanted(ONE, 5, "b"))
+    assert [(g.key, g.n) for g in fake.take(protocol.PermitsGranted)] == [("b", 3)]
+
+
+def test_a_stated_rate_is_given_out_in_time_without_being_asked_again() -> None:
+    fake = governing(Terms(rates=(Rate(10.0, 1.0),)))
+    fake.receive(protocol.PermitsWanted(ONE, 100))
+    for _ in range(10):
+        fake.receive(protocol.PermitsWanted(TWO, 1))
+    assert fake.timers_set == 1, "a wake-up is on the way already"
+    fake.pass_time(5.01)
+    granted = fake.take(protocol.PermitsGranted)
+    assert sum(g.n for g in granted) == 51
+    assert all(g.paced for g in granted)
+    assert fake.timers_set <= 52
+
+
+def test_what_a_governor_counts_is_kept_when_a_key_is_forgotten() -> None:
+    fake = governing(Terms(rates=(Rate(1000.0),), concurrency=5))
+    for key in range(1024):
+        fake.receive(protocol.PermitsWanted(ONE, 1, key), protocol.LimitHit(Epoch(0), 0.5, key))
+        fake.receive(protocol.CallsEnded(ONE, Epoch(0), 1, 0, key=key))
+    fake.pass_time(10.0)
+    before = fake.actor.statistics()
+    assert (before.cooldowns, before.keys, before.hits) == (1024, 1024, 1024)
+    assert before.cooled_s == pytest.approx(512.0)
+    fake.receive(protocol.PermitsWanted(ONE, 1, "new"))
+    after = fake.actor.statistics()
+    assert after.keys < 1024
+    assert (after.cooldowns, after.cooled_s) == (before.cooldowns, before.cooled_s)
 
 
 def test_idle_keys_are_forgotten() -> None:

@@ -14,8 +14,8 @@ from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import Ended, Forked, Gaps, Outcomes, Rows, Settled, Status
 from tests.actors.fake import Fake, Name
 
-NEXT, LATE_SINK, KEEPER, QUARANTINE, LEDGER, CONDUCTOR = map(
-    Name, ("next", "late", "keeper", "quarantine", "ledger", "conductor")
+NEXT, LATE_SINK, KEEPER, QUARANTINE, LEDGER, CONDUCTOR, JOURNAL = map(
+    Name, ("next", "late", "keeper", "quarantine", "ledger", "conductor", "journal")
 )
 
 
@@ -156,6 +156,171 @@ def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_thi
     assert not [m for _, m in fake.told if isinstance(m, Rows | protocol.Decided)]
     fake.receive(*[protocol.EndOfRows(1)] * 3)
     assert fake.take(protocol.Drained)
+
+
+def resumed(words: Any, require: Any = "best", within_s: float | None = None, branches: int = 2) -> Fake:
+    """A join that said these words in an earlier life of the run."""
+    terms = JoinTerms("join", {i: "abc"[i] for i in range(branches)}, branches, require=require, within_s=within_s)
+    exits, late = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    return Fake(Join(terms, exits, late, CONDUCTOR, branches + 1, JOURNAL, words), "join")
+
+
+def decided(fake: Fake) -> list[tuple[Any, tuple[int, ...]]]:
+    """The words that the journal was told since; the rest is forgotten."""
+    return [pair for m in fake.take(protocol.Decided) for pair in zip(m.seqs, m.parts, strict=True)]
+
+
+def test_a_retried_row_s_join_says_its_word_anew() -> None:
+    """A part with which the word was said came in that life, and ends in this one, in which it was tried again."""
+    fake = resumed({0: (0, 1)})
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 1, 2)], ["b"]))
+    assert fake.told == [], "the word was said with the other part, which may come"
+    fake.receive(Outcomes([Ended(part(0, 0, 2), Status.QUARANTINED, ValueError("no"), 1, None, "x")]))
+    assert [m.values[0].parts for _, m in fake.told if isinstance(m, Rows)] == [{"b": "b"}]
+    assert decided(fake) == [(0, (1,))], "and it is told anew"
+
+
+def test_the_word_of_an_earlier_life_is_said_again_with_the_same_parts_and_is_not_told_twice() -> None:
+    fake = resumed({0: (1,)}, require="any")
+    fake.receive(Forked([0, 1], ["r", "s"]), Rows([part(0, 0, 2), part(1, 0, 2)], ["a", "x"]))
+    assert [(list(m.seqs), [dict(v.parts) for v in m.values]) for _, m in fake.told if isinstance(m, Rows)] == [
+        ([merged(1, 2)], [{"a": "x"}])
+    ]
+    assert decided(fake) == [(1, (0,))]
+    fake.receive(Rows([part(0, 1, 2)], ["b"]))
+    assert [(m.status, list(m.seqs)) for _, m in fake.told if isinstance(m, Settled)] == [
+        (Status.MERGED, [part(0, 1, 2)]),
+        (Status.DROPPED, [part(0, 0, 2)]),
+    ], "the other part came after the word, in that life"
+    assert went(fake) == [(merged(0, 2), {"b": "b"})]
+    assert decided(fake) == []
+
+
+def test_the_deadline_of_this_life_says_no_word_that_was_said_in_an_earlier_one() -> None:
+    fake = resumed({0: (0,)}, within_s=1.0)
+    fake.receive(Forked([0, 1], ["r", "s"]))
+    fake.pass_time(1.0)
+    assert [list(m.seqs) for _, m in fake.told if isinstance(m, Rows)] == [[merged(1, 2)]]
+    fake.told = []
+    fake.receive(Rows([part(0, 0, 2)], ["a"]))
+    assert went(fake) == [(merged(0, 2), {"a": "a"})]
+
+
+def test_every_row_s_deadline_is_watched_and_not_only_the_first_one_s_L39() -> None:
+    fake = joined(require="best", within_s=1.0)
+    for row in range(4):
+        fake.receive(Forked([row], [f"r{row}"]), Rows([part(row, 0, 2)], [f"a{row}"]))
+        fake.pass_time(0.25)
+    gone = []
+    for _ in range(4):
+        gone.append([seq for seq, _ in went(fake)])
+        fake.pass_time(0.25)
+    assert gone == [[merged(row, 2)] for row in range(4)]
+    fake.pass_time(1.0)
+    fake.receive(Forked([4], ["r4"]))
+    fake.pass_time(1.0)
+    assert went(fake) == [(merged(4, 2), {})], "after a pause as before it"
+
+
+def test_the_deadline_says_nothing_on_a_row_that_has_had_its_word() -> None:
+    fake = joined(require="best", within_s=1.0)
+    fake.receive(Forked([0, 1], ["r", "s"]), Rows(Column([0], 0, -2), ["a"]), Rows(Column([0], 1, -2), ["b"]))
+    assert went(fake) == [(0, {"a": "a", "b": "b"})]
+    fake.pass_time(5.0)
+    assert went(fake) == [(merged(1, 2), {})]
+
+
+def test_a_word_that_needs_so_many_parts_waits_for_the_others_that_may_come() -> None:
+    fake = joined(3, require=2)
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 3)], ["a"]), Rows([part(0, 1, 3)], ["b"]))
+    assert went(fake) == []
+    fake.receive(Gaps([part(0, 2, 3)]))
+    assert went(fake) == [(merged(0, 3), {"a": "a", "b": "b"})]
+
+
+def test_at_the_deadline_what_is_required_is_enough_and_less_is_not() -> None:
+    fake = joined(3, require=2, within_s=1.0)
+    fake.receive(Forked([0, 1], ["r", "s"]), Rows([part(0, 0, 3), part(0, 1, 3), part(1, 0, 3)], ["a", "b", "x"]))
+    fake.pass_time(1.0)
+    assert [(list(m.seqs), m.values[0].row) for whom, m in fake.told if whom == NEXT] == [([merged(0, 3)], "r")]
+    assert [end.seq for m in fake.take(Outcomes) for end in m.ended][:1] == [merged(1, 3)]
+
+
+@pytest.mark.parametrize("on_missing", ["quarantine", "drop", "fail"])
+def test_what_becomes_of_a_row_that_lacks_parts_is_what_was_said(on_missing: Any) -> None:
+    fake = joined(on_missing=on_missing)
+    error = ValueError("no")
+    fake.receive(Forked([0], ["r"]), Outcomes([Ended(part(0, 0, 2), Status.QUARANTINED, error, 1, None, "x")]))
+    failing = [m.error for whom, m in fake.told if whom == CONDUCTOR]
+    (ended,) = [m.ended[0] for whom, m in fake.told if whom == KEEPER]
+    assert ended.status is {"quarantine": Status.QUARANTINED, "drop": Status.DROPPED, "fail": Status.FAILED}[on_missing]
+    assert failing == ([ended.error] if on_missing == "fail" else [])
+    assert ended.error is not None
+    assert ended.error.__cause__ is error
+    assert "missing: a (ValueError: no), b (not here)" in str(ended.error)
+
+
+def test_parts_of_which_only_some_branches_meet_are_settled_apart() -> None:
+    terms = JoinTerms("join", {0: "a", 2: "c"}, 3)
+    exits, late = Exits("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    fake = Fake(Join(terms, exits, late, CONDUCTOR, 3), "join")
+    fake.receive(Forked([0, 1], ["r", "s"]))
+    fake.receive(Rows(Column(range(2), 0, -3), ["a0", "a1"]), Rows(Column(range(2), 2, -3), ["c0", "c1"]))
+    assert [(m.status, list(m.seqs)) for _, m in fake.told if isinstance(m, Settled)] == [
+        (Status.MERGED, [part(0, 0, 3), part(0, 2, 3), part(1, 0, 3), part(1, 2, 3)])
+    ]
+    assert went(fake) == [(merged(0, 3), {"a": "a0", "c": "c0"}), (merged(1, 3), {"a": "a1", "c": "c1"})]
+
+
+def test_where_nobody_merges_the_parts_are_the_row() -> None:
+    fake = joined(bare=True)
+    fake.receive(Forked([0, 1], ["r", "s"]), Rows(Column([0], 0, -2), ["a"]), Rows(Column([0], 1, -2), ["b"]))
+    (rows,) = fake.take(Rows)
+    assert rows.values == [{"a": "a", "b": "b"}]
+    fake.receive(Gaps([part(1, 0, 2)]))
+    assert fake.take(Rows) == []
+
+
+def test_whoever_waits_for_late_parts_by_name_hears_of_those_that_came_in_time() -> None:
+    waits = Name("waits")
+    terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="any")
+    late = Exits("join", {LATE: Port(LATE_SINK)}, behind=(waits,), ledger=LEDGER)
+    fake = Fake(Join(terms, Exits("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), late, CONDUCTOR, 3), "join")
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 1, 2)], ["b"]))
+    assert [list(m.seqs) for m in fake.take_for(waits)] == [[part(0, 1, 2)]]
+
+
+def test_what_a_join_counts_adds_up_at_any_time() -> None:
+    fake = joined(require="any", late=True)
+    fake.receive(Forked(range(3), ["r", "s", "t"]), Rows(Column(range(2), 0, -2), ["a0", "a1"]))
+    traffic = fake.actor.statistics().traffic
+    assert (traffic.came, traffic.made, traffic.merged, traffic.went, traffic.here) == (2, 2, 2, 2, 0)
+    fake.receive(Rows(Column(range(2), 1, -2), ["b0", "b1"]), Gaps([part(2, 0, 2)]), Gaps([part(2, 1, 2)]))
+    traffic = fake.actor.statistics().traffic
+    assert (traffic.came, traffic.went, traffic.quarantined) == (4, 4, 1)
+    assert traffic.ways == {ONWARD: 2, LATE: 2}
+    assert traffic.adds_up
+    waiting = joined()
+    waiting.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]))
+    traffic = waiting.actor.statistics().traffic
+    assert (traffic.here, traffic.adds_up) == (1, True)
+
+
+def test_attempts_of_a_row_that_goes_on_without_some_parts_are_told_too() -> None:
+    fake = joined(require="any")
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"], {part(0, 0, 2): 3}))
+    (rows,) = fake.take(Rows)
+    assert rows.attempts == {merged(0, 2): 3}
+
+
+def test_an_aborted_join_says_no_word() -> None:
+    fake = joined(require="best", within_s=1.0)
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]), protocol.Abort("enough"))
+    assert [(whom, type(m)) for whom, m in fake.told] == [(CONDUCTOR, protocol.Drained)]
+    fake.told = []
+    fake.pass_time(5.0)
+    fake.receive(Rows([part(0, 1, 2)], ["b"]))
+    assert fake.told == []
 
 
 def test_a_word_of_an_earlier_life_needs_no_part_that_came_after_it() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.actors import protocol
 from headrace.actors.identity import Bundle, Id, children, merged, parts
 from headrace.actors.ledger import Ledger
+from headrace.actors.past import Past
 from headrace.actors.protocol import Counts, Settled, Status
 from tests.actors.fake import Fake, Name
 
@@ -73,6 +76,145 @@ def test_of_parts_the_word_of_their_join_counts(part: Status, word: Status, coun
     fake.receive(Settled(word, [merged(0, 2)]), Settled(Status.MERGED, [one]), Settled(part, [other]))
     assert sum(getattr(fake.actor.statistics(), s) for s in ("delivered", "quarantined", "dropped", "interrupted")) == 1
     assert getattr(fake.actor.statistics(), counted) == 1
+
+
+def judged(limit: float, rows: int = 1000) -> Fake:
+    """A run that allows so many rows in quarantine."""
+    fake = Fake(Ledger(rows, SOURCE, CONDUCTOR, max_quarantined=limit))
+    fake.receive(protocol.Start(), protocol.RowsGiven(rows))
+    fake.told = []
+    return fake
+
+
+def complaints(fake: Fake) -> list[str]:
+    return [str(failing.error) for failing in fake.take(protocol.Failing)]
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+def test_so_many_rows_may_go_to_quarantine_and_not_one_more(allowed: int) -> None:
+    fake = judged(allowed)
+    for row in range(allowed):
+        fake.receive(Settled(Status.QUARANTINED, range(row, row + 1)))
+    assert complaints(fake) == []
+    fake.receive(Settled(Status.QUARANTINED, range(allowed, allowed + 1)))
+    assert complaints(fake) == [
+        f"{allowed + 1} of {allowed + 1} rows are in quarantine; max_quarantined allows {allowed} rows"
+    ]
+    fake.receive(Settled(Status.QUARANTINED, range(allowed + 1, allowed + 2)))
+    assert complaints(fake) == [], "it is said once"
+
+
+def test_such_a_share_of_the_rows_may_go_to_quarantine_and_not_one_more() -> None:
+    fake = judged(0.1)
+    fake.receive(Settled(Status.DELIVERED, range(90)), Settled(Status.QUARANTINED, range(90, 100)))
+    assert complaints(fake) == [], "ten of a hundred are one in ten"
+    fake.receive(Settled(Status.DELIVERED, range(100, 109)), Settled(Status.QUARANTINED, range(109, 110)))
+    assert complaints(fake) == [], "eleven of a hundred and ten, too"
+    fake.receive(Settled(Status.QUARANTINED, range(110, 111)))
+    assert complaints(fake) == ["12 of 111 rows are in quarantine; max_quarantined allows 10% of the rows"]
+
+
+def test_a_share_is_judged_from_a_hundred_rows_on() -> None:
+    fake = judged(0.1)
+    fake.receive(Settled(Status.QUARANTINED, range(50)), Settled(Status.DELIVERED, range(50, 98)))
+    fake.receive(Settled(Status.QUARANTINED, range(98, 99)))
+    assert complaints(fake) == []
+    fake.receive(Settled(Status.QUARANTINED, range(99, 100)))
+    assert complaints(fake) == ["52 of 100 rows are in quarantine; max_quarantined allows 10% of the rows"]
+
+
+def test_rows_that_end_otherwise_are_no_reason_to_complain_and_nobody_need_set_a_limit() -> None:
+    fake = judged(0)
+    fake.receive(Settled(Status.FAILED, range(5)), Settled(Status.DROPPED, range(5, 9)))
+    assert complaints(fake) == []
+    fake = opened(rows=9)
+    fake.receive(Settled(Status.QUARANTINED, range(9)))
+    assert complaints(fake) == []
+
+
+def test_a_batch_is_settled_as_its_rows_are() -> None:
+    fake = opened(rows=10)
+    fake.receive(Settled(Status.QUARANTINED, [Bundle((1, 3, 4), 0b1101)]), Settled(Status.DELIVERED, [Bundle((0, 2))]))
+    assert fake.actor.statistics() == Counts(10, delivered=2, quarantined=3)
+    with pytest.raises(AssertionError, match="settled twice"):
+        fake.receive(Settled(Status.DELIVERED, [3]))
+
+
+def test_a_piece_of_a_row_that_is_settled_is_loud() -> None:
+    fake = opened(rows=3)
+    fake.receive(Settled(Status.DELIVERED, [1]))
+    with pytest.raises(AssertionError, match="a piece of 1 is settled twice"):
+        fake.receive(Settled(Status.DELIVERED, [(1, 0, 2)]))
+
+
+def test_a_piece_is_settled_once() -> None:
+    fake = opened(rows=1)
+    fake.receive(Settled(Status.DELIVERED, [(0, 1, 3)]))
+    with pytest.raises(AssertionError, match="settled twice"):
+        fake.receive(Settled(Status.DELIVERED, [(0, 1, 3)]))
+
+
+def test_rows_are_settled_once_whether_they_come_as_ranges_or_one_by_one() -> None:
+    for first, again in [
+        (range(4, 8), range(4, 8)),
+        (range(4, 8), range(4, 6)),
+        ([5, 7], [7]),
+        ([5, 7], range(5, 6)),
+        (range(4), [2]),
+        (range(4), range(1, 2)),
+    ]:
+        fake = opened(rows=10)
+        fake.receive(Settled(Status.DELIVERED, first))
+        with pytest.raises(AssertionError, match="settled twice"):
+            fake.receive(Settled(Status.DELIVERED, again))
+
+
+def test_the_gravest_outcome_counts_whatever_the_order() -> None:
+    gravity = [Status.DROPPED, Status.DELIVERED, Status.QUARANTINED, Status.FAILED, Status.INTERRUPTED]
+    for lesser, graver in itertools.pairwise(gravity):
+        for one, other in ((lesser, graver), (graver, lesser)):
+            fake = opened(rows=1)
+            fake.receive(Settled(one, [(0, 0, 2)]), Settled(other, [(0, 1, 2)]))
+            assert fake.actor.statistics() == Counts(1, **{graver.value: 1})
+
+
+@pytest.mark.parametrize("part", [Status.FAILED, Status.INTERRUPTED])
+def test_a_part_that_failed_or_was_interrupted_is_not_excused(part: Status) -> None:
+    fake = opened(rows=1)
+    fake.receive(Settled(part, [parts(0, 2)[0]]), Settled(Status.MERGED, [parts(0, 2)[1]]))
+    fake.receive(Settled(Status.DELIVERED, [merged(0, 2)]))
+    assert fake.actor.statistics() == Counts(1, **{part.value: 1})
+
+
+def test_whole_rows_are_told_to_the_journal_with_the_last_of_their_pieces() -> None:
+    journal = Name("journal")
+    fake = Fake(Ledger(10, SOURCE, CONDUCTOR, journal=journal))
+    fake.receive(protocol.Start(), protocol.RowsGiven(5), Settled(Status.DELIVERED, range(2)))
+    fake.receive(Settled(Status.DELIVERED, [(2, 0, 2)]))
+    assert [(m.status, list(m.seqs)) for m in fake.take_for(journal)] == [(Status.DELIVERED, [0, 1])]
+    fake.receive(Settled(Status.QUARANTINED, [(2, 1, 2)]), Settled(Status.DELIVERED, [Bundle((3, 4), 0b11)]))
+    assert [(m.status, list(m.seqs)) for m in fake.take_for(journal)] == [
+        (Status.QUARANTINED, [2]),
+        (Status.DELIVERED, [3, 4]),
+    ]
+
+
+def test_what_earlier_lives_have_done_is_counted_and_takes_no_room_L23() -> None:
+    past = Past(first=3, done=((5, 0b101),), counts={Status.DELIVERED: 4, Status.QUARANTINED: 1})
+    fake = Fake(Ledger(10, SOURCE, CONDUCTOR, past=past))
+    fake.receive(protocol.Start())
+    assert fake.take(protocol.Demand) == [protocol.Demand(10)]
+    assert fake.actor.statistics() == Counts(5, delivered=4, quarantined=1)
+    fake.receive(protocol.RowsGiven(3), Settled(Status.DELIVERED, [3, 4, 6]))
+    assert fake.actor.statistics() == Counts(8, delivered=7, quarantined=1)
+    with pytest.raises(AssertionError, match="settled twice"):
+        fake.receive(Settled(Status.DELIVERED, [5]))
+
+
+def test_all_rows_of_which_an_answer_is_kept_fit_into_the_window() -> None:
+    fake = Fake(Ledger(4, SOURCE, CONDUCTOR, past=Past(crowd=9)))
+    fake.receive(protocol.Start())
+    assert fake.take(protocol.Demand) == [protocol.Demand(9)]
 
 
 @given(st.data())

@@ -6,7 +6,8 @@ from typing import Any
 
 from headrace.actors import protocol
 from headrace.actors.exits import Exits
-from headrace.actors.protocol import Ended, Rows, Settled, Status
+from headrace.actors.identity import Id
+from headrace.actors.protocol import Ended, Outcomes, Rows, Settled, Status
 from headrace.actors.sink import Sink
 from tests.actors.fake import Fake, Name
 
@@ -23,6 +24,100 @@ def test_no_row_is_written_after_one_that_could_not_be_L51() -> None:
     fake.receive(Rows(range(2, 4), ["c", "d"]))
     assert fake.take(protocol.Write) == []
     fake.receive(protocol.Abort("the run failed"))
+    assert len(fake.take(protocol.Drained)) == 1
+
+
+def settled(fake: Fake) -> list[tuple[Status, list[Any], Any]]:
+    """What was settled since; the rest is forgotten."""
+    return [(m.status, list(m.seqs), m.place) for m in fake.take(Settled)]
+
+
+def test_a_row_is_settled_when_it_is_written_and_one_batch_is_under_way_at_a_time_L37() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR), "sink")
+    fake.receive(Rows(range(2), ["a", "b"]))
+    assert [m.batch for m in fake.take(protocol.Write)] == [[Rows(range(2), ["a", "b"])]]
+    fake.receive(Rows([2], ["c"]), Rows([3], ["d"]), protocol.EndOfRows(4))
+    assert fake.told == []
+    fake.receive(protocol.Written())
+    assert [m.batch for whom, m in fake.told if whom == WRITER] == [[Rows([2], ["c"]), Rows([3], ["d"])]]
+    assert settled(fake) == [(Status.DELIVERED, [0, 1], None)]
+    fake.receive(protocol.Written([7, 9]))
+    assert (CONDUCTOR, protocol.Drained(fake.me)) in fake.told
+    assert settled(fake) == [(Status.DELIVERED, [2], 7), (Status.DELIVERED, [3], 9)]
+
+
+def test_a_batch_holds_so_many_rows_and_the_next_one_the_rest() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR), "sink")
+    fake.receive(Rows([0], ["a"]))
+    parts = [Rows(range(1 + i * 2048, 1 + (i + 1) * 2048), [0] * 2048) for i in range(3)]
+    fake.receive(*parts, protocol.Written())
+    writes = fake.take(protocol.Write)
+    assert [m.batch for m in writes] == [[Rows([0], ["a"])], parts[:2]]
+    fake.receive(protocol.Written())
+    assert [m.batch for m in fake.take(protocol.Write)] == [parts[2:]]
+    counted = fake.actor.statistics()
+    assert (counted.written, counted.waiting, counted.writes, counted.traffic.here) == (4097, 0, 3, 2048)
+
+
+def test_outcomes_are_settled_as_what_they_were_with_the_place_that_they_stand_before() -> None:
+    fake = Fake(Sink("bad", WRITER, LEDGER, CONDUCTOR), "sink")
+    kinds = [Status.QUARANTINED, Status.DROPPED, Status.QUARANTINED]
+    fake.receive(Outcomes([Ended(row, status, None, 1, None, "s") for row, status in enumerate(kinds)]))
+    fake.receive(protocol.Written([5]))
+    assert settled(fake) == [(Status.QUARANTINED, [0, 2], 5), (Status.DROPPED, [1], 5)]
+
+
+def test_what_an_earlier_life_has_written_is_not_written_again_L26() -> None:
+    known: set[Id] = {0, 2, (3, 0, 2)}
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR, written=known), "sink")
+    fake.receive(Rows(range(3), ["a", "b", "c"]))
+    assert [m.batch for m in fake.told_to(WRITER, protocol.Write)] == [[Rows([1], ["b"])]]
+    assert settled(fake) == [(Status.DELIVERED, [0, 2], None)]
+    fake.receive(protocol.Written())
+    fake.told = []
+    fake.receive(Rows([(3, 0, 2)], ["d"]))
+    assert fake.told_to(WRITER, protocol.Write) == []
+    assert settled(fake) == [(Status.DELIVERED, [(3, 0, 2)], None)]
+    fake.receive(Outcomes([Ended(row, Status.QUARANTINED, None, 1, None, "s") for row in (0, 5)]))
+    (write,) = fake.told_to(WRITER, protocol.Write)
+    assert [end.seq for part in write.batch if isinstance(part, Outcomes) for end in part.ended] == [5]
+    assert settled(fake) == [(Status.QUARANTINED, [0], None)]
+    fake.receive(Rows([6], ["g"]), protocol.Written())
+    assert [m.batch for m in fake.take(protocol.Write)] == [[Rows([6], ["g"])]]
+
+
+def test_an_abort_lets_what_is_being_written_be_written_and_nothing_more() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR), "sink")
+    fake.receive(Rows([0], ["a"]), Rows([1], ["b"]), protocol.Abort("enough"), Rows([2], ["c"]))
+    assert fake.take(protocol.Drained) == []
+    fake.receive(protocol.OutOfTurn([3]))
+    fake.receive(protocol.Written())
+    assert [m for _, m in fake.told if isinstance(m, protocol.Write)] == []
+    assert fake.told[-1] == (CONDUCTOR, protocol.Drained(fake.me))
+    assert settled(fake) == [(Status.DELIVERED, [0], None)]
+
+
+def test_a_write_that_fails_in_an_abort_is_not_the_run_s_error_any_more() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR), "sink")
+    fake.receive(Rows([0], ["a"]), protocol.Abort("enough"))
+    fake.told = []
+    fake.receive(protocol.WriteFailed(OSError("gone")))
+    assert fake.told == [(CONDUCTOR, protocol.Drained(fake.me))]
+
+
+def test_rows_out_of_their_turn_are_interrupted() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR), "sink")
+    fake.receive(protocol.OutOfTurn(range(3, 5)))
+    assert settled(fake) == [(Status.INTERRUPTED, [3, 4], None)]
+    traffic = fake.actor.statistics().traffic
+    assert (traffic.came, traffic.interrupted, traffic.adds_up) == (2, 2, True)
+
+
+def test_with_several_edges_a_sink_ends_with_the_last_of_their_ends_and_once() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR, inputs=2), "sink")
+    fake.receive(protocol.EndOfRows(0))
+    assert fake.take(protocol.Drained) == []
+    fake.receive(protocol.EndOfRows(0), protocol.Abort("late"))
     assert len(fake.take(protocol.Drained)) == 1
 
 

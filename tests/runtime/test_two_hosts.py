@@ -230,17 +230,18 @@ def test_a_child_that_is_abandoned_is_reported_once_and_its_late_words_arrive(wo
 
 
 def test_children_end_with_a_parent_that_dies(world: Any) -> None:
-    child = Recorder()
+    children = [Recorder(), Recorder(), Recorder()]
 
     def react(context: Context, message: Any) -> None:
         if isinstance(message, Go):
-            context.spawn("child", child)
+            for i, child in enumerate(children):
+                context.spawn(f"child-{i}", child)
 
     parent = Recorder(react)
     me = world.host("parent", parent)
     me.put(Go())
     me.put(Bang())
-    world.settle(lambda: child.ends == 1 and parent.ends == 1)
+    world.settle(lambda: [child.ends for child in children] == [1, 1, 1] and parent.ends == 1)
 
 
 def test_an_actor_that_stops_handles_nothing_more(world: Any) -> None:

@@ -21,7 +21,10 @@ def call(x):
     {body}
     return x
 
-report = Pipeline().source(itertools.count()).map(call, workers=2).run()
+try:
+    Pipeline().source(itertools.count()).map(call, workers=2).run()
+except (KeyboardInterrupt, SystemExit) as ended:
+    report = ended.report
 print(report.state.value, report.delivered + report.interrupted == report.rows, flush=True)
 """
 
@@ -40,6 +43,23 @@ def test_the_first_signal_drains_L34(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.read().splitlines()[-1] == "drained True"
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_a_script_that_does_not_look_for_signals_does_not_go_on_with_a_part_of_the_rows(
+    number: signal.Signals, status: int
+) -> None:
+    script = (
+        "import itertools, os, signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from headrace.runtime import Pipeline\n"
+        f"def call(x):\n    if x == 5: os.kill(os.getpid(), {int(number)})\n    return x\n"
+        "report = Pipeline('job').source(itertools.count()).map(call, workers=1).run()\n"
+        "print('publishes', report.delivered)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (status, "")
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt: job: drained after " in done.stderr
 
 
 def test_the_second_signal_aborts_whatever_a_call_does_L34() -> None:

@@ -175,7 +175,7 @@ def test_the_state_of_a_pending_row_is_kept_whatever_is_left_out(tmp_path: Path)
     [
         ({"sync": "rows"}, "sync is 'rows'; it can be 'group', 'row'"),
         ({"payloads": "none"}, "payloads is 'none'"),
-        ({"within": -1.0}, "within is -1.0; it is seconds"),
+        ({"within": -1.0}, "within=-1.0: seconds"),
         ({"redact": "email"}, "redact is 'email'; it is a list"),
     ],
 )
