@@ -86,7 +86,8 @@ _SOURCE_KEYS = {
 
 
 class QuarantineTable(Struct, forbid_unknown_fields=True):
-    """`[quarantine]`."""
+    """`[quarantine]`. `if_exists`: what becomes of what is there; see `headrace.runtime.sinks`. `key`: the columns by which
+    a row of a table is known."""
 
     type: Literal["csv", "jsonl", "sqlite", "python"]
     path: str | None = None
@@ -94,6 +95,8 @@ class QuarantineTable(Struct, forbid_unknown_fields=True):
     call: Target | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     columns: list[str] | None = None
+    key: str | list[str] | None = None
+    if_exists: Literal["error", "replace", "append"] | None = None
 
 
 class SinkTable(QuarantineTable):
@@ -132,6 +135,13 @@ class StageTable(NodeOptions):
 
 
 _OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown")
+_SINK_KEYS: dict[str, tuple[str, ...]] = {
+    "csv": ("path", "columns", "delimiter", "if_exists"),
+    "jsonl": ("path", "if_exists"),
+    "sqlite": ("path", "table", "key", "if_exists"),
+    "python": ("call",),
+}
+"""What can be said of each type of sink, besides `type` and what is said of the node."""
 _KEYS: dict[str, tuple[str, ...]] = {
     "map": ("call", *_OPTIONS),
     "flat_map": ("call", *_OPTIONS),
@@ -232,6 +242,7 @@ def _build(reading: Reading, file: File) -> Job | None:
     if not reading.mistakes:
         try:
             job.plan()
+            job.pipeline.check_files(journal.path if journal is not None else None, reading.path)
         except GraphError as error:
             reading.note(where.get(error.node, ""), str(error))
         except ConfigError as error:
@@ -345,6 +356,10 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
 
 
 def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
+    for said in _said_of_sink(reading, key):
+        if table.type is not None and said not in _SINK_KEYS[table.type]:
+            known = ", ".join(_SINK_KEYS[table.type])
+            reading.note(f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {known}")
     if table.type == "python":
         given = _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
         return _made(reading, given, f"{key}.call") if isinstance(given, type) else given
@@ -354,12 +369,24 @@ def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector |
     if path != "-" and not Path(path).resolve().parent.is_dir():
         reading.note(f"{key}.path", f"no such folder: {Path(path).parent}")
         return None
+    exists = table.if_exists
     if table.type == "jsonl":
-        return sinks.jsonl(path)
+        return sinks.jsonl(path, if_exists=exists)
     if table.type == "sqlite":
         name = _needed(reading, table.table, f"{key}.table")
-        return sinks.sqlite(path, name) if name is not None else None
-    return sinks.csv(path, columns=table.columns, delimiter=table.delimiter)
+        columns = [table.key] if isinstance(table.key, str) else table.key
+        make = partial(sinks.sqlite, path, name or "", key=columns, if_exists=exists)
+        return reading.attempt(f"{key}.table", make) if name is not None else None
+    make_csv = partial(sinks.csv, path, columns=table.columns, delimiter=table.delimiter, if_exists=exists)
+    return reading.attempt(key, make_csv)
+
+
+def _said_of_sink(reading: Reading, key: str) -> list[str]:
+    """What the file says of this sink, less what it says of its node."""
+    head, _, index = key.partition("[")
+    tables = reading.data[head]
+    table = tables[int(index[:-1])] if index else tables
+    return [name for name in table if name in QuarantineTable.__struct_fields__ and name != "type"]
 
 
 def _needed(reading: Reading, value: str | None, key: str) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Callable, Iterable
+import uuid
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -13,13 +14,16 @@ from headrace.actors.conductor import LifeTerms
 from .agreement import check
 from .calls.aio import LoopThread
 from .connectors.check import as_sink, source_connector
+from .connectors.file_identity import FileUse
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
-from .connectors.port import SinkConnector, SourceConnector
+from .connectors.port import RunInfo, SinkConnector, SourceConnector
 from .contracts import INFER, Contract
 from .errors import ConfigError
 from .flow import Draft, Flow
 from .graph import Graph
+from .holding import check_files, hold, uses_of_a_run
 from .journal.options import Journal, as_journal
+from .journal.port import Journaling
 from .limits import Retry, as_retry
 from .names import check_name, connector_name
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
@@ -62,6 +66,7 @@ class Pipeline(Flow):
         self._source_retry = Retry()
         self._contract: Contract | str | None = None
         self._columns: Callable[[], list[str] | None] | None = None
+        self._reads: SourceConnector | None = None
         self._quarantine: SinkConnector | None = None
 
     def source(
@@ -86,7 +91,7 @@ class Pipeline(Flow):
         self._contract = contract = _contract(rows)
         connector = source_connector(rows_from)
         if connector is not None:
-            own = connector
+            self._reads = own = connector
             self._columns = getattr(own, "fields", None)
             self._source = lambda _: _held(own, contract)
         elif isinstance(rows_from, AsyncIterable):
@@ -154,13 +159,47 @@ class Pipeline(Flow):
                 raise ConfigError("again needs a journal: it says which rows are in quarantine")
             if suspend_after is not None:
                 raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
-            return Run(plan)
+            self.check_files(None, origin)
+            id_ = uuid.uuid4().hex
+            return self._started(plan, None, id_, None, None)
         from .journal.begin import begin
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
-        journaling, key = begin(plan, as_journal(journal), accept_changes, told, again)
-        return Run(plan, journaling, key)
+        options = as_journal(journal)
+        self.check_files(options.path, origin)
+        path = os.path.abspath(options.path) if options.path is not None else ""
+        if path and not os.path.exists(path):
+            # Nothing is known of earlier lives, so that all can be told before there is a journal.
+            hold(plan, self._run_info(plan, "", path)).release()
+        journaling, key = begin(plan, options, accept_changes, told, again)
+        try:
+            return self._started(plan, journaling, key, path, journaling.past.places)
+        except ConfigError:
+            journaling.store.close(False)
+            raise
+
+    def _started(
+        self, plan: Plan, journaling: Journaling | None, id_: str, journal: str | None, places: Mapping[str, Any] | None
+    ) -> Run:
+        """A run whose outputs are held until it has ended."""
+        outputs = hold(plan, self._run_info(plan, id_, journal), places)
+        try:
+            return Run(plan, journaling, id_, outputs)
+        except BaseException:
+            outputs.release()
+            raise
+
+    def _run_info(self, plan: Plan, id_: str, journal: str | None) -> RunInfo:
+        columns = self._columns() if self._columns is not None else None
+        return RunInfo(plan.name, id_, journal, tuple(columns) if columns else None, plan.rows_in_flight)
+
+    def check_files(
+        self, journal: str | os.PathLike[str] | None, origin: str | os.PathLike[str] | None, *others: FileUse
+    ) -> None:
+        """See that no two parts of the pipeline use one file of which one of them writes it, nor the journal, nor the file
+        that describes the pipeline, nor `others`. Raises `ConfigError`, naming both."""
+        check_files(self._draft.nodes, self._quarantine, self._reads, [*uses_of_a_run(journal, origin), *others])
 
     def run(
         self,
@@ -255,6 +294,7 @@ class Pipeline(Flow):
                 raise ConfigError(f"{node.name!r} gathers {node.count} rows, and window={self._window} lets in fewer")
         # Here, so that what is wrong is told before anything runs.
         check(Graph(nodes, edges), self._row_type())
+        check_files(nodes, self._quarantine, self._reads)
         return Plan(
             name=self.name,
             source=self._source,

@@ -13,6 +13,7 @@ from headrace.actors.protocol import Counts, State, Status, Traffic
 from headrace.actors.reorder import ReorderStatistics
 from headrace.actors.stage_terms import StageStatistics
 
+from .connectors.port import Written
 from .plan import SOURCE
 from .text import visible
 
@@ -71,6 +72,8 @@ class RunReport(msgspec.Struct, frozen=True):
     stages: tuple[StageReport, ...] = ()
     nodes: tuple[NodeReport, ...] = ()
     notes: tuple[str, ...] = ()
+    files: tuple[Written, ...] = ()
+    """What was done to each output, once the run has ended."""
 
     def __str__(self) -> str:
         lines = [
@@ -87,6 +90,7 @@ class RunReport(msgspec.Struct, frozen=True):
             lines.extend(_stage_lines(stage, self.elapsed_s))
         if any(len(node.traffic.ways) > 1 or node.kind not in _PLAIN for node in self.nodes):
             lines.extend(_node_lines(self.nodes))
+        lines.extend(f"  {visible(str(told))}" for told in self.files)
         # Notes quote errors, which quote rows.
         lines.extend(f"  note: {visible(note)}" for note in self.notes)
         return "\n".join(lines)

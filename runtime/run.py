@@ -26,6 +26,7 @@ from .assembly import Parts, assemble, end_of
 from .calls.aio import LoopThread
 from .errors import LoopDied, RunFailed
 from .forking import of_the_parent
+from .holding import Outputs
 from .hosts.dispatcher import Inbox
 from .hosts.port import Address
 from .hosts.starting import started
@@ -45,12 +46,20 @@ class Run:
     """A run that was started. Methods may be called from any thread; as a context manager it drains on the way out,
     and aborts if the block raised. In a child process that was forked meanwhile, to wait for it raises `RunAborted`."""
 
-    def __init__(self, plan: Plan, journaling: Journaling | None = None, id_: str | None = None) -> None:
-        """`id_`: of the run, where this is not its first life. Raises `CannotStartThread` and `ConfigError`."""
+    def __init__(
+        self,
+        plan: Plan,
+        journaling: Journaling | None = None,
+        id_: str | None = None,
+        outputs: Outputs | None = None,
+    ) -> None:
+        """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. Raises `CannotStartThread`
+        and `ConfigError`."""
         self.pid = os.getpid()
         self.name = plan.name
         self.id = id_ or uuid.uuid4().hex
         self._journaling = journaling
+        self._outputs = outputs
         self.monotonic = time.monotonic
         self._plan = plan
         self._log = logger.bind(run=self.id, pipeline=plan.name)
@@ -285,8 +294,15 @@ class Run:
         for name, user in self._shared:
             governors.release(name, user)
         self._error = ended.errors[0] if ended.errors else None
-        self._log.info("{} ended: {}, {} rows", self.name, ended.state.value, ended.counts.rows)
-        self._report.set_result(msgspec.structs.replace(report, notes=tuple(notes)))
+        state = ended.state
+        if self._outputs is not None:
+            if state is State.COMPLETED and (error := self._outputs.error()) is not None:
+                # All rows were written, and still there is no complete output.
+                self._error, state = error, State.FAILED
+            self._outputs.release()
+            report = msgspec.structs.replace(report, files=self._outputs.written())
+        self._log.info("{} ended: {}, {} rows", self.name, state.value, ended.counts.rows)
+        self._report.set_result(msgspec.structs.replace(report, state=state, notes=tuple(notes)))
 
 
 __all__ = ["Run"]

@@ -2,34 +2,74 @@
 `sinks.sqlite("out.db", "rows")`.
 
 Any callable is a sink as it is: it gets one row's value a call. A file gets its name only when it is complete; until then
-it is called `NAME.part`.
+it is called `NAME.part`. A link is followed; a named pipe, a device or a socket is written in place.
+
+`if_exists` says what becomes of rows that are there before the run, for files and tables alike:
+
+- "error": the run does not begin.
+- "replace": they are replaced when the run is complete, and are as they were until then.
+- "append": they stay, and the run's rows come after them. A file is copied for this, so that it is as it was, too, until
+  the run is complete.
+- not said: rows that an earlier run of the same pipeline (by its name) wrote there are replaced, as by "replace"; anything
+  else is told, as by "error". So a job can be run again after a mistake, or each night, and is neither refused nor doubled;
+  and a file of yours that a path leads to by mistake is not lost. Whether rows are a pipeline's own is known by an extended
+  attribute of the file (where a file system has none, the run is refused, and says so) and by a table in the database.
+
+The report of the run says what was done to what was there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .connectors.files import CsvSink, JsonlSink, StrPath
+from .connectors.csv_sink import CsvSink
+from .connectors.file_identity import StrPath
+from .connectors.jsonl_sink import JsonlSink
+from .connectors.part_file import IfExists
 
 if TYPE_CHECKING:
     from .connectors.tables import SqliteSink
 
-__all__ = ["csv", "jsonl", "sqlite"]
+__all__ = ["IfExists", "csv", "jsonl", "sqlite"]
 
 
-def jsonl(path: StrPath) -> JsonlSink:
-    """One JSON value a line."""
-    return JsonlSink(path)
+def jsonl(path: StrPath, *, if_exists: IfExists | None = None) -> JsonlSink:
+    """One JSON value a line, so that it reads back as it was.
+
+    Dates, UUIDs, decimals and bytes are written as text, as msgspec does. A row with a value that JSON cannot hold (NaN, a
+    lone surrogate, an object of another type, a key that is no text) goes to quarantine, which says where it is.
+    `if_exists`: see the module.
+    """
+    return JsonlSink(path, if_exists=if_exists)
 
 
-def csv(path: StrPath, *, columns: list[str] | None = None, delimiter: str = ",") -> CsvSink:
-    """Rows as dicts or structs; the columns are those of the first row, unless they are named."""
-    return CsvSink(path, columns=columns, delimiter=delimiter)
+def csv(
+    path: StrPath,
+    *,
+    columns: Sequence[str] | None = None,
+    delimiter: str = ",",
+    if_exists: IfExists | None = None,
+) -> CsvSink:
+    """Rows as dicts or structs; the columns are those of the first row, unless they are named.
+
+    A row that lacks a column, or has None there, has an empty cell; one with another key goes to quarantine, which names the
+    key. Lists and dicts are written as JSON. A file of no rows has a header all the same, where the columns are named or the
+    source has some. `if_exists`: see the module. Raises `ConfigError`.
+    """
+    return CsvSink(path, columns=columns, delimiter=delimiter, if_exists=if_exists)
 
 
-def sqlite(path: StrPath, table: str) -> SqliteSink:
-    """Rows as dicts or structs into a table of an SQLite database, which is made of the first row's columns if need be."""
+def sqlite(
+    path: StrPath, table: str, *, key: Sequence[str] | None = None, if_exists: IfExists | None = None
+) -> SqliteSink:
+    """Rows as dicts or structs into a table of an SQLite database, which is made of the first row's columns if need be.
+
+    Lists and dicts within them are written as JSON. A row that the table refuses (a column that it does not have, a
+    constraint) goes to quarantine. `key`: columns by which a row is known: one that is there already is updated, and
+    `if_exists` is "append" unless it is said. `if_exists`: see the module. Raises `ConfigError`.
+    """
     # What is not used is not imported (L46).
     from .connectors.tables import SqliteSink
 
-    return SqliteSink(path, table)
+    return SqliteSink(path, table, key=key, if_exists=if_exists)

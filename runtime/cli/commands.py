@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from . import journals
-from .jobs import ACCEPT_CHANGES, FILE, JOURNAL_PATH, SUSPEND_AFTER, Shown, read_job, run_job
+from .jobs import ACCEPT_CHANGES, FILE, JOURNAL_PATH, SUSPEND_AFTER, Shown, own_output, read_job, run_job
 from .output import Group, say, wrong
 from .scenarios import scenario, soak
 
@@ -92,7 +92,8 @@ def check(file: Path) -> None:
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
 def graph(file: Path, form: str, output: Path | None) -> None:
     """Draw the graph that FILE describes."""
-    plan = read_job(file).plan()
+    job = read_job(file)
+    plan = job.plan()
     from .. import drawing
     from ..errors import ConfigError
 
@@ -103,6 +104,10 @@ def graph(file: Path, form: str, output: Path | None) -> None:
     if output is None:
         say(drawn)
         return
+    try:
+        job.pipeline.check_files(job.journal.path if job.journal is not None else None, file, own_output(output))
+    except ConfigError as error:
+        wrong(str(error))
     try:
         output.write_text(drawn + "\n", encoding="utf-8")
     except OSError as error:

@@ -1,12 +1,13 @@
 """What the commands share: options, how a job is read and run, how it is told what came of it.
 
 Exit status: 0 all rows ended well, 1 the run failed, 2 the command or file was wrong, 3 ended with rows in quarantine,
-75 suspended until later, 130 interrupted.
+75 suspended until later, 130 interrupted, 141 whoever read standard output has gone away.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -17,10 +18,11 @@ from .output import say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..config import Job
+    from ..connectors.file_identity import FileUse
     from ..journal.again import Again
     from ..report import RunReport
 
-FAILED, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 3, 75, 130
+FAILED, QUARANTINED, SUSPENDED, INTERRUPTED, READER_GONE = 1, 3, 75, 130, 141
 
 JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
 JOURNAL = click.argument("journal", type=JOURNAL_PATH)
@@ -58,6 +60,7 @@ def run_job(
     as_json, quiet, log, traceback = shown
     import msgspec
 
+    from ..connectors.stream_output import ReaderGone
     from ..errors import ConfigError, RunFailed
     from ..journal.options import Journal
     from ..progress import watch
@@ -68,6 +71,10 @@ def run_job(
         _log(log)
     elif not quiet:
         _log_journal()
+    if as_json and any(getattr(sink.connector, "path", None) == "-" for sink in job.plan().sinks):
+        wrong(
+            "--json: a sink writes rows to standard output, and the report would stand among them; give the sink a file"
+        )
     options = job.journal
     if journal is not None:
         options = msgspec.structs.replace(options or Journal(), path=journal)
@@ -91,6 +98,8 @@ def run_job(
             # Of the journal; what the file says was checked before.
             wrong(str(error))
         except RunFailed as failed:
+            if isinstance(failed.__cause__, ReaderGone):
+                _leave_quietly()
             _show(failed.report, as_json, quiet)
             if traceback:
                 say(traceback_of(failed.__cause__ or failed), err=True, nl=False)
@@ -102,6 +111,20 @@ def run_job(
     if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
+
+
+def _leave_quietly() -> NoReturn:
+    """Whoever read standard output has had enough: end as other commands do that a broken pipe stops."""
+    # Nor is anything left to be written there when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(READER_GONE)
+
+
+def own_output(path: Path) -> FileUse:
+    """What a command writes, to be held against what else is used."""
+    from ..connectors.file_identity import FileUse
+
+    return FileUse(str(path), "write", user="the command")
 
 
 def read_job(file: Path) -> Job:

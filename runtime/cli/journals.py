@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
-from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job
+from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, own_output, read_job, run_job
 from .origin import origin_of
 from .output import TEXT, say, say_json, wrong
 
@@ -179,6 +179,8 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
 
     if form == "parquet" and output is None:
         wrong("--format parquet needs --output FILE: it is not written to standard output")
+    if output is not None:
+        _check_output(output, journal)
     with _looking_into(journal) as file:
         lines = export_(file, name, _audit_key())
         try:
@@ -194,6 +196,18 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
                 out.flush()
         except OSError as error:
             wrong(f"{output or 'standard output'}: cannot be written: {error.strerror or error}")
+
+
+def _check_output(output: Path, journal: Path) -> None:
+    """What a command writes is not the journal that it reads."""
+    from ..connectors.file_identity import check_uses
+    from ..errors import ConfigError
+    from ..holding import uses_of_a_run
+
+    try:
+        check_uses([*uses_of_a_run(journal, None), own_output(output)])
+    except ConfigError as error:
+        wrong(str(error))
 
 
 @click.command()

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 import click
 
-from ..text import visible, visible_json
 from .telling import silence
 
 WRONG = 2
@@ -19,11 +18,16 @@ WRONG = 2
 def say(text: object, err: bool = False, nl: bool = True) -> None:
     """Print lines for people, on standard output or (`err`) standard error. What a terminal would obey, except for line
     feeds, is made visible, and what the encoding of the stream does not have is written as an escape."""
+    # Imported when there is something to say: `headrace --version` needs none of it (L46).
+    from ..text import visible
+
     _print(visible(str(text), multiline=True), err, nl)
 
 
 def say_json(text: str) -> None:
     """Print JSON on standard output, with what a terminal would obey written as JSON's own escapes."""
+    from ..text import visible_json
+
     _print(visible_json(text), False, True)
 
 
@@ -79,4 +83,6 @@ def _visible_errors() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
+        from ..text import visible
+
         raise click.UsageError(visible(error.format_message(), multiline=True), error.ctx) from None

@@ -322,6 +322,19 @@ def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
     return FAILED if wrong else 0
 
 
+def _check_outputs(name: str, outputs: list[Path]) -> None:
+    """What a soak writes is not the scenario that it reads."""
+    from ..connectors.file_identity import FileUse, check_uses
+    from ..errors import ConfigError
+
+    scenario = [FileUse(name, "read", user="the scenario")] if Path(name).exists() else []
+    try:
+        check_uses([*scenario, *(FileUse(str(path), "write", user="the soak") for path in outputs)])
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+
+
 @click.command()
 @click.argument("name", metavar="FILE")
 @click.option(
@@ -343,6 +356,7 @@ def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: boo
     if script.executor is not None:
         say("headrace: an executor's scenario has an end of its own; soak one with a pipeline", err=True)
         sys.exit(WRONG)
+    _check_outputs(name, [out / f"soak-{script.name}.{end}" for end in ("json", "html")])
     from headrace.scenarios.soak import soak as soak_virtual
     from headrace.scenarios.soak import soak_real, to_json
     from headrace.scenarios.soak_page import page

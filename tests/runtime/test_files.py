@@ -111,7 +111,7 @@ def test_a_file_gets_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_output_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"the folder '.*/no' does not exist"):
+    with pytest.raises(ConfigError, match=r"the folder '.*/no' does not exist"):
         Pipeline().source([1]).sink(sinks.jsonl(tmp_path / "no" / "out.jsonl")).run()
 
 

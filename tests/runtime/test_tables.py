@@ -11,7 +11,7 @@ import pytest
 
 from headrace.runtime import Pipeline, RunFailed, sinks
 from headrace.runtime.connectors.tables import SqliteSink
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, UnwritableRows
 
 
 class Place(msgspec.Struct):
@@ -86,7 +86,7 @@ def test_what_was_written_before_the_journal_knew_of_anything_is_taken_back_too(
     path = tmp_path / "out.db"
 
     def life(place: int | None, *rows: int, complete: bool = False) -> None:
-        sink = SqliteSink(path, "rows")
+        sink = SqliteSink(path, "rows", if_exists="append")
         sink.resume(place)
         for n in rows:
             sink.write([{"n": n}])
@@ -107,9 +107,15 @@ def test_what_was_written_before_the_journal_knew_of_anything_is_taken_back_too(
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no database, and long enough to be taken for one" * 30)
-    with pytest.raises(RunFailed, match="cannot be written as a database"):
+    with pytest.raises(ConfigError, match="cannot be written as a database"):
         Pipeline().source([{"n": 1}]).sink(sinks.sqlite(text, "rows")).run()
-    with pytest.raises(RunFailed, match="a row of a table is a dict or a struct, not int"):
-        Pipeline().source([1]).sink(sinks.sqlite(tmp_path / "a.db", "rows")).run()
-    with pytest.raises(RunFailed, match="has no column named m"):
-        Pipeline().source([{"n": 1}, {"m": 1}]).sink(sinks.sqlite(tmp_path / "b.db", "rows")).run()
+    sink = SqliteSink(tmp_path / "b.db", "rows")
+    sink.open()
+    with pytest.raises(UnwritableRows) as caught:
+        sink.write([{"n": 1}, 2, {"m": 1}])
+    sink.close(True)
+    assert [str(error).partition(": ")[2] for error in caught.value.rows.values()] == [
+        "a row of a table is a dict or a struct, not int",
+        "key 'm': is no column of the table that can be written; it has 'n'",
+    ]
+    assert rows_of(tmp_path / "b.db") == [(1,)]

@@ -138,7 +138,7 @@ def test_what_cannot_be_is_one_line_and_status_2(folder: Path) -> None:
     wrong("whose rows are 0 to 1499", "explain", "run.db", "--row", "1500")
     wrong("has no run 'other'", "explain", "run.db", "--row", "1", "--run", "other")
     wrong("has no run 'other'", "resume", "run.db", "--run", "other")
-    wrong("job.toml: is not a journal", "run", "job.toml", "--journal", "job.toml")
+    wrong("and the journal writes it too", "run", "job.toml", "--journal", "job.toml")
     (folder / "in.csv").write_text("n\n1\n")
     wrong("source: its size in bytes was", "resume", "run.db")
     assert headrace(folder, "resume", "run.db", "--accept-changes", "--quiet").returncode in (1, 3)

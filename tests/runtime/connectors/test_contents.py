@@ -106,7 +106,7 @@ def test_a_complete_run_knows_the_whole_file_L88(tmp_path: Path) -> None:
     [
         (lambda data: data + b"040000,x\n", "its size in bytes was"),
         (lambda data: data[:-9], "its size in bytes was"),
-        (lambda data: b"di" + data[2:], "the digest of its beginning and end"),
+        (lambda data: b"di" + data[2:], "the digest of its contents"),
     ],
 )
 def test_what_is_appended_or_cut_is_told_with_what_differs_L88(

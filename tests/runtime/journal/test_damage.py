@@ -68,10 +68,10 @@ def test_an_output_that_was_changed_is_told(tmp_path: Path) -> None:
 
     run()
     out.write_bytes(out.read_bytes()[:50])
-    with pytest.raises(RunFailed, match="has 50 bytes, and the journal says that 290 were written"):
+    with pytest.raises(ConfigError, match="has 50 bytes, and the journal says that 290 were written"):
         run()
     out.unlink()
-    with pytest.raises(RunFailed, match="cannot be opened"):
+    with pytest.raises(ConfigError, match="cannot be opened"):
         run()
 
 

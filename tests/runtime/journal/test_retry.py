@@ -95,7 +95,7 @@ def test_what_refuses_it_has_marked_nothing_and_the_rows_are_found_again_L65(job
     job.input.write_text("".join(f'{{"n":{n}}}\n' for n in range(100)))
     assert job.candidates() == BAD
     job.out.unlink()
-    with pytest.raises(RunFailed, match="cannot be opened"):
+    with pytest.raises(ConfigError, match="cannot be opened"):
         job.run(mended, again=Again())
     assert job.candidates() == BAD
 

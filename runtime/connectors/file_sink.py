@@ -1,0 +1,141 @@
+"""What the sinks of files have in common: an output that is checked, held, written and given its name."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..errors import ConfigError
+from .claims import SinkClaim
+from .file_identity import STANDARD, FileUse, StrPath
+from .part_file import IfExists, PartFile, check_if_exists
+from .port import RunInfo, Written
+from .stream_output import StreamOutput, is_stream
+
+
+class FileSink:
+    """Base of the sinks of files. A subclass makes bytes of rows, and appends them with `_write`."""
+
+    def __init__(self, path: StrPath, if_exists: IfExists | None) -> None:
+        self.path = os.fspath(path)
+        self.name = "standard output" if self.path == STANDARD else self.path
+        self._if_exists = check_if_exists(self.name, if_exists)
+        self._output: PartFile | StreamOutput | None = None
+        self._claim: SinkClaim | None = None
+        self._run = RunInfo()
+        self._told: Written | None = None
+
+    @property
+    def durable(self) -> bool:
+        """What went through a pipe cannot be taken back."""
+        return not is_stream(self.path)
+
+    def files(self) -> list[FileUse]:
+        """Which files it writes."""
+        if is_stream(self.path):
+            return [FileUse(self.path, "write")]
+        part = f"{os.path.realpath(self.path)}.part"
+        return [FileUse(self.path, "write"), FileUse(part, "write"), FileUse(f"{part}.lock", "write")]
+
+    def claim(self, run: RunInfo, place: Any) -> SinkClaim:
+        """Hold the output for this run. Raises `ConfigError`."""
+        if self._claim is not None:
+            raise ConfigError(f"{self.name}: is being written by another run of this process, with this very sink")
+        output = (
+            StreamOutput(self.path) if is_stream(self.path) else PartFile(self.path, self._if_exists, self._has_rows)
+        )
+        output.claim(run, place)
+        try:
+            self._on_claimed(output)
+        except BaseException:
+            output.unclaim()
+            raise
+        self._output, self._run = output, run
+        self._claim = claim = SinkClaim(self.name, self._unclaim)
+        return claim
+
+    def _unclaim(self) -> None:
+        output = self._output
+        self._let_go()
+        if output is not None:
+            output.unclaim()
+
+    def _let_go(self) -> None:
+        self._output = self._claim = None
+
+    def open(self) -> None:
+        """Begin anew."""
+        self._begin(None, False)
+
+    def resume(self, place: Any) -> None:
+        """Begin at this place, of which the journal knows; what was written after it is taken back."""
+        self._begin(place, True)
+
+    def _begin(self, place: Any, resumable: bool) -> None:
+        claim = self._claim or self.claim(RunInfo(), place)
+        output = self._opened_output
+        claim.opened()
+        try:
+            output.begin(resumable)
+        except BaseException as error:
+            output.close(False)
+            claim.closed(error)
+            self._let_go()
+            raise
+
+    def _on_claimed(self, output: PartFile | StreamOutput) -> None:
+        """The output is held; its rows can be looked at. Raises `ConfigError`."""
+
+    def tell(self) -> Any:
+        """How much was written, as `resume` wants it."""
+        output = self._opened_output
+        assert isinstance(output, PartFile), "what goes through a pipe has no places"
+        return output.tell()
+
+    def sync(self) -> None:
+        """Have it on the disk."""
+        output = self._opened_output
+        if isinstance(output, PartFile):
+            output.sync()
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._opened_output.write(data)
+
+    def _ending(self) -> bytes:
+        """What an output that is complete has still to be given."""
+        return b""
+
+    def close(self, complete: bool) -> None:
+        """Let go of the output, which gets its name if it is complete. Raises `OSError`."""
+        output, claim = self._output, self._claim
+        if output is None or claim is None:
+            return
+        failed: BaseException | None = None
+        try:
+            if complete and (ending := self._ending()):
+                output.write(ending)
+        except BaseException as error:
+            failed = error
+        try:
+            output.close(complete and failed is None)
+        except BaseException as error:
+            failed = failed or error
+        finally:
+            self._told = output.written
+            self._let_go()
+            claim.closed(failed if complete else None)
+        if failed is not None:
+            raise failed
+
+    def written(self) -> Written | None:
+        """What was done to the output."""
+        return self._told
+
+    def _has_rows(self, path: str) -> bool:
+        return os.path.getsize(path) > 0
+
+    @property
+    def _opened_output(self) -> PartFile | StreamOutput:
+        assert self._output is not None, "a sink is opened before it is written"
+        return self._output
