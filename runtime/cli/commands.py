@@ -20,7 +20,8 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
         from importlib.metadata import version
 
-        say(f"headrace {version('headrace')}")
+        # Not by `say`: what makes text of others visible is not to be imported for this (L46).
+        click.echo(f"headrace {version('headrace')}")
         context.exit()
 
 

@@ -178,6 +178,10 @@ def _refuse_nul(head: bytes, form: Form, kind: str) -> None:
     raise ConfigError(f"looks like {guess} without a byte order mark: say encoding={guess!r}")
 
 
+_QUOTED = re.compile(r'"[^"]*"?')
+"""A field between quotes, or as much of it as stands on a line."""
+
+
 def separator_of(first_line: str) -> str | None:
     """The separator that a first line such as `sep=;` names, as Excel reads it; None for any other line."""
     found = _SEP.fullmatch(first_line)
@@ -185,7 +189,11 @@ def separator_of(first_line: str) -> str | None:
 
 
 def other_separator(lines: list[str], delimiter: str) -> str | None:
-    """The separator that these first lines have consistently, where their header has no `delimiter`; else None."""
+    """The separator that these first lines have consistently, where their header has no `delimiter`; else None.
+
+    What stands between quotes separates nothing.
+    """
+    lines = [_QUOTED.sub("", line) for line in lines]
     if not lines or delimiter in lines[0]:
         return None
     for separator in sorted((*SEPARATORS, ","), key=lines[0].count, reverse=True):

@@ -82,6 +82,8 @@ def same(a: Any, b: Any) -> bool:
         return a == b and repr(a) == repr(b)
     if isinstance(a, msgspec.Struct):
         return same(msgspec.structs.asdict(a), msgspec.structs.asdict(b))
+    if dataclasses.is_dataclass(a):
+        return all(same(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a))
     return bool(a == b)
 
 
