@@ -206,7 +206,7 @@ def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
             again = killed.files[name]
             same = again == rows if name in ordered else sorted(map(_told, again)) == sorted(map(_told, rows))
             assert same, f"seed {seed}: {name}"
-    assert kills > 80
+    assert kills > 60
 
 
 def test_what_a_drain_leaves_undone_holds_back_what_is_behind_it() -> None:
