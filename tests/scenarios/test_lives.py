@@ -323,10 +323,19 @@ MUTANTS = (
 )
 
 
+SOON = {
+    "a sink that tells of its last place with each part": 81,
+    "a journal that goes on after a commit has failed": 27,
+    "a join that goes on without what was interrupted": 64,
+}
+"""Of mutants that few seeds catch, one that did: it is tried first, and then all the others."""
+
+
 def caught_after(mutant: Mutant | None = None, seeds: int = 400) -> tuple[int, str] | None:
     """How many runs it took, and what was said; None: it survived. Raises `Vacuous`."""
     runs = 0
-    for seed in range(seeds):
+    soon = [SOON[mutant.name]] if mutant is not None and mutant.name in SOON else []
+    for seed in [*soon, *range(seeds)]:
         for make, drains in ((graph_with_kills, 0.2), (batches_with_kills, 0.2), (knotted, 0.6)):
             lived: Lived = live(make(seed), seed, KILLS, drains=drains)
             runs += 1
