@@ -242,7 +242,7 @@ class Ledger(Actor):
     def _renew(self) -> None:
         """Rows have left the window: ask for as many, in portions that are worth a message."""
         room = self._window - (self._demanded - self._settled_rows)
-        if room and (room * 8 >= self._window or room >= self._demanded - self._settled_rows):
+        if room * 8 >= self._window:
             self._demand(room)
         self._press()
 

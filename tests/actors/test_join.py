@@ -290,6 +290,13 @@ def test_whoever_waits_for_late_parts_by_name_hears_of_those_that_came_in_time()
     assert [list(m.seqs) for m in fake.take_for(waits)] == [[part(0, 1, 2)]]
 
 
+def test_in_one_message_some_rows_may_be_ready_and_others_not() -> None:
+    fake = joined()
+    fake.receive(Forked(range(3), ["r", "s", "t"]), Rows([part(2, 0, 2)], ["a2"], {part(2, 0, 2): 3}))
+    fake.receive(Rows([part(0, 0, 2)], ["a0"]), Rows([part(0, 1, 2), part(1, 0, 2)], ["b0", "a1"]))
+    assert went(fake) == [(0, {"a": "a0", "b": "b0"})]
+
+
 def test_what_a_join_counts_adds_up_at_any_time() -> None:
     fake = joined(require="any", late=True)
     fake.receive(Forked(range(3), ["r", "s", "t"]), Rows(Column(range(2), 0, -2), ["a0", "a1"]))

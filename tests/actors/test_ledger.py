@@ -250,6 +250,16 @@ def test_a_row_leaves_the_window_when_it_is_settled_and_the_source_may_read_anot
         fake.receive(protocol.RowsGiven(20))
 
 
+@pytest.mark.parametrize("window", [1, 2, 7, 8, 9, 64])
+def test_room_is_told_of_in_portions_of_an_eighth_of_the_window(window: int) -> None:
+    fake = opened(window=window, rows=window)
+    portion = -(-window // 8)
+    for row in range(portion):
+        assert fake.take(protocol.Demand) == []
+        fake.receive(Settled(Status.DELIVERED, [row]))
+    assert fake.take(protocol.Demand) == [protocol.Demand(portion)]
+
+
 def test_who_holds_the_oldest_row_is_pressed_when_the_source_can_read_no_more() -> None:
     fake = opened(window=8, batches=(BATCH,))
     fake.receive(protocol.RowsGiven(7))

