@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn, Protocol
 
+from .errors import HeadraceError
+
 
 class Ref(Protocol):
     """The address of an actor. Opaque: compare it, name it, tell it things through a context."""
@@ -52,7 +54,7 @@ class Context(Protocol):
         """End this actor after the message in hand."""
 
 
-class UnknownMessage(TypeError):
+class UnknownMessage(HeadraceError, TypeError):
     """An actor was told something that its protocol does not have."""
 
 

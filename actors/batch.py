@@ -161,7 +161,7 @@ class Batch(Actor):
             try:
                 key = key_of(asked("key=", terms.key, value)) if terms.key is not None else None
                 size = size_of(asked("size=", terms.size, value)) if terms.size is not None else 0.0
-            except Exception as error:
+            except BaseException as error:
                 bad.append(Ended(seq, Status.QUARANTINED, error, 1, value, terms.name))
                 continue
             batch = self._batch(key)

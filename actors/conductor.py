@@ -22,7 +22,9 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
+from .errors import HeadraceError
 from .protocol import Counts, Message, State
+from .text import add_note, told
 
 
 class LifeTerms(msgspec.Struct, frozen=True):
@@ -36,11 +38,11 @@ class LifeTerms(msgspec.Struct, frozen=True):
     """After so long in which nothing but pending rows is left, the run is suspended."""
 
 
-class ActorDied(RuntimeError):
+class ActorDied(HeadraceError, RuntimeError):
     """An actor of the run ended on its own: a bug, or somebody stopped it."""
 
 
-class Overdue(TimeoutError):
+class Overdue(HeadraceError, TimeoutError):
     """A step of the run's life took longer than its deadline."""
 
 
@@ -92,6 +94,7 @@ class Conductor(Actor):
         self._caller = caller
         self._terms = terms
         self._cast: Cast | None = None
+        self._early: list[Told] = []
         self._state = State.NEW
         self._outcome = State.COMPLETED
         self._opened: list[Ref] = []
@@ -120,6 +123,10 @@ class Conductor(Actor):
     def receive(self, message: Told) -> None:
         if self._state.terminal:
             return
+        if self._cast is None:
+            # Somebody has died while the run was being put together.
+            self._early.append(message)
+            return
         match message:
             case protocol.Drained(who):
                 self._drained.add(who)
@@ -138,7 +145,11 @@ class Conductor(Actor):
             case protocol.Start():
                 self._state = State.OPENING
                 self._to_open = list(self._all.resources)
-                self._open_next()
+                early, self._early = self._early, []
+                for message in early:
+                    self.receive(message)
+                if not self._aborting:
+                    self._open_next()
             case protocol.Opened(resource, error):
                 self._on_opened(resource, error)
             case protocol.Closed(resource, error):
@@ -264,10 +275,10 @@ class Conductor(Actor):
         if not self._errors:
             self._errors.append(error)
         elif error is not self._errors[0]:
-            self._notes.append(f"then: {type(error).__name__}: {error}")
+            self._notes.append(f"then: {told(error)}")
 
     def _on_died(self, who: Ref, error: BaseException) -> None:
-        died = ActorDied(f"{who.name} died: {type(error).__name__}: {error}")
+        died = ActorDied(f"{who.name} died: {told(error)}")
         died.__cause__ = error
         self._discharge(who)
         if who == self._pending and self._state is State.OPENING:
@@ -308,7 +319,7 @@ class Conductor(Actor):
     def _on_closed(self, resource: Ref, error: BaseException | None) -> None:
         if error is not None:
             # Fails nothing that had succeeded (L17), but is not hidden either.
-            self._notes.append(f"closing {resource.name}: {type(error).__name__}: {error}")
+            self._notes.append(f"closing {resource.name}: {told(error)}")
         if resource == self._pending and self._state is State.CLOSING:
             if resource == self._all.keeper:
                 self._finish()
@@ -342,7 +353,7 @@ class Conductor(Actor):
                 self._discharge(stage)
         for note in self._notes:
             for error in self._errors:
-                error.add_note(note)
+                add_note(error, note)
         self.context.tell(
             self._caller, protocol.RunEnded(self._state, self._counts, list(self._errors), list(self._notes))
         )

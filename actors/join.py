@@ -22,10 +22,12 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .backlog import as_seqs
+from .errors import HeadraceError
 from .exits import Exits, NodeStatistics
 from .identity import Column, Id, Ids, members_of, merged, parent, part, part_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
+from .text import told
 
 LATE = "late"
 """The edge of parts that come too late."""
@@ -51,7 +53,7 @@ class JoinTerms(msgspec.Struct, frozen=True):
     bare: bool = False
 
 
-class PartsMissing(RuntimeError):
+class PartsMissing(HeadraceError, RuntimeError):
     """A row lacks parts that its join requires."""
 
 
@@ -463,11 +465,11 @@ class Join(Actor):
     def _end(self, made: Id, row: Any, values: Parts, attempts: int) -> None:
         missing = values.missing
         why = ", ".join(
-            f"{name} ({type(error).__name__}: {error})" if error is not None else f"{name} (not here)"
-            for name, error in missing.items()
+            f"{name} ({told(error)})" if error is not None else f"{name} (not here)" for name, error in missing.items()
         )
-        told = f"{len(values)} of {self._expected} parts came, {self._needed} are required; missing: {why}"
-        error = PartsMissing(told)
+        error = PartsMissing(
+            f"{len(values)} of {self._expected} parts came, {self._needed} are required; missing: {why}"
+        )
         error.__cause__ = next((e for e in missing.values() if e is not None), None)
         status = _STATUS_OF[self._terms.on_missing]
         self._ended.append(Ended(made, status, error, attempts, row, self._terms.name))

@@ -18,13 +18,14 @@ from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Ref
+from .errors import HeadraceError
 from .frontier import Frontier
 from .identity import Bundle, Id, Ids, Plain, parent, plain, row_of, span_of
 from .past import NEW, Past
 from .protocol import Counts, Message, Status
 
 
-class TooManyQuarantined(RuntimeError):
+class TooManyQuarantined(HeadraceError, RuntimeError):
     """More rows went to quarantine than the run allows."""
 
 

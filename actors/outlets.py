@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from . import protocol
 from .actor import Context, Ref
 from .backlog import as_seqs
+from .errors import HeadraceError
 from .exits import Exits, Way
 from .identity import Bundle, Column, Id, Ids, children, parted
 from .protocol import Ended, Status
@@ -23,11 +24,11 @@ ONWARD = ""
 """The edge along the main line."""
 
 
-class NoSuchRoute(LookupError):
+class NoSuchRoute(HeadraceError, LookupError):
     """A route's function named a branch that is not there."""
 
 
-class NotAligned(ValueError):
+class NotAligned(HeadraceError, ValueError):
     """What is to be unbatched is not a list with one value for each row of the batch."""
 
 
@@ -67,7 +68,7 @@ class Sieve:
     def leave(self, exits: Exits, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         try:
             said = list(map(bool, answers))
-        except Exception:
+        except BaseException:
             # Somebody's answer is neither yes nor no, and says so by an error of its own.
             self._one_by_one(exits, seqs, answers, rows, attempts)
             return
@@ -83,7 +84,7 @@ class Sieve:
         for seq, answer, row in zip(seqs, answers, rows, strict=True):
             try:
                 said = bool(answer)
-            except Exception as error:
+            except BaseException as error:
                 tries = (attempts or {}).get(seq, 1)
                 exits.end([Ended(seq, Status.QUARANTINED, error, tries, row, exits.name)])
                 continue
@@ -169,11 +170,12 @@ def branch_of_answer(said: Any) -> str:
     """A branch, by what a route's function said: a name, None, yes or no, a member of an enum."""
     if said is None:
         return ONWARD
-    if isinstance(said, bool):
+    # By its type: `isinstance` also asks the object what it is, which is its own code.
+    if type(said) is bool:
         return "true" if said else "false"
     try:
-        return str(said.value) if isinstance(said, enum.Enum) else str(said)
-    except Exception:
+        return str.__str__(str(said.value) if issubclass(type(said), enum.Enum) else str(said))
+    except BaseException:
         return f"a {type(said).__name__}"
 
 
@@ -226,11 +228,13 @@ class Unbundle:
         apart: list[Any] = []
         bad: list[Ended] = []
         for seq, items in zip(seqs, answers, strict=True):
-            error = self._wrong(seq, items, exits.name)
+            values = _listed(items)
+            error = self._wrong(seq, items, values, exits.name)
             if error is None:
                 assert isinstance(seq, Bundle)
+                assert values is not None
                 ids.extend(seq.members)
-                apart.extend(items)
+                apart.extend(values)
             else:
                 tries = (attempts or {}).get(seq, 1)
                 bad.append(Ended(seq, Status.QUARANTINED, error, tries, items, exits.name))
@@ -241,16 +245,25 @@ class Unbundle:
             self.made += len(ids)
             exits.send(ONWARD, as_seqs(ids), apart, None)
 
-    def _wrong(self, seq: Id, items: Any, name: str) -> NotAligned | None:
+    def _wrong(self, seq: Id, items: Any, values: Sequence[Any] | None, name: str) -> NotAligned | None:
         assert isinstance(seq, Bundle), "only a batch can be unbatched, which is seen to when a pipeline is built"
         n = len(seq.members)
-        if not isinstance(items, list | tuple):
+        if values is None:
             return NotAligned(
                 f"{name}: {type(items).__name__} where a list of {n} values was expected, one for each row"
             )
-        if len(items) != n:
-            return NotAligned(f"{name}: {len(items)} values for the {n} rows of the batch; return one for each row")
+        if len(values) != n:
+            return NotAligned(f"{name}: {len(values)} values for the {n} rows of the batch; return one for each row")
         return None
+
+
+def _listed(items: Any) -> Sequence[Any] | None:
+    """The values of a list or a tuple; None for anything else. What a subclass says of its length does not count."""
+    if type(items) is list or type(items) is tuple:
+        return items
+    if issubclass(type(items), list):
+        return list.copy(items)
+    return tuple.__getitem__(items, slice(None)) if issubclass(type(items), tuple) else None
 
 
 class Fork:

@@ -17,6 +17,8 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
+from .awaitables import at_once
+
 LONGEST_S = 1e9
 """The longest duration, about 31 years, in seconds. Waits of the operating system overflow beyond 9.2e9 seconds."""
 HEAVIEST = 1e15
@@ -202,11 +204,11 @@ def _no_key(answer: object, why: str) -> BadAnswer:
 def asked(what: str, function: Callable[[Any], Any], value: Any) -> Any:
     """What the user's function `what` says of a row.
 
-    Raises what it raises; what is no `Exception`, such as `SystemExit`, is told as `BadAnswer`, since it is an answer to one
-    row and must not end the actor that asks.
+    Raises what it raises, and `TypeError` for an answer that is still to be awaited. What is no `Exception`, such as
+    `SystemExit`, is told as `BadAnswer`, since it is an answer to one row and must not end the actor that asks.
     """
     try:
-        return function(value)
+        return at_once(what, function(value))
     except Exception:
         raise
     except BaseException as error:

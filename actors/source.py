@@ -199,12 +199,12 @@ class Source(Actor):
         bad = [
             Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, self._exits.name)
             for seq, value in zip(seqs, values, strict=True)
-            if isinstance(value, BadRow)
+            if type(value) is BadRow
         ]
         self._bad += len(bad)
         if bad:
             self._exits.end(bad)
-        good = [(s, v) for s, v in zip(seqs, values, strict=True) if not isinstance(v, BadRow)]
+        good = [(s, v) for s, v in zip(seqs, values, strict=True) if type(v) is not BadRow]
         return [s for s, _ in good], [v for _, v in good]
 
     def _on_read_failed(self, error: BaseException, resumable: bool) -> None:

@@ -29,7 +29,7 @@ from .assignments import Assignment
 from .backlog import as_seqs
 from .crew import ABANDONED_PER_WORKER
 from .exits import UNLIMITED, Exits
-from .identity import Id
+from .identity import Id, show
 from .lane import Lane
 from .launcher import CheckOverdue, Described, Launcher
 from .outlets import Onward, Outlet
@@ -44,6 +44,7 @@ from .stage_terms import (
     TooManyHungCalls,
     TooManyRefusals,
 )
+from .text import remark
 from .worker import Progress
 
 APPETITE = 3
@@ -301,7 +302,7 @@ class Stage(Actor):
         """Its lane and what it weighs there; None if it ends here, since that cannot be told."""
         try:
             return self._launcher.lane_of(value)
-        except Exception as error:
+        except BaseException as error:
             self._end(seq, value, None, error, Status.QUARANTINED)
             return None
 
@@ -494,7 +495,7 @@ class Stage(Actor):
         """It holds no worker and no permit, and is asked about again."""
         try:
             self._record.parked(seq, self._troubles[seq].state, after_s)
-        except Exception as error:
+        except BaseException as error:
             # Without its state nobody could ask about it in another life; so it ends, and says so (L62).
             self._troubles[seq].failed += 1
             self._end(seq, value, lane, error, Status.QUARANTINED)
@@ -532,6 +533,7 @@ class Stage(Actor):
         self._tell_appetite()
         self._exits.end([Ended(seq, status, error, attempts, value, self._terms.name)])
         if status is Status.FAILED:
+            remark(error, "row", f"row {show(seq)} in {self._terms.name!r}")
             self._tell(self._conductor, protocol.Failing(self.context.me, error))
 
     def _finish_if_done(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .errors import HeadraceError
 from .protocol import Key, Traffic
 from .quantities import HEAVIEST
 from .retry import Backoff
@@ -39,27 +40,27 @@ class StageTerms(msgspec.Struct, frozen=True):
     """The ceiling of a hint that came with an error; the governor has the same for refusals."""
 
 
-class DeadlineExceeded(TimeoutError):
+class DeadlineExceeded(HeadraceError, TimeoutError):
     """A row was longer in a stage than its deadline allows, waits for permits and cooldowns included."""
 
 
-class AttemptTimedOut(TimeoutError):
+class AttemptTimedOut(HeadraceError, TimeoutError):
     """A call did not come back within the attempt's time-out. Whether it happened, nobody can say."""
 
 
-class Retracted(RuntimeError):
+class Retracted(HeadraceError, RuntimeError):
     """The one who had asked for this call does not want it any more."""
 
 
-class TooManyRefusals(RuntimeError):
+class TooManyRefusals(HeadraceError, RuntimeError):
     """One row was refused more often than its stage's retry allows."""
 
 
-class TooManyHungCalls(RuntimeError):
+class TooManyHungCalls(HeadraceError, RuntimeError):
     """More calls hang than a stage may leave behind."""
 
 
-class OutageDeadlineExceeded(TimeoutError):
+class OutageDeadlineExceeded(HeadraceError, TimeoutError):
     """The other side has been out for longer than the outage deadline."""
 
 

@@ -14,7 +14,7 @@ from headrace.actors.conductor import Cast, Conductor
 from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
-from headrace.actors.join import LATE, Join, JoinTerms
+from headrace.actors.join import LATE, Join
 from headrace.actors.journal import Journal
 from headrace.actors.ledger import Ledger
 from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
@@ -31,9 +31,11 @@ from headrace.actors.worker import Worker
 from .calls.aio import LoopCalls, LoopThread
 from .calls.answers import answering
 from .calls.threads import ThreadCalls
-from .graph import Graph
+from .connectors.port import SinkConnector
+from .graph import Graph, join_terms
 from .hosts.port import Actors, Address
 from .journal.port import Journaling
+from .names import connector_name
 from .plan import QUARANTINE, SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
 from .resources import Keeper, Reader, Strategies, Writer
 
@@ -130,8 +132,9 @@ class _Assembly:
         self._own_governors: list[Address] = []
         self._governors = {stage.name: self._governor(stage) for stage in plan.stages}
         self._writers: list[Address] = []
-        # The loop is made before the strategies, which may need it.
-        loop = around.loop() if any(stage.concurrent for stage in plan.stages) else None
+        if any(stage.concurrent for stage in plan.stages):
+            # The loop is made before the strategies, which may need it; for others, when something is to be awaited.
+            around.loop()
         conductor = Conductor(around.caller(), plan.life)
         actors.host(self._conductor, conductor, around.caller())
         batches = tuple(self._nodes[n.name] for n in plan.nodes if isinstance(n, BatchPlan))
@@ -140,7 +143,7 @@ class _Assembly:
         self._host(self._ledger, ledger)
         keeper = self._host_journal(journaling)
         strategies = address("strategies")
-        self._host(strategies, Strategies([stage.function for stage in plan.stages], loop))
+        self._host(strategies, Strategies([stage.function for stage in plan.stages], around.loop))
         reader = self._host_source()
         for name in graph.order:
             self._host_node(graph.nodes[name])
@@ -271,11 +274,11 @@ class _Assembly:
         reader = self._actors.doorbell("reader")
         connector = plan.source(self._around.loop)
         reader.ring = getattr(connector, "interrupt", None)
-        placed = self._journal is not None and getattr(connector, "placed", False)
+        placed = self._journal is not None and getattr(connector, "placed", False) is True
         if not placed:
             # It is read from the start again.
             past = msgspec.structs.replace(past, row=0, place=None)
-        self._host(reader, Reader(connector, self._source, placed, past.place))
+        self._host(reader, Reader(connector, self._source, placed, past.place, self._around.loop))
         exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
         suspends = plan.life.suspend_s is not None
         source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past, suspends)
@@ -336,7 +339,7 @@ class _Assembly:
         writer = self._actors.address(_beside("writer", sink.name))
         self._writers.append(writer)
         name, past = sink.name, self._past
-        self._host(writer, Writer(sink.connector, at, sink.whole, self._journal is not None, past.places.get(name)))
+        self._host(writer, self._writer(sink.connector, at, name, sink.whole))
         if sink.ordered:
             self._host(
                 self._reorders[sink.name],
@@ -349,7 +352,7 @@ class _Assembly:
         drain = sink.on_error == "drain"
         written = past.written.get(name, ())
         ends = {seq: answer.ended for seq, answer in past.answers.get(name, {}).items() if answer.ended is not None}
-        shown_as, exits = sink.connector.name, self._exits_of_sink(name)
+        shown_as, exits = connector_name(sink.connector), self._exits_of_sink(name)
         told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, shown_as, exits, ends)
         self._host(at, told)
 
@@ -360,12 +363,14 @@ class _Assembly:
         writer = self._actors.address("quarantine-writer")
         self._writers.append(writer)
         name, past = QUARANTINE, self._past
-        self._host(
-            writer, Writer(plan.quarantine, self._quarantine, False, self._journal is not None, past.places.get(name))
-        )
-        written = past.written.get(name, ())
-        sink = Sink(name, writer, self._account, self._conductor, self._tellers(), False, written, plan.quarantine.name)
+        self._host(writer, self._writer(plan.quarantine, self._quarantine, name))
+        written, told_as = past.written.get(name, ()), connector_name(plan.quarantine)
+        sink = Sink(name, writer, self._account, self._conductor, self._tellers(), False, written, told_as)
         self._host(self._quarantine, sink)
+
+    def _writer(self, connector: SinkConnector, sink: Ref, name: str, whole: bool = False) -> Writer:
+        place, durable = self._past.places.get(name), self._journal is not None
+        return Writer(connector, sink, whole, durable, place, self._around.loop, name)
 
     def _tellers(self) -> int:
         """Nodes where a row can end badly: the source, and all nodes of the graph."""
@@ -384,21 +389,6 @@ class _Assembly:
         return address
 
 
-def join_terms(graph: Graph, join: JoinPlan) -> JoinTerms:
-    """What a join's actor must know."""
-    fork = graph.nodes[join.fork]
-    assert isinstance(fork, ForkPlan), "a join closes a fork, which is seen to when a pipeline is built"
-    return JoinTerms(
-        name=join.name,
-        branches=graph.branches_of(join.name),
-        ways=len(fork.branches),
-        require=join.require,
-        within_s=join.within,
-        on_missing=join.on_missing,
-        bare=join.bare,
-    )
-
-
 def _beside(role: str, sink: str) -> str:
     """What the helpers of a sink are called; those of the one that nobody has named, plainly."""
     return role if sink == "sink" else f"{role}-{sink}"
@@ -410,4 +400,6 @@ def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]
     if stage.concurrent:
         return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
     monotonic = around.monotonic
-    return lambda ref: Worker(ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic))
+    return lambda ref: Worker(
+        ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop)
+    )

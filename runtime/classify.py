@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headrace.actors.awaitables import at_once
 from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 from headrace.actors.quantities import LONGEST_S, check_after_s
 
 from .errors import Pending, RateLimited
 from .quantities import hint_s
-from .text import message_of
+from .text import message_of, remark, told
 from .verdicts import plugins
 from .verdicts.reading import attribute
 
@@ -55,7 +56,7 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
         >>> classify(ConnectionResetError()).kind
         <Kind.TRANSIENT: 'transient'>
     """
-    said = own(error) if own is not None else None
+    said = at_once("classify=", own(error)) if own is not None else None
     if said is None:
         said = plugins.asked(error)
     if said is not None:
@@ -69,24 +70,31 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
 
 
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
-    """What the call of a row came to that raised `error`; an error of the user's own classifier is the row's, too.
+    """What the call of a row came to that raised `error`. It never raises.
 
-    Where the other side takes no call of this account for long, a note on the error says so in the provider's words.
+    Where the user's own classifier raises, or answers with what is no verdict, the row's error stays what it was, and a
+    remark on it says what was wrong with the classifier (L19); the row is not tried again. Where the other side takes no
+    call of this account for long, a remark says so in the provider's words (L71).
     """
-    try:
-        # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
-        if issubclass(type(error), Pending):
-            assert isinstance(error, Pending)
-            # A state of the row, and no error, whatever anybody's classifier thinks of it.
+    # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
+    if issubclass(type(error), Pending):
+        assert isinstance(error, Pending)
+        # A state of the row, and no error, whatever anybody's classifier thinks of it.
+        try:
             return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)
+        except BaseException as wrong:
+            return Fault(seq, Kind.PERMANENT, wrong)
+    try:
         verdict = classify(error, own)
-        if verdict.exhausted:
-            _note(error, verdict)
-        return Fault(seq, Kind(verdict.kind), error, hint_s(verdict.retry_after_s))
+        fault = Fault(seq, Kind(verdict.kind), error, hint_s(verdict.retry_after_s))
     except BaseException as of_own:
-        if of_own is not error:
-            of_own.__cause__ = error
-        return Fault(seq, Kind.PERMANENT, of_own)
+        # Only a user's own classifier raises.
+        remark(error, "classify", f"classify= could not say what that means: it raised {told(of_own)}")
+        return Fault(seq, Kind.PERMANENT, error)
+    if verdict.exhausted:
+        again = "" if fault.retry_after_s is None else f"; it says to come again after {fault.retry_after_s:g} s"
+        remark(error, "exhausted", f"the other side takes no call of this account for long: {verdict.words}{again}")
+    return fault
 
 
 def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
@@ -136,15 +144,3 @@ def _exhausted(hint_s: float | None, words: str) -> Verdict:
     # The actors have no state yet for an account that is shut for long. With a time to come again the row waits as a refused
     # one does; without, a retry is in vain.
     return Verdict(Kind.PERMANENT if hint_s is None else Kind.REFUSED, hint_s, True, words)
-
-
-def _note(error: BaseException, verdict: Verdict) -> None:
-    again = "" if verdict.retry_after_s is None else f" It says to come again after {verdict.retry_after_s:g} s."
-    note = f"The other side takes no call of this account for long. It says: {verdict.words}.{again}"
-    try:
-        # One exception can be raised by many calls, as clients do that keep it.
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-    except BaseException:
-        # An exception that takes no note is told without one (L72).
-        return

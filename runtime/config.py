@@ -41,6 +41,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,6 +57,7 @@ from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
 from .plan import Plan
 from .tables import Reading
+from .text import told
 
 Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 """`module:name`."""
@@ -283,7 +285,7 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
         return None
     if stage.call is not None:
         function = _callable(reading, stage.call, f"{key}.call")
-        return function() if isinstance(function, type) else function
+        return _made(reading, function, f"{key}.call") if isinstance(function, type) else function
     if stage.by is not None:
         return stage.by
     if "call" in _KEYS[kind] and kind not in ("join", "batch"):
@@ -307,7 +309,7 @@ def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry 
 def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
     if table.type == "python":
         made = _callable(reading, _needed(reading, table.call, "source.call"), "source.call")
-        return made() if callable(made) else made
+        return _made(reading, made, "source.call") if callable(made) else made
     path = _needed(reading, table.path, "source.path")
     if path is None or table.type is None:
         return None
@@ -321,7 +323,8 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
 
 def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
     if table.type == "python":
-        return _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        given = _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        return _made(reading, given, f"{key}.call") if isinstance(given, type) else given
     path = _needed(reading, table.path, f"{key}.path")
     if path is None or table.type is None:
         return None
@@ -342,6 +345,17 @@ def _needed(reading: Reading, value: str | None, key: str) -> str | None:
     return value
 
 
+def _made(reading: Reading, make: Callable[[], Any], key: str) -> Any:
+    """What a class, or a function that makes a source, gives; None where it raises, which is noted."""
+    try:
+        return make()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        reading.note(key, f"making it raised {told(error)}")
+        return None
+
+
 def _callable(reading: Reading, target: str | None, key: str) -> Any:
     """The object that `module:name` names."""
     if target is None:
@@ -355,8 +369,12 @@ def _callable(reading: Reading, target: str | None, key: str) -> Any:
         else:
             reading.note(key, f"importing {module_name!r} needs the module {error.name!r}, which is not installed")
         return None
-    except Exception as error:
-        reading.note(key, f"importing {module_name!r} raised {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        # Of whoever waits for it.
+        raise
+    except BaseException as error:
+        # Also a script that calls `sys.exit` when it is imported, which would end the command without a word.
+        reading.note(key, f"importing {module_name!r} raised {told(error)}")
         return None
     for part in name.split("."):
         try:
@@ -365,5 +383,8 @@ def _callable(reading: Reading, target: str | None, key: str) -> Any:
             near = difflib.get_close_matches(part, dir(value), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             reading.note(key, f"{module_name!r} has no {name!r}{hint}")
+            return None
+        except Exception as error:
+            reading.note(key, f"{module_name!r}: asking for {name!r} raised {told(error)}")
             return None
     return value

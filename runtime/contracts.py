@@ -169,17 +169,34 @@ class Signature(msgspec.Struct, frozen=True):
 
 def signature_of(function: Any) -> Signature:
     """Of a function, or of an object's `__call__`, by its annotations."""
-    call = function if hasattr(function, "__code__") else type(function).__call__
+    call = function if _code_of(function) is not None else type(function).__call__
     try:
         hints = get_type_hints(call)
-    except Exception:
+    except BaseException:
         # Annotations that cannot be resolved say nothing.
         return Signature(None, None)
-    code = getattr(call, "__code__", None)
+    code = _code_of(call)
     names = list(code.co_varnames[: code.co_argcount]) if code is not None else []
     if names[:1] == ["self"]:
         names = names[1:]
-    return Signature(hints.get(names[0]) if names else None, hints.get("return"))
+    return Signature(hints.get(names[0]) if names else None, _awaited(hints.get("return")))
+
+
+def _code_of(function: Any) -> types.CodeType | None:
+    """The code of a function; None for any other object, whatever it answers when it is asked."""
+    try:
+        code = getattr(function, "__code__", None)
+    except BaseException:
+        return None
+    return code if isinstance(code, types.CodeType) else None
+
+
+def _awaited(kind: Any) -> Any:
+    """What comes of an answer of this type: a coroutine that a plain function gives is awaited (L68)."""
+    origin = get_origin(kind)
+    if isinstance(origin, type) and issubclass(origin, collections.abc.Awaitable):
+        return get_args(kind)[-1] if get_args(kind) else None
+    return None if isinstance(kind, type) and issubclass(kind, collections.abc.Awaitable) else kind
 
 
 def item_of(kind: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .errors import ConfigError
 from .graph import Graph
+from .names import connector_name
 from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
 
 
@@ -29,7 +30,7 @@ def label_of(node: Node) -> str:
         case UnbatchPlan(name):
             return _named("unbatch", name)
         case SinkPlan(_, connector, ordered):
-            return f"{connector.name}{'' if ordered else ' (as they come)'}"
+            return f"{connector_name(connector)}{'' if ordered else ' (as they come)'}"
 
 
 def _named(what: str, name: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.errors import HeadraceError
 from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.outlets import NoSuchRoute, NotAligned
@@ -16,20 +17,24 @@ from headrace.actors.stage_terms import (
     AttemptTimedOut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
+    Retracted,
     TooManyHungCalls,
     TooManyRefusals,
 )
+from headrace.actors.text import visible
 
 __all__ = [
     "ActorDied",
     "AttemptTimedOut",
     "BadAnswer",
     "BadInput",
+    "CannotStartThread",
     "ConfigError",
     "DeadlineExceeded",
     "GraphError",
     "HeadraceError",
     "JournalError",
+    "LoopDied",
     "NoSuchRoute",
     "NotAligned",
     "OutageDeadlineExceeded",
@@ -38,6 +43,7 @@ __all__ = [
     "Pending",
     "RateLimited",
     "Recalled",
+    "Retracted",
     "RunAborted",
     "RunFailed",
     "TooManyHungCalls",
@@ -47,10 +53,6 @@ __all__ = [
     "UnwritableRows",
     "name_of",
 ]
-
-
-class HeadraceError(Exception):
-    """Root of the errors that Headrace itself raises."""
 
 
 # --- raised by a user's function, to say what happened ---
@@ -115,7 +117,13 @@ class UnwritableRows(HeadraceError):
 
 
 class ConfigError(HeadraceError, ValueError):
-    """An option or a file says something that cannot be: what, where, and what to do."""
+    """An option or a file says something that cannot be: what, where, and what to do.
+
+    What its message quotes (a path, a name, a value) can hold what a terminal would obey; that is made visible (L81).
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(visible(str(message), multiline=True))
 
 
 class GraphError(ConfigError):
@@ -128,6 +136,23 @@ class GraphError(ConfigError):
 
 class BadInput(HeadraceError, ValueError):
     """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+# --- the machine has no more to give ---
+
+
+class CannotStartThread(HeadraceError, RuntimeError):
+    """The operating system starts no more threads, or the interpreter is about to end. The message names the thread."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(
+            f"the thread {name!r} cannot be started ({error}); use fewer workers, or allow this process more threads "
+            f"(ulimit -u, or the limit of its container)"
+        )
+
+
+class LoopDied(HeadraceError, RuntimeError):
+    """The event loop of a run or executor broke while calls were under way: whether they happened, nobody can say (L69)."""
 
 
 # --- the journal ---

@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from . import forking
 from .calls.aio import runs_on_a_loop
+from .calls.answers import check_answers_at_once
 from .errors import RunAborted
 from .hosts.port import Address
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
@@ -30,9 +31,10 @@ class Executor(concurrent.futures.Executor):
             future = executor.submit(geocode, "Lund")
             outcomes = executor.execute_batch(geocode, cities)
 
-    Functions run on threads, coroutine functions on one event loop; any number of threads may submit at once. Calls that
-    the limit has `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor
-    of the parent begins anew, with threads of its own.
+    Functions run on threads, coroutine functions on one event loop; what a function on a thread gives as a coroutine is
+    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. Calls that the limit has
+    `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor of the parent
+    begins anew, with threads of its own.
     """
 
     def __init__(
@@ -59,12 +61,16 @@ class Executor(concurrent.futures.Executor):
         max_workers = option("Executor", "max_workers", max_workers, WORKERS)
         timeout, deadline = checked_times("Executor", timeout, deadline)
         check_on_unknown("Executor", on_unknown)
+        limited, policy = as_limit(limit), as_retry(retry)
+        for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
+            check_answers_at_once("Executor", what, asked)
+        check_answers_at_once("Executor", "retry=Retry(classify=...)", policy.classify if policy is not None else None)
         self._begin(
             ExecutorTerms(
                 max_workers,
                 thread_name_prefix,
-                as_limit(limit),
-                as_retry(retry),
+                limited,
+                policy,
                 timeout,
                 deadline,
                 on_unknown,

@@ -13,13 +13,13 @@ import re
 from typing import Any, Union, get_args, get_origin
 
 from .contracts import fields_of
-from .errors import ConfigError
+from .errors import ConfigError, HeadraceError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _TEXT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 
 
-class ExpressionError(ValueError):
+class ExpressionError(HeadraceError, ValueError):
     """An expression could not be evaluated for a row."""
 
 

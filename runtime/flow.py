@@ -7,18 +7,19 @@ a node, move on, and return it. A branch is a function that is given a flow of i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
 
 from headrace.actors.join import LATE, Require
 
-from .calls.answers import Kind
-from .connectors.memory import CallableSink
+from .calls.answers import Kind, check_answers_at_once, check_function
+from .connectors.check import as_sink
 from .connectors.port import SinkConnector
 from .errors import ConfigError
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
+from .names import NAME_CHARS_MAX, check_name, connector_name, function_name
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
 from .quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
 from .quantities import WORKERS as WORKER_COUNT
@@ -39,6 +40,11 @@ class Draft:
 
     def add(self, node: Node, ends: list[End]) -> None:
         """A node after these."""
+        check_name(node.kind, node.name)
+        if node.name == SOURCE:
+            raise ConfigError(
+                f"{node.kind}: {SOURCE!r} is the name of what the rows come from; give another with name="
+            )
         if any(other.name == node.name for other in self.nodes):
             raise ConfigError(f"two nodes are named {node.name!r}; name one of them with name=")
         self.nodes.append(node)
@@ -51,6 +57,8 @@ class Draft:
     def unused(self, base: str) -> str:
         """A name that no other node has."""
         base = base.strip("<>") or "node"
+        # So that a number still fits.
+        base = base[: NAME_CHARS_MAX - 10]
         taken = self.named() | {SOURCE}
         name, n = base, 2
         while name in taken:
@@ -117,7 +125,9 @@ class Flow:
     ) -> Self:
         """A stage that calls `function` with each row; its result is the row from there on.
 
-        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function.
+        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function. What
+        a plain function gives as a coroutine (a lambda around one, a method of a client) is awaited on that loop, and its
+        thread waits for it, so a coroutine function itself is the better thing to give.
         `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
         included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
         not have happened. Raises `ConfigError`, as all methods here do.
@@ -125,7 +135,8 @@ class Flow:
         return self._call("map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown)
 
     def flat_map(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
-        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator.
+        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
+        asynchronous one.
 
         They keep the place of their row, and among themselves their order. A row of which none come is dropped. Options as
         of `map`.
@@ -143,7 +154,7 @@ class Flow:
 
     def route(
         self,
-        function: Callable[[Any], str | None] | str,
+        function: Callable[[Any], str | Awaitable[str | None] | None] | str,
         branches: Mapping[str, Branch] | Sequence[str] | None = None,
         *,
         name: str | None = None,
@@ -182,7 +193,7 @@ class Flow:
         of `route`.
         """
         named = _branches("fork", branches, more)
-        plan = ForkPlan(name or self._draft.unused("fork"), tuple(named))
+        plan = ForkPlan(self._named(name, "fork"), tuple(named))
         self._add(plan)
         self._ends = [
             end for branch, build in named.items() if build is not None for end in self._built(plan.name, branch, build)
@@ -222,7 +233,7 @@ class Flow:
             raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
-        plan = JoinPlan(name or self._draft.unused("join"), fork, require, within, on_missing, merge is None)
+        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None)
         self._add(plan)
         if callable(late) and self._built(plan.name, LATE, late):
             raise ConfigError("join: late= is a branch that ends in a sink")
@@ -244,7 +255,8 @@ class Flow:
         first; whichever comes first. What is left at the end goes on.
 
         `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
-        default, of its JSON. A batch stands at the place of its first row.
+        default, of its JSON. Neither is `async`: they must answer at once, and a row for which they raise goes to
+        quarantine. A batch stands at the place of its first row.
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
@@ -255,12 +267,14 @@ class Flow:
             raise ConfigError("batch: size= is for max_bytes=, which is missing")
         measure = size or (json_size if max_bytes is not None else None)
         by = as_function(key, "key") if key is not None else None
-        self._add(BatchPlan(name or self._draft.unused("batch"), count, max_bytes, within, by, measure))
+        check_answers_at_once("batch", "key=", by)
+        check_answers_at_once("batch", "size=", measure)
+        self._add(BatchPlan(self._named(name, "batch"), count, max_bytes, within, by, measure))
         return self
 
     def unbatch(self, *, name: str | None = None) -> Self:
         """The rows of a batch go on by themselves, at their own places: a list with one value for each of them."""
-        self._add(UnbatchPlan(name or self._draft.unused("unbatch")))
+        self._add(UnbatchPlan(self._named(name, "unbatch")))
         return self
 
     def sink(
@@ -271,8 +285,8 @@ class Flow:
         ordered: bool | None = None,
         on_error: Literal["abort", "drain"] = "abort",
     ) -> Self:
-        """Where rows leave: a connector out of `sinks`, or a callable that gets one row's value a call. Another sink right
-        after it gets the same rows.
+        """Where rows leave: a connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that
+        gets one row's value a call. Another sink right after it gets the same rows.
 
         `ordered`: in the order of the source; by default as the pipeline says. `on_error`: what a failed write does to the
         rest of the run: aborts it, or lets it finish what is under way (`drain`). The run has failed either way.
@@ -283,13 +297,13 @@ class Flow:
             raise ConfigError("nothing leads to this sink")
         connector = as_sink(sink)
         if any(isinstance(node, SinkPlan) and node.connector is connector for node in self._draft.nodes):
-            raise ConfigError(f"sink: {connector.name} is a sink already; two would write over each other")
+            raise ConfigError(f"sink: {connector_name(connector)} is a sink already; two would write over each other")
         if not self._ends:
             self._ends = [self._second_way()]
         else:
             self._sunk = list(self._ends)
         in_order = self._ordered if ordered is None else ordered
-        base = name or self._draft.unused(self._branch)
+        base = self._named(name, self._branch)
         sunk = self._sunk
         self._add(SinkPlan(base, connector, in_order, on_error))
         self._ends, self._sunk = [], sunk
@@ -329,20 +343,25 @@ class Flow:
         branches: tuple[str, ...] = (),
     ) -> Self:
         if not callable(function):
-            raise ConfigError(f"{kind}: {function!r} is not callable")
+            raise ConfigError(f"{kind}: {type(function).__name__} is not callable; give a function of a row")
         workers = option(kind, "workers", workers, WORKER_COUNT)
         timeout, deadline = checked_times(kind, timeout, deadline)
         check_on_unknown(kind, on_unknown)
         if on_error not in ("quarantine", "fail", "drop"):
             raise ConfigError(f"{kind}: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
-        name = name or self._draft.unused(getattr(function, "__name__", type(function).__name__))
+        name = self._draft.unused(function_name(function)) if name is None else name
         policy = as_retry(retry) or Retry()
+        check_function(kind, function)
+        limited = as_limit(limit)
+        for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
+            check_answers_at_once(kind, what, asked)
+        check_answers_at_once(kind, "retry=Retry(classify=...)", policy.classify)
         self._add(
             StagePlan(
                 name,
                 function,
                 workers,
-                as_limit(limit),
+                limited,
                 policy,
                 timeout,
                 deadline,
@@ -353,6 +372,9 @@ class Flow:
             )
         )
         return self
+
+    def _named(self, name: str | None, base: str) -> str:
+        return self._draft.unused(base) if name is None else name
 
     def _add(self, node: Node) -> None:
         if not self._ends:
@@ -388,8 +410,7 @@ def _branches(
     for name, build in named.items():
         if build is not None and not callable(build):
             raise ConfigError(f"{kind}: branch {name!r} is a {type(build).__name__}; a function of a flow is expected")
-        if not name:
-            raise ConfigError(f"{kind}: a branch has a name")
+        check_name(f"{kind}: branch", name)
     return named
 
 
@@ -407,13 +428,3 @@ def json_size(row: Any) -> int:
     if isinstance(row, bytes):
         return len(row)
     return len(row.encode()) if isinstance(row, str) else len(msgspec.json.encode(row, enc_hook=str))
-
-
-def as_sink(sink: Any) -> SinkConnector:
-    """A connector, or what makes one of a callable. Raises `ConfigError`."""
-    if hasattr(sink, "write") and hasattr(sink, "open"):
-        connector: SinkConnector = sink
-        return connector
-    if callable(sink):
-        return CallableSink(sink)
-    raise ConfigError(f"sink: {type(sink).__name__} is neither a connector nor callable")

@@ -47,8 +47,8 @@ def acquire(name: str, terms: Terms, user: Address) -> Inbox:
         if known is None:
             system = System("headrace.shared")
             address = system.address(f"governor-{name}")
-            known = _shared[name] = _Shared(terms, system, address, [])
             system.host(address, Governor(terms), Callback(f"watch-{name}", lambda died: _on_death(name, died)))
+            known = _shared[name] = _Shared(terms, system, address, [])
         elif known.terms != terms:
             raise ConfigError(f"limit {name!r} is in use with other terms; limits that share a name say the same")
         known.users.append(user)

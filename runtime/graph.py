@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
-from headrace.actors.join import LATE
+from headrace.actors.join import LATE, JoinTerms
 
 from .errors import ConfigError, GraphError
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
@@ -304,3 +304,18 @@ def _mend(top: str) -> str:
     if top.startswith("flat_map "):
         return "let the function return one list, by map, in its place"
     return "join the branches of one fork"
+
+
+def join_terms(graph: Graph, join: JoinPlan) -> JoinTerms:
+    """What a join's actor must know."""
+    fork = graph.nodes[join.fork]
+    assert isinstance(fork, ForkPlan), "a join closes a fork, which is seen to when a pipeline is built"
+    return JoinTerms(
+        name=join.name,
+        branches=graph.branches_of(join.name),
+        ways=len(fork.branches),
+        require=join.require,
+        within_s=join.within,
+        on_missing=join.on_missing,
+        bare=join.bare,
+    )

@@ -9,6 +9,9 @@ from loguru import logger
 from headrace.actors import protocol
 from headrace.actors.identity import row_of, show
 
+from .errors import name_of
+from .text import visible
+
 
 class OutcomesLog:
     """Is told of rows that end badly, and logs them."""
@@ -23,7 +26,7 @@ class OutcomesLog:
         """Told by a node."""
         if isinstance(message, protocol.Outcomes):
             for ended in message.ended:
-                error = type(ended.error).__name__ if ended.error is not None else "no error"
+                error = visible(name_of(ended.error)) if ended.error is not None else "no error"
                 self._log.bind(stage=ended.stage, row=row_of(ended.seq)).warning(
                     "row {} {} in {}: {} after {} attempts",
                     show(ended.seq),

@@ -30,11 +30,13 @@ from headrace.actors.worker import Worker
 from . import governors
 from .calls.aio import LoopCalls, LoopThread
 from .calls.threads import ThreadCalls
+from .errors import LoopDied
 from .forking import of_the_parent
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
+from .text import message_of, told, traceback_of, visible
 from .waiters import Batch, CallFuture, Task, call, call_async
 
 NEVER = 1 << 62
@@ -65,8 +67,8 @@ class Ground(Protocol):
     def actors(self, name: str) -> Any:
         """A `System`."""
 
-    def loop(self, name: str) -> LoopThread:
-        """The loop for coroutine functions."""
+    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
+        """The loop for coroutine functions. `failed`: called where there will be no loop any more."""
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         """The governor of a limit with a name."""
@@ -95,8 +97,8 @@ class Threads:
     def actors(self, name: str) -> System:
         return System(name)
 
-    def loop(self, name: str) -> LoopThread:
-        return LoopThread(name)
+    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
+        return LoopThread(name, failed)
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return governors.acquire(name, terms, user)
@@ -144,6 +146,17 @@ class Office:
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
         lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
+        try:
+            self._host_actors(lines)
+        except BaseException:
+            system.stop(STOP_S)
+            if terms.limit.name is not None:
+                ground.release_governor(terms.limit.name, self._desk)
+            raise
+        ground.opened(self)
+
+    def _host_actors(self, lines: list[Line]) -> None:
+        terms, system = self.terms, self._system
         watch = Callback("executor", self._on_told)
         system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
         for address, on_loop in ((self.threads_stage, False), (self.loop_stage, True)):
@@ -157,7 +170,6 @@ class Office:
                 self._new_loop_worker if on_loop else self._new_thread_worker,
             )
             system.host(address, stage, self._desk)
-        ground.opened(self)
 
     def _new_governor(self) -> Address:
         terms = self.terms.limit.terms
@@ -199,7 +211,7 @@ class Office:
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
         name, monotonic = self._system.name, self.ground.monotonic
-        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic)
+        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop)
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
@@ -225,7 +237,7 @@ class Office:
     def submit(self, stage: Address, values: list[Any], waiter: CallFuture | Batch) -> None:
         with self._mutex:
             if self._broken is not None:
-                raise concurrent.futures.BrokenExecutor(str(self._broken)) from self._broken
+                raise concurrent.futures.BrokenExecutor(message_of(self._broken)) from self._broken
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _exiting:
@@ -239,10 +251,25 @@ class Office:
         if not self._parked:
             self._system.park()
         if self._parked < self.terms.max_workers:
-            self._parked += 1
             self._system.park()
-        if stage is self.loop_stage and self._loop_thread is None:
-            self._loop_thread = self.ground.loop(f"{self._system.name}.loop")
+            self._parked += 1
+        if stage is self.loop_stage:
+            self._make_loop()
+
+    def _loop(self) -> LoopThread:
+        """The loop, for what plain functions give to be awaited (L68)."""
+        with self._mutex:
+            if self.ended.is_set():
+                raise RuntimeError("the executor has ended")
+            return self._make_loop()
+
+    def _make_loop(self) -> LoopThread:
+        if self._loop_thread is None:
+            self._loop_thread = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed)
+        return self._loop_thread
+
+    def _on_loop_failed(self, died: LoopDied) -> None:
+        self._on_told(protocol.Failing(Callback("loop", lambda _: None), died))
 
     def withdraw(self, waiter: CallFuture | Batch) -> None:
         self.outstanding.pop(waiter, None)
@@ -265,7 +292,11 @@ class Office:
 
     def give_up(self, error: BaseException, *, begun: bool) -> None:
         for waiter in list(self.outstanding):
-            waiter.give_up(error, begun=begun)
+            try:
+                waiter.give_up(error, begun=begun)
+            except BaseException as worse:
+                # Whatever a waiter does with its answer, the next one gets his.
+                logger.warning("an answer could not be given: {}", told(worse))
 
     def abort(self, error: BaseException) -> None:
         """Answer everybody now, and end."""
@@ -273,7 +304,7 @@ class Office:
             self._closed = True
         self.give_up(error, begun=True)
         for stage in (self.threads_stage, self.loop_stage):
-            stage.put(protocol.Abort(str(error)))
+            stage.put(protocol.Abort(message_of(error)))
         self._end(0.1)
 
     def wait(self, timeout: float | None = None) -> None:
@@ -326,8 +357,10 @@ class Office:
             case protocol.Drained():
                 self._end(STOP_S)
             case protocol.Failing(_, error) | protocol.Died(_, error):
-                self._break(f"{type(error).__name__}: {error}", error)
-                self._end(STOP_S)
+                try:
+                    self._break(told(error), error)
+                finally:
+                    self._end(STOP_S)
             case _:
                 raise TypeError(f"an executor was told {type(message).__name__}")
 
@@ -337,8 +370,8 @@ class Office:
         with self._mutex:
             if self._broken is None:
                 self._broken = broken
-        logger.opt(exception=error).error("executor {} is broken: {}", self._system.name, what)
         self.give_up(broken, begun=True)
+        logger.error("executor {} is broken: {}\n{}", visible(self._system.name), what, traceback_of(error))
 
     def _end(self, timeout_s: float) -> None:
         with self._mutex:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -12,14 +12,16 @@ from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
 from .calls.aio import LoopThread
+from .connectors.check import as_sink, source_connector
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import SinkConnector, SourceConnector
 from .contracts import INFER, Contract
 from .errors import ConfigError
-from .flow import Draft, Flow, as_sink
+from .flow import Draft, Flow
 from .graph import Graph
 from .journal.options import Journal, as_journal
 from .limits import Retry, as_retry
+from .names import check_name, connector_name
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
 from .quantities import QUARANTINED, SECONDS_OR_ZERO, WINDOW, optional
 from .report import RunReport
@@ -49,7 +51,7 @@ class Pipeline(Flow):
     def __init__(self, name: str = "pipeline", *, window: int | None = None, ordered: bool = True) -> None:
         """`window`: rows between source and sink at most. `ordered`: the sink sees rows in source order."""
         window = optional("Pipeline", "window", window, WINDOW)
-        self.name = name
+        self.name = check_name("pipeline", name)
         super().__init__(Draft(), [(SOURCE, "")], ordered)
         self._window = window
         self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
@@ -65,7 +67,8 @@ class Pipeline(Flow):
         rows: Any = None,
         retry: Retry | int | None = None,
     ) -> Pipeline:
-        """Where the rows come from: a connector out of `sources`, any iterable, any async iterable.
+        """Where the rows come from: a connector out of `sources` or of your own (`SourceConnector`), any iterable, any async
+        iterable. Raises `ConfigError` for text, bytes and mappings, whose items are no rows.
 
         `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
         become 12); or "infer", from the first hundred. What does not fit goes to quarantine. `retry`: how often a
@@ -74,10 +77,11 @@ class Pipeline(Flow):
         if self._source is not None:
             raise ConfigError(f"pipeline {self.name!r} has a source already")
         self._contract = contract = _contract(rows)
-        if hasattr(rows_from, "read") and hasattr(rows_from, "open"):
-            connector = cast(SourceConnector, rows_from)
-            self._columns = getattr(connector, "fields", None)
-            self._source = lambda _: _held(connector, contract)
+        connector = source_connector(rows_from)
+        if connector is not None:
+            own = connector
+            self._columns = getattr(own, "fields", None)
+            self._source = lambda _: _held(own, contract)
         elif isinstance(rows_from, AsyncIterable):
             stream = rows_from
             self._source = lambda loop: _held(AsyncIterableSource(stream, loop), contract)
@@ -85,7 +89,13 @@ class Pipeline(Flow):
             iterable = rows_from
             self._source = lambda _: _held(IterableSource(iterable), contract)
         else:
-            raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable")
+            mend = "; call it, to give what it makes" if callable(rows_from) else ""
+            mend = (
+                "; for a file, give sources.csv(path) or sources.jsonl(path)"
+                if isinstance(rows_from, os.PathLike)
+                else mend
+            )
+            raise ConfigError(f"source: {type(rows_from).__name__} is no connector, iterable or async iterable{mend}")
         self._source_retry = as_retry(retry) or Retry()
         return self
 
@@ -260,6 +270,6 @@ def _held(connector: SourceConnector, contract: Contract | str | None) -> Source
         return connector
     if isinstance(contract, str):
         raise ConfigError(
-            f'rows="infer": {connector.name} gives rows as they come, so none are the first; name their type'
+            f'rows="infer": {connector_name(connector)} gives rows as they come, so none are the first; name their type'
         )
     return TypedSource(connector, contract)

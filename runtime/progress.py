@@ -8,6 +8,7 @@ from typing import IO
 from .quantities import SECONDS, optional
 from .report import RunReport
 from .run import Run
+from .text import visible
 
 LIVE_S = 0.2
 """Seconds between two looks on a terminal (L28: by time, not by rows)."""
@@ -44,15 +45,18 @@ def _live(run: Run, total: int | None, stream: IO[str], every: float) -> None:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            RenderableColumn,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
     except ImportError:
         _calm(run, total, stream, every)
         return
     columns = (
-        TextColumn("{task.description}"),
+        # As text, because rich takes what stands in brackets for markup.
+        RenderableColumn(Text(visible(run.name))),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

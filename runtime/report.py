@@ -14,6 +14,7 @@ from headrace.actors.reorder import ReorderStatistics
 from headrace.actors.stage_terms import StageStatistics
 
 from .plan import SOURCE
+from .text import visible
 
 if TYPE_CHECKING:
     from .assembly import Parts
@@ -73,7 +74,7 @@ class RunReport(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         lines = [
-            f"{self.name}: {self.state.value} in {self.elapsed_s:.2f} s",
+            f"{visible(self.name)}: {self.state.value} in {self.elapsed_s:.2f} s",
             f"  rows        {self.rows:>9,}",
         ]
         for status in ("delivered", "dropped", "quarantined", "failed", "interrupted"):
@@ -86,7 +87,8 @@ class RunReport(msgspec.Struct, frozen=True):
             lines.extend(_stage_lines(stage, self.elapsed_s))
         if any(len(node.traffic.ways) > 1 or node.kind not in _PLAIN for node in self.nodes):
             lines.extend(_node_lines(self.nodes))
-        lines.extend(f"  note: {note}" for note in self.notes)
+        # Notes quote errors, which quote rows.
+        lines.extend(f"  note: {visible(note)}" for note in self.notes)
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _stage_lines(stage: StageReport, elapsed_s: float) -> list[str]:
     per_row = calls.calls / calls.rows if calls.rows else 0.0
     rate = calls.answered / elapsed_s if elapsed_s else 0.0
     lines = [
-        f"  stage {calls.name}",
+        f"  stage {visible(calls.name)}",
         f"    calls       {calls.calls:>9,}   ({per_row:.2f} a row; {rate:,.1f} answers/s)",
         f"    in flight   {calls.in_flight_max:>9,}   (at most)",
         f"    retries     {calls.retries:>9,}   (unknown fates {calls.unknown:,}, late answers {calls.late:,})",
@@ -168,11 +170,12 @@ def _stage_lines(stage: StageReport, elapsed_s: float) -> list[str]:
 def _node_lines(nodes: tuple[NodeReport, ...]) -> list[str]:
     """What came to each node, and what became of it."""
     lines = ["  by node"]
-    width = max(len(node.name) for node in nodes)
-    for node in nodes:
+    names = [visible(node.name) for node in nodes]
+    width = max(map(len, names))
+    for name, node in zip(names, nodes, strict=True):
         traffic = node.traffic
         told = [
-            f"{n:,} to {way or 'go on'}" if len(traffic.ways) > 1 else f"{n:,} went on"
+            f"{n:,} to {visible(way) or 'go on'}" if len(traffic.ways) > 1 else f"{n:,} went on"
             for way, n in traffic.ways.items()
         ]
         for what in ("delivered", "dropped", "quarantined", "failed", "interrupted", "merged", "split", "batched"):
@@ -180,5 +183,5 @@ def _node_lines(nodes: tuple[NodeReport, ...]) -> list[str]:
             told += [f"{n:,} {what}"] if n else []
         told += [f"{traffic.here:,} here"] if traffic.here else []
         told += [f"{node.late:,} came late"] if node.late else []
-        lines.append(f"    {node.name:<{width}}  {traffic.came:>9,} came: {', '.join(told)}")
+        lines.append(f"    {name:<{width}}  {traffic.came:>9,} came: {', '.join(told)}")
     return lines

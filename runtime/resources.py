@@ -7,19 +7,20 @@ does one thing at a time. No BaseException of a connector ends it: it becomes th
 from __future__ import annotations
 
 import inspect
-from typing import Any, assert_never, cast
+from typing import Any, assert_never
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
 from headrace.actors.identity import Bundle, Id, branch_of, place, row_of
 from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 
-from .calls.aio import LoopThread
-from .connectors.port import DurableSink, PlacedSource, SinkConnector, SourceConnector
+from .calls.awaiting import Awaiting, Loop
+from .connectors.calling import CalledSink, CalledSource
+from .connectors.port import SinkConnector, SourceConnector
 from .errors import UnwritableRows, name_of
 from .journal.port import Store
 from .report import Outcome
-from .text import escaped, visible
+from .text import add_note, escaped, message_of, remark, remarks_of, told, visible
 
 
 class Resource(Actor):
@@ -65,11 +66,19 @@ def _error_of(function: Any, *args: object) -> BaseException | None:
 class Reader(Resource):
     """Reads for a source."""
 
-    def __init__(self, connector: SourceConnector, source: Ref, placed: bool = False, place: Any = None) -> None:
-        """`placed`: it is to tell where its rows are, and begins at `place`."""
-        self._connector = connector
+    def __init__(
+        self,
+        connector: SourceConnector,
+        source: Ref,
+        placed: bool = False,
+        place: Any = None,
+        loop: Loop | None = None,
+    ) -> None:
+        """`placed`: it is to tell where its rows are, and begins at `place`. `loop`: where methods are awaited that are
+        asynchronous."""
+        self._connector = CalledSource(connector, loop)
         self._source = source
-        self._placed = cast(PlacedSource, connector) if placed else None
+        self._placed = self._connector if placed else None
         self._place = place
 
     def open(self) -> None:
@@ -90,10 +99,10 @@ class Reader(Resource):
             return
         try:
             values, ended, bad = self._connector.read(message.n)
+            place = self._placed.tell() if self._placed is not None else None
         except BaseException as error:
             self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
         else:
-            place = self._placed.tell() if self._placed is not None else None
             self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place))
 
 
@@ -102,12 +111,20 @@ class Writer(Resource):
     what is written is synced before it counts, if the connector can. `place`: how far it had written."""
 
     def __init__(
-        self, connector: SinkConnector, sink: Ref, whole: bool = False, durable: bool = False, place: Any = None
+        self,
+        connector: SinkConnector,
+        sink: Ref,
+        whole: bool = False,
+        durable: bool = False,
+        place: Any = None,
+        loop: Loop | None = None,
+        name: str | None = None,
     ) -> None:
-        self._connector = connector
+        """`loop`: where methods are awaited that are asynchronous. `name`: of its node, for errors."""
+        self._connector = CalledSink(connector, loop, name)
         self._sink = sink
         self._whole = whole
-        self._exact = cast(DurableSink, connector) if durable and getattr(connector, "durable", False) else None
+        self._exact = self._connector if durable and getattr(connector, "durable", False) is True else None
         self._place = place
 
     def open(self) -> None:
@@ -207,10 +224,15 @@ def record_of(ended: Ended) -> dict[str, Any]:
         "branch": ".".join(map(str, branch_of(seq))),
         "stage": ended.stage,
         "error": name_of(error) if error is not None else None,
-        "message": str(error) if error is not None else None,
+        "message": _message_in_full(error) if error is not None else None,
         "attempts": ended.attempts,
         "row": ended.value,
     }
+
+
+def _message_in_full(error: BaseException) -> str:
+    """The message, as text that any file can hold, and what Headrace has remarked on the error."""
+    return "".join([message_of(error), *(f" ({remark})" for remark in remarks_of(error))])
 
 
 class Keeper(Resource):
@@ -239,10 +261,10 @@ class Keeper(Resource):
 class Strategies(Resource):
     """Prepares the functions that have a `prepare`, once each, and closes those that were prepared, in reverse (L17)."""
 
-    def __init__(self, functions: list[Any], loop: LoopThread | None) -> None:
+    def __init__(self, functions: list[Any], loop: Loop) -> None:
         # One strategy may serve several stages: identity decides, not equality.
         self._functions = list({id(function): function for function in functions}.values())
-        self._loop = loop
+        self._awaiting = Awaiting(loop)
         self._prepared: list[Any] = []
 
     def open(self) -> None:
@@ -252,14 +274,14 @@ class Strategies(Resource):
             except BaseException as error:
                 # The conductor closes only what opened: what was prepared before this one is ours to close (L21).
                 for own in self._close_all():
-                    error.add_note(str(own))
+                    add_note(error, message_of(own))
                 raise
             self._prepared.append(function)
 
     def close(self, complete: bool) -> None:
         errors = self._close_all()
         if len(errors) > 1:
-            raise ExceptionGroup("; ".join(map(str, errors)), errors)
+            raise ExceptionGroup("; ".join(map(message_of, errors)), errors)
         if errors:
             raise errors[0]
 
@@ -270,23 +292,22 @@ class Strategies(Resource):
             function = self._prepared.pop()
             error = _error_of(self._call, function, "close")
             if error is not None:
-                told = RuntimeError(f"close() of {type(function).__name__}: {type(error).__name__}: {error}")
-                told.__cause__ = error
-                errors.append(told)
+                failed = RuntimeError(f"close() of {type(function).__name__}: {told(error)}")
+                failed.__cause__ = error
+                errors.append(failed)
         return errors
 
     def _call(self, function: Any, name: str) -> None:
-        method = getattr(function, name, None)
-        if method is None or inspect.isfunction(function) or inspect.isclass(function):
+        if inspect.isfunction(function) or inspect.isclass(function):
             return
-        result = method()
-        if inspect.isawaitable(result):
-            assert self._loop is not None, "an asynchronous strategy has a loop"
-            self._loop.run(_await(result))
+        # Only what it has: a client whose `__getattr__` makes a remote call of any name has no `prepare`.
+        if inspect.getattr_static(function, name, None) is None:
+            return
+        try:
+            self._awaiting.settled(getattr(function, name)())
+        except BaseException as error:
+            remark(error, "strategy", f"raised by {name}() of {type(function).__name__}")
+            raise
 
     def receive(self, message: Message) -> None:
         super().receive(message)
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -20,12 +22,13 @@ from headrace.actors.gate import Terms
 from headrace.actors.protocol import Counts, State
 
 from . import governors
-from .assembly import assemble, end_of
+from .assembly import Parts, assemble, end_of
 from .calls.aio import LoopThread
-from .errors import RunFailed
+from .errors import LoopDied, RunFailed
 from .forking import of_the_parent
 from .hosts.dispatcher import Inbox
 from .hosts.port import Address
+from .hosts.starting import started
 from .hosts.threads import Callback, System
 from .journal.port import Journaling
 from .limits import Limit, as_limit
@@ -33,6 +36,7 @@ from .narrator import CooldownLog, OutcomesLog
 from .plan import Plan
 from .quantities import patience
 from .report import RunReport, report_of
+from .text import told
 
 _numbers = itertools.count(1)
 
@@ -42,7 +46,7 @@ class Run:
     and aborts if the block raised. In a child process that was forked meanwhile, to wait for it raises `RunAborted`."""
 
     def __init__(self, plan: Plan, journaling: Journaling | None = None, id_: str | None = None) -> None:
-        """`id_`: of the run, where this is not its first life."""
+        """`id_`: of the run, where this is not its first life. Raises `CannotStartThread` and `ConfigError`."""
         self.pid = os.getpid()
         self.name = plan.name
         self.id = id_ or uuid.uuid4().hex
@@ -56,9 +60,20 @@ class Run:
         self._system = System(f"headrace-{next(_numbers)}")
         self._loop_thread: LoopThread | None = None
         self._mutex = threading.Lock()
-        self._shared: list[str] = []
+        self._shared: list[tuple[str, Address]] = []
         self._listeners: list[tuple[Address, CooldownLog]] = []
-        self._parts = assemble(plan, self._system, self)
+        # Here, since none can be started at the end: of the interpreter, or of what the system allows (L60).
+        self._end: SimpleQueue[protocol.RunEnded | None] = SimpleQueue()
+        self._assembled = threading.Event()
+        self._abandoned = False
+        try:
+            started(self._await_end, f"{self._system.name}.clean-up")
+            self._parts = assemble(plan, self._system, self)
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            self._assembled.set()
         for stage, governor in self._parts.governors.items():
             listener = CooldownLog(self.id, plan.name, stage)
             self._listeners.append((governor, listener))
@@ -81,7 +96,8 @@ class Run:
         could not go on (what went wrong first is its `__cause__`)."""
         report = self.wait_ended(timeout)
         if report.state is State.FAILED:
-            failed = RunFailed(f"{self.name}: {type(self._error).__name__}: {self._error}", report)
+            why = told(self._error) if self._error is not None else "nobody said why"
+            failed = RunFailed(f"{self.name}: {why}", report)
             raise failed from self._error
         return report
 
@@ -115,8 +131,15 @@ class Run:
         return self._report.done()
 
     def add_done_callback(self, function: Callable[[RunReport], object]) -> None:
-        """Call `function` with the report once the run has ended."""
-        self._report.add_done_callback(lambda future: function(future.result()))
+        """Call `function` with the report once the run has ended. What it raises is logged, and concerns nobody else."""
+
+        def call(future: concurrent.futures.Future[RunReport]) -> None:
+            try:
+                function(future.result())
+            except BaseException as error:
+                self._log.warning("a callback of {} raised {}", self.name, told(error))
+
+        self._report.add_done_callback(call)
 
     def __await__(self) -> Generator[Any, None, RunReport]:
         async def wait() -> RunReport:
@@ -174,14 +197,20 @@ class Run:
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Inbox:
         address = governors.acquire(name, terms, user)
-        self._shared.append(name)
+        self._shared.append((name, user))
         return address
 
     def loop(self) -> LoopThread:
         with self._mutex:
             if self._loop_thread is None:
-                self._loop_thread = LoopThread(f"{self._system.name}.loop")
+                self._loop_thread = LoopThread(f"{self._system.name}.loop", self._on_loop_failed)
             return self._loop_thread
+
+    def _on_loop_failed(self, died: LoopDied) -> None:
+        parts: Parts | None = getattr(self, "_parts", None)
+        # Before there is a conductor, nothing is under way; the first call will find the loop dead, and say so.
+        if parts is not None:
+            parts.conductor.put(protocol.Failing(Callback("loop", lambda _: None), died))
 
     def journal(self) -> Journaling | None:
         return self._journaling
@@ -197,11 +226,48 @@ class Run:
 
     # --- the end ---
 
+    def _abandon(self) -> None:
+        """It could not be put together, so nothing of it may stay."""
+        self._abandoned = True
+        self._end.put(None)
+        self._system.stop(1.0)
+        if self._loop_thread is not None:
+            self._loop_thread.stop(1.0)
+        for name, user in self._shared:
+            governors.release(name, user)
+        if self._journaling is not None:
+            # If the journal's actor was there already, it has closed it.
+            with contextlib.suppress(Exception):
+                self._journaling.store.close(False)
+
     def _on_told(self, message: Any) -> None:
         # In the conductor's thread, which is one of those to be ended: the rest is another's.
-        threading.Thread(
-            target=self._clean_up, args=(end_of(message),), name=f"{self._system.name}.clean-up", daemon=True
-        ).start()
+        self._end.put(end_of(message))
+
+    def _await_end(self) -> None:
+        ended = self._end.get()
+        # A conductor may die before the others are there.
+        self._assembled.wait()
+        if ended is None or self._abandoned:
+            return
+        try:
+            self._clean_up(ended)
+        except BaseException as error:
+            # Whatever it was, who waits for the report gets one.
+            if self._error is None:
+                self._error = ended.errors[0] if ended.errors else error
+            self._answer(State.FAILED, ended.counts, (*ended.notes, f"cleaning up failed: {told(error)}"))
+
+    def _answer(self, state: State, counts: Counts, notes: tuple[str, ...]) -> None:
+        """The report, of what can still be asked."""
+        if self._report.done():
+            return
+        try:
+            report = self._make_report(state, counts, notes)
+        except BaseException as error:
+            self._report.set_exception(error)
+        else:
+            self._report.set_result(report)
 
     def _clean_up(self, ended: protocol.RunEnded) -> None:
         notes = list(ended.notes)
@@ -216,8 +282,8 @@ class Run:
         for stage, governor in self._parts.governors.items():
             # A conductor that died could not say so.
             governor.put(protocol.Discharge(self._parts.stages[stage]))
-        for name in self._shared:
-            governors.release(name, self._parts.conductor)
+        for name, user in self._shared:
+            governors.release(name, user)
         self._error = ended.errors[0] if ended.errors else None
         self._log.info("{} ended: {}, {} rows", self.name, ended.state.value, ended.counts.rows)
         self._report.set_result(msgspec.structs.replace(report, notes=tuple(notes)))

@@ -7,6 +7,7 @@ signal's number to the wake-up file descriptor at once; a thread reads them ther
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
+
+from .hosts.starting import started
 
 if TYPE_CHECKING:
     from .report import RunReport
@@ -31,7 +34,8 @@ class Signals:
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self._run: Run | None = None
-        self._mutex = threading.Lock()
+        # A handler on the main thread may interrupt `govern`, and then note a signal itself.
+        self._mutex = threading.RLock()
 
     def __bool__(self) -> bool:
         return bool(self.numbers)
@@ -92,11 +96,20 @@ def draining() -> Iterator[Signals]:
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    listener = threading.Thread(
-        target=_listen, args=(reader, ours, before, signals), name="headrace signals", daemon=True
-    )
-    listener.start()
-    handlers: dict[int, Any] = {number: signal.signal(number, _leave_to_listener) for number in ours}
+    try:
+        listener = started(_listen, "headrace signals", reader, ours, before, signals)
+    except BaseException:
+        signal.set_wakeup_fd(before)
+        writer.close()
+        reader.close()
+        raise
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        # The listener has heard of it already, unless something has ended its thread.
+        if not listener.is_alive():
+            signals.note(number)
+
+    handlers: dict[int, Any] = {number: signal.signal(number, handle) for number in ours}
     _replaced.append((handlers, before))
     try:
         yield signals
@@ -145,10 +158,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
-def _leave_to_listener(number: int, frame: FrameType | None) -> None:
-    """The listener has heard of it already."""
-
-
 def _listen(reader: socket.socket, ours: list[signal.Signals], before: int, signals: Signals) -> None:
     while numbers := reader.recv(64):
         for number in numbers:
@@ -156,4 +165,6 @@ def _listen(reader: socket.socket, ours: list[signal.Signals], before: int, sign
                 signals.note(number)
             if before != -1:
                 # Whoever had the descriptor before us, an event loop perhaps, hears of all.
-                os.write(before, bytes([number]))
+                with contextlib.suppress(OSError):
+                    # It may be closed, or full, by now.
+                    os.write(before, bytes([number]))

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from .errors import ConfigError
+from .text import visible
 
 _BAD = object()
 """In the place of a value that is none."""
@@ -51,15 +52,16 @@ class Reading:
     def note(self, key: str, what: str) -> None:
         """A mistake."""
         line = self._line_of(key)
-        where = f"{self.path}:{line}" if line else f"{self.path}"
-        self.mistakes.append((line, f"{where}: {key}: {what}" if key else f"{where}: {what}"))
+        where = visible(f"{self.path}:{line}" if line else f"{self.path}")
+        self.mistakes.append((line, f"{where}: {visible(key)}: {what}" if key else f"{where}: {what}"))
 
     def _line_of(self, key: str) -> int:
         """The line of a key, or of the nearest table around it; 0 where there is none."""
         while key:
             if key in self._lines:
                 return self._lines[key]
-            key = re.sub(r"(\.[^.\[\]]+|\[\d+\]|^[^.\[\]]+)$", "", key)
+            # Shorter each time, whatever a quoted key is made of.
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return 0
 
     def table(self, kind: type[Struct], data: Any, key: str) -> Any:

@@ -1,57 +1,67 @@
 """Text that comes from rows and from other people's errors, made safe for a terminal, a log and a file.
 
-An exception can refuse to say what it is (its `__str__` raises, or returns something that is not text), its message can hold
-a lone surrogate that no file takes, and it can hold escape sequences that a terminal would obey (L72, L81).
+What the actors need of it is in `headrace.actors.text`; this module has the same names for the runtime, and what needs more
+than the actors may know: tracebacks and JSON.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import traceback
 from typing import Any
 
-MESSAGE_CHARS_MAX = 4000
-"""A longer message is cut, with a note of its length, so that an error that quotes a whole row does not flood a log."""
+from headrace.actors.text import (
+    MESSAGE_CHARS_MAX,
+    add_note,
+    message_of,
+    remark,
+    remarks_of,
+    told,
+    visible,
+)
+
+__all__ = [
+    "MESSAGE_CHARS_MAX",
+    "add_note",
+    "escaped",
+    "message_of",
+    "remark",
+    "remarks_of",
+    "told",
+    "traceback_of",
+    "visible",
+    "visible_json",
+]
+
+_UNSEEN = re.compile(r"[^ -~]")
 
 
-def message_of(error: BaseException) -> str:
-    """The message of any exception, as text that UTF-8 can hold. It never raises.
-
-    A message that cannot be read is replaced by a sentence that says so. Lone surrogates are written as `\\ud83d`. A message
-    of more than `MESSAGE_CHARS_MAX` characters is cut.
-    """
+def traceback_of(error: BaseException) -> str:
+    """The traceback of an exception, its causes and notes, with nothing that a terminal obeys but line feeds. It never
+    raises, and cuts long lines."""
     try:
-        text = str(error)
-        if len(text) > MESSAGE_CHARS_MAX:
-            text = f"{text[:MESSAGE_CHARS_MAX]}... ({len(text):,} characters in all)"
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
-    except BaseException as worse:
-        return f"the message cannot be read: __str__ raised {type(worse).__name__}"
-
-
-def visible(text: str, *, multiline: bool = False) -> str:
-    """The text with every character that a terminal would obey, or that nobody can see, written as an escape.
-
-    An escape character becomes the four characters `\\x1b`, a right-to-left override `\\u202e`. With `multiline`, line feeds
-    stay; otherwise they become `\\n`, so that a value cannot forge a line of a log.
-
-        >>> visible("\\x1b[2Jgone")
-        '\\\\x1b[2Jgone'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or (multiline and char == "\n") else char.encode("unicode_escape").decode("ascii")
-        for char in text
+        lines = "".join(traceback.format_exception(error)).split("\n")
+    except BaseException:
+        return told(error) + "\n"
+    return "\n".join(
+        visible(line if len(line) <= MESSAGE_CHARS_MAX else f"{line[:MESSAGE_CHARS_MAX]}... ({len(line):,} characters)")
+        for line in lines
     )
 
 
-def told(error: BaseException) -> str:
-    """An exception as one line for people: the name of its type and its message, with nothing that a terminal obeys.
+def visible_json(text: str) -> str:
+    """JSON with every character that a terminal would obey written as `\\u` and four digits, which says the same to whoever
+    reads it. Line feeds between its parts stay."""
+    return _UNSEEN.sub(_escaped, text)
 
-    >>> told(ValueError("no such city"))
-    'ValueError: no such city'
-    """
-    return f"{type(error).__name__}: {visible(message_of(error))}"
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found.group()
+    if char == "\n" or char.isprintable():
+        return char
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def escaped(value: Any) -> str:

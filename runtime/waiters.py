@@ -13,6 +13,7 @@ from headrace.actors.protocol import Status, Waited
 from headrace.actors.stage_terms import Retracted
 
 from .report import Outcome
+from .text import told
 
 
 class Registry(Protocol):
@@ -39,7 +40,7 @@ class Task:
 
 
 def call(task: Task) -> Any:
-    """Make the call; what a coroutine function gives is yet to be awaited."""
+    """Make the call; what comes as a coroutine is yet to be awaited."""
     if task.future is not None and not task.future.begin():
         raise Retracted("cancelled before it began")
     return task.function(*task.args, **task.kwargs)
@@ -97,7 +98,7 @@ class CallFuture(concurrent.futures.Future[Any]):
             # Cancelled, or answered by an abort, in the meantime.
             pass
         except BaseException as error:
-            logger.opt(exception=error).warning("a callback of a future raised {}", type(error).__name__)
+            logger.warning("a callback of a future raised {}", told(error))
 
     def after_fork(self, error: BaseException) -> None:
         """In a child that was forked: whoever waits here is told, and callbacks are left to the parent."""

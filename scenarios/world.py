@@ -13,10 +13,11 @@ from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
-from headrace.runtime.assembly import Parts, assemble, end_of, join_terms
+from headrace.runtime.assembly import Parts, assemble, end_of
 from headrace.runtime.calls.aio import LoopThread
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
+from headrace.runtime.graph import join_terms
 from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
@@ -159,7 +160,7 @@ class Ground:
     def actors(self, name: str) -> System:
         return System(self._world.simulation, name)
 
-    def loop(self, name: str) -> LoopThread:
+    def loop(self, name: str, failed: Any) -> LoopThread:
         return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:

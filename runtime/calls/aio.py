@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from queue import SimpleQueue
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from headrace.actors import protocol
@@ -23,6 +21,9 @@ from headrace.actors.worker import Progress, Tell
 
 from ..call import CallInfo, _current
 from ..classify import Classifier, fault_of
+from ..errors import LoopDied
+from .awaiting import is_settled, settled
+from .loop_thread import LoopThread as LoopThread
 
 STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
@@ -35,56 +36,22 @@ def runs_on_a_loop(function: Callable[..., Any]) -> bool:
     )
 
 
-class LoopThread:
-    """An event loop on a daemon thread, shared by all calls and strategies of a run, so that they can share clients."""
-
-    def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.over = False
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, from another thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
-
-    def call_soon(self, function: Callable[..., object], *args: object) -> None:
-        """From any thread; without effect when the loop is over."""
-        try:
-            self.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            if not self.loop.is_closed():
-                raise
-
-    def news(self) -> SimpleQueue[None]:
-        """Where another thread waits for word from this one."""
-        return SimpleQueue()
-
-    def stop(self, timeout_s: float) -> bool:
-        """End the loop, cancelling what is left. False if it did not end in time."""
-        self.over = True
-        self.call_soon(self.loop.stop)
-        self.thread.join(timeout_s)
-        return not self.thread.is_alive()
-
-
 class _Call(NamedTuple):
     id: int
     seq: Id
     value: Any
     attempt: int
     state: Any = None
+
+
+class _Slot:
+    """What one task of a worker has in hand. `lost`: its loop has broken, and its row has been answered for."""
+
+    __slots__ = ("call", "lost")
+
+    def __init__(self) -> None:
+        self.call: _Call | None = None
+        self.lost = False
 
 
 class LoopCalls:
@@ -107,12 +74,13 @@ class LoopCalls:
         self._classifier = classifier
         self._queue: deque[_Call] = deque()
         # In the order of their births, which the hash of a set's members does not keep.
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], _Slot] = {}
         self._left_behind: dict[asyncio.Task[None], None] = {}
         self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
         self._busy_s = 0.0
         self._worker: Ref | None = None
         self._tell: Tell | None = None
+        thread.at_death(self._on_loop_died)
 
     def begin(self, assign: protocol.Assign, worker: Ref, tell: Tell) -> None:
         self._worker, self._tell = worker, tell
@@ -127,11 +95,11 @@ class LoopCalls:
         for _ in range(min(self._slots - len(self._tasks), len(assign.seqs))):
             self._hire()
 
-    async def _slot(self) -> None:
+    async def _serve(self, slot: _Slot) -> None:
         queue, function, timeout_s = self._queue, self._function, self._timeout_s
         monotonic = self._thread.loop.time
         while queue:
-            call = queue.popleft()
+            slot.call = call = queue.popleft()
             began = monotonic()
             deadline = None if timeout_s is None else began + timeout_s
             _current.set(lambda call=call, deadline=deadline: self._info(call, deadline))  # type: ignore[misc]
@@ -139,6 +107,8 @@ class LoopCalls:
             try:
                 if timeout_s is None:
                     result = await function(call.value)
+                    if not is_settled(result):
+                        result = await settled(result)
                 else:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
@@ -146,13 +116,14 @@ class LoopCalls:
                     self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
-                if self._thread.over:
+                if self._thread.over or slot.lost:
                     # Closed from outside, with nobody left who could be told.
                     raise
                 result = fault_of(call.seq, error, self._classifier)
             if timeout_s is not None and asyncio.current_task() in self._left_behind:
                 # Its row has been answered for it; this slot has a successor.
                 return
+            slot.call = None
             self._note(call, result, began)
 
     async def _timed(self, call: _Call, timeout_s: float) -> Any:
@@ -162,7 +133,7 @@ class LoopCalls:
         backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
         try:
             async with scope:
-                return await self._function(call.value)
+                return await settled(await self._function(call.value))
         except TimeoutError as error:
             if not scope.expired():
                 raise
@@ -183,8 +154,9 @@ class LoopCalls:
             self._hire()
 
     def _hire(self) -> None:
-        task = self._thread.loop.create_task(self._slot())
-        self._tasks[task] = None
+        slot = _Slot()
+        task = self._thread.loop.create_task(self._serve(slot))
+        self._tasks[task] = slot
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
@@ -199,7 +171,7 @@ class LoopCalls:
         part = self._done.get(call.id)
         if part is None:
             part = self._done[call.id] = ([], [], [])
-        if isinstance(result, Fault):
+        if type(result) is Fault:
             part[2].append(result)
         else:
             part[0].append(call.seq)
@@ -215,6 +187,23 @@ class LoopCalls:
         for id_, (seqs, values, faults) in done.items():
             busy_s = each_s * (len(seqs) + len(faults))
             self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
+
+    def _on_loop_died(self, died: LoopDied) -> None:
+        """Nothing that is under way comes back: answer for it. Called on the loop's thread."""
+        if self._done:
+            self._flush()
+        faults: dict[int, list[Fault]] = {}
+        for slot in self._tasks.values():
+            slot.lost = True
+            if slot.call is not None:
+                faults.setdefault(slot.call.id, []).append(Fault(slot.call.seq, Kind.UNKNOWN, died))
+        self._tasks.clear()
+        self._left_behind.clear()
+        self._give_back()
+        if self._worker is None or self._tell is None:
+            return
+        for id_, lost in faults.items():
+            self._tell(Answered(id_, self._worker, [], [], lost, (), False, 0.0))
 
     def _info(self, call: _Call, deadline: float | None) -> CallInfo:
         return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline, call.state)

@@ -8,9 +8,12 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Literal
 
+from headrace.actors.awaitables import NOT_AWAITABLE, is_awaitable
 from headrace.actors.join import Merging
 
+from ..errors import ConfigError
 from .aio import runs_on_a_loop
+from .awaiting import collected, is_settled, settled_iterable, settled_list
 
 Kind = Literal["map", "filter", "route", "flat_map", "tap", "merge"]
 Function = Callable[..., Any]
@@ -27,22 +30,52 @@ def answering(kind: Kind, function: Function) -> Function:
     return function
 
 
+def check_function(kind: Kind, function: Function) -> None:
+    """Raises `ConfigError` for a function of which a node of this kind can make nothing."""
+    if kind != "flat_map" and inspect.isasyncgenfunction(function):
+        raise ConfigError(
+            f"{kind}: an asynchronous generator function gives rows one by one, not one answer: use flat_map"
+        )
+
+
+def check_answers_at_once(kind: str, option: str, function: Any) -> None:
+    """Raises `ConfigError` for a coroutine function where the answer is needed at once. `option`: what it was given as."""
+    if function is not None and (runs_on_a_loop(function) or inspect.isasyncgenfunction(function)):
+        raise ConfigError(
+            f"{kind}: {option}: an async function, whose answer nobody awaits here; give one that is not async, or let a "
+            f"stage before this one put what it needs into the row"
+        )
+
+
 def on_a_loop(kind: Kind, function: Function) -> bool:
     """Whether its calls run on the loop."""
     return runs_on_a_loop(function) or (kind == "flat_map" and inspect.isasyncgenfunction(function))
 
 
-def _items(answer: Any) -> list[Any]:
+def _items(answer: Any) -> Any:
+    """The rows of an answer as a list, or a coroutine that gives them where something is still to be awaited (L68)."""
+    if type(answer) is not list:
+        if is_awaitable(answer):
+            return _awaited_items(answer)
+        if isinstance(answer, AsyncIterable) and not isinstance(answer, Iterable):
+            return collected(answer)
     if isinstance(answer, str | bytes | Mapping) or not isinstance(answer, Iterable):
         raise TypeError(
             f"flat_map: {type(answer).__name__} where an iterable of rows was expected; return [row] for one row"
         )
-    return list(answer)
+    rows = list(answer)
+    settled = NOT_AWAITABLE.issuperset(map(type, rows)) or all(map(is_settled, rows))
+    return rows if settled else settled_list(rows)
+
+
+async def _awaited_items(answer: Any) -> list[Any]:
+    items = _items(await settled_iterable(answer))
+    return items if type(items) is list else await items
 
 
 def _items_of_generator(function: Callable[[Any], AsyncIterable[Any]]) -> Function:
     async def call(row: Any) -> list[Any]:
-        return [item async for item in function(row)]
+        return await collected(function(row))
 
     return call
 
@@ -60,7 +93,8 @@ def _merge(function: Callable[[Any, Any], Any]) -> Function:
 
 def _async_flat_map(function: Function) -> Function:
     async def call(row: Any) -> Any:
-        return _items(await function(row))
+        items = _items(await function(row))
+        return items if type(items) is list else await items
 
     return call
 

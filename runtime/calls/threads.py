@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import GeneratorType
 from typing import Any
 
 from headrace.actors import protocol
@@ -14,6 +15,7 @@ from headrace.actors.worker import Progress, Tell
 
 from ..call import CallInfo, _current
 from ..classify import Classifier, fault_of
+from .awaiting import Awaiting, Loop, is_settled
 
 SLICE_S = 0.01
 """After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
@@ -30,14 +32,17 @@ class ThreadCalls:
         classifier: Classifier | None = None,
         set_up: Callable[[], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        loop: Loop | None = None,
     ) -> None:
-        """`set_up` is called once, on the worker's thread, before its first call."""
+        """`set_up` is called once, on the worker's thread, before its first call. `loop`: where answers are awaited that a
+        plain function gives as a coroutine (L68); without it, they are an error of their rows."""
         self._monotonic = monotonic
         self._set_up = set_up
         self._function = function
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._classifier = classifier
+        self._awaiting = Awaiting(loop, timeout_s)
         self._assign: protocol.Assign | None = None
         self._results: list[Any] = []
         self._began = 0.0
@@ -53,13 +58,21 @@ class ThreadCalls:
         faults: list[Fault] = []
         function, append = self._function, results.append
         values, monotonic = assign.values, self._monotonic
+        # The type of the last answer: others of this type need not be looked at for coroutines. Most functions have one.
+        plain: type | None = None
         began = self._began = monotonic()
         stop_at = began + SLICE_S
         n = len(values)
         while len(results) < n:
             try:
                 for value in values[len(results) :] if results else values:
-                    append(function(value))
+                    answer = function(value)
+                    if type(answer) is not plain:
+                        if is_settled(answer):
+                            plain = type(answer) if type(answer) is not GeneratorType else None
+                        else:
+                            answer = self._awaiting.settled(answer)
+                    append(answer)
                     if monotonic() > stop_at:
                         break
                 else:
@@ -77,7 +90,7 @@ class ThreadCalls:
         seqs: protocol.Seqs = assign.seqs if done == n else assign.seqs[:done]
         answers = results
         if faults:
-            well = [(s, v) for s, v in zip(seqs, results, strict=True) if not isinstance(v, Fault)]
+            well = [(s, v) for s, v in zip(seqs, results, strict=True) if type(v) is not Fault]
             seqs, answers = [s for s, _ in well], [v for _, v in well]
         self._assign = None
         self._results = []

@@ -38,6 +38,9 @@ class _Loop(Actor):
         asyncio._set_running_loop(self._loop)
         try:
             message.handle._run()
+        except (SystemExit, KeyboardInterrupt):
+            # asyncio lets these two out; the task that raised has its error, and the loop goes on, as a real one does (L69).
+            return
         finally:
             asyncio._set_running_loop(None)
 
@@ -111,6 +114,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(None)
 
+    def stop(self) -> None:
+        """A loop that the user's code stops goes on, as a real one does (L69)."""
+
     def is_running(self) -> bool:
         return True
 
@@ -151,6 +157,9 @@ class VirtualLoopThread:
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         self.loop.call_soon(function, *args)
+
+    def at_death(self, mourner: Callable[..., object]) -> None:
+        """A virtual loop has nothing that could break."""
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, from an actor that may block."""

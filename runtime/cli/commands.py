@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from . import journals
-from .jobs import ACCEPT_CHANGES, FILE, JOURNAL_PATH, SUSPEND_AFTER, Shown, read_job, run_job, wrong
+from .jobs import ACCEPT_CHANGES, FILE, JOURNAL_PATH, SUSPEND_AFTER, Shown, read_job, run_job
+from .output import Group, say, wrong
 from .scenarios import scenario, soak
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"headrace {version('headrace')}")
+        say(f"headrace {version('headrace')}")
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say which it is.")
 def headrace() -> None:
     """Move rows through slow, flaky, rate-limited calls: in order, at the rate the other side allows, and lose none."""
@@ -75,7 +76,7 @@ def check(file: Path) -> None:
     plan = read_job(file).plan()
     from ..drawing import line, tree
 
-    click.echo(f"{file}: {line(plan) or tree(plan)}")
+    say(f"{file}: {line(plan) or tree(plan)}")
 
 
 @headrace.command()
@@ -100,7 +101,7 @@ def graph(file: Path, form: str, output: Path | None) -> None:
     except ConfigError as error:
         wrong(str(error))
     if output is None:
-        click.echo(drawn)
+        say(drawn)
         return
     try:
         output.write_text(drawn + "\n", encoding="utf-8")

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
+from .output import say, say_json, wrong
+
 if TYPE_CHECKING:
     from ..config import Job
     from ..report import RunReport
 
-FAILED, WRONG, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 2, 3, 75, 130
+FAILED, QUARANTINED, SUSPENDED, INTERRUPTED = 1, 3, 75, 130
 
 JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
 JOURNAL = click.argument("journal", type=JOURNAL_PATH)
@@ -53,6 +55,7 @@ def run_job(
     from ..journal.options import Journal
     from ..progress import watch
     from ..signals import draining
+    from ..text import traceback_of
 
     if log is not None:
         _log(log)
@@ -80,10 +83,8 @@ def run_job(
         except RunFailed as failed:
             _show(failed.report, as_json, quiet)
             if traceback:
-                import traceback as lines
-
-                lines.print_exception(failed.__cause__ or failed)
-            click.echo(f"headrace: {failed}", err=True)
+                say(traceback_of(failed.__cause__ or failed), err=True, nl=False)
+            say(f"headrace: {failed}", err=True)
             sys.exit(FAILED)
     _show(report, as_json, quiet)
     if report.state == "suspended":
@@ -91,12 +92,6 @@ def run_job(
     if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
-
-
-def wrong(what: str) -> NoReturn:
-    """Say so, and end."""
-    click.echo(what, err=True)
-    sys.exit(WRONG)
 
 
 def read_job(file: Path) -> Job:
@@ -112,10 +107,10 @@ def read_job(file: Path) -> Job:
 
 def _show(report: RunReport, as_json: bool, quiet: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        say_json(json.dumps(report.to_dict()))
     elif not quiet:
         # Standard output may be where the rows go.
-        click.echo(str(report), err=True)
+        say(str(report), err=True)
 
 
 def _log(level: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job, wrong
+from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, read_job, run_job
+from .output import TEXT, say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..journal.file import JournalFile
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @JOURNAL
-@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @ACCEPT_CHANGES
 @SUSPEND_AFTER
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
@@ -46,8 +47,10 @@ def _resume(
 @click.command()
 @JOURNAL
 @click.option("--row", "rows", type=int, multiple=True, help="Only this one, counted from 0; may be said again.")
-@click.option("--error", metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError.")
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option(
+    "--error", type=TEXT, metavar="CLASS", help="Only rows that an error of this type ended, such as TimeoutError."
+)
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @ACCEPT_CHANGES
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
@@ -69,7 +72,7 @@ def retry(
     with _looking_into(journal, write=True) as file:
         again = try_again(file, rows=rows, error=error, name=name)
     if not quiet:
-        click.echo(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
+        say(f"{len(again)} {'row' if len(again) == 1 else 'rows'} out of quarantine", err=True)
     _resume(journal, name, accept_changes, Shown(as_json, quiet, None, False))
 
 
@@ -87,20 +90,20 @@ def list_runs(journal: Path, as_json: bool) -> None:
     with _looking_into(journal) as file:
         found = runs(file)
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        say_json(msgspec.json.encode(found).decode())
         return
     for line in found:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.began))
         outcomes = ", ".join(f"{n:,} {status}" for status, n in sorted(line.outcomes.items())) or "none"
         of = f" of {line.total:,}" if line.total is not None else ""
         lives = f"{line.lives} {'life' if line.lives == 1 else 'lives'}"
-        click.echo(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
+        say(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
 
 
 @click.command()
 @JOURNAL
 @click.option("--row", type=int, required=True, help="Which one, counted from 0.")
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
 def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
     """Tell what happened to a row: each attempt, what it became, where it went."""
@@ -111,12 +114,15 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 
     with _looking_into(journal) as file:
         story = explain_(file, row, name)
-    click.echo(msgspec.json.encode(story).decode() if as_json else story_text(story))
+    if as_json:
+        say_json(msgspec.json.encode(story).decode())
+    else:
+        say(story_text(story))
 
 
 @click.command()
 @JOURNAL
-@click.option("--run", "name", metavar="NAME", help="Which one, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
 def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
@@ -135,6 +141,10 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
             if form == "parquet" and output is not None:
                 parquet.write(output, lines)
                 return
+            if output is None and sys.stdout.isatty():
+                for line in lines:
+                    say_json(line.decode().removesuffix("\n"))
+                return
             with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as out:
                 out.writelines(lines)
         except OSError as error:
@@ -152,13 +162,13 @@ def verify(file: Path) -> None:
     try:
         n = verify_(lines_of(file), _audit_key())
     except Broken as broken:
-        click.echo(f"{file}: {broken}", err=True)
+        say(f"{file}: {broken}", err=True)
         sys.exit(FAILED)
     except ConfigError as error:
         wrong(f"{file}: {error}")
     except OSError as error:
         wrong(f"{file}: cannot be read: {error.strerror}")
-    click.echo(f"{file}: {n:,} records, as they were written")
+    say(f"{file}: {n:,} records, as they were written")
 
 
 @click.command()
@@ -167,7 +177,7 @@ def verify(file: Path) -> None:
 @click.option(
     "--outcome", type=click.Choice(["delivered", "dropped", "quarantined"]), help="Only of rows that ended so."
 )
-@click.option("--run", "name", metavar="NAME", help="Of which run, where there are several.")
+@click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 def prune(journal: Path, older_than: float, outcome: str | None, name: str | None) -> None:
     """Drop the answers of rows that are done, and keep the account."""
     import time
@@ -178,7 +188,7 @@ def prune(journal: Path, older_than: float, outcome: str | None, name: str | Non
     with _looking_into(journal, write=True) as file:
         days = option("prune", "--older-than", older_than, DAYS)
         n = prune_(file, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
-    click.echo(f"{journal}: {n:,} answers dropped")
+    say(f"{journal}: {n:,} answers dropped")
 
 
 def _audit_key() -> bytes | None:

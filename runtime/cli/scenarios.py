@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from .output import WRONG, say, say_json
+
 if TYPE_CHECKING:
     from headrace.scenarios.play import Played
     from headrace.scenarios.script import Script
 
-FAILED, WRONG = 1, 2
+FAILED = 1
 FEW = 12
 """With more scenarios than this, only those that went wrong have a line of their own."""
 NEEDS = "this command needs the extra 'scenarios': pip install 'headrace[scenarios]'"
@@ -48,7 +50,7 @@ def _ready() -> None:
     try:
         import greenlet  # noqa: F401 - asked for here, so that its absence is one line
     except ImportError:
-        click.echo(f"headrace: {NEEDS}", err=True)
+        say(f"headrace: {NEEDS}", err=True)
         sys.exit(WRONG)
 
 
@@ -62,12 +64,12 @@ def _read(name: str) -> tuple[Path, Script]:
         path = find(name)
         script = read(path)
     except ConfigError as error:
-        click.echo(f"headrace: {error}", err=True)
+        say(f"headrace: {error}", err=True)
         sys.exit(WRONG)
     try:
         check_graph(script)
     except ConfigError as error:
-        click.echo(f"headrace: {path}: {error}", err=True)
+        say(f"headrace: {path}: {error}", err=True)
         sys.exit(WRONG)
     return path, script
 
@@ -87,11 +89,11 @@ def list_(as_json: bool) -> None:
     scripts = [read(path) for path in sorted(SCRIPTS.glob("*.toml"))]
     if as_json:
         told = [{"name": s.name, "shows": s.shows, "lessons": s.lessons} for s in scripts]
-        click.echo(json.dumps(told, indent=2))
+        say_json(json.dumps(told, indent=2))
         return
     for script in scripts:
-        click.echo(f"{script.name:<32} {', '.join(script.lessons)}")
-        click.echo(f"{'':<4}{script.shows}")
+        say(f"{script.name:<32} {', '.join(script.lessons)}")
+        say(f"{'':<4}{script.shows}")
 
 
 @scenario.command()
@@ -99,7 +101,7 @@ def list_(as_json: bool) -> None:
 def show(name: str) -> None:
     """The file of one scenario."""
     path, _ = _read(name)
-    click.echo(path.read_text(encoding="utf-8"), nl=False)
+    say(path.read_text(encoding="utf-8"), nl=False)
 
 
 @scenario.command()
@@ -107,16 +109,16 @@ def show(name: str) -> None:
 def new(file: Path) -> None:
     """Write a scenario to start from, with comments, to FILE."""
     if file.exists():
-        click.echo(f"headrace: {file} exists; name another one", err=True)
+        say(f"headrace: {file} exists; name another one", err=True)
         sys.exit(WRONG)
     from headrace.scenarios.template import TEMPLATE
 
     try:
         file.write_text(TEMPLATE, encoding="utf-8")
     except OSError as error:
-        click.echo(f"headrace: {file} cannot be written: {error}", err=True)
+        say(f"headrace: {file} cannot be written: {error}", err=True)
         sys.exit(WRONG)
-    click.echo(f"{file} is written; try: headrace scenario run {file} --seeds 100")
+    say(f"{file} is written; try: headrace scenario run {file} --seeds 100")
 
 
 @scenario.command()
@@ -203,7 +205,7 @@ def _run_many(
     began = time.monotonic()
     if not as_json:
         span = f"{seeds:,} seeds of each" if seeds is not None else f"for {for_s:g} s"
-        click.echo(f"{len(found)} scenarios, {span}, from seed {first_seed} on")
+        say(f"{len(found)} scenarios, {span}, from seed {first_seed} on")
     for played in explore([path for path, _ in found], first_seed, seeds, jobs, for_s):
         plays[played.scenario] += 1
         steps += played.steps
@@ -211,7 +213,7 @@ def _run_many(
             bad.append(played)
             if not as_json and sum(b.scenario == played.scenario for b in bad) == 1:
                 what = str(played.breach).splitlines()[0] if played.breach else "; ".join(played.missed)
-                click.echo(f"{played.scenario}, seed {played.seed}: {what}")
+                say(f"{played.scenario}, seed {played.seed}: {what}")
     took_s = time.monotonic() - began
     if as_json:
         _tell_json(bad, {"plays": plays, "steps": steps, "seconds": took_s, "first_seed": first_seed})
@@ -221,10 +223,10 @@ def _run_many(
             continue
         wrong = [played.seed for played in bad if played.scenario == name]
         told = f"; wrong: {len(wrong)}, seeds {', '.join(map(str, wrong[:5]))}" if wrong else ""
-        click.echo(f"  {name:<36} {n:>7,} seeds{told}")
+        say(f"  {name:<36} {n:>7,} seeds{told}")
     each = f"{min(plays.values()):,} to {max(plays.values()):,} seeds of each"
     rate = f"{steps:,} steps in {took_s:.1f} s ({steps / took_s:,.0f}/s)"
-    click.echo(f"{sum(plays.values()):,} plays, {each}, {rate}, {len(bad)} wrong")
+    say(f"{sum(plays.values()):,} plays, {each}, {rate}, {len(bad)} wrong")
     if bad:
         first = min(bad, key=lambda played: (played.breach is None, played.steps))
         path, script = scripts[first.scenario]
@@ -236,36 +238,36 @@ def _tell_json(all_played: list[Played], more: dict[str, Any] | None = None) -> 
     import msgspec
 
     told = [msgspec.to_builtins(played) for played in all_played]
-    click.echo(json.dumps({**(more or {}), "played" if more is None else "wrong": told}, indent=2, ensure_ascii=False))
+    say_json(json.dumps({**(more or {}), "played" if more is None else "wrong": told}, indent=2, ensure_ascii=False))
 
 
 def _tell(path: Path, script: Script, played: Played, shrink: bool) -> None:
     figures = played.figures
     verdict = "as expected" if played.well else "BROKEN" if played.breach else "NOT as expected"
-    click.echo(f"{script.name}, seed {played.seed}: {verdict}")
-    click.echo(f"  {script.shows}")
+    say(f"{script.name}, seed {played.seed}: {verdict}")
+    say(f"  {script.shows}")
     if figures.rows:
         outcomes = ("delivered", "dropped", "quarantined", "failed", "interrupted")
         ended = ", ".join(f"{getattr(figures, name):,g} {name}" for name in outcomes if getattr(figures, name))
-        click.echo(
+        say(
             f"  {figures.rows:,g} rows: {ended or 'none ended'}; {figures.state or 'executor'} after {figures.elapsed:.3f} s"
         )
-    click.echo(
+    say(
         f"  {figures.calls:,g} calls, {figures.in_flight:g} at once at most; {figures.refusals:,g} refused, "
         f"{figures.cooldowns:g} cooldowns, {figures.retries:,g} retries, {figures.late:g} late answers"
     )
-    click.echo(
+    say(
         f"  {played.steps:,} steps, {played.switches:,} switches, {played.schedule.policy}; "
         f"{played.took_s:.2f} s; history {played.digest}"
     )
     for missed in played.missed:
-        click.echo(f"  expected otherwise: {missed}")
+        say(f"  expected otherwise: {missed}")
     if played.breach is None:
         return
-    click.echo(f"\n{played.breach}\n\nthe last steps:")
+    say(f"\n{played.breach}\n\nthe last steps:")
     for line in played.story:
-        click.echo(f"  {line}")
-    click.echo(f"\nreplay: headrace scenario run {path} --seed {played.seed}")
+        say(f"  {line}")
+    say(f"\nreplay: headrace scenario run {path} --seed {played.seed}")
     if shrink:
         _shrink(path, script, played)
 
@@ -283,14 +285,14 @@ def _shrink(path: Path, script: Script, played: Played) -> None:
     bare = msgspec.structs.replace(small, name=f"{script.name}-shrunk", expect=ExpectTable())
     to.write_bytes(msgspec.toml.encode(bare))
     rows = small.source.rows if small.executor is None else sum(b.callers * b.rows for b in small.executor.batch)
-    click.echo(
+    say(
         f"\nthe smallest found in {smallest.tried} plays: {rows} rows, {len(small.fault)} faults, "
         f"{smallest.played.steps} steps, {smallest.played.switches} switches"
     )
-    click.echo(f"{smallest.played.breach}\n")
+    say(f"{smallest.played.breach}\n")
     for line in smallest.played.story:
-        click.echo(f"  {line}")
-    click.echo(f"\nreplay: headrace scenario run {to} --seed {smallest.played.seed}")
+        say(f"  {line}")
+    say(f"\nreplay: headrace scenario run {to} --seed {smallest.played.seed}")
 
 
 def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
@@ -302,21 +304,21 @@ def _run_real(found: list[tuple[Path, Script]], as_json: bool) -> int:
         reason = unsupported(script)
         if reason is not None:
             if not as_json:
-                click.echo(f"{script.name}: left out: {reason}")
+                say(f"{script.name}: left out: {reason}")
             continue
         figures, missed = play_real(script)
         wrong += bool(missed)
         told.append({"scenario": script.name, "missed": missed})
         if not as_json:
-            click.echo(
+            say(
                 f"{script.name}: {'NOT as expected' if missed else 'as expected'}: {figures.state or 'executor'} after "
                 f"{figures.elapsed:.2f} s, {figures.delivered:,g} of {figures.rows:,g} rows, {figures.calls:,g} calls, "
                 f"{figures.refusals:,g} refused, {figures.cooldowns:g} cooldowns"
             )
             for miss in missed:
-                click.echo(f"  expected otherwise: {miss}")
+                say(f"  expected otherwise: {miss}")
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        say_json(json.dumps(told, indent=2))
     return FAILED if wrong else 0
 
 
@@ -339,7 +341,7 @@ def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: boo
     _ready()
     _, script = _read(name)
     if script.executor is not None:
-        click.echo("headrace: an executor's scenario has an end of its own; soak one with a pipeline", err=True)
+        say("headrace: an executor's scenario has an end of its own; soak one with a pipeline", err=True)
         sys.exit(WRONG)
     from headrace.scenarios.soak import soak as soak_virtual
     from headrace.scenarios.soak import soak_real, to_json
@@ -347,7 +349,7 @@ def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: boo
 
     def progress(share: float, sample: Any) -> None:
         if not as_json and (share * 20) % 1 < 1e-9:
-            click.echo(
+            say(
                 f"{share:>5.0%}  {sample.rows_per_s:>10,.1f} rows/s  99 % within {sample.p99_s:.3f} s  "
                 f"{sample.permits_out:>5} permits out  {sample.memory_mb:>7.1f} MB  {sample.threads:>5} threads",
                 err=True,
@@ -363,13 +365,13 @@ def soak(name: str, for_s: float, real: bool, seed: int, out: Path, as_json: boo
         (out / f"soak-{script.name}.json").write_text(json.dumps(to_json(soaked), indent=2), encoding="utf-8")
         (out / f"soak-{script.name}.html").write_text(page(soaked), encoding="utf-8")
     except OSError as error:
-        click.echo(f"headrace: the report cannot be written: {error}", err=True)
+        say(f"headrace: the report cannot be written: {error}", err=True)
         sys.exit(WRONG)
     if as_json:
-        click.echo(json.dumps(to_json(soaked)))
+        say_json(json.dumps(to_json(soaked)))
     else:
-        click.echo(str(soaked.report))
+        say(str(soaked.report))
         for finding in soaked.findings:
-            click.echo(f"{'yes' if finding.well else 'NO ':<4} {finding.what}: {finding.figures}")
-        click.echo(f"in {soaked.took_s:.1f} s; {out / f'soak-{script.name}.html'}")
+            say(f"{'yes' if finding.well else 'NO ':<4} {finding.what}: {finding.figures}")
+        say(f"in {soaked.took_s:.1f} s; {out / f'soak-{script.name}.html'}")
     sys.exit(0 if soaked.well else FAILED)

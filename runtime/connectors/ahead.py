@@ -7,7 +7,6 @@ portion is complete, or `PROMPT_S` after its first row. While nothing comes, bot
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..calls.aio import LoopThread
+from ..errors import LoopDied
+from ..hosts.starting import started
 
 PROMPT_S = 0.005
 """A row waits so long for the rest of its portion at most."""
@@ -87,11 +88,17 @@ class ThreadAhead(Ahead):
         self._iterator = iterator
         self._name = name
         self._orders: SimpleQueue[int | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._pull, name=f"headrace source {name}", daemon=True)
-        self._thread.start()
+        self._thread = started(self._serve, f"headrace source {name}")
 
     def _begin(self, n: int) -> None:
         self._orders.put(n)
+
+    def _serve(self) -> None:
+        try:
+            self._pull()
+        except BaseException as error:
+            # The reader waits for this thread, whatever ended it.
+            self._finish(False, error)
 
     def _pull(self) -> None:
         while (n := self._orders.get()) is not None:
@@ -130,6 +137,11 @@ class LoopAhead(Ahead):
         self._iterator = iterator
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
+        loop().at_death(self._on_loop_died)
+
+    def _on_loop_died(self, died: LoopDied) -> None:
+        if self._pulling:
+            self._finish(False, died)
 
     def _begin(self, n: int) -> None:
         thread = self._loop()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
 
 from headrace.actors.protocol import BadRow
 
 from ..calls.aio import LoopThread
+from ..calls.awaiting import is_settled, settled
 from ..contracts import Contract, hold
 from ..errors import BadInput
+from ..names import connector_name, function_name
 from .ahead import LoopAhead, ThreadAhead
 from .port import SourceConnector
 
@@ -179,8 +181,8 @@ class TypedSource:
     """A connector whose rows are held to a contract."""
 
     def __init__(self, connector: SourceConnector, contract: Contract) -> None:
-        self.name = connector.name
-        self.resumable = connector.resumable
+        self.name = connector_name(connector)
+        self.resumable = getattr(connector, "resumable", False)
         self._connector = connector
         self._contract = contract
         self._row = 0
@@ -213,19 +215,28 @@ class TypedSource:
 
 
 class CallableSink:
-    """Calls a function with one row's value at a time."""
+    """Calls a function with one row's value at a time. A coroutine that it gives is awaited before the next call (L68)."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
-        self.name = getattr(function, "__name__", type(function).__name__)
+        self.name = function_name(function)
 
     def open(self) -> None:
         """Nothing to open."""
 
-    def write(self, items: list[Any]) -> None:
+    def write(self, items: list[Any]) -> Coroutine[Any, Any, None] | None:
+        """A coroutine where there is something to await, which writes the rest."""
         function = self._function
-        for item in items:
-            function(item)
+        rest = iter(items)
+        for item in rest:
+            if (answer := function(item)) is not None and not is_settled(answer):
+                return self._write_on(answer, list(rest))
+        return None
+
+    async def _write_on(self, answer: Any, rest: list[Any]) -> None:
+        await settled(answer)
+        for item in rest:
+            await settled(self._function(item))
 
     def close(self, complete: bool) -> None:
         """Nothing to close."""

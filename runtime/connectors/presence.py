@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from ..errors import HeadraceError
 
-class Gone(OSError):
+
+class Gone(HeadraceError, OSError):
     """A file was removed, or replaced, while it was written."""
 
     def __init__(self, path: str) -> None:

@@ -47,6 +47,22 @@ class Lanes:
             return self.control.popleft()
         return self.rows.get(timeout=timeout)
 
+    @property
+    def empty(self) -> bool:
+        """Nothing waits."""
+        return not self.control and self.rows.empty()
+
+    def drain(self) -> list[tuple[Inbox, Any]]:
+        """Take all that waits."""
+        taken: list[tuple[Inbox, Any]] = []
+        while self.control:
+            taken.append(self.control.popleft())
+        while not self.rows.empty():
+            got = self.rows.get_nowait()
+            if got is not None:
+                taken.append(got)
+        return taken
+
 
 class Inbox:
     """An actor's inbox, and its address. `lanes`: those of its thread."""
@@ -74,7 +90,7 @@ class Inbox:
 
     def empty(self) -> bool:
         """Nothing waits for its thread."""
-        return not self.lanes.control and self.lanes.rows.empty()
+        return self.lanes.empty
 
 
 class Timer:
@@ -105,6 +121,9 @@ class Member(Protocol):
 
     def handle(self, message: Any) -> None:
         """One message; `ended` says whether it was the last."""
+
+    def perish(self, error: BaseException) -> None:
+        """Its thread cannot go on: it ends, and tells its parent so. Called on that thread."""
 
 
 class _Join(protocol.Control, frozen=True):
@@ -137,8 +156,38 @@ class Dispatcher:
         heapq.heappush(self._timers, (monotonic() + bounded_s(delay_s), next(self._number), timer, member))
         return timer
 
+    def leave_unstarted(self, member: Member) -> None:
+        """It had joined, and no thread could be started for it. The mutex is held."""
+        self._n -= 1
+        member.ended = member.me.ended = True
+
     def run(self) -> None:
-        """Until all have ended."""
+        """Until all have ended. Whatever ends this thread before that ends its members, who tell their parents (L60)."""
+        try:
+            self._dispatch()
+        except BaseException as error:
+            self._collapse(error)
+
+    def _collapse(self, error: BaseException) -> None:
+        """End all who live here, and those who have joined and not begun."""
+        self._timers.clear()
+        while True:
+            for member in list(self._members.values()):
+                member.perish(error)
+                if self._leave(member):
+                    return
+            for _, message in self.lanes.drain():
+                if isinstance(message, _Join):
+                    message.member.perish(error)
+                    if self._leave(message.member):
+                        return
+            with self._mutex:
+                # Who joins does so under the mutex, and has then put his word into the lanes.
+                if not self._n or (not self._members and self.lanes.empty):
+                    self._n = 0
+                    return
+
+    def _dispatch(self) -> None:
         get, members, timers = self.lanes.get, self._members, self._timers
         while True:
             if timers:
@@ -176,6 +225,9 @@ class Dispatcher:
                 self._early.setdefault(inbox, []).append(message)
             return None
         member: Member = message.member
+        if member.ended:
+            # No thread could be started for it, and it was given up.
+            return None
         self._members[inbox] = member
         member.begin()
         for early in self._early.pop(inbox, ()):

@@ -12,6 +12,7 @@ What differs from a plain `pykka.ThreadingActor`, and why:
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections import deque
@@ -25,15 +26,19 @@ from pykka.messages import _ActorStop
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
+from headrace.actors.errors import HeadraceError
 
+from ..errors import CannotStartThread
+from ..text import traceback_of
 from .dispatcher import Dispatcher, Inbox, Lanes, Timer, monotonic
 from .port import Address
+from .starting import started
 
 ANSWER_S = 2.0
 """An actor answers a question about its statistics within this time, or is left out."""
 
 
-class Stopped(RuntimeError):
+class Stopped(HeadraceError, RuntimeError):
     """Somebody outside the run stopped one of its actors."""
 
 
@@ -133,9 +138,22 @@ class Host(pykka.ThreadingActor):
                 raise Stopped(f"{self._inbox.name} was stopped from outside, by way of pykka")
             raise Stopped(f"{self._inbox.name} was told {type(message.message).__name__} from outside, by way of pykka")
 
+    def perish(self, error: BaseException) -> None:
+        """Its thread cannot go on."""
+        if not self.ended:
+            self._die(error)
+            self._end()
+
     def _die(self, error: BaseException) -> None:
-        logger.opt(exception=error).debug("{} died", self._inbox.name)
         self.ended = True
+        try:
+            self._tell_of_death(error)
+        except BaseException as worse:
+            # Nobody can be told: who waits for this actor has a deadline of its own.
+            _log(f"the death of {self._inbox.name} could not be told", worse)
+        _log(f"{self._inbox.name} died", error)
+
+    def _tell_of_death(self, error: BaseException) -> None:
         # Nobody is left to tell them anything.
         for child in self._children.values():
             child.me.put(_STOP())
@@ -144,7 +162,7 @@ class Host(pykka.ThreadingActor):
         try:
             estate = self._actor.estate()
         except BaseException as worse:
-            logger.opt(exception=worse).debug("{} left no estate", self._inbox.name)
+            _log(f"{self._inbox.name} left no estate", worse)
             estate = None
         self.tell(self._parent, protocol.Died(self._inbox, error, estate))
 
@@ -154,7 +172,7 @@ class Host(pykka.ThreadingActor):
         try:
             self._actor.ended()
         except BaseException as error:
-            logger.opt(exception=error).debug("{} did not end cleanly", self._inbox.name)
+            _log(f"{self._inbox.name} did not end cleanly", error)
         self._system.remove(self)
 
     # --- the context of the actor ---
@@ -192,6 +210,12 @@ class Host(pykka.ThreadingActor):
         self.ended = True
 
 
+def _log(what: str, error: BaseException) -> None:
+    """For whoever looks for a fault of ours. It never raises."""
+    with contextlib.suppress(BaseException):
+        logger.debug("{}: {}", what, traceback_of(error))
+
+
 _OF_THE_HOST = frozenset({protocol.StatisticsWanted, _STOP, pykka._envelope.Envelope})
 
 
@@ -221,7 +245,7 @@ class System:
         return Doorbell(f"{self.name}.{name}")
 
     def host(self, address: Inbox, actor: Actor, parent: Ref | None) -> Host:
-        """Start `actor` on its thread."""
+        """Start `actor` on its thread. Raises `CannotStartThread`."""
         host = Host(self, address, actor, parent)
         # Not by pykka's `start`, which would put it into the registry.
         host._start_actor_loop()
@@ -229,13 +253,11 @@ class System:
 
     def park(self) -> None:
         """Start a thread for an actor that is yet to come. At the interpreter's end no more can be started (Python 3.12),
-        but actors may still be needed then."""
+        but actors may still be needed then. Raises `CannotStartThread`."""
         work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        thread = threading.Thread(target=_parked, args=(work,), name=f"{self.name}.parked", daemon=True)
         with self._mutex:
             if not self._ended:
-                thread.start()
-                self._parked.append((thread, work))
+                self._parked.append((started(_parked, f"{self.name}.parked", work), work))
 
     def begin(self, host: Host) -> None:
         """Give an actor its thread, so that `stop` either sees it running or not at all."""
@@ -243,7 +265,11 @@ class System:
         host.dispatcher = dispatcher = self._shared if shared else Dispatcher(host.me.lanes, self._mutex)
         with self._mutex:
             if dispatcher.join(host):
-                dispatcher.thread = self._thread(dispatcher.run, f"{self.name}.shared" if shared else host.me.name)
+                try:
+                    dispatcher.thread = self._thread(dispatcher.run, f"{self.name}.shared" if shared else host.me.name)
+                except CannotStartThread:
+                    dispatcher.leave_unstarted(host)
+                    raise
             host.thread = dispatcher.thread
             self._hosts.add(host)
             ended = self._ended
@@ -257,8 +283,7 @@ class System:
             thread.name = name
             work.put(run)
         else:
-            thread = threading.Thread(target=run, name=name, daemon=True)
-            thread.start()
+            thread = started(run, name)
         return thread
 
     def remove(self, host: Host) -> None:

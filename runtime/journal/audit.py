@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors.identity import show
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, HeadraceError
 
 from . import parquet
 from .codec import decode_bits, decode_id, decode_ids
@@ -31,7 +31,7 @@ KEY = "HEADRACE_AUDIT_KEY"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-class Broken(Exception):
+class Broken(HeadraceError):
     """An export is not what was written. `line`: where."""
 
     def __init__(self, line: int, what: str) -> None:

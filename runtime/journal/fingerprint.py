@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.runtime.connectors.port import SourceConnector
+from headrace.runtime.names import connector_name
 from headrace.runtime.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 
 
@@ -25,7 +26,11 @@ def fingerprint_of(plan: Plan, source: SourceConnector) -> Fingerprint:
     """Of a pipeline, and of what it reads."""
     known = getattr(source, "fingerprint", None)
     return Fingerprint(
-        source={"kind": type(source).__name__, "name": source.name, **(known() if known is not None else {})},
+        source={
+            "kind": type(source).__name__,
+            "name": connector_name(source),
+            **(known() if known is not None else {}),
+        },
         nodes={node.name: _node(node) for node in plan.nodes},
         edges=[f"{edge.before}.{edge.port} > {edge.after}" for edge in plan.edges],
     )
@@ -43,7 +48,7 @@ def _node(node: Any) -> dict[str, Any]:
         case JoinPlan():
             told |= {"require": node.require, "fork": node.fork}
         case SinkPlan():
-            told |= {"to": node.connector.name, "ordered": node.ordered}
+            told |= {"to": connector_name(node.connector), "ordered": node.ordered}
     return told
 
 

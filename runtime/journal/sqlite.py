@@ -17,6 +17,7 @@ from headrace.actors.protocol import Ended
 from headrace.actors.record import Keeps
 from headrace.runtime.connectors.presence import Gone
 from headrace.runtime.errors import JournalError, name_of
+from headrace.runtime.text import message_of
 
 from .codec import Values, encode_bits, encode_id, encode_ids
 from .file import JournalFile, sealed, wrong
@@ -180,13 +181,7 @@ class SqliteStore:
         return (self._run, _row(seq), self._node(name), encode_id(seq), self._clock + at_s, took_s, *what)
 
     def _message(self, error: BaseException) -> str | None:
-        if self._discreet:
-            return None
-        try:
-            return str(error).encode("utf-8", "backslashreplace").decode()
-        except Exception as worse:
-            # Somebody's error that cannot even say what it is.
-            return f"its message raised {type(worse).__name__}"
+        return None if self._discreet else message_of(error)
 
     def _batch(self, name: str, bundle: Id) -> tuple[Any, ...]:
         assert isinstance(bundle, Bundle)
