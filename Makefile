@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract clients bench explore graphs lives mutants schema soak real crash clean
+.PHONY: demo test lint types contract clients bench explore graphs lives mutants mutation schema soak real crash clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -48,6 +48,12 @@ lives: $(STAMP)
 # How many plays it takes to catch each of the faults that are put into the actors.
 mutants: $(STAMP)
 	@$(BIN)/python -m tests.scenarios.test_mutants
+
+# Small faults put into the actors, sampled, and which of them no test notices; SEED is the sample (an hour by default).
+SEED ?= 1
+mutation: FOR = 3600
+mutation: $(STAMP)
+	@$(BIN)/python -m tests.mutation --for $(FOR) --seed $(SEED)
 
 # A week of one row a second, in virtual time; out/soak-a_week.html
 soak: $(STAMP)

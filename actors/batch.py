@@ -16,12 +16,13 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .awaitables import at_once
 from .exits import Exits, NodeStatistics
 from .frontier import bits_of
 from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of, span_of
 from .outlets import ONWARD
 from .protocol import Ended, Message, Status
-from .quantities import asked, key_of, size_of
+from .quantities import key_of, size_of
 
 
 class BatchTerms(msgspec.Struct, frozen=True):
@@ -159,8 +160,8 @@ class Batch(Actor):
         bad: list[Ended] = []
         for seq, value in zip(seqs, values, strict=True):
             try:
-                key = key_of(asked("key=", terms.key, value)) if terms.key is not None else None
-                size = size_of(asked("size=", terms.size, value)) if terms.size is not None else 0.0
+                key = key_of(at_once("key=", terms.key(value))) if terms.key is not None else None
+                size = size_of(at_once("size=", terms.size(value))) if terms.size is not None else 0.0
             except BaseException as error:
                 bad.append(Ended(seq, Status.QUARANTINED, error, 1, value, terms.name))
                 continue

@@ -28,14 +28,13 @@ from .text import add_note, told
 
 
 class LifeTerms(msgspec.Struct, frozen=True):
-    """Deadlines in seconds. `drain_s` None: as long as the rows take."""
+    """Deadlines in seconds. `drain_s` None: as long as it takes. `suspend_s`: of a run with only pending rows left."""
 
     open_s: float = 60.0
     drain_s: float | None = None
     abort_s: float = 5.0
     close_s: float = 5.0
     suspend_s: float | None = None
-    """After so long in which nothing but pending rows is left, the run is suspended."""
 
 
 class ActorDied(HeadraceError, RuntimeError):
@@ -94,7 +93,8 @@ class Conductor(Actor):
         self._caller = caller
         self._terms = terms
         self._cast: Cast | None = None
-        self._early: list[Told] = []
+        self._early: list[protocol.Died] = []  # Deaths while the run was being put together.
+        self._dead: set[Ref] = set()  # They are told to close, since all are, and not waited for.
         self._state = State.NEW
         self._outcome = State.COMPLETED
         self._opened: list[Ref] = []
@@ -123,10 +123,6 @@ class Conductor(Actor):
     def receive(self, message: Told) -> None:
         if self._state.terminal:
             return
-        if self._cast is None:
-            # Somebody has died while the run was being put together.
-            self._early.append(message)
-            return
         match message:
             case protocol.Drained(who):
                 self._drained.add(who)
@@ -145,9 +141,8 @@ class Conductor(Actor):
             case protocol.Start():
                 self._state = State.OPENING
                 self._to_open = list(self._all.resources)
-                early, self._early = self._early, []
-                for message in early:
-                    self.receive(message)
+                while self._early:
+                    self.receive(self._early.pop(0))
                 if not self._aborting:
                     self._open_next()
             case protocol.Opened(resource, error):
@@ -160,6 +155,8 @@ class Conductor(Actor):
                 self._abort(error, reason, State.ABORTED)
             case protocol.Failing(_, error, drain):
                 self._on_failing(error, drain)
+            case protocol.Died() if self._cast is None:
+                self._early.append(message)
             case protocol.Died(who, error):
                 self._on_died(who, error)
             case protocol.AccountClosed(counts, open_rows):
@@ -280,6 +277,7 @@ class Conductor(Actor):
     def _on_died(self, who: Ref, error: BaseException) -> None:
         died = ActorDied(f"{who.name} died: {told(error)}")
         died.__cause__ = error
+        self._dead.add(who)
         self._discharge(who)
         if who == self._pending and self._state is State.OPENING:
             self._on_opened(who, died)
@@ -315,6 +313,8 @@ class Conductor(Actor):
         self._begin_step(self._terms.close_s)
         complete = self._outcome is State.COMPLETED
         self.context.tell(self._pending, protocol.Close(self.context.me, complete))
+        if self._pending in self._dead:
+            self._close_next()
 
     def _on_closed(self, resource: Ref, error: BaseException | None) -> None:
         if error is not None:
@@ -344,13 +344,14 @@ class Conductor(Actor):
         self._pending = keeper
         self._begin_step(self._terms.close_s)
         self.context.tell(keeper, protocol.Close(self.context.me, self._outcome is State.COMPLETED))
+        if keeper in self._dead:
+            self._finish()
 
     def _finish(self) -> None:
         self._state = self._outcome
         self._begin_step(None)
-        for stage in self._all.stages:
-            if stage not in self._drained:
-                self._discharge(stage)
+        for stage in [ref for ref in self._all.stages if ref not in self._drained]:
+            self._discharge(stage)
         for note in self._notes:
             for error in self._errors:
                 add_note(error, note)

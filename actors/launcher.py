@@ -16,11 +16,12 @@ from typing import Any
 from . import protocol
 from .actor import Actor, Context, Ref
 from .assignments import Assignment, Assignments
+from .awaitables import at_once
 from .crew import Crew
 from .identity import Id
 from .lane import Lane
 from .protocol import Answered, Key, Message, Seqs
-from .quantities import asked, key_of, weight_of
+from .quantities import key_of, weight_of
 from .stage_terms import AttemptTimedOut, StageTerms
 
 CHUNK_S = 0.001
@@ -87,8 +88,8 @@ class Launcher:
     def lane_of(self, value: Any) -> tuple[Lane, float | None]:
         """The lane of a row, and what it weighs there. Raises what the functions for that raise, and `BadAnswer`."""
         terms = self._terms
-        key = key_of(asked("key=", terms.key, value)) if terms.key else None
-        weight = weight_of(asked("cost=", terms.weigh, value), terms.weight_max) if terms.weigh else None
+        key = key_of(at_once("key=", terms.key(value))) if terms.key else None
+        weight = weight_of(at_once("cost=", terms.weigh(value)), terms.weight_max) if terms.weigh else None
         return self.lane(key), weight
 
     # --- permits ---

@@ -10,14 +10,12 @@ Options are read by `headrace.runtime.quantities`, with the ranges that are stat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
 from numbers import Integral, Real
 from typing import Any
-
-from .awaitables import at_once
 
 LONGEST_S = 1e9
 """The longest duration, about 31 years, in seconds. Waits of the operating system overflow beyond 9.2e9 seconds."""
@@ -199,17 +197,3 @@ def _no_key(answer: object, why: str) -> BadAnswer:
         f"key= gave a {type(answer).__name__}, which cannot be the key of a row: {why}; "
         f"give text, a number, or a tuple of these"
     )
-
-
-def asked(what: str, function: Callable[[Any], Any], value: Any) -> Any:
-    """What the user's function `what` says of a row.
-
-    Raises what it raises, and `TypeError` for an answer that is still to be awaited. What is no `Exception`, such as
-    `SystemExit`, is told as `BadAnswer`, since it is an answer to one row and must not end the actor that asks.
-    """
-    try:
-        return at_once(what, function(value))
-    except Exception:
-        raise
-    except BaseException as error:
-        raise BadAnswer(f"{what} raised {type(error).__name__}") from error

@@ -46,6 +46,8 @@ Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
 
 WORDS = ("transient", "permanent", "refused", "exhausted")
 """What a classifier may say of an exception in one word."""
+LONG_S = 60.0
+"""An account that is exhausted does not open before these seconds are over, whatever a header says."""
 
 
 def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
@@ -92,7 +94,7 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
         remark(error, "classify", f"classify= could not say what that means: it raised {told(of_own)}")
         return Fault(seq, Kind.PERMANENT, error)
     if verdict.exhausted:
-        again = "" if fault.retry_after_s is None else f"; it says to come again after {fault.retry_after_s:g} s"
+        again = f"; it says to come again after {fault.retry_after_s:g} s" if fault.kind is Kind.REFUSED else ""
         remark(error, "exhausted", f"the other side takes no call of this account for long: {verdict.words}{again}")
     return fault
 
@@ -140,7 +142,9 @@ def _of_word(said: Kind | str, error: BaseException) -> Verdict:
     return Verdict(Kind(said), after_s)
 
 
-def _exhausted(hint_s: float | None, words: str) -> Verdict:
-    # The actors have no state yet for an account that is shut for long. With a time to come again the row waits as a refused
-    # one does; without, a retry is in vain.
-    return Verdict(Kind.PERMANENT if hint_s is None else Kind.REFUSED, hint_s, True, words)
+def _exhausted(after_s: float | None, words: str) -> Verdict:
+    # The actors have no state yet for an account that is shut for long. Where the other side names a time that is as long
+    # as the word says, the row waits as a refused one does. Where it names none, or one that it sends with every refusal
+    # (OpenAI and Google do), a retry is in vain.
+    waits = after_s is not None and after_s >= LONG_S
+    return Verdict(Kind.REFUSED if waits else Kind.PERMANENT, after_s, True, words)

@@ -49,6 +49,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from . import sinks, sources
+from .connectors.file_source import FileSource
+from .connectors.formats import text_encoding
+from .connectors.input_file import is_standard_input
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
 from .journal.options import COMMIT_S, Journal, Payloads, Sync
@@ -72,6 +75,14 @@ class SourceTable(Struct, forbid_unknown_fields=True):
     rows: Annotated[str, Meta(pattern=r"^(infer|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
+
+
+_SOURCE_KEYS = {
+    "csv": ("path", "rows", "delimiter", "encoding"),
+    "jsonl": ("path", "rows", "encoding"),
+    "python": ("call", "rows"),
+}
+"""What can be said of each type of source."""
 
 
 class QuarantineTable(Struct, forbid_unknown_fields=True):
@@ -307,18 +318,30 @@ def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry 
 
 
 def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
+    known = _SOURCE_KEYS.get(table.type, ())
+    for name in reading.data["source"]:
+        if known and name in SourceTable.__struct_fields__ and name not in (*known, "type"):
+            reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
     if table.type == "python":
         made = _callable(reading, _needed(reading, table.call, "source.call"), "source.call")
         return _made(reading, made, "source.call") if callable(made) else made
     path = _needed(reading, table.path, "source.path")
     if path is None or table.type is None:
         return None
-    if path != "-" and not Path(path).exists():
+    if not is_standard_input(path) and not Path(path).exists():
         reading.note("source.path", f"no such file: {path}")
         return None
+    if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:
+        return None
+    source: FileSource | None
     if table.type == "jsonl":
-        return sources.jsonl(path)
-    return reading.attempt("source", lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
+        source = sources.jsonl(path, encoding=table.encoding)
+    else:
+        key = "source.delimiter"
+        source = reading.attempt(key, lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
+    if source is not None:
+        reading.attempt("source", source.check)
+    return source
 
 
 def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:

@@ -12,7 +12,7 @@ import dataclasses
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Annotated, Any, NotRequired, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
@@ -25,9 +25,9 @@ INFER = "infer"
 INFER_ROWS = 100
 """Rows that an inferred contract is taken from."""
 
-_INT = re.compile(r"-?(0|[1-9][0-9]*)")
+_INT = re.compile(r"-?(0|[1-9][0-9]{0,999})")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
-"""As msgspec reads them; so a number with a plus or with zeros before it is a code, and stays text."""
+"""A number with a plus or with zeros before it is a code, and stays text."""
 
 
 class Contract:
@@ -61,43 +61,87 @@ class Contract:
             return {**row, **held}
         return held
 
-    @classmethod
-    def infer(cls, rows: list[Any]) -> Contract | None:
-        """Of rows that are dicts, as they come; None where they are not."""
+    @staticmethod
+    def infer(rows: list[Any]) -> Contract | None:
+        """Of rows that are dicts, as they come; None where they are not.
+
+        Text becomes a number, or true or false, only where each of these rows says it as it would be written back: so
+        `007`, `1.10`, `+46`, `1e5` and `TRUE` stay text. A later text in such a column that would be written back otherwise
+        does not fit: `convert` raises `BadInput`.
+        """
         if not rows or not all(isinstance(row, dict) for row in rows):
             return None
         names = list(dict.fromkeys(name for row in rows for name in row))
         kinds: dict[str, Any] = {}
+        exact: dict[str, Callable[[str], Any]] = {}
         for name in names:
             values = [row[name] for row in rows if name in row]
-            kind = _kind_of(values)
+            kind, reads = _kind_of(values)
             kinds[name] = kind if len(values) == len(rows) else NotRequired[kind]
-        return cls(TypedDict("Row", kinds))  # type: ignore[operator]
+            if reads is not None:
+                exact[name] = reads
+        return _Inferred(TypedDict("Row", kinds), exact)  # type: ignore[operator]
+
+
+class _Inferred(Contract):
+    """A contract that was taken from rows. `exact`: how the text of a column reads; None where it would be written back
+    otherwise."""
+
+    def __init__(self, kind: Any, exact: dict[str, Callable[[str], Any]]) -> None:
+        super().__init__(kind)
+        self._exact = tuple(exact.items())
+
+    def convert(self, row: Any) -> Any:
+        if not isinstance(row, dict):
+            return super().convert(row)
+        read: dict[str, Any] = {}
+        for name, reads in self._exact:
+            text = row.get(name)
+            if isinstance(text, str) and (text or name not in self._optional):
+                value = reads(text)
+                if value is None:
+                    if not _is_like_a_value(text):
+                        # The usual message says that it is no such value at all.
+                        super().convert(row)
+                    raise BadInput(
+                        f"not a {self.name}: field {name!r}: {text!r} would be written back in another way; the rows before "
+                        "it had values there that would not: name the type of the rows with rows="
+                    )
+                read[name] = value
+        held = super().convert({**row, **read})
+        # In a column of fractions, a whole number stays whole, so that it is written back as it was.
+        held.update(read)
+        return held
 
 
 def hold(
-    rows: Iterable[tuple[str, Any]], contract: Contract | str, bad: Callable[[str, str, Any], BadRow]
+    rows: Iterable[Any], contract: Contract | str, place: Callable[[], str], bad: Callable[[str, str, Any], BadRow]
 ) -> Iterator[Any]:
-    """Rows with their places, held to a contract, or to what is inferred from the first of them; `bad` makes what stands in
-    the place of a row that does not fit, of its place, what is wrong, and the row."""
+    """Rows, held to a contract, or to what is inferred from the first of them. `place` says where the row stands that was
+    taken last; `bad` makes what stands in the place of a row that does not fit, of its place, what is wrong, and the row."""
     iterator = iter(rows)
     if isinstance(contract, str):
-        first = list(islice(iterator, INFER_ROWS))
-        inferred = Contract.infer([row for _, row in first if not isinstance(row, BadRow)])
-        iterator = chain(first, iterator)
+        # These are taken before they are held, so their places are noted.
+        first = [(row, place()) for row in islice(iterator, INFER_ROWS)]
+        inferred = Contract.infer([row for row, _ in first if not isinstance(row, BadRow)])
         if inferred is None:
-            for _, row in iterator:
-                yield row
+            yield from (row for row, _ in first)
+            yield from iterator
             return
         contract = inferred
-    for place, row in iterator:
-        if isinstance(row, BadRow):
-            yield row
-            continue
-        try:
-            yield contract.convert(row)
-        except BadInput as error:
-            yield bad(place, str(error), row)
+        for row, where in first:
+            yield _held(row, contract, lambda where=where: where, bad)  # type: ignore[misc]
+    for row in iterator:
+        yield _held(row, contract, place, bad)
+
+
+def _held(row: Any, contract: Contract, place: Callable[[], str], bad: Callable[[str, str, Any], BadRow]) -> Any:
+    if isinstance(row, BadRow):
+        return row
+    try:
+        return contract.convert(row)
+    except BadInput as error:
+        return bad(place(), str(error), row)
 
 
 def _where(error: msgspec.ValidationError) -> str:
@@ -135,26 +179,50 @@ def _may_be_empty(kind: Any) -> bool:
     return type(None) in kinds and str not in kinds
 
 
-def _kind_of(values: list[Any]) -> Any:
-    """A type for all of these; of text, what it reads as."""
+def _kind_of(values: list[Any]) -> tuple[Any, Callable[[str], Any] | None]:
+    """A type for all of these; of text, what it reads as, and how."""
     if all(isinstance(value, str) for value in values):
         said = [value for value in values if value != ""]
-        for kind, fits in ((int, _INT.fullmatch), (float, _FLOAT.fullmatch), (bool, _is_bool)):
-            if said and all(map(fits, said)):
-                return kind if len(said) == len(values) else kind | None
-        return str
+        for kind, reads in ((int, _int_of), (float, _number_of), (bool, _bool_of)):
+            if said and all(reads(text) is not None for text in said):
+                return (kind if len(said) == len(values) else kind | None), reads
+        return str, None
     kinds = {type(value) for value in values}
     optional = type(None) in kinds
     kinds.discard(type(None))
     if kinds == {int, float}:
         kinds = {float}
     if len(kinds) != 1 or (kind := kinds.pop()) not in (int, float, bool, str):
-        return Any
-    return kind | None if optional else kind
+        return Any, None
+    return (kind | None if optional else kind), None
 
 
-def _is_bool(text: str) -> bool:
-    return text.lower() in ("true", "false")
+def _int_of(text: str) -> int | None:
+    """A whole number that is written back as it is read."""
+    return int(text) if _INT.fullmatch(text) and text != "-0" else None
+
+
+def _number_of(text: str) -> float | None:
+    """A number that is written back as it is read: in a column of fractions, a whole one is whole."""
+    if not text.isascii() or not _FLOAT.fullmatch(text):
+        return None
+    value = float(text)
+    # A whole number would become `1.0`; an infinite one is written `inf`.
+    return value if repr(value) == text else _int_of(text)
+
+
+def _is_like_a_value(text: str) -> bool:
+    """Whether it could be meant as a number, or as true or false."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false")
+    return True
+
+
+def _bool_of(text: str) -> bool | None:
+    """As JSON writes it."""
+    return {"true": True, "false": False}.get(text)
 
 
 # --- functions ------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ __all__ = [
     "Retracted",
     "RunAborted",
     "RunFailed",
+    "SourceChanged",
     "TooManyHungCalls",
     "TooManyQuarantined",
     "TooManyRefusals",
@@ -136,6 +137,10 @@ class GraphError(ConfigError):
 
 class BadInput(HeadraceError, ValueError):
     """A line of a source that is no row. It goes to quarantine with its place."""
+
+
+class SourceChanged(HeadraceError):
+    """A file was cut short, overwritten or damaged while its rows were read. Rows that were read before are not lost."""
 
 
 # --- the machine has no more to give ---

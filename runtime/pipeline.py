@@ -71,8 +71,11 @@ class Pipeline(Flow):
         iterable. Raises `ConfigError` for text, bytes and mappings, whose items are no rows.
 
         `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
-        become 12); or "infer", from the first hundred. What does not fit goes to quarantine. `retry`: how often a
-        connector that knows where it is (`resumable`) is read again after an error.
+        become 12); or "infer", from the first hundred: text becomes a number, or true or false, only where it would be
+        written back as it stands (`007`, `1.10` and `1e5` stay text). What does not fit goes to quarantine. `retry`: how
+        often a connector that knows where it is (`resumable`) is read again after an error.
+
+        Raises `ConfigError` where what is given is no source: text, a path, a mapping, a class, a function.
         """
         if self._source is not None:
             raise ConfigError(f"pipeline {self.name!r} has a source already")

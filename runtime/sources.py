@@ -1,20 +1,42 @@
 """Where rows come from: `sources.csv("in.csv")`, `sources.jsonl("in.jsonl")`; `-` is standard input.
 
 Any iterable or async iterable is a source as it is.
+
+What a file *is* decides how it is read. A regular file (links are followed) is known by its contents, and a run with a
+journal goes on where it was in it. Anything else (a pipe, a FIFO, a device, standard input) is a stream: it is read once,
+and a run with a journal that is not done cannot go on with it. A gzip file that is called `.gz` is unpacked while it is
+read. A byte order mark says which encoding a file is in. What is neither text nor that is refused with what it looks like.
 """
 
 from __future__ import annotations
 
-from .connectors.files import CsvSource, JsonlSource, StrPath
+from .connectors.csv_source import CsvSource
+from .connectors.file_source import StrPath
+from .connectors.jsonl_source import JsonlSource
 
 __all__ = ["csv", "jsonl"]
 
 
 def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvSource:
-    """Rows as dicts, one string a column. A line with too many or too few fields goes to quarantine with its number."""
+    """Rows as dicts, one string a column; the first line has the names of the columns.
+
+        sources.csv("in.csv")
+        sources.csv("export.csv", delimiter=";", encoding="cp1252")
+
+    A line with too many or too few fields, with bytes that are no text, or with a quote that is never closed goes to
+    quarantine with its number and what stands there. Trailing columns without a name are left out. A first line `sep=;`
+    says the separator. Raises `ConfigError` where an option cannot be; what is wrong with the file is told when it is
+    opened.
+    """
     return CsvSource(path, delimiter=delimiter, encoding=encoding)
 
 
-def jsonl(path: StrPath) -> JsonlSource:
-    """Rows as the JSON value of each line. A line that is no JSON goes to quarantine with its number."""
-    return JsonlSource(path)
+def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource:
+    """Rows as the JSON value of each line; empty lines are no rows.
+
+        sources.jsonl("in.jsonl")
+
+    A line that is no JSON goes to quarantine with its number and what stands there. Raises `ConfigError` where the
+    encoding is none; what is wrong with the file is told when it is opened.
+    """
+    return JsonlSource(path, encoding=encoding)

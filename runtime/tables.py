@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 import tomllib
@@ -38,11 +39,21 @@ class Reading:
     def of(cls, path: Path) -> Reading:
         """Raises `ConfigError` where the file cannot be read."""
         try:
-            return cls(path, path.read_text(encoding="utf-8"))
+            data = path.read_bytes()
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:1024]:
+            raise ConfigError(f"{path}: is not UTF-8 (it looks like UTF-16, or is no text): save it as UTF-8")
+        try:
+            # A mark in front, as some editors write it, is no part of the text.
+            return cls(path, data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ConfigError(
+                f"{path}:{line}: is not UTF-8 (byte 0x{data[error.start]:02x}): save it as UTF-8, as TOML files are"
+            ) from None
 
     def check(self) -> None:
         """Raises `ConfigError` with all mistakes that were noted, one line for each."""

@@ -163,7 +163,7 @@ class Service:
     def _troubled(self, trouble: TroubleTable, now: float) -> Answer:
         match trouble.answer:
             case int() as status:
-                return Answer(self._latency(), status, self._hint(now) if status == 429 else None)
+                return Answer(self._latency(), status, self._hint_with(status, now))
             case "reset":
                 return Answer(self._latency(), 0)
             case "silence":
@@ -174,6 +174,10 @@ class Service:
                 return Answer(self._latency(), nonsense=True)
             case _:
                 return Answer(self._latency(), 429, self._hint(now))
+
+    def _hint_with(self, status: int, now: float) -> str | None:
+        """Refusals bring hints; of services that say what cannot be, all errors of theirs do (L60)."""
+        return self._hint(now) if status == 429 or self.table.retry_after in ("absurd", "huge", "nan") else None
 
     def _hint(self, now: float) -> str | None:
         hint, wall_s = self.table.hint, self._wall_s + now
@@ -190,6 +194,10 @@ class Service:
                 return "0"
             case "absurd":
                 return "31536000"
+            case "huge":
+                return "1e300"
+            case "nan":
+                return "nan"
             case _:
                 return "in a while"
 

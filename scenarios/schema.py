@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,8 +15,20 @@ SCHEMA = Path(__file__).parent / "scenario.schema.json"
 
 
 def schema() -> str:
-    """As text."""
-    return json.dumps(msgspec.json.schema(Script), indent=1) + "\n"
+    """The schema as text, which is the same on every Python."""
+    return json.dumps(_with_even_texts(msgspec.json.schema(Script)), indent=1) + "\n"
+
+
+def _with_even_texts(part: Any) -> Any:
+    """That part of the schema without indents in its texts: they are docstrings, which Python dedents from 3.13 on."""
+    if isinstance(part, dict):
+        even = {key: _with_even_texts(value) for key, value in part.items()}
+        if isinstance(even.get("description"), str):
+            even["description"] = inspect.cleandoc(even["description"])
+        return even
+    if isinstance(part, list):
+        return [_with_even_texts(each) for each in part]
+    return part
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class TroubleTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     seconds: Seconds = 1.0
 
 
-RetryAfter = Literal["none", "seconds", "date", "negative", "absurd", "unreadable", "zero"]
+RetryAfter = Literal["none", "seconds", "date", "negative", "absurd", "huge", "nan", "unreadable", "zero"]
 
 
 class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):

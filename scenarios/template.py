@@ -32,7 +32,7 @@ timeout = 2.0
 [[service]]
 latency = { uniform = [0.02, 0.2] }        # or a number, lognormal = [median, sigma], pareto = [least, alpha]
 quota = [{ kind = "bucket", per_s = 100, burst = 10 }]   # or fixed, sliding, concurrency
-retry_after = "none"        # or seconds, date, zero, negative, absurd, unreadable
+retry_after = "none"        # or seconds, date, zero, negative, absurd, huge, nan, unreadable
 outage = [{ at = 1.0, lasts = 1.0, by = "503" }]         # or 429, reset, silence
 trouble = [{ with = 500, share = 0.02 }]                 # or reset, silence, late, nonsense, refusal; rows, every, first
 

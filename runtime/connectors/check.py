@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable
 from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import ConfigError
 from ..names import connector_name
 from ..text import told
+from .given import refuse_mistakes
 from .memory import CallableSink
 from .port import SinkConnector, SourceConnector
 
@@ -45,12 +46,7 @@ _MISSING = object()
 def source_connector(given: Any) -> SourceConnector | None:
     """The connector that somebody handed over as a source; None where it is no connector, but perhaps an iterable. Raises
     `ConfigError` for one that lacks something."""
-    if isinstance(given, str | bytes | bytearray | Mapping):
-        raise ConfigError(f"source: {_no_rows(given)}")
-    if inspect.isclass(given):
-        raise ConfigError(
-            f"source: the class {given.__name__} where an instance is expected; give {given.__name__}(...)"
-        )
+    refuse_mistakes(given)
     if not _has(given, "read"):
         return None
     if not _has(given, "open") and isinstance(given, Iterable | AsyncIterable):
@@ -75,20 +71,6 @@ def as_sink(given: Any) -> SinkConnector:
 
 def _mend(given: Any) -> str:
     return "; for a file, give sinks.jsonl(path) or sinks.csv(path)" if isinstance(given, str | os.PathLike) else ""
-
-
-def _no_rows(given: Any) -> str:
-    if isinstance(given, str):
-        kind = given.rpartition(".")[2]
-        mend = f"sources.{kind}({given!r})" if kind in ("csv", "jsonl", "sqlite") else "sources.csv(path)"
-        return f"{_short(given)} is text, whose rows would be its letters; for a file, give {mend}"
-    if isinstance(given, Mapping):
-        return f"a {type(given).__name__}, whose rows would be its keys; give list(it.items()) or list(it.values())"
-    return f"{type(given).__name__}, whose rows would be numbers; give a list of rows"
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 def _check(role: Role, given: Any) -> None:

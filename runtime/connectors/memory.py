@@ -45,6 +45,8 @@ class IteratorSource:
     name = "iterable"
     resumable = False
     quiet = False
+    counts = True
+    """A row's place is its number, so rows are counted where places are told."""
 
     def __init__(self) -> None:
         self.bad = 0
@@ -68,16 +70,22 @@ class IteratorSource:
         """Called once, by `open`."""
         raise NotImplementedError
 
+    def held_to(self) -> Contract | str | None:
+        """The contract that rows are held to, or that it is inferred from the first of them. Called once, by `open`."""
+        return self._contract
+
     def open(self) -> None:
+        contract = self.held_to()
         self._iterator = self.iterate()
-        if self._contract is not None:
-            self._iterator = hold(self._placed(self._iterator), self._contract, self._unfit)
+        if contract is not None:
+            rows = self._counted(self._iterator) if self.counts else self._iterator
+            self._iterator = hold(rows, contract, self.place, self._unfit)
         if self.quiet:
             self._ahead = ThreadAhead(self._iterator, self.name)
 
-    def _placed(self, rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    def _counted(self, rows: Iterator[Any]) -> Iterator[Any]:
         for self._row, row in enumerate(rows):
-            yield self.place(), row
+            yield row
 
     def _unfit(self, place: str, what: str, row: Any) -> BadRow:
         self.bad += 1
@@ -178,17 +186,41 @@ class AsyncIterableSource:
 
 
 class TypedSource:
-    """A connector whose rows are held to a contract."""
+    """A connector whose rows are held to a contract. Whatever else the connector can do, this one can (L27): it is the
+    connector's own."""
 
     def __init__(self, connector: SourceConnector, contract: Contract) -> None:
         self.name = connector_name(connector)
         self.resumable = getattr(connector, "resumable", False)
-        self._connector = connector
+        self._connector: Any = connector
         self._contract = contract
         self._row = 0
 
+    def __getattr__(self, name: str) -> Any:
+        # Asked for what is not defined here: `fingerprint`, `placed`, `interrupt`, whatever there will be.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._connector, name)
+
     def open(self) -> None:
+        self._row = 0
         self._connector.open()
+
+    def tell(self) -> list[Any] | None:
+        """The connector's place, and the number of the row there."""
+        place = self._connector.tell()
+        return [self._row, place] if place is not None else None
+
+    def resume(self, place: list[Any] | None) -> None:
+        """As `open`, at a place that `tell` told."""
+        self._row, inner = place if place is not None else (0, None)
+        self._connector.resume(inner)
+
+    @property
+    def verify(self) -> Callable[[Any], str | None]:
+        """Whether all before a place is as it was, where the connector can say that."""
+        verify: Callable[[Any], str | None] = self._connector.verify
+        return lambda place: verify(place[1])
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         values, ended, bad = self._connector.read(n)
@@ -203,12 +235,6 @@ class TypedSource:
             held.append(row)
             self._row += 1
         return held, ended, bad
-
-    def interrupt(self) -> None:
-        """As the connector does."""
-        interrupt = getattr(self._connector, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
 
     def close(self) -> None:
         self._connector.close()

@@ -37,8 +37,13 @@ class ReadResult(NamedTuple):
 class SourceConnector(Protocol):
     """Rows from somewhere. All calls come from one thread, one at a time.
 
-    One that can be quiet may also have `interrupt()`: called from another thread before `close`, it makes a `read` that is
-    waiting return at once.
+    What it may have besides, and what that is for:
+
+    - `interrupt()`: called from another thread before `close`, it makes a `read` that is waiting return at once.
+    - `fingerprint() -> dict[str, Any]`: by what it is known again in another life of a run, as plain data. A source that
+      cannot be known again, nor gone back to, says `"stream": True`: a run with a journal is then not gone on with.
+    - `fields() -> list[str] | None`: the names that its rows have, where that is known before it is opened.
+    - `check()`: raises `ConfigError` where a look shows that it cannot be read. Nothing that can be read only once is read.
     """
 
     name: str = ""
@@ -96,7 +101,11 @@ class PlacedSource(SourceConnector, Protocol):
         raise NotImplementedError
 
     def resume(self, place: Any) -> object:
-        """In the place of `open`: the first row is the one there; None: the first of all."""
+        """In the place of `open`: the first row is the one there; None: the first of all.
+
+        It may also have `verify(place) -> str | None`: what is not as it was before that place, as a sentence; None where it
+        is the same. It is asked before anything is opened.
+        """
         raise NotImplementedError
 
 

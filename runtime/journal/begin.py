@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from headrace.actors.outlets import branch_of_answer
+from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.contracts import item_of, signature_of
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
@@ -36,13 +37,16 @@ def begin(
         raise ConfigError(
             f"in a journal, {QUARANTINE!r} and {SOURCE!r} are names of their own: name the node otherwise"
         )
-    now = fingerprint_of(plan, plan.source(_no_loop))
+    source = plan.source(_no_loop)
+    now = fingerprint_of(plan, source)
     file = JournalFile(os.fspath(options.path))
     try:
         with in_words(file.path):
             run, key = _run_of(file, plan.name, now, accept_changes, origin)
             store = SqliteStore(file, run, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
             past = store.past()
+            if not accept_changes:
+                _verify_source(file, run, source)
             _new_life(file, run)
     except ConfigError:
         file.close()
@@ -69,6 +73,8 @@ def _run_of(
         run = RunRow(number, uuid.uuid4().hex, name, time.time(), text, origin)
         file.save_run(run)
         return run.id, run.key
+    if now.source.get("stream") and not accept_changes:
+        _refuse_stream(file, found, now.source)
     # As it comes back from JSON, for a tuple is a list there.
     changed = differences(*(msgspec.json.decode(told, type=Fingerprint) for told in (found.fingerprint, text)))
     if changed and not accept_changes:
@@ -80,6 +86,42 @@ def _run_of(
     if changed:
         file.save_run(msgspec.structs.replace(found, fingerprint=text))
     return found.id, found.key
+
+
+def _refuse_stream(file: JournalFile, run: RunRow, source: dict[str, Any]) -> None:
+    """What a stream gives now cannot be told from what it gave to an earlier life, nor is that to be had again (L87)."""
+    known = ("settled", "answer", "ended", "parked", "batch")
+    if not any(
+        file.db.execute(f"SELECT 1 FROM {table} WHERE run = ? LIMIT 1", (run.id,)).fetchone() for table in known
+    ):
+        # Nothing came of what was read, so it may as well begin now.
+        return
+    name, progress = source.get("name"), file.progress_of(run.id)
+    if progress.total is not None and progress.mark >= progress.total:
+        raise ConfigError(
+            f"{file.path}: the run {run.name!r} in it is complete, and nobody can tell whether {name}, which is a stream, "
+            "has the same rows again or new ones: for new rows name another journal; if they are the same, nothing is "
+            "left to do"
+        )
+    raise ConfigError(
+        f"{file.path}: the run {run.name!r} in it read {name}, which is a stream: what was read is gone, and nobody can "
+        "tell whether the same rows come again. Write the rows to a file first, and run that with a new journal; or, if "
+        "the same rows come again from the first on, go on with --accept-changes (accept_changes=True)"
+    )
+
+
+def _verify_source(file: JournalFile, run: int, source: SourceConnector) -> None:
+    """Whether what earlier lives have read is still what it was (L88): up to the last place that is known."""
+    verify = getattr(source, "verify", None)
+    places = [place for _, _, place in file.read("read", "run = ?", (run,), "row") if place is not None]
+    if verify is None or not places:
+        return
+    what = verify(msgspec.msgpack.decode(places[-1]))
+    if what is not None:
+        raise ConfigError(
+            f"{file.path}: the run in it was another work:\n  source: {what}\n"
+            "go on all the same with --accept-changes (accept_changes=True), or name another journal"
+        )
 
 
 def _new_life(file: JournalFile, run: int) -> None:

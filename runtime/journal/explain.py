@@ -10,7 +10,8 @@ import msgspec
 
 from headrace.actors.identity import Bundle, Id, rows_of, show
 from headrace.actors.protocol import Kind
-from headrace.runtime.connectors.files import CsvSource, JsonlSource
+from headrace.runtime.connectors.csv_source import CsvSource
+from headrace.runtime.connectors.jsonl_source import JsonlSource
 from headrace.runtime.errors import ConfigError
 
 from .codec import decode_bits, decode_id, decode_ids, decode_span
@@ -108,13 +109,13 @@ def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
 def _place_of(source: dict[str, Any], row: int) -> str:
     """The file and the line of a row, where the file is still what it was; else the source."""
     path = source.get("path")
-    if path is None or path == "-":
+    if path is None or path == "-" or source.get("stream"):
         return str(source["name"])
     connector: CsvSource | JsonlSource
     if source["kind"] == "CsvSource":
         connector = CsvSource(path, delimiter=source["delimiter"], encoding=source["encoding"])
     elif source["kind"] == "JsonlSource":
-        connector = JsonlSource(path)
+        connector = JsonlSource(path, encoding=source.get("encoding", "utf-8"))
     else:
         return str(path)
     if {**connector.fingerprint(), "kind": source["kind"], "name": source["name"]} != source:

@@ -18,6 +18,42 @@ def test_a_row_put_back_goes_before_all_others_L54() -> None:
     assert backlog.take(99) == (range(6, 10), list("ghij"))
 
 
+def test_what_is_next_is_what_is_taken_and_all_that_wait_are_listed_in_that_order() -> None:
+    backlog = Backlog()
+    backlog.append(range(5, 8), list("fgh"))
+    backlog.append([9, (8, 0, 2)], ["j", "i"])
+    backlog.put_first(3, "d")
+    backlog.put_first((2, 1, 2), "c")
+    order: list[Id] = [(2, 1, 2), 3, 5, 6, 7, 9, (8, 0, 2)]
+    assert backlog.seqs() == order
+    for seq in order:
+        assert backlog.peek()[0] == seq
+        seqs, (value,) = backlog.take(1)
+        assert list(seqs) == [seq]
+        assert value == "cdfghji"[order.index(seq)]
+    assert len(backlog) == 0
+    assert backlog.seqs() == []
+
+
+def test_one_that_was_put_back_can_be_taken_out_of_the_middle() -> None:
+    backlog = Backlog()
+    for seq in (4, 2, 6):
+        backlog.put_first(seq, str(seq))
+    backlog.append(range(7, 10), list("789"))
+    assert backlog.remove(4) == (True, "4")
+    assert backlog.remove(8) == (True, "8")
+    assert backlog.remove(8) == (False, None)
+    assert backlog.take(10) == ([2, 6, 7, 9], ["2", "6", "7", "9"])
+
+
+def test_only_rows_of_the_source_without_a_gap_are_a_range() -> None:
+    assert as_seqs([3, 4, 5]) == range(3, 6)
+    assert as_seqs([]) == range(0)
+    others: list[list[Id]] = [[3, 5], [5, 4, 3], [3, 5, 4, 6], [3, (4, 0, 2), 5], [(3, 0, 2)]]
+    for seqs in others:
+        assert as_seqs(list(seqs)) == seqs
+
+
 @given(st.lists(st.integers(1, 9)), st.lists(st.integers(1, 9)), st.sets(st.integers(0, 80)))
 def test_what_goes_in_comes_out_once(chunks: list[int], takes: list[int], removed: set[int]) -> None:
     backlog = Backlog()

@@ -195,3 +195,210 @@ def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
     assert closed_refs(fake) == ["keeper"]
     (ended,) = fake.take(protocol.RunEnded)
     assert ended.state is State.COMPLETED
+
+
+def suspending(suspend_s: float = 10.0) -> Fake:
+    conductor = Conductor(CALLER, LifeTerms(suspend_s=suspend_s))
+    cast = Cast(
+        resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: Name("governor")}
+    )
+    conductor.set_cast(cast)
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Start())
+    return fake
+
+
+def test_a_run_with_nothing_but_pending_rows_left_is_suspended_after_a_while_and_says_how_many() -> None:
+    fake = suspending()
+    fake.receive(protocol.Drained(SOURCE), protocol.Resting(STAGE, 3))
+    fake.pass_time(9.9)
+    assert [m for _, m in fake.told if isinstance(m, protocol.Abort)] == []
+    fake.pass_time(0.2)
+    fake.receive(*(protocol.Drained(ref) for ref in LINE))
+    ended = end(fake)
+    assert (ended.state, ended.errors) == (State.SUSPENDED, [])
+    assert ended.notes == ["suspended: 3 rows are pending; resume the run later"]
+
+
+def test_a_lull_that_is_interrupted_begins_anew() -> None:
+    fake = suspending()
+    fake.receive(protocol.Resting(SOURCE, 0), protocol.Resting(STAGE, 3))
+    fake.pass_time(9.0)
+    fake.receive(protocol.Resting(STAGE, None))
+    fake.pass_time(0.5)
+    fake.receive(protocol.Resting(STAGE, 2))
+    fake.pass_time(9.9)
+    assert [m for _, m in fake.told if isinstance(m, protocol.Abort)] == []
+    fake.pass_time(0.2)
+    assert [m for _, m in fake.told if isinstance(m, protocol.Abort)] != []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [protocol.Resting(STAGE, 3)],
+        [protocol.Drained(SOURCE)],
+        [protocol.Drained(SOURCE), protocol.Resting(STAGE, 0)],
+        [protocol.Resting(SOURCE, 0), protocol.Drained(STAGE)],
+    ],
+)
+def test_a_run_that_has_something_left_to_do_or_no_pending_row_is_not_suspended(told: list[protocol.Message]) -> None:
+    fake = suspending()
+    fake.receive(*told)
+    fake.pass_time(100.0)
+    assert [m for _, m in fake.told if isinstance(m, protocol.Abort)] == []
+
+
+def test_where_nobody_said_when_a_run_waits_for_its_pending_rows() -> None:
+    fake = running()
+    fake.receive(protocol.Drained(SOURCE), protocol.Resting(STAGE, 3))
+    fake.pass_time(1e6)
+    assert [m for _, m in fake.told if isinstance(m, protocol.Abort)] == []
+
+
+def test_all_are_told_to_begin_and_the_source_last() -> None:
+    fake = conducted()
+    fake.receive(protocol.Opened(WRITER))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Start)] == []
+    fake.receive(protocol.Opened(READER))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Start)] == [LEDGER, *LINE, SOURCE]
+    assert fake.actor.statistics() is State.RUNNING
+
+
+def test_resources_open_one_after_another() -> None:
+    fake = conducted()
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Open)] == [WRITER]
+    fake.receive(protocol.Opened(WRITER))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Open)] == [WRITER, READER]
+
+
+def test_a_drain_goes_to_the_source_alone_and_ends_as_drained() -> None:
+    fake = running()
+    fake.receive(protocol.Drain(), protocol.Drain())
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Drain)] == [SOURCE]
+    assert fake.actor.statistics() is State.DRAINING
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    closes = [m.complete for _, m in fake.told if isinstance(m, protocol.Close)]
+    assert closes == [False], "what was written is not all there is"
+    closed_refs(fake)
+    assert end(fake).state is State.DRAINED
+
+
+def test_what_was_written_may_take_its_final_name_only_where_the_run_has_completed() -> None:
+    for messages, complete in (([], True), ([protocol.Failing(STAGE, OSError())], False)):
+        fake = running()
+        fake.receive(*messages, *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+        told = []
+        while closes := [(whom, m) for whom, m in fake.told if isinstance(m, protocol.Close)]:
+            fake.told = []
+            told += [m.complete for _, m in closes]
+            fake.receive(*(protocol.Closed(whom) for whom, _ in closes))
+        assert told == [complete, complete]
+        assert [m.complete for m in fake.take(protocol.CloseAccount)] == [complete]
+
+
+def test_where_the_rest_may_finish_a_failing_part_drains_the_run_and_fails_it() -> None:
+    fake = running()
+    fake.receive(protocol.Failing(SINK, OSError("full"), drain=True))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Drain | protocol.Abort)] == [SOURCE]
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    closed_refs(fake)
+    ended = end(fake)
+    assert (ended.state, [str(e) for e in ended.errors]) == (State.FAILED, ["full"])
+
+
+def test_rows_without_an_outcome_at_the_end_of_a_run_that_went_well_fail_it() -> None:
+    fake = running()
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    closed_refs(fake)
+    fake.receive(protocol.AccountClosed(Counts(9, delivered=7, interrupted=2), 2))
+    (ended,) = fake.take(protocol.RunEnded)
+    assert (ended.state, ended.counts.delivered) == (State.FAILED, 7)
+    assert str(ended.errors[0]) == "2 rows have no outcome at the end of a run that went well"
+    aborted = running()
+    aborted.receive(protocol.Abort("enough"), *(protocol.Drained(ref) for ref in LINE))
+    closed_refs(aborted)
+    aborted.receive(protocol.AccountClosed(Counts(9, delivered=7, interrupted=2), 2))
+    (ended,) = aborted.take(protocol.RunEnded)
+    assert (ended.state, ended.errors) == (State.ABORTED, [])
+
+
+def test_a_close_that_takes_too_long_is_told_and_the_next_one_has_its_turn() -> None:
+    fake = running()
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    fake.pass_time(4.9)
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Close)] == [READER]
+    fake.pass_time(0.2)
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Close)] == [READER, WRITER]
+    fake.receive(protocol.Closed(WRITER))
+    assert end(fake).notes == ["closing reader took longer than 5 s"]
+
+
+def test_a_ledger_that_does_not_answer_does_not_keep_the_run_from_ending() -> None:
+    fake = running()
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    closed_refs(fake)
+    fake.pass_time(5.0)
+    (ended,) = fake.take(protocol.RunEnded)
+    assert ended.notes == ["the ledger did not answer; the counts are missing"]
+
+
+def test_a_resource_that_dies_while_it_is_closed_fails_the_run_and_the_others_are_closed() -> None:
+    fake = running()
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    fake.receive(protocol.Died(READER, RuntimeError("bug")))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Close)] == [READER, WRITER]
+    fake.receive(protocol.Closed(WRITER))
+    ended = end(fake)
+    assert (ended.state, str(ended.errors[0])) == (State.FAILED, "reader died: RuntimeError: bug")
+
+
+def test_a_resource_that_dies_while_it_opens_is_an_opening_that_failed() -> None:
+    fake = conducted()
+    fake.receive(protocol.Opened(WRITER), protocol.Died(READER, RuntimeError("bug")))
+    assert closed_refs(fake) == ["writer"]
+    assert end(fake).state is State.FAILED
+
+
+def test_an_abort_while_something_opens_waits_for_it_and_closes_it_or_goes_on_in_time() -> None:
+    fake = conducted()
+    fake.receive(protocol.Abort("enough"))
+    assert [m for _, m in fake.told if isinstance(m, protocol.CloseAccount)] == []
+    fake.receive(protocol.Opened(WRITER))
+    assert closed_refs(fake) == ["writer"]
+    assert end(fake).state is State.ABORTED
+    hangs = conducted()
+    hangs.receive(protocol.Abort("enough"))
+    hangs.pass_time(5.0)
+    ended = end(hangs)
+    assert ended.notes == ["enough", "writer was still opening at the end"]
+
+
+def test_an_abort_that_takes_too_long_says_who_did_not_end() -> None:
+    fake = running()
+    fake.receive(protocol.Abort("enough"), protocol.Drained(STAGE))
+    fake.pass_time(5.0)
+    closed_refs(fake)
+    assert end(fake).notes == ["enough", "did not end within 5 s: reorder, sink"]
+
+
+def test_a_deadline_of_a_step_that_is_over_has_no_effect() -> None:
+    fake = conducted()
+    fake.pass_time(59.0)
+    fake.receive(protocol.Opened(WRITER))
+    fake.pass_time(59.0)
+    fake.receive(protocol.Opened(READER))
+    fake.pass_time(1000.0)
+    assert fake.actor.statistics() is State.RUNNING
+
+
+def test_a_keeper_that_does_not_close_does_not_keep_the_run_from_ending() -> None:
+    keeper = Name("keeper")
+    conductor = Conductor(CALLER, LifeTerms())
+    conductor.set_cast(Cast([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Start(), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    fake.receive(protocol.AccountClosed(Counts(), 0))
+    fake.pass_time(5.0)
+    (ended,) = fake.take(protocol.RunEnded)
+    assert (ended.state, ended.notes) == (State.COMPLETED, ["closing keeper took longer than 5 s"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.actors import protocol
-from headrace.actors.desk import Desk, Line
-from headrace.actors.protocol import Rows, Status
+from headrace.actors.desk import Clerk, Desk, Line
+from headrace.actors.protocol import Ended, Rows, Status, Waited
 from tests.actors.fake import Fake, Name
 
 OFFICE, STAGE, GOVERNOR, ONE, TWO = map(Name, ("office", "stage", "governor", "one", "two"))
@@ -77,3 +77,104 @@ def test_a_stage_that_died_holds_no_permits_of_a_shared_governor_L16() -> None:
     fake = desk()
     fake.receive(protocol.Died(STAGE, RuntimeError("bug")))
     assert (GOVERNOR, protocol.Discharge(STAGE)) in fake.told
+
+
+def test_no_more_rows_are_in_a_stage_than_it_has_room_for_and_answers_make_room() -> None:
+    fake = desk(room=3)
+    fake.receive(protocol.Submit(STAGE, list("abcde"), ONE))
+    assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([0, 1, 2], ["a", "b", "c"])]
+    counted = fake.actor.statistics()
+    assert (counted.submissions, counted.rows, counted.waiting, counted.open) == (1, 5, 2, 3)
+    fake.receive(Rows([1], ["B"]))
+    assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([3], ["d"])]
+    fake.receive(protocol.Outcomes([Ended(0, Status.QUARANTINED, None, 1, "a", "s")]))
+    assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([4], ["e"])]
+    counted = fake.actor.statistics()
+    assert (counted.answered, counted.waiting, counted.open, counted.clerks) == (2, 0, 3, 1)
+
+
+def test_a_stage_that_needs_to_see_all_keys_gets_all_rows() -> None:
+    fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, None)], clerks=1), "desk")
+    fake.receive(protocol.Submit(STAGE, list(range(100)), ONE))
+    assert len(fed(fake)) == 100
+
+
+def test_a_waiter_hears_what_became_of_its_row_with_its_error_and_attempts() -> None:
+    fake = desk()
+    error = ValueError("no")
+    fake.receive(protocol.Submit(STAGE, ["a", "b"], ONE))
+    fake.told = []
+    fake.receive(Rows([1], ["B"], {1: 4}))
+    (clerk,) = fake.children
+    (deliver,) = fake.told_to(clerk, protocol.Deliver)
+    assert deliver.answers == [(ONE, Waited(1, Status.DELIVERED, "B", None, 4))]
+    fake.told = []
+    fake.receive(protocol.DeliveryDone(clerk), protocol.Outcomes([Ended(0, Status.FAILED, error, 3, "a", "s")]))
+    (deliver,) = fake.told_to(clerk, protocol.Deliver)
+    assert deliver.answers == [(ONE, Waited(0, Status.FAILED, "a", error, 3))]
+
+
+def test_answers_that_come_while_the_clerk_is_busy_go_together_when_it_is_back() -> None:
+    fake = desk()
+    fake.receive(protocol.Submit(STAGE, ["a", "b", "c"], ONE), Rows([0], ["A"]))
+    (clerk,) = fake.children
+    fake.told = []
+    fake.receive(Rows([1], ["B"]), Rows([2], ["C"]))
+    assert fake.told_to(clerk, protocol.Deliver) == []
+    fake.receive(protocol.DeliveryDone(clerk))
+    (deliver,) = fake.told_to(clerk, protocol.Deliver)
+    assert [waited.value for _, waited in deliver.answers] == ["B", "C"]
+    fake.pass_time(1.0)
+    assert len(fake.children) == 1, "it came back in time"
+
+
+def test_no_more_clerks_are_hired_than_are_allowed_and_those_who_wait_are_served_in_the_end() -> None:
+    fake = desk(room=9)
+    fake.receive(protocol.Submit(STAGE, list(range(4)), ONE))
+    for row in range(4):
+        fake.receive(Rows([row], [row]))
+        fake.pass_time(0.02)
+    assert len(fake.children) == 2
+    fake.told = []
+    fake.receive(protocol.DeliveryDone(next(iter(fake.children))))
+    (deliver,) = fake.take(protocol.Deliver)
+    assert [waited.value for _, waited in deliver.answers] == [2, 3]
+
+
+def test_who_withdraws_before_its_rows_have_gone_leaves_nothing_behind() -> None:
+    fake = desk(room=2)
+    fake.receive(protocol.Submit(STAGE, list(range(5)), ONE), protocol.EndOfSubmits(), protocol.Withdraw(ONE))
+    assert fake.actor.statistics().waiting == 0
+    fake.receive(protocol.Withdraw(ONE), protocol.Withdraw(TWO))
+    assert [list(m.seqs) for m in fake.take(protocol.Retract)] == [[0, 1]], "once"
+    fake.receive(Rows([0, 1], [0, 1]))
+    assert len(fake.take(protocol.EndOfRows)) == 1
+    fake.receive(protocol.Drained(STAGE))
+    assert fake.take_for(OFFICE) == [protocol.Drained(fake.me)]
+
+
+def test_it_says_that_it_has_ended_only_when_all_clerks_are_back_and_all_stages_have_ended() -> None:
+    other = Name("other stage")
+    fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, 4), Line(other, GOVERNOR, 4)], clerks=1), "desk")
+    fake.receive(protocol.Submit(STAGE, ["a"], ONE), Rows([0], ["A"]), protocol.EndOfSubmits())
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.EndOfRows)] == [STAGE, other]
+    (clerk,) = fake.children
+    fake.told = []
+    fake.receive(protocol.Drained(STAGE), protocol.DeliveryDone(clerk))
+    assert fake.take_for(OFFICE) == []
+    fake.receive(protocol.Drained(other))
+    assert fake.take_for(OFFICE) == [protocol.Drained(fake.me)]
+
+
+def test_what_fails_in_a_stage_is_told_to_the_executor() -> None:
+    fake = desk()
+    error = OSError("gone")
+    fake.receive(protocol.Failing(STAGE, error), protocol.Died(STAGE, error))
+    assert fake.told_to(OFFICE, protocol.Failing) == [protocol.Failing(STAGE, error)] * 2
+
+
+def test_a_clerk_tells_each_waiter_in_order_and_says_when_it_is_done() -> None:
+    fake = Fake(Clerk(Name("desk")), "clerk")
+    answers: list[Any] = [(ONE, Waited(i, Status.DELIVERED, i, None, 1)) for i in range(3)]
+    fake.receive(protocol.Deliver(list(answers)))
+    assert fake.told == [*answers, (Name("desk"), protocol.DeliveryDone(fake.me))]

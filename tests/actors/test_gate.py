@@ -205,6 +205,13 @@ def test_weights_are_waited_for_by_the_weight_of_the_next_row() -> None:
     assert [(g.n, g.cost) for g in gate.grant(2.0)] == [(2, 20.0)]
 
 
+def test_rows_of_whose_weight_nothing_was_said_weigh_one() -> None:
+    gate = Gate(Terms(rates=(Rate(10.0, 4.0, "cost"),)), 0.0)
+    gate.want(STAGE, 6, ())
+    assert [(g.n, g.cost) for g in gate.grant(0.0)] == [(4, 4.0)]
+    assert gate.wake_at(0.0) == pytest.approx(0.1)
+
+
 def test_weights_keep_their_own_budget() -> None:
     gate = Gate(Terms(rates=(Rate(1000.0), Rate(100.0, 50.0, "cost"))), 0.0)
     gate.want(STAGE, 10, (40.0,) * 10)

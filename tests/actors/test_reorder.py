@@ -141,3 +141,98 @@ def test_what_is_behind_an_interrupted_row_is_not_written_before_it_in_this_life
     assert [(type(m), list(m.seqs)) for m in told] == [(Rows, [0]), (protocol.OutOfTurn, [2, 3])]
     fake.receive(protocol.EndOfRows(4))
     assert fake.take(protocol.Drained)
+
+
+def test_attempts_go_with_their_rows_when_these_are_released() -> None:
+    fake = started()
+    fake.receive(Rows([1, 2], ["b", "c"], {2: 3}), Rows(range(3, 5), ["d", "e"], {4: 2}))
+    assert released(fake) == []
+    fake.receive(Rows(range(1), ["a"], {0: 5}))
+    (rows,) = fake.take(Rows)
+    assert (list(rows.seqs), rows.values, rows.attempts) == ([0, 1, 2, 3, 4], list("abcde"), {0: 5, 2: 3, 4: 2})
+    fake.receive(Rows(range(5, 7), ["f", "g"], {6: 2}))
+    (rows,) = fake.take(Rows)
+    assert (rows.seqs, rows.attempts) == (range(5, 7), {6: 2})
+    fake.receive(Rows(range(7, 8), ["h"]))
+    (rows,) = fake.take(Rows)
+    assert rows.attempts is None
+
+
+def test_of_a_span_that_others_have_left_the_rest_goes_at_its_turn() -> None:
+    fake = started()
+    fake.receive(Rows([4, 6], ["e", "g"], None, range(3, 8)))
+    assert released(fake) == []
+    fake.receive(Gaps(range(3)))
+    assert released(fake) == [4, 6]
+    fake.receive(protocol.EndOfRows(8))
+    assert [type(m) for whom, m in fake.told] == [protocol.EndOfRows, protocol.Drained]
+
+
+def test_it_counts_rows_that_wait_and_how_many_there_were_at_most() -> None:
+    fake = started()
+    fake.receive(Rows(range(2, 6), list("cdef")), Rows([(1, 0, 2)], ["b"]))
+    counted = fake.actor.statistics()
+    assert (counted.buffered, counted.buffered_max, counted.next) == (5, 5, 0)
+    fake.receive(Gaps([0]), Gaps([(1, 1, 2)]))
+    counted = fake.actor.statistics()
+    assert (counted.buffered, counted.buffered_max, counted.next) == (0, 5, 6)
+
+
+def test_the_end_comes_after_the_last_row_and_once() -> None:
+    fake = started()
+    fake.receive(Rows([0], ["a"]), protocol.EndOfRows(2))
+    assert fake.take(protocol.EndOfRows) == []
+    fake.receive(Rows([1], ["b"]))
+    assert [m for whom, m in fake.told if whom == SINK] == [Rows(range(1, 2), ["b"]), protocol.EndOfRows(2)]
+    assert [m for whom, m in fake.told if whom == CONDUCTOR] == [protocol.Drained(fake.me)]
+    fake.told = []
+    fake.receive(protocol.EndOfRows(2), protocol.Abort("late"))
+    assert fake.told == []
+
+
+def test_an_aborted_buffer_releases_nothing() -> None:
+    fake = started()
+    fake.receive(Rows([1], ["b"]), protocol.Abort("enough"), Rows([0], ["a"]))
+    assert [(whom, type(m)) for whom, m in fake.told] == [(CONDUCTOR, protocol.Drained)]
+
+
+def test_a_resumed_run_begins_with_its_first_row() -> None:
+    fake = Fake(Reorder(SINK, CONDUCTOR, first=7))
+    fake.receive(Rows([8, 7], ["i", "h"]))
+    assert released(fake) == [7, 8]
+    with pytest.raises(AssertionError, match="ended twice"):
+        fake.receive(Rows([3], ["x"]))
+
+
+def test_a_failed_row_of_a_run_with_a_journal_has_no_turn_in_this_life() -> None:
+    fake = Fake(Reorder(SINK, CONDUCTOR, again=True))
+    fake.receive(ended(0, Status.FAILED), Rows([1], ["b"]))
+    assert released(fake) == []
+    without = Fake(Reorder(SINK, CONDUCTOR))
+    without.receive(ended(0, Status.FAILED), Rows([1], ["b"]))
+    assert released(without) == [1]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=10), st.randoms(), st.integers(0, 3))
+def test_chunks_and_single_rows_in_any_order_come_out_as_the_source_gave_them(
+    sizes: list[int], random: Any, nth: int
+) -> None:
+    parts_: list[Any] = []
+    n = 0
+    for i, size in enumerate(sizes):
+        span = range(n, n + size)
+        n += size
+        if i % 4 == nth:
+            parts_.append(Gaps(span))
+        elif i % 3 == nth:
+            parts_ += [Rows([seq], [seq]) for seq in span]
+        else:
+            parts_.append(Rows(span, list(span)))
+    wanted = sorted(seq for part in parts_ if isinstance(part, Rows) for seq in part.seqs)  # type: ignore[type-var]
+    random.shuffle(parts_)
+    fake = started()
+    fake.receive(*parts_, protocol.EndOfRows(n))
+    got = fake.take(Rows)
+    assert [seq for rows in got for seq in rows.seqs] == wanted
+    assert [value for rows in got for value in rows.values] == wanted
+    assert fake.actor.statistics().buffered == 0

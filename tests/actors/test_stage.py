@@ -544,6 +544,92 @@ def test_what_a_lost_worker_had_finished_stands_and_only_the_call_it_was_in_is_u
     assert {end.seq: type(end.error) for end in ends(fake).values()} == {4: ValueError, 5: MemoryError}
 
 
+@pytest.mark.parametrize("on_unknown", ["retry", "quarantine"])
+def test_a_call_whose_fate_nobody_knows_costs_an_attempt_and_is_repeated_only_where_that_is_wanted_L49(
+    on_unknown: Any,
+) -> None:
+    fake = staged(workers=1, on_unknown=on_unknown)
+    fake.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(faulted(worker, assign, Kind.UNKNOWN, error=TimeoutError()))
+    told = ends(fake)
+    assert [(end.attempts, end.status) for end in told.values()] == (
+        [(1, Status.QUARANTINED)] if on_unknown == "quarantine" else []
+    )
+    fake.pass_time(10.0)
+    assert sum(m.n for m in fake.take(protocol.PermitsWanted)) == (1 if on_unknown == "retry" else 0)
+    assert fake.actor.statistics().unknown == 1
+
+
+def wanted(fake: Fake) -> int:
+    """Permits that were asked for since; the rest is forgotten."""
+    return sum(m.n for m in fake.take(protocol.PermitsWanted))
+
+
+def test_calls_on_a_loop_get_as_many_permits_as_there_are_slots_and_some_ahead_where_they_are_plenty() -> None:
+    fake = staged(workers=16, concurrent=True)
+    fake.receive(Rows(range(100), list(range(100))))
+    assert wanted(fake) == 18, "an eighth of them ahead, so that a slot that comes free is used at once"
+    fake.receive(PermitsGranted(Epoch(0), 18))
+    ((worker, assign),) = assigned(fake)
+    assert len(assign.seqs) == 18
+    fake.receive(answer(worker, assign, [0, 1, 2]))
+    assert wanted(fake) == 3
+    # They are scarce from now on, so that none is held which another could use.
+    fake.receive(PermitsGranted(Epoch(0), 3, paced=True))
+    assert [len(a.seqs) for _, a in assigned(fake)] == [1]
+    fake.receive(answer(worker, assign, [3, 4, 5]))
+    assert [len(a.seqs) for _, a in assigned(fake)] == [2]
+
+
+def test_calls_on_threads_get_a_permit_for_each_idle_worker_where_they_are_scarce_and_a_set_ahead_where_not() -> None:
+    fake = staged(workers=3)
+    fake.receive(Rows(range(50), list(range(50))))
+    assert wanted(fake) == 6
+    scarce = staged(workers=3)
+    scarce.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1, paced=True))
+    assigned(scarce)
+    scarce.receive(Rows(range(1, 50), list(range(1, 50))))
+    assert wanted(scarce) == 2
+
+
+def test_quick_calls_go_in_chunks_that_grow_and_a_slow_one_makes_them_small_at_once() -> None:
+    fake = staged(workers=1, chunk_max=6)
+    fake.receive(Rows(range(100), list(range(100))), PermitsGranted(Epoch(0), 100))
+    sizes = []
+    for took_s in [1e-6, 2e-6, 3e-6, 4e-6, 1.0, 1.0]:
+        ((worker, assign),) = assigned(fake)
+        sizes.append(len(assign.seqs))
+        fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, took_s))
+    assert sizes == [1, 2, 4, 6, 6, 1]
+
+
+def test_one_key_s_cooldown_keeps_no_other_key_from_its_calls() -> None:
+    fake = staged(workers=2, key=lambda row: row)
+    fake.receive(Rows(range(2), ["a", "b"]))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 9.0, protocol.Closure.REFUSED, "a"))
+    fake.receive(PermitsGranted(Epoch(0), 1, "a"), PermitsGranted(Epoch(0), 1, "b"))
+    assert [m.key for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == ["a"]
+    assert [list(a.seqs) for _, a in assigned(fake)] == [[1]]
+
+
+def test_credit_and_weights_come_out_even_whatever_the_order() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(3), [3.0, 5.0, 2.0]))
+    (asked,) = fake.take(protocol.PermitsWanted)
+    assert asked.costs == (3.0, 5.0, 2.0)
+    fake.receive(PermitsGranted(Epoch(0), 2, cost=8.0, paced=True))
+    work = assigned(fake)
+    assert [list(a.seqs) for _, a in work] == [[0], [1]]
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
+    fake.told = []
+    fake.receive(PermitsGranted(Epoch(0), 1, cost=2.0, paced=True))
+    assert [(m.n, m.cost) for m in fake.take(protocol.PermitsReturned)] == [(1, 2.0)]
+    fake.receive(protocol.CooldownEnded(Epoch(1)))
+    (asked,) = fake.take(protocol.PermitsWanted)
+    assert (asked.n, asked.costs) == (1, (2.0,)), "it is asked for anew"
+
+
 def test_a_function_for_keys_or_weights_that_fails_is_the_row_s_error() -> None:
     fake = staged(key=lambda row: row["k"], weigh=lambda row: row["w"])
     rows: list[Any] = [{"k": 1, "w": 2}, {"w": 1}, {"k": 1}, {"k": [], "w": 1}, {"k": 1, "w": -1}, {"k": 1, "w": "x"}]

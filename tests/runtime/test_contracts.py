@@ -90,6 +90,30 @@ def test_a_contract_is_inferred_from_the_first_rows_and_then_held_to(tmp_path: P
     assert [b["message"].partition(": ")[2] for b in bad] == ["not a Row: field 'n': expected int, got str"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1.10", "11e10", "007", "+46", "1_000", "1e5", "NaN", "inf", "-0", "1.", ".5", "TRUE", "True", "٣", " 1", "0x1"],
+)
+def test_text_that_would_be_written_back_otherwise_stays_text_L89(text: str) -> None:
+    good, bad = held(Pipeline().source([{"a": text}] * 3, rows="infer"))
+    assert (good, bad) == ([{"a": text}] * 3, [])
+
+
+def test_a_later_text_that_would_be_written_back_otherwise_is_no_other_value_L89(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    sample = [f"{n},{n}.5,{'true' if n else 'false'}" for n in range(100)]
+    path.write_text("\n".join(["n,half,on", *sample, "007,1.5,true", "7,1.10,true", "7,1.5,TRUE", "7,2,true"]) + "\n")
+    good, bad = held(Pipeline().source(sources.csv(path), rows="infer"))
+    assert [repr(row) for row in good[100:]] == ["{'n': 7, 'half': 2, 'on': True}"]
+    assert [(b["row"]["n"], b["row"]["half"], b["row"]["on"]) for b in bad] == [
+        ("007", "1.5", "true"),
+        ("7", "1.10", "true"),
+        ("7", "1.5", "TRUE"),
+    ]
+    assert "field 'n': '007' would be written back in another way" in bad[0]["message"]
+    assert bad[0]["message"].startswith(f"{path}:102: ")
+
+
 def test_columns_that_are_empty_at_times_may_be_none() -> None:
     rows = [{"a": "1", "b": ""}, {"a": "", "b": "2.5"}, {"a": "3"}]
     good, bad = held(Pipeline().source(rows, rows="infer"))

@@ -209,9 +209,9 @@ def test_abort_answers_every_waiter_with_the_reason_L03() -> None:
         pass
     began = time.monotonic()
     executor.abort("the house is on fire")
-    errors = [future.exception(1) for future in futures if not future.cancelled()]
-    waiting.join(1)
-    assert time.monotonic() - began < 1.0
+    errors = [future.exception(20) for future in futures if not future.cancelled()]
+    waiting.join(20)
+    assert time.monotonic() - began < 20, "it does not wait for calls that take half a minute"
     assert {str(error) for error in errors} == {"the house is on fire"}
     assert all(isinstance(error, RunAborted) for error in errors)
     assert {str(o.status) for o in answers} <= {"interrupted", "delivered"}

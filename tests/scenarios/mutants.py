@@ -1,7 +1,7 @@
 """The real actors with one fault put into each: what the checker must catch, or it has a hole.
 
 A mutant is a small edit of one method's source. One whose text is not found any more fails loudly: it must move with
-the code.
+the code. So does one whose code does not run any more, since what it raises breaks no promise.
 """
 
 from __future__ import annotations
@@ -486,8 +486,8 @@ MUTANTS = (
         "an unbatch that gives rows each other's values",
         Unbundle,
         "leave",
-        "apart.extend(items)",
-        "apart.extend(reversed(items))",
+        "apart.extend(values)",
+        "apart.extend(reversed(values))",
         (Invariant.ISOLATED,),
         ("batches_in_order",),
     ),
@@ -549,6 +549,20 @@ MUTANTS = (
         ("sinks_that_cannot_hold_a_row",),
     ),
 )
+
+
+NOT_A_PROMISE = {"AttributeError", "NameError", "UnboundLocalError", "TypeError"}
+"""An actor that dies of one of these shows that the fault does not fit the code any more."""
+
+
+class Vacuous(AssertionError):
+    """A mutant is not a fault of the kind that it names."""
+
+
+def reject_if_vacuous(mutant: Mutant, kind: str, error: object) -> None:
+    """Raises `Vacuous` if an actor with that fault died of an error of this kind, which says nothing of the checker."""
+    if kind in NOT_A_PROMISE:
+        raise Vacuous(f"mutant {mutant.name!r} is vacuous: {kind}: {error}")
 
 
 @contextmanager

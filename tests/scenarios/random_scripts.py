@@ -73,9 +73,11 @@ def giving_up(script: Script) -> Script:
         any(trouble.answer == "refusal" and trouble.first is None for trouble in service.trouble)
         for service in script.service
     )
+    # A service that asks to wait for a year is waited for as long as the limit allows, again and again.
+    long = any(service.retry_after in ("absurd", "huge") for service in script.service)
     # Calls that are never answered keep their places for ever, and may be as many as the service has.
     full = silent and any(quota.kind == "concurrency" for service in script.service for quota in service.quota)
-    if not (refuses or full or any(end is not None for end in ends) or (silent and patient)):
+    if not (refuses or long or full or any(end is not None for end in ends) or (silent and patient)):
         return script
     return msgspec.structs.replace(script, fault=[*script.fault, GIVES_UP])
 
@@ -168,6 +170,9 @@ def random_service(random: Random, name: str) -> ServiceTable:
     if random.random() < 0.2:
         troubles.append(TroubleTable(answer=random.choice((500, "refusal", "reset")), share=random.random() * 0.5))
     hints: tuple[Any, ...] = ("none", "none", "seconds", "date", "negative", "zero", "unreadable")
+    if random.random() < 0.2:
+        # What no clock can hold, or nobody should wait for (L60).
+        hints = ("absurd", "huge", "nan")
     return ServiceTable(
         name=name,
         latency=_latency(random),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ NAMES = (
 )
 
 
+@functools.cache
 def digests() -> dict[str, str]:
     return {f"{name}:{seed}": play(read(find(name)), seed).digest for name in NAMES for seed in (0, 1, 7, 12)}
 
@@ -41,7 +43,7 @@ def test_the_histories_are_those_of_every_other_python() -> None:
     assert digests() == json.loads(DIGESTS.read_text()), "the protocol has changed, or a history depends on the process"
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
+@pytest.mark.parametrize("hash_seed", ["0", "4711"])
 def test_the_hash_seed_of_the_process_does_not_matter(hash_seed: str) -> None:
     script = "import json; from tests.scenarios.test_determinism import digests; print(json.dumps(digests()))"
     done = subprocess.run(

@@ -21,7 +21,7 @@ def test_what_was_found_before_stays_mended() -> None:
         assert breach is None, f"seed {seed}: {breach}"
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(GRAPHS)
 def test_random_graphs_keep_every_invariant(drawn: tuple[int, Script]) -> None:
     seed, graph = drawn

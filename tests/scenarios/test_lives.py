@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from random import Random
@@ -38,7 +39,7 @@ from headrace.scenarios.script import (
     find,
     read,
 )
-from tests.scenarios.mutants import Mutant, mutated
+from tests.scenarios.mutants import Mutant, mutated, reject_if_vacuous
 from tests.scenarios.random_graphs import random_graph
 
 KILLS = 5
@@ -177,15 +178,15 @@ def test_what_was_found_before_stays_mended() -> None:
 
 def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() -> None:
     kills = faults = drains = 0
-    for seed in range(250):
+    for seed in range(150):
         lived = live(graph_with_kills(seed), seed, KILLS)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         kills += lived.kills
         faults += lived.faults
         drains += lived.drains
-    assert kills > 250
-    assert faults > 100, "full disks, and such that fail"
-    assert drains > 40
+    assert kills > 150
+    assert faults > 60, "full disks, and such that fail"
+    assert drains > 24
 
 
 def _told(row: Any) -> str:
@@ -195,7 +196,7 @@ def _told(row: Any) -> str:
 
 def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
     kills = 0
-    for seed in range(150):
+    for seed in range(80):
         script = plain_graph(seed)
         killed, whole = live(script, seed, KILLS), live(script, seed, 0)
         assert killed.breach is whole.breach is None, f"seed {seed}: {killed.breach} {whole.breach}"
@@ -205,7 +206,7 @@ def test_the_outputs_are_those_of_a_run_that_nobody_killed() -> None:
             again = killed.files[name]
             same = again == rows if name in ordered else sorted(map(_told, again)) == sorted(map(_told, rows))
             assert same, f"seed {seed}: {name}"
-    assert kills > 150
+    assert kills > 80
 
 
 def test_what_a_drain_leaves_undone_holds_back_what_is_behind_it() -> None:
@@ -221,16 +222,16 @@ def test_what_a_drain_leaves_undone_holds_back_what_is_behind_it() -> None:
 
 def test_what_was_answered_is_kept_as_it_was_whatever_is_done_to_it_later() -> None:
     kills = 0
-    for seed in range(40):
+    for seed in range(20):
         lived = live(slow_line(seed), seed, KILLS)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         assert lived.files["sink"] == [[row, "written", "written", "written"] for row in range(40)], f"seed {seed}"
         kills += lived.kills
-    assert kills > 40
+    assert kills > 20
 
 
 def test_killed_ten_times_in_a_row_while_it_is_resumed_L24() -> None:
-    for seed in range(40):
+    for seed in range(25):
         lived = live(graph_with_kills(seed), seed, 30)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
 
@@ -329,14 +330,17 @@ MUTANTS = (
 )
 
 
-def caught_after(seeds: int = 400) -> tuple[int, str] | None:
-    """How many runs it took, and what was said; None: it survived."""
+def caught_after(mutant: Mutant | None = None, seeds: int = 400) -> tuple[int, str] | None:
+    """How many runs it took, and what was said; None: it survived. Raises `Vacuous`."""
     runs = 0
     for seed in range(seeds):
         for make, drains in ((graph_with_kills, 0.2), (batches_with_kills, 0.2), (knotted, 0.6)):
             lived: Lived = live(make(seed), seed, KILLS, drains=drains)
             runs += 1
             if lived.breach is not None:
+                died = re.search(r"died of (\w+): (.*)", lived.breach)
+                if mutant is not None and died is not None:
+                    reject_if_vacuous(mutant, died[1], died[2])
                 return runs, lived.breach
     return None
 
@@ -345,7 +349,7 @@ def caught_after(seeds: int = 400) -> tuple[int, str] | None:
 def test_what_must_not_be_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lives, "LIVES_MAX", 3)
     with mutated(mutant):
-        assert caught_after() is not None, f"{mutant.name} survived"
+        assert caught_after(mutant) is not None, f"{mutant.name} survived"
 
 
 def test_a_batch_is_tied_or_that_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,14 +417,14 @@ def _comparable(past: Past) -> Any:
 
 def test_the_store_on_disk_leaves_what_the_model_leaves(tmp_path: Path) -> None:
     compared = 0
-    for seed in range(120):
+    for seed in range(60):
         script = graph_with_kills(seed)
         disk = SqliteDisk(seed, tmp_path / f"{seed}.db", script)
         lived = live(script, seed, KILLS, disk)
         disk.close()
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         compared += disk.compared
-    assert compared > 40
+    assert compared > 20
 
 
 def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:
@@ -432,4 +436,4 @@ if __name__ == "__main__":
     lives.LIVES_MAX = 3
     for mutant in MUTANTS:
         with mutated(mutant):
-            print(f"{mutant.name:60} {caught_after()}", file=sys.stdout, flush=True)
+            print(f"{mutant.name:60} {caught_after(mutant)}", file=sys.stdout, flush=True)

@@ -19,7 +19,7 @@ def test_what_was_found_before_stays_mended() -> None:
         assert breach is None, f"seed {seed}: {breach}"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**40))
 def test_random_scenarios_keep_every_invariant(seed: int) -> None:
     played = play(random_script(seed), seed)

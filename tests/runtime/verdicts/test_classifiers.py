@@ -118,6 +118,12 @@ def test_an_exhausted_account_with_a_time_to_come_again_waits_for_it_L71() -> No
     assert remarks_of(error)[0].endswith("; it says to come again after 3600 s")
 
 
+def test_an_exhausted_account_does_not_open_in_a_second_L71() -> None:
+    # OpenAI and Google send with it the hint that they send with every refusal.
+    error = http(429, {"error": {"code": "insufficient_quota"}}, retry_after_ms="700")
+    assert classify(error)[:3] == (Kind.PERMANENT, 0.7, True)
+
+
 def test_a_used_up_account_costs_one_call_a_row_and_not_a_hundred_L71() -> None:
     calls = []
 
