@@ -79,7 +79,7 @@ for descriptor in held:
     os.close(descriptor)
 print(*first, classify(KeyError()).kind.value, classify(OSError(errno.EMFILE, "x")).kind.value)
 """
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])}
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert ran.stdout.split() == ["transient", "transient", "refused", "transient"]
 
