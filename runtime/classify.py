@@ -46,6 +46,8 @@ Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
 
 WORDS = ("transient", "permanent", "refused", "exhausted")
 """What a classifier may say of an exception in one word."""
+LONG_S = 60.0
+"""An account that is exhausted does not open before these seconds are over, whatever a header says."""
 
 
 def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
@@ -72,9 +74,9 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
 def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fault:
     """What the call of a row came to that raised `error`. It never raises.
 
-    Where the other side takes no call of this account for long, a remark on the error says so in the provider's words. Where
-    the user's own classifier raises, or answers with what is no verdict, the row's error stays what it was, and a remark on
-    it says what was wrong with the classifier (L19); the row is not tried again.
+    Where the user's own classifier raises, or answers with what is no verdict, the row's error stays what it was, and a
+    remark on it says what was wrong with the classifier (L19); the row is not tried again. Where the other side takes no
+    call of this account for long, a remark says so in the provider's words (L71).
     """
     # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
     if issubclass(type(error), Pending):
@@ -86,13 +88,15 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
             return Fault(seq, Kind.PERMANENT, wrong)
     try:
         verdict = classify(error, own)
-        if verdict.exhausted:
-            _remark_exhausted(error, verdict)
-        return Fault(seq, Kind(verdict.kind), error, hint_s(verdict.retry_after_s))
+        fault = Fault(seq, Kind(verdict.kind), error, hint_s(verdict.retry_after_s))
     except BaseException as of_own:
         # Only a user's own classifier raises.
         remark(error, "classify", f"classify= could not say what that means: it raised {told(of_own)}")
         return Fault(seq, Kind.PERMANENT, error)
+    if verdict.exhausted:
+        again = f"; it says to come again after {fault.retry_after_s:g} s" if fault.kind is Kind.REFUSED else ""
+        remark(error, "exhausted", f"the other side takes no call of this account for long: {verdict.words}{again}")
+    return fault
 
 
 def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
@@ -138,13 +142,9 @@ def _of_word(said: Kind | str, error: BaseException) -> Verdict:
     return Verdict(Kind(said), after_s)
 
 
-def _exhausted(hint_s: float | None, words: str) -> Verdict:
-    # The actors have no state yet for an account that is shut for long. With a time to come again the row waits as a refused
-    # one does; without, a retry is in vain.
-    return Verdict(Kind.PERMANENT if hint_s is None else Kind.REFUSED, hint_s, True, words)
-
-
-def _remark_exhausted(error: BaseException, verdict: Verdict) -> None:
-    again = "" if verdict.retry_after_s is None else f" It says to come again after {verdict.retry_after_s:g} s."
-    said = f"The other side takes no call of this account for long. It says: {verdict.words}.{again}"
-    remark(error, "exhausted", said)
+def _exhausted(after_s: float | None, words: str) -> Verdict:
+    # The actors have no state yet for an account that is shut for long. Where the other side names a time that is as long
+    # as the word says, the row waits as a refused one does. Where it names none, or one that it sends with every refusal
+    # (OpenAI and Google do), a retry is in vain.
+    waits = after_s is not None and after_s >= LONG_S
+    return Verdict(Kind.REFUSED if waits else Kind.PERMANENT, after_s, True, words)

@@ -35,7 +35,7 @@ def asked(error: BaseException) -> Any:
         if not _can_read_files():
             return None
         classifiers = _load()
-    for entry in classifiers:
+    for entry in tuple(classifiers):
         name, classifier = entry
         try:
             said = classifier(error)

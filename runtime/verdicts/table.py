@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -38,9 +39,10 @@ def as_text() -> str:
             kind = row.kind
             lines += ["", kind]
         word = f"{row.word}{'?' if row.general else ''}"
-        lines += textwrap.wrap(
-            ", ".join(map(str, row.values)), 120, initial_indent=f"  {word:11}", subsequent_indent=" " * 13
-        )
+        # The numbers of this system have names that every system shares.
+        values = [errno.errorcode.get(value, value) if kind == network.ERRNO else value for value in row.values]
+        shown = ", ".join(map(str, values))
+        lines += textwrap.wrap(shown, 120, initial_indent=f"  {word:11}", subsequent_indent=" " * 13)
         lines += textwrap.wrap(row.why, 120, initial_indent=" " * 15, subsequent_indent=" " * 15)
     note = "A question mark: what the exceptions inside say comes first."
     return "\n".join([note, *lines, ""])

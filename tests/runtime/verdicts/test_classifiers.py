@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.actors.protocol import Kind
+from headrace.actors.text import remarks_of
 from headrace.runtime import Pipeline, Retry, Verdict
 from headrace.runtime.classify import classify, fault_of
 from headrace.runtime.verdicts import plugins
@@ -78,7 +79,7 @@ for descriptor in held:
     os.close(descriptor)
 print(*first, classify(KeyError()).kind.value, classify(OSError(errno.EMFILE, "x")).kind.value)
 """
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])}
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert ran.stdout.split() == ["transient", "transient", "refused", "transient"]
 
@@ -101,21 +102,26 @@ def test_the_users_word_exhausted_L71() -> None:
     assert (verdict.kind, verdict.exhausted, verdict.words) == (Kind.PERMANENT, True, "'no credit'")
 
 
-def test_an_exhausted_account_is_told_in_a_note_on_the_error_once_L71() -> None:
+def test_an_exhausted_account_is_told_in_a_remark_on_the_error_once_L71() -> None:
     error = http(429, {"error": {"code": "insufficient_quota", "message": "You exceeded your quota."}})
     for seq in range(3):
         fault = fault_of(seq, error)
         assert (fault.kind, fault.error) == (Kind.PERMANENT, error)
-    note = (
-        "The other side takes no call of this account for long. It says: insufficient_quota: You exceeded your quota.."
-    )
-    assert error.__notes__ == [note]
+    said = "the other side takes no call of this account for long: insufficient_quota: You exceeded your quota."
+    assert remarks_of(error) == [said]
 
 
 def test_an_exhausted_account_with_a_time_to_come_again_waits_for_it_L71() -> None:
     error = http(403, {"error": {"errors": [{"reason": "dailyLimitExceeded"}]}}, Retry_After="3600")
     fault = fault_of(0, error)
     assert (fault.kind, fault.retry_after_s) == (Kind.REFUSED, 3600.0)
+    assert remarks_of(error)[0].endswith("; it says to come again after 3600 s")
+
+
+def test_an_exhausted_account_does_not_open_in_a_second_L71() -> None:
+    # OpenAI and Google send with it the hint that they send with every refusal.
+    error = http(429, {"error": {"code": "insufficient_quota"}}, retry_after_ms="700")
+    assert classify(error)[:3] == (Kind.PERMANENT, 0.7, True)
 
 
 def test_a_used_up_account_costs_one_call_a_row_and_not_a_hundred_L71() -> None:

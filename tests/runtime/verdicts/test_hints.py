@@ -8,7 +8,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.actors.protocol import Kind
@@ -201,6 +201,7 @@ texts = (
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, texts))
 def test_any_headers_give_a_finite_hint_or_none_L13(headers: dict[str, Any]) -> None:
     held = Headers(headers)

@@ -257,7 +257,7 @@ paths = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(paths, st.dictionaries(st.sampled_from(CARRIERS), values, max_size=5), st.booleans())
 def test_any_exception_has_a_verdict_L72(path: str, fields: dict[str, Any], system: bool) -> None:
     error = shaped(path, bases=(OSError,) if system else (Exception,), **fields)

