@@ -10,6 +10,7 @@ from headrace.actors import protocol
 from headrace.actors.exits import Exits, Port
 from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
+from headrace.actors.record import Record
 from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import StageTerms
 from tests.actors.fake import Fake
@@ -17,6 +18,7 @@ from tests.actors.stages import (
     BEFORE,
     CONDUCTOR,
     GOVERNOR,
+    JOURNAL,
     NEXT,
     answer,
     assigned,
@@ -262,3 +264,29 @@ def test_wishes_in_an_order_that_rows_have_left_since_are_taken_back_and_made_an
     assert wanted.costs == (30.0, 5.0, 10.0)
     fake.receive(PermitsGranted(Epoch(1), 1, cost=30.0, paced=True))
     assert [list(a.seqs) for _, a in assigned(fake)] == [[0]]
+
+
+def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage() -> None:
+    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
+    record = Record("call", JOURNAL, holds=True)
+    terms = StageTerms("call", 4)
+    fake = Fake(
+        Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE, record=record),
+        "stage",
+    )
+    fake.receive(protocol.Start(), protocol.Appetite(4, NEXT))
+    assert [m.n for m in fake.take(protocol.Appetite)] == [4]
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    work = assigned(fake)
+    fake.receive(*(answer(worker, a, list(a.seqs), complete=True) for worker, a in work))
+    assert fake.take(protocol.Appetite) == []
+    fake.receive(protocol.Kept(len(work)), protocol.Appetite(2, NEXT))
+    assert [m.n for m in fake.take(protocol.Appetite)] == [2]
+
+
+def test_a_row_starts_only_when_its_whole_weight_has_been_granted() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(2), [3.0, 5.0]))
+    fake.receive(PermitsGranted(Epoch(0), 1, cost=2.5, paced=True))
+    assert [m.cost for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [2.5]
+    assert assigned(fake) == []
