@@ -42,6 +42,7 @@ CPU_S_MAX = 60
 """A child that needs more processor time goes round in circles, which counts as noticed; ..."""
 BYTES_MAX = 1 << 30
 """... as does one that needs more memory."""
+STAGE = ("stage", "stage_permits", "stage_faults")
 TESTED_BY = {
     "bucket": ["bucket", "gate"],
     "pace": ["pace", "gate"],
@@ -55,7 +56,7 @@ TESTED_BY = {
     "exits": ["exits", "join"],
     "outlets": ["exits"],
     "relay": ["exits"],
-    "retry": ["worker", "stage"],
+    "retry": ["worker", *STAGE],
     "past": ["past"],
     "ledger": ["ledger"],
     "join": ["join"],
@@ -65,9 +66,9 @@ TESTED_BY = {
     "desk": ["desk"],
     "sink": ["sink"],
     "source": ["source"],
-    "lane": ["stage"],
+    "lane": [*STAGE],
 }
-"""Test files that are run first; of other modules, the one of the same name and that of the stage."""
+"""Test files that are run first; of other modules, the one of the same name and those of the stage."""
 SLOW = "tests/actors/test_pace.py"
 LEARNS = ("pace", "gate", "bucket")
 """Modules for which the slow ones are run too: they learn a rate."""
@@ -288,7 +289,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def tests_for(module: str) -> list[list[str]]:
     """Test files: those that are most likely to notice, and the others."""
-    own = [f"tests/actors/test_{name}.py" for name in TESTED_BY.get(module, [module, "stage"])]
+    own = [f"tests/actors/test_{name}.py" for name in TESTED_BY.get(module, [module, *STAGE])]
     first = [name for name in own if (ROOT / name).exists()]
     others = sorted({str(path.relative_to(ROOT)) for path in TESTS.glob("test_*.py")} - {*first, SLOW})
     return [first, [*others, SLOW] if module in LEARNS else others]

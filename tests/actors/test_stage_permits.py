@@ -1,0 +1,292 @@
+"""The stage and its permits: what it asks for, what it starts, what it gives back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.actors import protocol
+from headrace.actors.exits import Exits, Port
+from headrace.actors.outlets import ONWARD
+from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
+from headrace.actors.record import Record
+from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import StageTerms
+from tests.actors.fake import Fake
+from tests.actors.stages import (
+    BEFORE,
+    CONDUCTOR,
+    GOVERNOR,
+    JOURNAL,
+    NEXT,
+    answer,
+    assigned,
+    ends,
+    refused,
+    staged,
+    wanted,
+)
+
+
+def test_a_permit_that_a_cooldown_overtook_is_given_back_unused_L41() -> None:
+    fake = staged()
+    fake.receive(Rows(range(5), list("abcde")))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
+    fake.told = []
+    fake.receive(PermitsGranted(Epoch(0), 2))
+    assert [type(m) for _, m in fake.told if not isinstance(m, protocol.PermitsWanted)] == [protocol.PermitsReturned]
+
+
+def test_no_more_rows_are_asked_for_than_keep_the_workers_busy() -> None:
+    fake = staged(workers=4)
+    (asked,) = fake.take(protocol.Appetite)
+    assert asked.n == 12
+    fake.receive(Rows(range(12), [0] * 12), PermitsGranted(Epoch(0), 4))
+    work = assigned(fake)
+    assert len(work) == 4
+    for worker, assign in work[:3]:
+        fake.receive(Answered(assign.id, worker, list(assign.seqs), [0], [], [], True, 1.0))
+    assert sum(a.n for a in fake.take(protocol.Appetite)) == 3
+
+
+@pytest.mark.parametrize("how", ["deadline", "retract"])
+def test_permits_of_rows_that_are_gone_come_back(how: str) -> None:
+    fake = staged(workers=1, deadline_s=1.0 if how == "deadline" else None)
+    fake.receive(Rows(range(3), ["a", "b", "c"]), PermitsGranted(Epoch(0), 3))
+    ((worker, assign),) = assigned(fake)
+    assert list(assign.seqs) == [0], "one is called, and two hold permits"
+    if how == "deadline":
+        fake.pass_time(1.0)
+    else:
+        fake.receive(protocol.Retract([1, 2]))
+    assert [m.n for m in fake.take(protocol.PermitsReturned)] == [2]
+    fake.receive(answer(worker, assign, [0], complete=True))
+    assert [m.used for m in fake.take(protocol.CallsEnded)] == [1]
+    assert assigned(fake) == []
+
+
+def test_permits_that_rows_still_wait_for_are_kept_when_another_row_is_gone() -> None:
+    fake = staged(workers=1)
+    fake.receive(Rows(range(3), ["a", "b", "c"]), PermitsGranted(Epoch(0), 3))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.Retract([1]))
+    assert fake.take(protocol.PermitsReturned) == []
+    fake.receive(answer(worker, assign, [0], complete=True))
+    ((_, second),) = assigned(fake)
+    assert list(second.seqs) == [2]
+
+
+def test_in_a_cooldown_coroutines_that_have_not_begun_are_recalled_and_calls_on_threads_are_not_L41() -> None:
+    fake = staged(workers=4, concurrent=True)
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Recall)] == [worker]
+    fake.told = []
+    # What had not begun comes back, with its permits, and goes first when the cooldown is over.
+    fake.receive(Answered(assign.id, worker, [], [], [], [2, 3], False, 0.0))
+    assert [(m.n, m.stage) for m in fake.take(protocol.PermitsReturned)] == [(2, fake.me)]
+    fake.receive(protocol.CooldownEnded(Epoch(1)), PermitsGranted(Epoch(1), 2))
+    ((_, again),) = assigned(fake)
+    assert (list(again.seqs), again.values) == ([2, 3], ["c", "d"])
+    assert again.attempts is None, "a recall costs no attempt"
+
+    threads = staged(workers=2)
+    threads.receive(Rows(range(2), list("ab")), PermitsGranted(Epoch(0), 2))
+    threads.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
+    assert threads.take(protocol.Recall) == []
+
+
+def test_calls_on_a_loop_get_as_many_permits_as_there_are_slots_and_some_ahead_where_they_are_plenty() -> None:
+    fake = staged(workers=16, concurrent=True)
+    fake.receive(Rows(range(100), list(range(100))))
+    assert wanted(fake) == 18, "an eighth of them ahead, so that a slot that comes free is used at once"
+    fake.receive(PermitsGranted(Epoch(0), 18))
+    ((worker, assign),) = assigned(fake)
+    assert len(assign.seqs) == 18
+    fake.receive(answer(worker, assign, [0, 1, 2]))
+    assert wanted(fake) == 3
+    # They are scarce from now on, so that none is held which another could use.
+    fake.receive(PermitsGranted(Epoch(0), 3, paced=True))
+    assert [len(a.seqs) for _, a in assigned(fake)] == [1]
+    fake.receive(answer(worker, assign, [3, 4, 5]))
+    assert [len(a.seqs) for _, a in assigned(fake)] == [2]
+
+
+def test_calls_on_threads_get_a_permit_for_each_idle_worker_where_they_are_scarce_and_a_set_ahead_where_not() -> None:
+    fake = staged(workers=3)
+    fake.receive(Rows(range(50), list(range(50))))
+    assert wanted(fake) == 6
+    scarce = staged(workers=3)
+    scarce.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1, paced=True))
+    assigned(scarce)
+    scarce.receive(Rows(range(1, 50), list(range(1, 50))))
+    assert wanted(scarce) == 2
+
+
+def test_quick_calls_go_in_chunks_that_grow_and_a_slow_one_makes_them_small_at_once() -> None:
+    fake = staged(workers=1, chunk_max=6)
+    fake.receive(Rows(range(100), list(range(100))), PermitsGranted(Epoch(0), 100))
+    sizes = []
+    for took_s in [1e-6, 2e-6, 3e-6, 4e-6, 1.0, 1.0]:
+        ((worker, assign),) = assigned(fake)
+        sizes.append(len(assign.seqs))
+        fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, took_s))
+    assert sizes == [1, 2, 4, 6, 6, 1]
+
+
+def test_one_key_s_cooldown_keeps_no_other_key_from_its_calls() -> None:
+    fake = staged(workers=2, key=lambda row: row)
+    fake.receive(Rows(range(2), ["a", "b"]))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 9.0, protocol.Closure.REFUSED, "a"))
+    fake.receive(PermitsGranted(Epoch(0), 1, "a"), PermitsGranted(Epoch(0), 1, "b"))
+    assert [m.key for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == ["a"]
+    assert [list(a.seqs) for _, a in assigned(fake)] == [[1]]
+
+
+def test_credit_and_weights_come_out_even_whatever_the_order() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(3), [3.0, 5.0, 2.0]))
+    (asked,) = fake.take(protocol.PermitsWanted)
+    assert asked.costs == (3.0, 5.0, 2.0)
+    fake.receive(PermitsGranted(Epoch(0), 2, cost=8.0, paced=True))
+    work = assigned(fake)
+    assert [list(a.seqs) for _, a in work] == [[0], [1]]
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
+    fake.told = []
+    fake.receive(PermitsGranted(Epoch(0), 1, cost=2.0, paced=True))
+    assert [(m.n, m.cost) for m in fake.take(protocol.PermitsReturned)] == [(1, 2.0)]
+    fake.receive(protocol.CooldownEnded(Epoch(1)))
+    (asked,) = fake.take(protocol.PermitsWanted)
+    assert (asked.n, asked.costs) == (1, (2.0,)), "it is asked for anew"
+
+
+def test_a_function_for_keys_or_weights_that_fails_is_the_row_s_error() -> None:
+    fake = staged(key=lambda row: row["k"], weigh=lambda row: row["w"])
+    rows: list[Any] = [{"k": 1, "w": 2}, {"w": 1}, {"k": 1}, {"k": [], "w": 1}, {"k": 1, "w": -1}, {"k": 1, "w": "x"}]
+    fake.receive(Rows(range(6), rows), protocol.EndOfRows(6))
+    assert {seq: end.status for seq, end in ends(fake).items()} == dict.fromkeys(range(1, 6), Status.QUARANTINED)
+
+
+def test_no_call_starts_whose_result_has_nowhere_to_go() -> None:
+    terms = StageTerms("call", 4)
+    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
+    fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
+    fake.receive(protocol.Start())
+    assert fake.take(protocol.Appetite) == []
+    fake.receive(protocol.Appetite(2, NEXT))
+    assert [m.n for m in fake.take(protocol.Appetite)] == [2]
+    fake.receive(Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 4))
+    work = assigned(fake)
+    assert sum(len(a.seqs) for _, a in work) == 2
+    fake.receive(Rows(range(2, 4), ["c", "d"]))
+    fake.receive(*(answer(worker, a, list(a.seqs), complete=True) for worker, a in work))
+    assert assigned(fake) == []
+    fake.receive(protocol.Appetite(1, NEXT), PermitsGranted(Epoch(0), 1))
+    assert sum(len(a.seqs) for _, a in assigned(fake)) == 1
+
+
+def test_with_several_edges_a_stage_ends_with_the_last_of_their_ends() -> None:
+    terms = StageTerms("call", 1)
+    exits = Exits("call", {ONWARD: Port(NEXT)})
+    fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), inputs=2), "stage")
+    fake.receive(protocol.EndOfRows(3))
+    assert fake.take(protocol.EndOfRows) == []
+    fake.receive(protocol.EndOfRows(3))
+    assert [m for whom, m in fake.told if whom == NEXT] == [protocol.EndOfRows(3)]
+    assert [type(m) for whom, m in fake.told if whom == GOVERNOR] == [protocol.Enlist, protocol.Discharge][1:]
+
+
+def test_a_stage_that_leaves_gives_back_what_it_holds_and_is_discharged_L16() -> None:
+    fake = staged(workers=1)
+    fake.receive(Rows(range(3), ["a", "b", "c"]), PermitsGranted(Epoch(0), 3))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.Abort("enough"), answer(worker, assign, [0], complete=True))
+    told = [m for whom, m in fake.told if whom == GOVERNOR]
+    assert [(m.n) for m in told if isinstance(m, protocol.PermitsReturned)] == [2]
+    assert told[-1] == protocol.Discharge(fake.me)
+    fake.told = []
+    fake.receive(Rows([3], ["d"]), PermitsGranted(Epoch(0), 1), protocol.Appetite(1, NEXT))
+    fake.pass_time(10.0)
+    assert fake.told == [], "it is over"
+
+
+def test_a_key_keeps_its_lane_while_its_rows_rest() -> None:
+    fake = staged(workers=2, key=lambda value: value[0])
+    fake.receive(Rows([0], ["k1"]), PermitsGranted(Epoch(0), 1, "k"))
+    ((worker, assign),) = assigned(fake)
+    fault = Fault(0, Kind.TRANSIENT, ConnectionError())
+    fake.receive(Answered(assign.id, worker, [], [], [fault], [], True, 0.01))
+    # Another row of the key comes while the first one rests between two attempts.
+    fake.receive(Rows([1], ["k2"]))
+    fake.pass_time(1.0)
+    wanted = sum(m.n for m in fake.take(protocol.PermitsWanted))
+    assert wanted == 2
+    fake.receive(PermitsGranted(Epoch(0), 2, "k"))
+    assert {s for _, a in assigned(fake) for s in a.seqs} == {0, 1}
+    assert fake.take(protocol.PermitsReturned) == []
+
+
+def test_a_key_that_could_not_ask_because_no_worker_was_free_asks_when_one_is() -> None:
+    fake = staged(workers=1, key=lambda row: row)
+    fake.receive(Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 1, "a", paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(refused(worker, assign))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED, "a"))
+    fake.receive(PermitsGranted(Epoch(0), 1, "b", paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.CooldownEnded(Epoch(1), key="a"))
+    assert fake.take(protocol.PermitsWanted) == [], "the only worker is busy"
+    fake.receive(Answered(assign.id, worker, [1], ["B"], [], [], True, 0.1))
+    assert [m.key for m in fake.take(protocol.PermitsWanted)] == ["a"]
+
+
+def test_wishes_in_an_order_that_rows_have_left_since_are_taken_back_and_made_anew() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(3), [30.0, 5.0, 10.0]))
+    fake.receive(PermitsGranted(Epoch(0), 1, cost=30.0, paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(refused(worker, assign))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED), protocol.CooldownEnded(Epoch(1)))
+    fake.told = []
+    # The refused row is the next one, and the permit that comes is worth less: others may never come while it is held.
+    fake.receive(PermitsGranted(Epoch(1), 1, cost=5.0, paced=True))
+    told = [m for _, m in fake.told]
+    assert [type(m) for m in told if not isinstance(m, protocol.PermitsWanted)] == [
+        protocol.WishesWithdrawn,
+        protocol.PermitsReturned,
+    ]
+    fake.told = []
+    open_wishes = 2
+    fake.receive(protocol.WishesForgotten(open_wishes))
+    (wanted,) = fake.take(protocol.PermitsWanted)
+    assert wanted.costs == (30.0, 5.0, 10.0)
+    fake.receive(PermitsGranted(Epoch(1), 1, cost=30.0, paced=True))
+    assert [list(a.seqs) for _, a in assigned(fake)] == [[0]]
+
+
+def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage() -> None:
+    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
+    record = Record("call", JOURNAL, holds=True)
+    terms = StageTerms("call", 4)
+    fake = Fake(
+        Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE, record=record),
+        "stage",
+    )
+    fake.receive(protocol.Start(), protocol.Appetite(4, NEXT))
+    assert [m.n for m in fake.take(protocol.Appetite)] == [4]
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    work = assigned(fake)
+    fake.receive(*(answer(worker, a, list(a.seqs), complete=True) for worker, a in work))
+    assert fake.take(protocol.Appetite) == []
+    fake.receive(protocol.Kept(len(work)), protocol.Appetite(2, NEXT))
+    assert [m.n for m in fake.take(protocol.Appetite)] == [2]
+
+
+def test_a_row_starts_only_when_its_whole_weight_has_been_granted() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(2), [3.0, 5.0]))
+    fake.receive(PermitsGranted(Epoch(0), 1, cost=2.5, paced=True))
+    assert [m.cost for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [2.5]
+    assert assigned(fake) == []
