@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,6 +27,8 @@ def test_the_wheel_holds_what_the_disk_holds(tmp_path: Path) -> None:
         "-w",
         str(tmp_path),
     ]
+    # What an earlier build left behind would be packed, too.
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
     subprocess.run([*command, str(ROOT)], check=True, capture_output=True, timeout=110)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
