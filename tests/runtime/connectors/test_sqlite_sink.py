@@ -36,7 +36,7 @@ rows = [{"id": key * 10**12, "rowid": str(n), "v": n} for n, key in enumerate(ke
 if shape == "plain":
     rows = [{"v": row["v"]} for row in rows]
 chance = random.Random(seed)
-left = chance.randrange(1, 300)
+left = chance.randrange(60, 300)
 def same(row):
     global left
     left -= 1
