@@ -64,7 +64,7 @@ HOSTILE = {
     "None as key": ({None: 2}, "a key of the type NoneType"),
     "a surrogate in a key": ({"\udc00": 2}, "a lone surrogate"),
     "itself": (CYCLE, "lists and objects within each other"),
-    "depth": (deep(5000), "lists and objects within each other"),
+    "depth": (deep(100_000), "lists and objects within each other"),
     "too many digits": (10**5000, "limit"),
 }
 PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
