@@ -229,7 +229,8 @@ def test_what_batches_tie_to_a_row_that_is_not_done_is_not_dropped(tmp_path: Pat
         return row
 
     def run() -> Any:
-        pipeline = Pipeline("job").source(range(40)).map(versioned(count)).batch(8).unbatch()
+        # A small window: row 33 is read only when rows long before it are settled.
+        pipeline = Pipeline("job", window=16).source(range(40)).map(versioned(count)).batch(8).unbatch()
         return pipeline.map(versioned(later), name="later", workers=1, retry=1, on_error="fail").run(journal=path)
 
     with pytest.raises(RunFailed):
