@@ -77,7 +77,7 @@ $(CLIENTS)/.installed: pyproject.toml
 	@touch $@
 
 clients: $(CLIENTS)/.installed
-	@$(CLIENTS)/bin/python -m pytest -q -W default -p no:cacheprovider tests/clients
+	@$(CLIENTS)/bin/python -m pytest -q -W default -p no:cacheprovider --confcutdir tests/clients tests/clients
 
 # What is generated: the schema of scenario files, the histories that every Python must give.
 schema: $(STAMP)
