@@ -108,7 +108,16 @@ def _passing(trouble: TroubleTable) -> TroubleTable:
 def tame(script: Script, seed: int) -> Script:
     """The same, but that each run of it can be done."""
     replace = msgspec.structs.replace
-    services = [replace(s, outage=[], trouble=[_passing(t) for t in s.trouble]) for s in script.service]
+    # A server that asks for as long as it is believed, again and again, is waited for longer than a life may take.
+    services = [
+        replace(
+            s,
+            outage=[],
+            trouble=[_passing(t) for t in s.trouble],
+            retry_after="seconds" if s.retry_after in ("absurd", "huge") else s.retry_after,
+        )
+        for s in script.service
+    ]
     stages = [
         replace(
             stage,
