@@ -124,7 +124,8 @@ class RetryTable(RetryOptions):
 class StageTable(NodeOptions):
     """`[[stage]]`, a node; see the method of `Pipeline` that its `kind` names. `by`: an expression, of a filter, of a
     route and of a batch's key. `call`: the function, of a join the one that merges. `after`: what it stands after, as
-    "score" or "triage.review"; by default, the stage before it. `fork`: which one a join closes."""
+    "score" or "triage.review"; by default, the stage before it. `fork`: which one a join closes. `version`: what its
+    function is to a journal, see `Pipeline.map`."""
 
     call: Target | None = None
     by: str | None = None
@@ -132,9 +133,10 @@ class StageTable(NodeOptions):
     after: str | list[str] | None = None
     limit: str | LimitTable | None = None
     retry: Count | RetryTable | None = None
+    version: str | int | None = None
 
 
-_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown")
+_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown", "version")
 _SINK_KEYS: dict[str, tuple[str, ...]] = {
     "csv": ("path", "columns", "delimiter", "if_exists"),
     "jsonl": ("path", "if_exists"),
@@ -290,7 +292,7 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
     called = stage.name
     if called is None and stage.call is not None and kind not in ("join", "batch"):
         called = stage.call.split(":")[1].split(".")[-1]
-    reading.attempt(key, lambda: stage.add(pipeline, called, function, limit, retry))
+    reading.attempt(key, lambda: stage.add(pipeline, called, function, limit, retry, stage.version))
 
 
 def _said(reading: Reading, key: str) -> list[str]:

@@ -122,6 +122,7 @@ class Flow:
         deadline: float | None = None,
         on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
         on_unknown: Literal["retry", "quarantine"] = "retry",
+        version: str | int | None = None,
     ) -> Self:
         """A stage that calls `function` with each row; its result is the row from there on.
 
@@ -130,9 +131,14 @@ class Flow:
         thread waits for it, so a coroutine function itself is the better thing to give.
         `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
         included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
-        not have happened. Raises `ConfigError`, as all methods here do.
+        not have happened. `version`: what `function` is to a journal, in place of its code and of what it uses: under the
+        same version a run goes on whatever was edited, under another one it does not.
+
+        Raises `ConfigError`, as all methods here do.
         """
-        return self._call("map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown)
+        return self._call(
+            "map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown, version
+        )
 
     def flat_map(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
         """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
@@ -233,7 +239,7 @@ class Flow:
             raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
-        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None)
+        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None, late=bool(late))
         self._add(plan)
         if callable(late) and self._built(plan.name, LATE, late):
             raise ConfigError("join: late= is a branch that ends in a sink")
@@ -340,6 +346,7 @@ class Flow:
         deadline: float | None = None,
         on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
         on_unknown: Literal["retry", "quarantine"] = "retry",
+        version: str | int | None = None,
         branches: tuple[str, ...] = (),
     ) -> Self:
         if not callable(function):
@@ -349,6 +356,8 @@ class Flow:
         check_on_unknown(kind, on_unknown)
         if on_error not in ("quarantine", "fail", "drop"):
             raise ConfigError(f"{kind}: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
+        if isinstance(version, bool) or not isinstance(version, str | int | None):
+            raise ConfigError(f"{kind}: version= is text or a whole number, not {type(version).__name__}")
         name = self._draft.unused(function_name(function)) if name is None else name
         policy = as_retry(retry) or Retry()
         check_function(kind, function)
@@ -369,6 +378,7 @@ class Flow:
                 on_unknown,
                 kind,
                 branches,
+                None if version is None else str(version),
             )
         )
         return self

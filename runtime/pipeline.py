@@ -305,6 +305,7 @@ class Pipeline(Flow):
             window=window or self._window,
             max_quarantined=max_quarantined,
             life=LifeTerms(drain_s=drain_timeout),
+            rows=self._contract.kind if isinstance(self._contract, Contract) else self._contract,
         )
 
 
