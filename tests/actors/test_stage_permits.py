@@ -282,9 +282,7 @@ def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage
     assert fake.take(protocol.Appetite) == []
     assert fake.take(Rows) == []
     fake.receive(protocol.Kept(len(work)), protocol.Appetite(2, NEXT))
-    assert {seq for m in fake.told_to(NEXT, Rows) for seq in m.seqs} == set(range(4)), (
-        "each goes on once it is kept"
-    )
+    assert {seq for m in fake.told_to(NEXT, Rows) for seq in m.seqs} == set(range(4)), "each goes on once it is kept"
     assert [m.n for m in fake.take(protocol.Appetite)] == [2]
 
 
