@@ -49,8 +49,8 @@ class Ceiling:
         self._roomy = all(map(self._has_room, quotas))
 
     def _has_room(self, quota: QuotaTable) -> bool:
-        """Whether a quota takes whatever keeps to this rate, with what is allowed for between a permit and its call: a server
-        with no room for that refuses a call that comes a microsecond early."""
+        """Whether a quota takes whatever keeps to this rate, with what is allowed for between a permit and its call: a
+        server with no room for that refuses a call that comes a microsecond early."""
         if quota.unit != "calls":
             return False
         match quota.kind:
