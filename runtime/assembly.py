@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol, assert_never
 
 import msgspec
@@ -30,6 +31,7 @@ from headrace.actors.worker import Worker
 
 from .calls.aio import LoopCalls, LoopThread
 from .calls.answers import answering
+from .calls.contexts import apart
 from .calls.threads import ThreadCalls
 from .connectors.port import SinkConnector
 from .graph import Graph, join_terms
@@ -44,9 +46,10 @@ UNBOUND = 1 << 30
 
 
 class Surroundings(Protocol):
-    """What differs from host to host. `id`: of the run, as its calls' keys begin."""
+    """What differs from host to host. `id`: of the run, as its calls' keys begin. `context`: of whoever started it."""
 
     id: str
+    context: Context
     monotonic: Callable[[], float]
 
     def caller(self) -> Any:
@@ -305,7 +308,8 @@ class _Assembly:
                 join_ = Join(terms, exits, late, conductor, inputs + 1, self._journal, words)
                 self._host(self._nodes[name], join_)
             case BatchPlan():
-                gathering = BatchTerms(name, node.count, node.bytes_max, node.within, node.key, node.size)
+                key, size = self._apart(node.key), self._apart(node.size)
+                gathering = BatchTerms(name, node.count, node.bytes_max, node.within, key, size)
                 exits, batches = self._exits(name), self._past.batches.get(name, ())
                 batch = Batch(gathering, exits, conductor, inputs, self._journal, batches)
                 self._host(self._nodes[name], batch)
@@ -316,8 +320,10 @@ class _Assembly:
 
     def _stage(self, stage: StagePlan, inputs: int) -> Stage:
         outlets: dict[str, Callable[[], Outlet]] = {"filter": Sieve, "route": Switch, "flat_map": Split, "tap": Tap}
+        terms = stage.terms
+        terms = msgspec.structs.replace(terms, key=self._apart(terms.key), weigh=self._apart(terms.weigh))
         return Stage(
-            stage.terms,
+            terms,
             self._governors[stage.name],
             self._exits(stage.name),
             self._conductor,
@@ -328,6 +334,9 @@ class _Assembly:
             self._record(stage.name),
             self._plan.life.suspend_s is not None,
         )
+
+    def _apart(self, function: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+        return apart(function, self._around.context) if function is not None else None
 
     def _record(self, stage: str) -> Record | None:
         if self._journaling is None:
@@ -400,8 +409,11 @@ def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]
     function, timeout, classify = answering(stage.kind, stage.function), stage.timeout, stage.retry.classify
     prefix = f"{around.id}:{stage.name}"
     if stage.concurrent:
-        return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
+        return lambda ref: Worker(
+            ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify, around.context)
+        )
     monotonic = around.monotonic
     return lambda ref: Worker(
-        ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop)
+        ref,
+        ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop, context=around.context),
     )

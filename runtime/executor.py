@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
+from contextvars import copy_context
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from . import forking
@@ -32,9 +33,10 @@ class Executor(concurrent.futures.Executor):
             outcomes = executor.execute_batch(geocode, cities)
 
     Functions run on threads, coroutine functions on one event loop; what a function on a thread gives as a coroutine is
-    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. Calls that the limit has
-    `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor of the parent
-    begins anew, with threads of its own.
+    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. A call runs in a copy of
+    the context (`contextvars`) of whoever submitted it. Calls that the limit has `key=` or `cost=` for give them the
+    arguments of the call. In a child process that was forked, an executor of the parent begins anew, with threads of its
+    own.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class Executor(concurrent.futures.Executor):
         `shutdown`."""
         office = self._here()
         future = CallFuture(office)
-        office.submit(_stage_of(office, fn), [Task(fn, args, kwargs, future)], future)
+        office.submit(_stage_of(office, fn), [Task(fn, args, kwargs, copy_context(), future)], future)
         return future
 
     def execute_batch(
@@ -136,7 +138,8 @@ class Executor(concurrent.futures.Executor):
             return []
         office = self._here()
         batch = Batch(office, values)
-        office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, None) for row in values], batch)
+        context = copy_context()
+        office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, context, None) for row in values], batch)
         try:
             return batch.wait(waits_s)
         except BaseException:

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable
+from contextvars import Context, copy_context
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -37,7 +38,7 @@ from .hosts.threads import ANSWER_S, Callback, System
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
 from .text import message_of, told, traceback_of, visible
-from .waiters import Batch, CallFuture, Task, call, call_async
+from .waiters import Batch, CallFuture, Task, call, call_async, context_of
 
 NEVER = 1 << 62
 """So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
@@ -67,8 +68,9 @@ class Ground(Protocol):
     def actors(self, name: str) -> Any:
         """A `System`."""
 
-    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
-        """The loop for coroutine functions. `failed`: called where there will be no loop any more."""
+    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopThread:
+        """The loop for coroutine functions, on a thread that runs in a copy of `context`. `failed`: called where there will
+        be no loop any more."""
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         """The governor of a limit with a name."""
@@ -97,8 +99,8 @@ class Threads:
     def actors(self, name: str) -> System:
         return System(name)
 
-    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
-        return LoopThread(name, failed)
+    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopThread:
+        return LoopThread(name, failed, context)
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return governors.acquire(name, terms, user)
@@ -129,6 +131,8 @@ class Office:
         self.terms = terms
         self.ground = ground = ground or Threads()
         self.began = ground.monotonic()
+        # Of whoever opened it. A call runs in that of whoever submitted it (L73).
+        self._context = copy_context()
         # In the order of their coming.
         self.outstanding: dict[CallFuture | Batch, None] = {}
         self.workers: set[threading.Thread] = set()
@@ -189,9 +193,9 @@ class Office:
         key: Callable[[Task], Hashable] | None = None
         weigh: Callable[[Task], float] | None = None
         if (key_of := limit.key) is not None:
-            key = lambda task: key_of(*task.args, **task.kwargs)  # noqa: E731
+            key = lambda task: task.context.copy().run(key_of, *task.args, **task.kwargs)  # noqa: E731
         if (cost_of := limit.cost) is not None:
-            weigh = lambda task: cost_of(*task.args, **task.kwargs)  # noqa: E731
+            weigh = lambda task: task.context.copy().run(cost_of, *task.args, **task.kwargs)  # noqa: E731
         return StageTerms(
             name=name,
             workers=terms.max_workers,
@@ -211,14 +215,24 @@ class Office:
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
         name, monotonic = self._system.name, self.ground.monotonic
-        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop)
+        calls = ThreadCalls(
+            call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop, self._context
+        )
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
         assert self._loop_thread is not None, "a loop is there before the first coroutine function"
         terms = self.terms
         classify = terms.retry.classify if terms.retry else None
-        calls = LoopCalls(self._loop_thread, call_async, terms.max_workers, self._system.name, terms.timeout, classify)
+        calls = LoopCalls(
+            self._loop_thread,
+            call_async,
+            terms.max_workers,
+            self._system.name,
+            terms.timeout,
+            classify,
+            context_of=context_of,
+        )
         return Worker(stage, calls)
 
     def _set_up_thread(self) -> None:
@@ -265,7 +279,7 @@ class Office:
 
     def _make_loop(self) -> LoopThread:
         if self._loop_thread is None:
-            self._loop_thread = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed)
+            self._loop_thread = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed, self._context)
         return self._loop_thread
 
     def _on_loop_failed(self, died: LoopDied) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
+from contextvars import copy_context
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -66,7 +67,9 @@ class Run:
         self._began = time.monotonic()
         self._report: concurrent.futures.Future[RunReport] = concurrent.futures.Future()
         self._error: BaseException | None = None
-        self._system = System(f"headrace-{next(_numbers)}")
+        # Of whoever starts the run: each call runs in a copy of it, and so do all other functions of the user's (L73).
+        self.context = copy_context()
+        self._system = System(f"headrace-{next(_numbers)}", self.context)
         self._loop_thread: LoopThread | None = None
         self._mutex = threading.Lock()
         self._shared: list[tuple[str, Address]] = []
@@ -140,11 +143,13 @@ class Run:
         return self._report.done()
 
     def add_done_callback(self, function: Callable[[RunReport], object]) -> None:
-        """Call `function` with the report once the run has ended. What it raises is logged, and concerns nobody else."""
+        """Call `function` with the report once the run has ended, in the context of whoever asks for it here. What it raises
+        is logged, and concerns nobody else."""
+        context = copy_context()
 
         def call(future: concurrent.futures.Future[RunReport]) -> None:
             try:
-                function(future.result())
+                context.run(function, future.result())
             except BaseException as error:
                 self._log.warning("a callback of {} raised {}", self.name, told(error))
 
@@ -212,7 +217,7 @@ class Run:
     def loop(self) -> LoopThread:
         with self._mutex:
             if self._loop_thread is None:
-                self._loop_thread = LoopThread(f"{self._system.name}.loop", self._on_loop_failed)
+                self._loop_thread = LoopThread(f"{self._system.name}.loop", self._on_loop_failed, self.context)
             return self._loop_thread
 
     def _on_loop_failed(self, died: LoopDied) -> None:

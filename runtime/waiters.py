@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol
 
 from loguru import logger
@@ -12,6 +14,8 @@ from loguru import logger
 from headrace.actors.protocol import Status, Waited
 from headrace.actors.stage_terms import Retracted
 
+from .call import _current
+from .calls.awaiting import is_settled, settled
 from .report import Outcome
 from .text import told
 
@@ -26,14 +30,21 @@ class Registry(Protocol):
 
 
 class Task:
-    """A call, as the row that goes through the stage. `future` is None for a row of a batch."""
+    """A call, as the row that goes through the stage. `context`: of whoever submitted it; each attempt runs in a copy (L73).
+    `future` is None for a row of a batch."""
 
-    __slots__ = ("args", "function", "future", "kwargs")
+    __slots__ = ("args", "context", "function", "future", "kwargs")
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], future: CallFuture | None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Context,
+        future: CallFuture | None,
     ) -> None:
         self.function = function
+        self.context = context
         self.args = args
         self.kwargs = kwargs
         self.future = future
@@ -41,14 +52,32 @@ class Task:
 
 def call(task: Task) -> Any:
     """Make the call; what comes as a coroutine is yet to be awaited."""
-    if task.future is not None and not task.future.begin():
-        raise Retracted("cancelled before it began")
-    return task.function(*task.args, **task.kwargs)
+    _begin(task)
+    context = task.context.copy()
+    context.run(_current.set, _current.get())
+    answer = context.run(task.function, *task.args, **task.kwargs)
+    return answer if is_settled(answer) else _awaited(answer, context)
+
+
+async def _awaited(answer: Any, context: Context) -> Any:
+    """What an answer gives when it is awaited, in this context."""
+    return await asyncio.get_running_loop().create_task(settled(answer), context=context)
 
 
 async def call_async(task: Task) -> Any:
-    """Make the call of a coroutine function."""
-    return await call(task)
+    """Make the call of a coroutine function, which is in its context already."""
+    _begin(task)
+    return await task.function(*task.args, **task.kwargs)
+
+
+def context_of(task: Task) -> Context:
+    """Of whoever submitted it."""
+    return task.context
+
+
+def _begin(task: Task) -> None:
+    if task.future is not None and not task.future.begin():
+        raise Retracted("cancelled before it began")
 
 
 class CallFuture(concurrent.futures.Future[Any]):

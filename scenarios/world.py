@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, BinaryIO, cast
 
 from headrace.actors import protocol
@@ -53,6 +54,7 @@ class SimulatedRun:
         self.plan = plan
         # The same in each run of the same seed, as all else is.
         self.id = plan.name
+        self.context = copy_context()
         self.monotonic = world.simulation.clock
         self.ended: protocol.RunEnded | None = None
         self.report: RunReport | None = None
@@ -160,7 +162,7 @@ class Ground:
     def actors(self, name: str) -> System:
         return System(self._world.simulation, name)
 
-    def loop(self, name: str, failed: Any) -> LoopThread:
+    def loop(self, name: str, failed: Any, context: Any) -> LoopThread:
         return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:

@@ -18,6 +18,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any
 
@@ -38,10 +39,14 @@ Mourner = Callable[[LoopDied], object]
 class LoopThread:
     """An event loop on a daemon thread, shared by all calls and strategies of a run, so that they can share clients."""
 
-    def __init__(self, name: str, failed: Callable[[LoopDied], object] | None = None) -> None:
-        """`failed`: called once, if there will be no loop any more although `stop` was not called. Raises
-        `CannotStartThread`."""
-        self.loop = asyncio.new_event_loop()
+    def __init__(
+        self, name: str, failed: Callable[[LoopDied], object] | None = None, context: Context | None = None
+    ) -> None:
+        """`failed`: called once, if there will be no loop any more although `stop` was not called. `context`: the thread
+        runs in a copy of it; by default, it is the caller's. Raises `CannotStartThread`."""
+        context = context.copy() if context is not None else copy_context()
+        # The loop holds the context that it is made in.
+        self.loop = context.run(asyncio.new_event_loop)
         self.over = False
         self._name = name
         self._failed = failed
@@ -52,7 +57,7 @@ class LoopThread:
         self._awaited: set[concurrent.futures.Future[Any]] = set()
         self._mourners: list[Mourner] = []
         try:
-            self.thread = started(self._live, name)
+            self.thread = started(self._live, name, context=context)
         except BaseException:
             self.loop.close()
             raise
