@@ -29,9 +29,10 @@ from headrace.actors.source import Source
 from headrace.actors.stage import Stage
 from headrace.actors.worker import Worker
 
-from .calls.aio import LoopCalls, LoopThread
+from .calls.aio import LoopCalls
 from .calls.answers import answering
 from .calls.contexts import apart
+from .calls.loop_home import LoopHome
 from .calls.threads import ThreadCalls
 from .connectors.port import SinkConnector
 from .graph import Graph, join_terms
@@ -58,7 +59,7 @@ class Surroundings(Protocol):
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         """The governor of a limit with a name, which others may use too."""
 
-    def loop(self) -> LoopThread:
+    def loop(self) -> LoopHome:
         """The loop of this run's coroutines, made when it is first asked for."""
 
     def journal(self) -> Journaling | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import concurrent.futures
 import copy
@@ -30,8 +31,10 @@ from headrace.actors.worker import Worker
 
 from . import governors
 from .calls.aio import LoopCalls, LoopThread
+from .calls.caller_loop import CallerLoop, Whose
+from .calls.loop_home import LoopHome
 from .calls.threads import ThreadCalls
-from .errors import LoopDied
+from .errors import ConfigError, LoopDied
 from .forking import of_the_parent
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
@@ -58,6 +61,7 @@ class ExecutorTerms(msgspec.Struct, frozen=True):
     on_unknown: Literal["retry", "quarantine"]
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    loop: Whose = "own"
 
 
 class Ground(Protocol):
@@ -68,7 +72,7 @@ class Ground(Protocol):
     def actors(self, name: str) -> Any:
         """A `System`."""
 
-    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopThread:
+    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopHome:
         """The loop for coroutine functions, on a thread that runs in a copy of `context`. `failed`: called where there will
         be no loop any more."""
 
@@ -99,7 +103,7 @@ class Threads:
     def actors(self, name: str) -> System:
         return System(name)
 
-    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopThread:
+    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopHome:
         return LoopThread(name, failed, context)
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
@@ -140,7 +144,8 @@ class Office:
         self._mutex = threading.Lock()
         self._closed = False
         self._broken: BaseException | None = None
-        self._loop_thread: LoopThread | None = None
+        self._at_end: list[Callable[[], object]] = []
+        self._loop_home: LoopHome | None = None
         self._threads = itertools.count()
         self._parked = 0
         self._system = system = ground.actors(terms.prefix or f"headrace-executor-{next(_numbers)}")
@@ -150,10 +155,14 @@ class Office:
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
         lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
+        if terms.loop == "caller":
+            self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
         try:
             self._host_actors(lines)
         except BaseException:
             system.stop(STOP_S)
+            if self._loop_home is not None:
+                self._loop_home.stop(STOP_S)
             if terms.limit.name is not None:
                 ground.release_governor(terms.limit.name, self._desk)
             raise
@@ -221,11 +230,11 @@ class Office:
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
-        assert self._loop_thread is not None, "a loop is there before the first coroutine function"
+        assert self._loop_home is not None, "a loop is there before the first coroutine function"
         terms = self.terms
         classify = terms.retry.classify if terms.retry else None
         calls = LoopCalls(
-            self._loop_thread,
+            self._loop_home,
             call_async,
             terms.max_workers,
             self._system.name,
@@ -270,17 +279,17 @@ class Office:
         if stage is self.loop_stage:
             self._make_loop()
 
-    def _loop(self) -> LoopThread:
+    def _loop(self) -> LoopHome:
         """The loop, for what plain functions give to be awaited (L68)."""
         with self._mutex:
             if self.ended.is_set():
                 raise RuntimeError("the executor has ended")
             return self._make_loop()
 
-    def _make_loop(self) -> LoopThread:
-        if self._loop_thread is None:
-            self._loop_thread = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed, self._context)
-        return self._loop_thread
+    def _make_loop(self) -> LoopHome:
+        if self._loop_home is None:
+            self._loop_home = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed, self._context)
+        return self._loop_home
 
     def _on_loop_failed(self, died: LoopDied) -> None:
         self._on_told(protocol.Failing(Callback("loop", lambda _: None), died))
@@ -328,6 +337,24 @@ class Office:
         self.ended.wait(timeout)
         if self.ended.is_set():
             self._system.stop(STOP_S)
+
+    async def ended_async(self) -> None:
+        """As `wait`, without blocking the loop."""
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        with self._mutex:
+            if self.ended.is_set():
+                return
+            self._at_end.append(lambda: done.set_result(None))
+        # Whoever does not wait any more shall not cancel what others set.
+        await asyncio.shield(asyncio.wrap_future(done))
+
+    def check_not_here(self, what: str, instead: str) -> None:
+        """Raises `ConfigError` on the thread of the caller's loop, which would wait for itself."""
+        home = self._loop_home
+        if isinstance(home, CallerLoop) and home.here and not self.ended.is_set():
+            raise ConfigError(
+                f"{what} would block the event loop that the calls of this executor (loop='caller') are made on: {instead}"
+            )
 
     def after_fork(self) -> None:
         """In the child: nobody here will answer what the parent's callers wait for."""
@@ -393,15 +420,18 @@ class Office:
                 return
             self._closed = True
             self.ended.set()
+            at_end, self._at_end = self._at_end, []
         self._system.stop(timeout_s)
-        if self._loop_thread is not None:
-            self._loop_thread.stop(timeout_s)
+        if self._loop_home is not None:
+            self._loop_home.stop(timeout_s)
         if self.terms.limit.name is not None:
             for stage in (self.threads_stage, self.loop_stage):
                 # One that was stopped in the middle could not say so.
                 self._governor.put(protocol.Discharge(stage))
             self.ground.release_governor(self.terms.limit.name, self._desk)
         self.ground.left(self)
+        for function in at_end:
+            function()
 
 
 _offices: weakref.WeakSet[Office] = weakref.WeakSet()

@@ -25,7 +25,9 @@ from headrace.actors.protocol import Counts, State
 from . import governors
 from .assembly import Parts, assemble, end_of
 from .calls.aio import LoopThread
-from .errors import LoopDied, RunFailed
+from .calls.caller_loop import CallerLoop, Whose, check_whose
+from .calls.loop_home import LoopHome
+from .errors import ConfigError, LoopDied, RunFailed
 from .forking import of_the_parent
 from .holding import Outputs
 from .hosts.dispatcher import Inbox
@@ -40,6 +42,9 @@ from .quantities import patience
 from .report import RunReport, report_of
 from .text import told
 
+LEAVE_S = 5.0
+"""Whoever leaves a run gives its calls so long to end, where no `drain_timeout` says otherwise."""
+
 _numbers = itertools.count(1)
 
 
@@ -53,9 +58,11 @@ class Run:
         journaling: Journaling | None = None,
         id_: str | None = None,
         outputs: Outputs | None = None,
+        loop: Whose = "own",
     ) -> None:
-        """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. Raises `CannotStartThread`
-        and `ConfigError`."""
+        """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. `loop`: where its coroutines
+        run. Raises `CannotStartThread` and `ConfigError`."""
+        check_whose("start", loop)
         self.pid = os.getpid()
         self.name = plan.name
         self.id = id_ or uuid.uuid4().hex
@@ -70,7 +77,7 @@ class Run:
         # Of whoever starts the run: each call runs in a copy of it, and so do all other functions of the user's (L73).
         self.context = copy_context()
         self._system = System(f"headrace-{next(_numbers)}", self.context)
-        self._loop_thread: LoopThread | None = None
+        self._loop_home: LoopHome | None = None
         self._mutex = threading.Lock()
         self._shared: list[tuple[str, Address]] = []
         self._listeners: list[tuple[Address, CooldownLog]] = []
@@ -79,6 +86,8 @@ class Run:
         self._assembled = threading.Event()
         self._abandoned = False
         try:
+            if loop == "caller":
+                self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
             started(self._await_end, f"{self._system.name}.clean-up")
             self._parts = assemble(plan, self._system, self)
         except BaseException:
@@ -116,12 +125,22 @@ class Run:
     def wait_ended(self, timeout: float | None = None) -> RunReport:
         """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
         self._check_process()
+        self._check_not_here("wait()", "await the run")
         return self._report.result(patience("wait", timeout))
 
     def _check_process(self) -> None:
         """Raises `RunAborted` in a child that was forked: the threads of the run are the parent's (L70)."""
         if self.pid != os.getpid():
             raise of_the_parent(f"the run {self.name!r}", self.pid)
+
+    def _check_not_here(self, what: str, instead: str) -> None:
+        """Raises `ConfigError` on the thread of the caller's loop, which would wait for itself."""
+        home = self._loop_home
+        if isinstance(home, CallerLoop) and home.here and not self._report.done():
+            raise ConfigError(
+                f"{self.name}: {what} would block the event loop that the calls of this run (loop='caller') are made on: "
+                f"{instead}"
+            )
 
     @property
     def error(self) -> BaseException | None:
@@ -188,7 +207,39 @@ class Run:
             (),
         )
 
+    async def leave(self, within_s: float) -> None:
+        """Drain, and abort what is not done within these seconds. Returns when the run has ended. Where the task that awaits
+        this is cancelled in the meantime, the run is aborted at once, and nobody waits for it."""
+        import asyncio
+
+        self.drain()
+        try:
+            async with asyncio.timeout(within_s):
+                await self.ended()
+        except TimeoutError:
+            self.abort(f"the caller was gone for {within_s:g} s")
+            await self.ended()
+        except asyncio.CancelledError:
+            self.abort("the caller was cancelled for the second time")
+            raise
+
+    async def __aenter__(self) -> Run:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.pid != os.getpid():
+            return
+        if error is None:
+            self.drain()
+            await self
+        else:
+            self.abort(f"the block that held the run raised {type(error).__name__}")
+            await self.ended()
+
     def __enter__(self) -> Run:
+        self._check_not_here("`with`, which waits at its end,", "use `async with`")
         return self
 
     def __exit__(
@@ -214,11 +265,11 @@ class Run:
         self._shared.append((name, user))
         return address
 
-    def loop(self) -> LoopThread:
+    def loop(self) -> LoopHome:
         with self._mutex:
-            if self._loop_thread is None:
-                self._loop_thread = LoopThread(f"{self._system.name}.loop", self._on_loop_failed, self.context)
-            return self._loop_thread
+            if self._loop_home is None:
+                self._loop_home = LoopThread(f"{self._system.name}.loop", self._on_loop_failed, self.context)
+            return self._loop_home
 
     def _on_loop_failed(self, died: LoopDied) -> None:
         parts: Parts | None = getattr(self, "_parts", None)
@@ -245,8 +296,8 @@ class Run:
         self._abandoned = True
         self._end.put(None)
         self._system.stop(1.0)
-        if self._loop_thread is not None:
-            self._loop_thread.stop(1.0)
+        if self._loop_home is not None:
+            self._loop_home.stop(1.0)
         for name, user in self._shared:
             governors.release(name, user)
         if self._journaling is not None:
@@ -289,7 +340,7 @@ class Run:
         hung = self._system.stop(0.1 if ended.state is State.ABORTED else 1.0)
         if hung:
             notes.append(f"left behind in calls that do not come back: {', '.join(hung)}")
-        if self._loop_thread is not None and not self._loop_thread.stop(self._plan.life.abort_s):
+        if self._loop_home is not None and not self._loop_home.stop(self._plan.life.abort_s):
             notes.append("the event loop did not end: a coroutine blocks it")
         for governor, listener in self._listeners:
             governor.put(protocol.Discharge(listener))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 
 from loguru import logger
@@ -27,6 +29,8 @@ class Registry(Protocol):
     ground: Any
 
     def withdraw(self, waiter: Any) -> None: ...
+
+    def check_not_here(self, what: str, instead: str) -> None: ...
 
 
 class Task:
@@ -55,7 +59,15 @@ def call(task: Task) -> Any:
     _begin(task)
     context = task.context.copy()
     context.run(_current.set, _current.get())
-    answer = context.run(task.function, *task.args, **task.kwargs)
+    future = task.future
+    if future is None:
+        answer = context.run(task.function, *task.args, **task.kwargs)
+    else:
+        future.on_thread = True
+        try:
+            answer = context.run(task.function, *task.args, **task.kwargs)
+        finally:
+            future.on_thread = False
     return answer if is_settled(answer) else _awaited(answer, context)
 
 
@@ -66,8 +78,32 @@ async def _awaited(answer: Any, context: Context) -> Any:
 
 async def call_async(task: Task) -> Any:
     """Make the call of a coroutine function, which is in its context already."""
-    _begin(task)
-    return await task.function(*task.args, **task.kwargs)
+    future = task.future
+    if future is None:
+        return await task.function(*task.args, **task.kwargs)
+    slot = asyncio.current_task()
+    assert slot is not None, "a coroutine is called in a slot"
+    cancelled = False
+
+    def cancel() -> None:
+        nonlocal cancelled
+        if future.interrupt is interrupt:
+            cancelled = slot.cancel()
+
+    # Before it begins: whoever finds it begun shall find this.
+    future.interrupt = interrupt = partial(asyncio.get_running_loop().call_soon_threadsafe, cancel)
+    try:
+        _begin(task)
+        return await task.function(*task.args, **task.kwargs)
+    except asyncio.CancelledError as error:
+        if not cancelled:
+            raise
+        raise Retracted("nobody waited for it any more, so it was cancelled") from error
+    finally:
+        future.interrupt = None
+        if cancelled:
+            # That was for this call; the slot goes on with others.
+            slot.uncancel()
 
 
 def context_of(task: Task) -> Context:
@@ -88,6 +124,12 @@ class CallFuture(concurrent.futures.Future[Any]):
     def __init__(self, office: Registry) -> None:
         super().__init__()
         self._office = office
+        self.interrupt: Callable[[], object] | None = None
+        """Cancels the coroutine that makes the call, while there is one; from any thread."""
+        self.on_thread = False
+        """The call is under way on a thread."""
+        self.gone = False
+        """Nobody waits any more."""
         # Whoever takes the ticket moves the future out of PENDING; `list.pop` lets one have it.
         self._ticket = [None]
 
@@ -100,6 +142,8 @@ class CallFuture(concurrent.futures.Future[Any]):
 
     def begin(self) -> bool:
         """The call begins, for the first time or again. False: it was cancelled."""
+        if self.gone:
+            return False
         if self._take_ticket():
             return self.set_running_or_notify_cancel()
         # Again; or it was cancelled, or answered by an abort.
@@ -112,6 +156,36 @@ class CallFuture(concurrent.futures.Future[Any]):
             self.set_running_or_notify_cancel()
         self._office.withdraw(self)
         return True
+
+    def let_go(self, what: str) -> None:
+        """Nobody waits any more. A call that has not begun does not begin; one on the loop is cancelled; one on a thread
+        goes on, and its answer reaches nobody, which the log says of `what`."""
+        self.gone = True
+        if self.cancel() or self.done():
+            return
+        self._office.withdraw(self)
+        if (interrupt := self.interrupt) is not None:
+            with contextlib.suppress(RuntimeError):
+                # On a loop that is closed, no call is under way.
+                interrupt()
+        elif self.on_thread:
+            logger.info(
+                "{} is under way on a thread and nobody waits for it any more: its answer will be dropped", what
+            )
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._check_may_wait()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check_may_wait()
+        return super().exception(timeout)
+
+    def _check_may_wait(self) -> None:
+        if not self.done():
+            self._office.check_not_here(
+                "to wait for a future here", "await executor.call(...), or asyncio.wrap_future(future)"
+            )
 
     def put(self, waited: Waited, /) -> None:
         """Told by a clerk."""

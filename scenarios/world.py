@@ -15,7 +15,7 @@ from headrace.actors.governor import Governor
 from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
 from headrace.runtime.assembly import Parts, assemble, end_of
-from headrace.runtime.calls.aio import LoopThread
+from headrace.runtime.calls.loop_home import LoopHome
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
 from headrace.runtime.graph import join_terms
@@ -120,10 +120,10 @@ class SimulatedRun:
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return self.world.shared_governor(name, terms)
 
-    def loop(self) -> LoopThread:
+    def loop(self) -> LoopHome:
         if self._loop is None:
             self._loop = VirtualLoopThread(self.world.simulation, f"{self._system.name}.loop".lstrip("."))
-        return cast(LoopThread, self._loop)
+        return cast(LoopHome, self._loop)
 
     def journal(self) -> Journaling | None:
         return self._journaling
@@ -162,8 +162,8 @@ class Ground:
     def actors(self, name: str) -> System:
         return System(self._world.simulation, name)
 
-    def loop(self, name: str, failed: Any, context: Any) -> LoopThread:
-        return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
+    def loop(self, name: str, failed: Any, context: Any) -> LoopHome:
+        return cast(LoopHome, VirtualLoopThread(self._world.simulation, name))
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return self._world.shared_governor(name, terms)

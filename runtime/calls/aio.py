@@ -26,6 +26,7 @@ from ..classify import Classifier, fault_of
 from ..errors import LoopDied
 from .awaiting import is_settled, settled
 from .contexts import differ
+from .loop_home import LoopHome
 from .loop_thread import LoopThread as LoopThread
 
 STUBBORN_S = 1.0
@@ -76,7 +77,7 @@ class LoopCalls:
 
     def __init__(
         self,
-        thread: LoopThread,
+        thread: LoopHome,
         function: Callable[[Any], Awaitable[Any]],
         slots: int,
         prefix: str,
@@ -100,6 +101,7 @@ class LoopCalls:
         self._left_behind: dict[asyncio.Task[None], None] = {}
         self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
         self._busy_s = 0.0
+        self._cancelled = False
         self._worker: Ref | None = None
         self._tell: Tell | None = None
         thread.at_death(self._on_loop_died)
@@ -140,7 +142,11 @@ class LoopCalls:
                 else:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
-                if asyncio.current_task() not in self._left_behind:
+                task = asyncio.current_task()
+                assert task is not None, "a slot is a task"
+                if self._thread.left_alone(task) and not self._cancelled:
+                    self._thread.perish()
+                elif task not in self._left_behind:
                     self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
@@ -156,9 +162,9 @@ class LoopCalls:
             if not queue:
                 return
             if queue[0].base is not base or differ(context, before):
-                task = asyncio.current_task()
-                assert task is not None, "a slot is a task"
-                self._tasks.pop(task, None)
+                done = asyncio.current_task()
+                assert done is not None, "a slot is a task"
+                self._tasks.pop(done, None)
                 self._hire()
                 return
             slot.call = call = queue.popleft()
@@ -198,6 +204,8 @@ class LoopCalls:
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and self._thread.left_alone(task) and not self._cancelled:
+            self._thread.perish()
         slot = self._tasks.pop(task, None)
         if slot is not None and slot.call is not None and not slot.begun:
             # It was cancelled before its first turn.
@@ -270,6 +278,7 @@ class LoopCalls:
         self._thread.call_soon(self._cancel_all)
 
     def _cancel_all(self) -> None:
+        self._cancelled = True
         self._queue.clear()
         for task in [*self._tasks, *self._left_behind]:
             task.cancel()
