@@ -9,9 +9,11 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
+from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from . import forking
+from .at_exit import LEAVE_S
 from .calls.aio import runs_on_a_loop
 from .calls.answers import check_answers_at_once
 from .calls.caller_loop import Whose, check_whose
@@ -78,6 +80,7 @@ class Executor(concurrent.futures.Executor):
         limited, policy = as_limit(limit), as_retry(retry)
         for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
             check_answers_at_once("Executor", what, asked)
+        check_answers_at_once("Executor", "initializer=", initializer)
         check_answers_at_once("Executor", "retry=Retry(classify=...)", policy.classify if policy is not None else None)
         self._begin(
             ExecutorTerms(
@@ -209,6 +212,19 @@ class Executor(concurrent.futures.Executor):
     def __enter__(self) -> Self:
         self._here().check_not_here("`with`, which waits at its end,", "use `async with`")
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """As `shutdown`. On Ctrl-C, calls that have not begun do not begin, and those under way have five seconds to end."""
+        if isinstance(error, KeyboardInterrupt):
+            office = self._here()
+            self.shutdown(wait=False, cancel_futures=True)
+            office.wait(LEAVE_S)
+            if not office.ended.is_set():
+                office.abort(RunAborted("interrupted by Ctrl-C"))
+        else:
+            self.shutdown()
 
     async def aclose(self, *, cancel_futures: bool = False) -> None:
         """As `shutdown`, without blocking the loop. If the task that awaits this is cancelled, the executor takes no more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import copy
 import itertools
@@ -19,6 +18,7 @@ import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.awaitables import at_once
 from headrace.actors.desk import Desk, DeskStatistics, Line
 from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
@@ -29,12 +29,12 @@ from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
-from . import governors
+from . import at_exit, governors
 from .calls.aio import LoopCalls, LoopThread
 from .calls.caller_loop import CallerLoop, Whose
 from .calls.loop_home import LoopHome
 from .calls.threads import ThreadCalls
-from .errors import ConfigError, LoopDied
+from .errors import ConfigError, LoopDied, RunAborted
 from .forking import of_the_parent
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
@@ -122,9 +122,11 @@ class Threads:
 
     def opened(self, office: Office) -> None:
         _offices.add(office)
+        at_exit.note(office)
 
     def left(self, office: Office) -> None:
         _offices.discard(office)
+        at_exit.forget(office)
 
 
 class Office:
@@ -250,7 +252,7 @@ class Office:
         if self.terms.initializer is None:
             return
         try:
-            self.terms.initializer(*self.terms.initargs)
+            at_once("initializer=", self.terms.initializer(*self.terms.initargs))
         except BaseException as error:
             self._break("a worker's initializer raised", error)
             raise
@@ -263,7 +265,7 @@ class Office:
                 raise concurrent.futures.BrokenExecutor(message_of(self._broken)) from self._broken
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            if _exiting:
+            if at_exit.exiting():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             self._prepare(stage)
             self.outstanding[waiter] = None
@@ -391,6 +393,47 @@ class Office:
             stages=tuple(StageReport(s, governor) for s in calls if s.rows),
         )
 
+    # --- at the interpreter's end ---
+
+    def wind_up(self, hurried: bool) -> None:
+        """Take no more; `hurried`, what has not begun does not begin."""
+        self.close()
+        if isinstance(self._loop_home, CallerLoop):
+            self._loop_home.perish_if_still()
+        if hurried:
+            self.give_up(RunAborted("the interpreter is ending"), begun=False)
+
+    def wait_wound_up(self, hurried: bool) -> None:
+        """Until all calls are made, as long as now and then one of them ends."""
+        self.wait(at_exit.QUIET_S)
+        if self.ended.is_set():
+            return
+        name = self._system.name
+        at_exit.say(f"the interpreter ends when {name} has made its calls ({self._waiting()}); Ctrl-C aborts them")
+        still_s, before = at_exit.LEAVE_S if hurried else at_exit.STILL_S, self._progress()
+        while True:
+            self.wait(still_s)
+            if self.ended.is_set():
+                return
+            before, last = self._progress(), before
+            if before == last:
+                break
+        at_exit.say(
+            f"{name} is aborted at the interpreter's end: no call has ended for {still_s:g} s ({self._waiting()})"
+        )
+        self.cut_short()
+
+    def _waiting(self) -> str:
+        return f"{len(self.outstanding)} callers wait"
+
+    def _progress(self) -> int | None:
+        [desk] = self._system.ask([self._desk])
+        return desk.answered if isinstance(desk, DeskStatistics) else None
+
+    def cut_short(self) -> None:
+        """Answer everybody now."""
+        self.abort(RunAborted("the interpreter is ending"))
+
     # --- what the actors tell ---
 
     def _on_told(self, message: Any) -> None:
@@ -435,16 +478,6 @@ class Office:
 
 
 _offices: weakref.WeakSet[Office] = weakref.WeakSet()
-_exiting = False
-
-
-def _at_exit() -> None:
-    global _exiting
-    _exiting = True
-    for office in list(_offices):
-        office.close()
-    for office in list(_offices):
-        office.wait()
 
 
 def _after_fork() -> None:
@@ -456,5 +489,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-# As the standard library's executors do: before the interpreter stops letting threads start. `atexit` comes later.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)

@@ -13,6 +13,7 @@ import msgspec
 from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
+from .at_exit import LEAVE_S
 from .calls.caller_loop import Whose, check_whose
 from .calls.loop_home import LoopHome
 from .connectors.check import as_sink, source_connector
@@ -32,7 +33,7 @@ from .names import check_name, connector_name
 from .plan import SOURCE, BatchPlan, Edge, Plan, SinkPlan
 from .quantities import QUARANTINED, SECONDS_OR_ZERO, WINDOW, optional
 from .report import RunReport
-from .run import LEAVE_S, Run
+from .run import Run
 from .signals import draining
 from .stream import Stream
 

@@ -19,12 +19,14 @@ import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.awaitables import at_once
 from headrace.actors.gate import Terms
 from headrace.actors.protocol import Counts, State
 
-from . import governors
+from . import at_exit, governors
 from .assembly import Parts, assemble, end_of
 from .calls.aio import LoopThread
+from .calls.answers import check_answers_at_once
 from .calls.caller_loop import CallerLoop, Whose, check_whose
 from .calls.loop_home import LoopHome
 from .errors import ConfigError, LoopDied, RunFailed
@@ -42,8 +44,8 @@ from .quantities import patience
 from .report import RunReport, report_of
 from .text import told
 
-LEAVE_S = 5.0
-"""Whoever leaves a run gives its calls so long to end, where no `drain_timeout` says otherwise."""
+CUT_SHORT_S = 20.0
+"""Longer than an abort takes."""
 
 _numbers = itertools.count(1)
 
@@ -85,6 +87,12 @@ class Run:
         self._end: SimpleQueue[protocol.RunEnded | None] = SimpleQueue()
         self._assembled = threading.Event()
         self._abandoned = False
+        self._heard = False
+        """Somebody has been told of the end, or will be."""
+        self._bidden = self._knew = False
+        """Somebody has said that it is to end."""
+        self.leaving: Callable[[], object] | None = None
+        """How a stream is left, in place of a drain, when the interpreter ends."""
         try:
             if loop == "caller":
                 self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
@@ -100,16 +108,19 @@ class Run:
             self._listeners.append((governor, listener))
             governor.put(protocol.Enlist(listener))
         self._log.info("{} starts", plan.name)
+        at_exit.note(self)
         self._parts.conductor.put(protocol.Start())
 
     # --- the caller's side ---
 
     def drain(self) -> None:
         """Take no more rows from the source; those under way are finished. Returns at once; see `wait`."""
+        self._bidden = True
         self._parts.conductor.put(protocol.Drain())
 
     def abort(self, reason: str = "aborted") -> None:
         """Stop now. Rows without an outcome are interrupted. Returns at once; see `wait`."""
+        self._bidden = True
         self._parts.conductor.put(protocol.Abort(reason))
 
     def wait(self, timeout: float | None = None) -> RunReport:
@@ -126,7 +137,9 @@ class Run:
         """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
         self._check_process()
         self._check_not_here("wait()", "await the run")
-        return self._report.result(patience("wait", timeout))
+        report = self._report.result(patience("wait", timeout))
+        self._heard = True
+        return report
 
     def _check_process(self) -> None:
         """Raises `RunAborted` in a child that was forked: the threads of the run are the parent's (L70)."""
@@ -164,11 +177,13 @@ class Run:
     def add_done_callback(self, function: Callable[[RunReport], object]) -> None:
         """Call `function` with the report once the run has ended, in the context of whoever asks for it here. What it raises
         is logged, and concerns nobody else."""
+        check_answers_at_once("add_done_callback", "function", function)
         context = copy_context()
+        self._heard = True
 
         def call(future: concurrent.futures.Future[RunReport]) -> None:
             try:
-                context.run(function, future.result())
+                at_once("add_done_callback", context.run(function, future.result()))
             except BaseException as error:
                 self._log.warning("a callback of {} raised {}", self.name, told(error))
 
@@ -186,7 +201,9 @@ class Run:
         import asyncio
 
         self._check_process()
-        return await asyncio.shield(asyncio.wrap_future(self._report))
+        report = await asyncio.shield(asyncio.wrap_future(self._report))
+        self._heard = True
+        return report
 
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
         """Change the limit of a stage (of the only one, if unnamed) while the run goes on."""
@@ -282,6 +299,41 @@ class Run:
 
     def witness(self) -> OutcomesLog:
         return OutcomesLog(self.id, self._plan.name)
+
+    # --- at the interpreter's end ---
+
+    def wind_up(self, hurried: bool) -> None:
+        """Drain, or leave the stream that it is for."""
+        self._knew = self._bidden
+        if isinstance(self._loop_home, CallerLoop):
+            self._loop_home.perish_if_still()
+        (self.leaving or self.drain)()
+
+    def wait_wound_up(self, hurried: bool) -> None:
+        """Until it has ended; what is not done in time is aborted."""
+        if self._report.done():
+            if not self._heard and self._error is not None:
+                at_exit.say(f"the run of {self.name} failed, and nobody has waited for it: {told(self._error)}")
+            return
+        within_s = self._plan.life.drain_s if self._plan.life.drain_s is not None else at_exit.LEAVE_S
+        how = "drained"
+        try:
+            report = self._report.result(within_s)
+        except TimeoutError:
+            how = f"aborted, since it was not drained within {within_s:g} s"
+            self.cut_short()
+            report = self._report.result(CUT_SHORT_S)
+        if self._error is not None:
+            how += f" and failed ({told(self._error)})"
+        if self.leaving is None and not (self._knew and how == "drained"):
+            at_exit.say(
+                f"nobody has waited for the run of {self.name} when the interpreter ended, so it was {how}: "
+                f"{report.delivered} of {report.rows} rows that were read are delivered; call run.wait()"
+            )
+
+    def cut_short(self) -> None:
+        """Abort."""
+        self.abort("the interpreter is ending")
 
     # --- statistics ---
 

@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from functools import partial
 from typing import Any, Self
 
 from headrace.actors import protocol
@@ -177,6 +178,7 @@ def _leave(handover: Handover, run: Run) -> None:
 def _iterate(start: Starter) -> Generator[Outcome, None, None]:
     handover = Handover()
     run = start(handover)
+    run.leaving = partial(_leave, handover, run)
     run.add_done_callback(lambda _: handover.end())
     try:
         while batch := handover.take():
@@ -195,6 +197,7 @@ def _iterate(start: Starter) -> Generator[Outcome, None, None]:
 async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome, None]:
     handover = Handover()
     run = start(handover)
+    run.leaving = partial(_leave, handover, run)
     run.add_done_callback(lambda _: handover.end())
     try:
         while batch := await handover.take_async():

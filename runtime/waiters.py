@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 from loguru import logger
 
+from headrace.actors.awaitables import at_once
 from headrace.actors.protocol import Status, Waited
 from headrace.actors.stage_terms import Retracted
 
 from .call import _current
+from .calls.answers import check_answers_at_once
 from .calls.awaiting import is_settled, settled
 from .report import Outcome
 from .text import told
@@ -173,6 +175,11 @@ class CallFuture(concurrent.futures.Future[Any]):
                 "{} is under way on a thread and nobody waits for it any more: its answer will be dropped", what
             )
 
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Any]], object]) -> None:
+        """As the standard library's; raises `ConfigError` for an async function, which nobody would await (L68)."""
+        check_answers_at_once("add_done_callback", "fn", fn)
+        super().add_done_callback(partial(_call_back, fn))
+
     def result(self, timeout: float | None = None) -> Any:
         self._check_may_wait()
         return super().result(timeout)
@@ -216,6 +223,10 @@ class CallFuture(concurrent.futures.Future[Any]):
             self.cancel()
             return
         self.put(Waited(0, Status.INTERRUPTED, None, error, 0))
+
+
+def _call_back(fn: Callable[[CallFuture], object], future: CallFuture) -> None:
+    at_once("add_done_callback", fn(future))
 
 
 class Batch:

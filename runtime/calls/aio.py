@@ -242,8 +242,10 @@ class LoopCalls:
         if self._done:
             self._flush()
         faults: dict[int, list[Fault]] = {}
-        for slot in self._tasks.values():
+        for task, slot in self._tasks.items():
             slot.lost = True
+            # It has been answered for, so nobody need complain of it.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             if slot.call is None:
                 continue
             if not slot.begun:

@@ -76,9 +76,17 @@ class CallerLoop(LoopHome):
     def perish(self) -> None:
         self._end(self._epitaph())
 
-    def _on_closed(self) -> None:
+    def perish_if_still(self) -> None:
+        """At the interpreter's end: a loop that does not run will not run again."""
+        if not self.over and not self.loop.is_running():
+            self._on_still()
+
+    def _on_still(self) -> None:
         self._watch._log_destroy_pending = False  # type: ignore[attr-defined]
-        self._end(self._epitaph())
+        self.perish()
+
+    def _on_closed(self) -> None:
+        self._on_still()
         with self._mutex:
             if self._dead is not None and not self.over:
                 raise self._dead
