@@ -22,9 +22,9 @@ SINK = "sink"
 """The kind of a node where rows leave."""
 NEW_SINK = "; rows that have ended do not come to it, so it will lack them"
 GONE_SINK = "; what was written there stays, and is not completed: a file is named .part"
-ROWS_LOOKED_AT = 50_000
-"""Rows at the beginning and at the end of a list, by which it is known again before it is read (a tenth of a second). Those
-between are compared as they are read; see `memory.py`."""
+ROWS_LOOKED_AT = 1_000
+"""Rows at the beginning and at the end of a list, by which it is known again before it is read. All of them are compared as
+they are read; see `memory.py`."""
 
 
 class Function(msgspec.Struct, frozen=True, omit_defaults=True):
