@@ -18,10 +18,11 @@ from .calls.aio import runs_on_a_loop
 from .calls.answers import check_answers_at_once
 from .calls.caller_loop import Whose, check_whose
 from .errors import DeadlineExceeded, RunAborted
+from .ground import ExecutorTerms
 from .hosts.port import Address
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from .names import function_name
-from .office import ExecutorTerms, Office
+from .office import Office
 from .quantities import SECONDS, WORKERS, option, optional, patience
 from .report import Outcome, RunReport
 from .waiters import Batch, CallFuture, Task

@@ -8,11 +8,9 @@ import copy
 import itertools
 import os
 import threading
-import time
-import weakref
 from collections.abc import Callable, Hashable
-from contextvars import Context, copy_context
-from typing import Any, Literal, Protocol
+from contextvars import copy_context
+from typing import Any
 
 import msgspec
 from loguru import logger
@@ -21,7 +19,6 @@ from headrace.actors import protocol
 from headrace.actors.awaitables import at_once
 from headrace.actors.desk import Desk, DeskStatistics, Line
 from headrace.actors.exits import Exits, Port
-from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import State
@@ -30,14 +27,15 @@ from headrace.actors.stage_terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
 from . import at_exit, governors
-from .calls.aio import LoopCalls, LoopThread
-from .calls.caller_loop import CallerLoop, Whose
+from .calls.aio import LoopCalls
+from .calls.caller_loop import CallerLoop
 from .calls.loop_home import LoopHome
 from .calls.threads import ThreadCalls
 from .errors import ConfigError, LoopDied, RunAborted
 from .forking import of_the_parent
+from .ground import ExecutorTerms, Ground, Threads
 from .hosts.port import Address
-from .hosts.threads import ANSWER_S, Callback, System
+from .hosts.threads import ANSWER_S, Callback
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
 from .text import message_of, told, traceback_of, visible
@@ -49,84 +47,6 @@ STOP_S = 1.0
 """Seconds for idle threads to end."""
 
 _numbers = itertools.count(1)
-
-
-class ExecutorTerms(msgspec.Struct, frozen=True):
-    max_workers: int
-    prefix: str
-    limit: Limit
-    retry: Retry | None
-    timeout: float | None
-    deadline: float | None
-    on_unknown: Literal["retry", "quarantine"]
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
-    loop: Whose = "own"
-
-
-class Ground(Protocol):
-    """What an office stands on: what differs from host to host."""
-
-    monotonic: Callable[[], float]
-
-    def actors(self, name: str) -> Any:
-        """A `System`."""
-
-    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopHome:
-        """The loop for coroutine functions, on a thread that runs in a copy of `context`. `failed`: called where there will
-        be no loop any more."""
-
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        """The governor of a limit with a name."""
-
-    def release_governor(self, name: str, user: Address) -> None:
-        """This user has done with it."""
-
-    def event(self) -> Any:
-        """What a caller waits for: a `threading.Event`, or what has its face."""
-
-    def named(self, name: str) -> threading.Thread:
-        """The thread of a worker, which is called so from now on."""
-
-    def opened(self, office: Office) -> None:
-        """An office stands here from now on, ..."""
-
-    def left(self, office: Office) -> None:
-        """... until now."""
-
-
-class Threads:
-    """The ground of the threads host."""
-
-    monotonic = staticmethod(time.monotonic)
-
-    def actors(self, name: str) -> System:
-        return System(name)
-
-    def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopHome:
-        return LoopThread(name, failed, context)
-
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        return governors.acquire(name, terms, user)
-
-    def release_governor(self, name: str, user: Address) -> None:
-        governors.release(name, user)
-
-    def event(self) -> threading.Event:
-        return threading.Event()
-
-    def named(self, name: str) -> threading.Thread:
-        thread = threading.current_thread()
-        thread.name = name
-        return thread
-
-    def opened(self, office: Office) -> None:
-        _offices.add(office)
-        at_exit.note(office)
-
-    def left(self, office: Office) -> None:
-        _offices.discard(office)
-        at_exit.forget(office)
 
 
 class Office:
@@ -475,17 +395,3 @@ class Office:
         self.ground.left(self)
         for function in at_end:
             function()
-
-
-_offices: weakref.WeakSet[Office] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # The threads are the parent's; a child that waited for them would wait for ever.
-    for office in list(_offices):
-        office.after_fork()
-    _offices.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -298,7 +298,7 @@ class Pipeline(Flow):
             return await run
         except asyncio.CancelledError:
             if not run.done:
-                await run.leave(LEAVE_S if drain_timeout is None else drain_timeout)
+                await run.leave()
             raise
 
     def stream(

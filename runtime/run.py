@@ -224,11 +224,12 @@ class Run:
             (),
         )
 
-    async def leave(self, within_s: float) -> None:
-        """Drain, and abort what is not done within these seconds. Returns when the run has ended. Where the task that awaits
-        this is cancelled in the meantime, the run is aborted at once, and nobody waits for it."""
+    async def leave(self) -> None:
+        """Drain, and abort what is not done within the drain time-out, or five seconds. Returns when the run has ended.
+        Where the task that awaits this is cancelled meanwhile, the run is aborted at once, and nobody waits for it."""
         import asyncio
 
+        within_s = self._leave_s
         self.drain()
         try:
             async with asyncio.timeout(within_s):
@@ -315,7 +316,7 @@ class Run:
             if not self._heard and self._error is not None:
                 at_exit.say(f"the run of {self.name} failed, and nobody has waited for it: {told(self._error)}")
             return
-        within_s = self._plan.life.drain_s if self._plan.life.drain_s is not None else at_exit.LEAVE_S
+        within_s = self._leave_s
         how = "drained"
         try:
             report = self._report.result(within_s)
@@ -330,6 +331,11 @@ class Run:
                 f"nobody has waited for the run of {self.name} when the interpreter ended, so it was {how}: "
                 f"{report.delivered} of {report.rows} rows that were read are delivered; call run.wait()"
             )
+
+    @property
+    def _leave_s(self) -> float:
+        drain_s = self._plan.life.drain_s
+        return drain_s if drain_s is not None else at_exit.LEAVE_S
 
     def cut_short(self) -> None:
         """Abort."""

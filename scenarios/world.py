@@ -19,12 +19,13 @@ from headrace.runtime.calls.loop_home import LoopHome
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
 from headrace.runtime.graph import join_terms
+from headrace.runtime.ground import ExecutorTerms
 from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
 from headrace.runtime.hosts.virtual_time import virtual_time
 from headrace.runtime.journal.port import Journaling
-from headrace.runtime.office import ExecutorTerms, Office
+from headrace.runtime.office import Office
 from headrace.runtime.plan import SOURCE, BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 from headrace.runtime.report import RunReport, report_of
 

@@ -199,7 +199,7 @@ class LoopCalls:
     def _hire(self) -> None:
         """A slot for the next call."""
         slot = _Slot(self._queue.popleft())
-        task = self._thread.loop.create_task(self._serve(slot), context=slot.context)
+        task = self._thread.task(self._serve(slot), slot.context)
         self._tasks[task] = slot
         task.add_done_callback(self._forget)
 

@@ -46,9 +46,8 @@ class CallerLoop(LoopHome):
     def __init__(self, name: str, failed: Callable[[LoopDied], object] | None = None) -> None:
         """Made on the loop's thread. `failed`: called once, if the loop ends although `stop` was not called."""
         super().__init__(asyncio.get_running_loop(), name, failed)
-        self._watch = self.loop.create_task(
-            self._wait_for_the_end(), name=f"{name} (waits for its end)", context=Context()
-        )
+        self._watch = self.task(self._wait_for_the_end(), Context())
+        self._watch.set_name(f"{name} (waits for its end)")
 
     @property
     def here(self) -> bool:

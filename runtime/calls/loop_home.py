@@ -12,13 +12,16 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from loguru import logger
 
 from ..errors import LoopDied
 from ..text import told
+
+T = TypeVar("T")
 
 Mourner = Callable[[LoopDied], object]
 
@@ -95,6 +98,10 @@ class LoopHome:
         raise NotImplementedError
 
     # --- on the loop's thread ---
+
+    def task(self, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
+        """A task of ours, which begins with the next turn of the loop, whatever its task factory does with others."""
+        return asyncio.Task(coroutine, loop=self.loop, context=context)
 
     def left_alone(self, task: asyncio.Task[Any]) -> bool:
         """Whether a task of ours was cancelled because the loop is about to end."""
