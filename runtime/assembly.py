@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol, assert_never
 
 import msgspec
@@ -29,8 +30,10 @@ from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import AccountShut
 from headrace.actors.worker import Worker
 
-from .calls.aio import LoopCalls, LoopThread
+from .calls.aio import LoopCalls
 from .calls.answers import answering
+from .calls.contexts import apart
+from .calls.loop_home import LoopHome
 from .calls.threads import ThreadCalls
 from .connectors.port import SinkConnector
 from .graph import Graph, join_terms
@@ -45,9 +48,10 @@ UNBOUND = 1 << 30
 
 
 class Surroundings(Protocol):
-    """What differs from host to host. `id`: of the run, as its calls' keys begin."""
+    """What differs from host to host. `id`: of the run, as its calls' keys begin. `context`: of whoever started it."""
 
     id: str
+    context: Context
     monotonic: Callable[[], float]
 
     def caller(self) -> Any:
@@ -56,7 +60,7 @@ class Surroundings(Protocol):
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         """The governor of a limit with a name, which others may use too."""
 
-    def loop(self) -> LoopThread:
+    def loop(self) -> LoopHome:
         """The loop of this run's coroutines, made when it is first asked for."""
 
     def journal(self) -> Journaling | None:
@@ -310,7 +314,8 @@ class _Assembly:
                 join_ = Join(terms, exits, late, conductor, inputs + 1, self._journal, words)
                 self._host(self._nodes[name], join_)
             case BatchPlan():
-                gathering = BatchTerms(name, node.count, node.bytes_max, node.within, node.key, node.size)
+                key, size = self._apart(node.key), self._apart(node.size)
+                gathering = BatchTerms(name, node.count, node.bytes_max, node.within, key, size)
                 exits, batches = self._exits(name), self._past.batches.get(name, ())
                 batch = Batch(gathering, exits, conductor, inputs, self._journal, batches)
                 self._host(self._nodes[name], batch)
@@ -321,8 +326,10 @@ class _Assembly:
 
     def _stage(self, stage: StagePlan, inputs: int) -> Stage:
         outlets: dict[str, Callable[[], Outlet]] = {"filter": Sieve, "route": Switch, "flat_map": Split, "tap": Tap}
+        terms = stage.terms
+        terms = msgspec.structs.replace(terms, key=self._apart(terms.key), weigh=self._apart(terms.weigh))
         return Stage(
-            stage.terms,
+            terms,
             self._governors[stage.name],
             self._exits(stage.name),
             self._conductor,
@@ -333,6 +340,9 @@ class _Assembly:
             self._record(stage.name),
             self._plan.life.suspend_s is not None,
         )
+
+    def _apart(self, function: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+        return apart(function, self._around.context) if function is not None else None
 
     def _record(self, stage: str) -> Record | None:
         if self._journaling is None:
@@ -405,8 +415,11 @@ def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]
     function, timeout, classify = answering(stage.kind, stage.function), stage.timeout, stage.retry.classify
     prefix = f"{around.id}:{stage.name}"
     if stage.concurrent:
-        return lambda ref: Worker(ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify))
+        return lambda ref: Worker(
+            ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify, around.context)
+        )
     monotonic = around.monotonic
     return lambda ref: Worker(
-        ref, ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop)
+        ref,
+        ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop, context=around.context),
     )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from . import forking
+from .at_exit import LEAVE_S
 from .calls.aio import runs_on_a_loop
 from .calls.answers import check_answers_at_once
-from .errors import RunAborted
+from .calls.caller_loop import Whose, check_whose
+from .errors import DeadlineExceeded, RunAborted
+from .ground import ExecutorTerms
 from .hosts.port import Address
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
-from .office import ExecutorTerms, Office
-from .quantities import WORKERS, option, patience
+from .names import function_name
+from .office import Office
+from .quantities import SECONDS, WORKERS, option, optional, patience
 from .report import Outcome, RunReport
 from .waiters import Batch, CallFuture, Task
 
@@ -31,10 +38,14 @@ class Executor(concurrent.futures.Executor):
             future = executor.submit(geocode, "Lund")
             outcomes = executor.execute_batch(geocode, cities)
 
+        async with Executor(limit=Limit("200/s"), loop="caller") as executor:
+            place = await executor.call(geocode_with_my_session, "Lund", deadline=2.0)
+
     Functions run on threads, coroutine functions on one event loop; what a function on a thread gives as a coroutine is
-    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. Calls that the limit has
-    `key=` or `cost=` for give them the arguments of the call. In a child process that was forked, an executor of the parent
-    begins anew, with threads of its own.
+    awaited on that loop, and the thread waits for it. Any number of threads may submit at once. A call runs in a copy of
+    the context (`contextvars`) of whoever submitted it. Calls that the limit has `key=` or `cost=` for give them the
+    arguments of the call. In a child process that was forked, an executor of the parent begins anew, with threads of its
+    own.
     """
 
     def __init__(
@@ -49,9 +60,14 @@ class Executor(concurrent.futures.Executor):
         timeout: float | None = None,
         deadline: float | None = None,
         on_unknown: Literal["retry", "quarantine"] = "retry",
+        loop: Whose = "own",
     ) -> None:
         """`max_workers`: calls in flight at most, by default as many as a `ThreadPoolExecutor` has. `timeout`: seconds for
-        an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. Raises `ValueError`."""
+        an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. `loop`: where coroutine functions
+        are called: "own" is a loop of the executor, on a thread of its own; "caller" the one that runs here, so that they
+        can use clients that the application has made on it (an aiohttp session, an httpx client, a connection pool). If that
+        loop ends first, calls under way on it have an unknown fate, and the executor is not usable any more. Raises
+        `ValueError`."""
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
         if isinstance(max_workers, int) and max_workers <= 0:
@@ -61,9 +77,11 @@ class Executor(concurrent.futures.Executor):
         max_workers = option("Executor", "max_workers", max_workers, WORKERS)
         timeout, deadline = checked_times("Executor", timeout, deadline)
         check_on_unknown("Executor", on_unknown)
+        check_whose("Executor", loop)
         limited, policy = as_limit(limit), as_retry(retry)
         for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
             check_answers_at_once("Executor", what, asked)
+        check_answers_at_once("Executor", "initializer=", initializer)
         check_answers_at_once("Executor", "retry=Retry(classify=...)", policy.classify if policy is not None else None)
         self._begin(
             ExecutorTerms(
@@ -76,6 +94,7 @@ class Executor(concurrent.futures.Executor):
                 on_unknown,
                 initializer,
                 initargs,
+                loop,
             )
         )
         # Not ours to promise, but there are libraries that look at it in a `ThreadPoolExecutor`.
@@ -92,6 +111,8 @@ class Executor(concurrent.futures.Executor):
         office = self._office
         if office.pid == os.getpid():
             return office
+        if office.terms.loop == "caller":
+            raise forking.of_the_parent("the executor with loop='caller'", office.pid)
         with forking.mutex():
             if self._office.pid != os.getpid():
                 self._begin(office.terms)
@@ -120,8 +141,40 @@ class Executor(concurrent.futures.Executor):
         `shutdown`."""
         office = self._here()
         future = CallFuture(office)
-        office.submit(_stage_of(office, fn), [Task(fn, args, kwargs, future)], future)
+        office.submit(_stage_of(office, fn), [Task(fn, args, kwargs, copy_context(), future)], future)
         return future
+
+    @overload
+    async def call(
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, deadline: float | None = None, **kwargs: Any
+    ) -> T: ...
+
+    @overload
+    async def call(self, fn: Callable[..., T], /, *args: Any, deadline: float | None = None, **kwargs: Any) -> T: ...
+
+    async def call(self, fn: Callable[..., Any], /, *args: Any, deadline: float | None = None, **kwargs: Any) -> Any:
+        """Call `fn(*args, **kwargs)` and await the answer. `deadline`: seconds for this call, all waits included.
+
+        Where the task that awaits is cancelled, or the deadline is over, a call that has not begun does not begin; one that
+        is under way on an event loop is cancelled; one on a thread cannot be, so it goes on, keeps its place among
+        `max_workers` until it returns, and its answer is dropped, which the log says. Raises what the call raises,
+        `DeadlineExceeded`, and `RuntimeError` after `shutdown`.
+        """
+        waits_s = optional("call", "deadline", deadline, SECONDS)
+        future = self.submit(fn, *args, **kwargs)
+        assert isinstance(future, CallFuture)
+        answer = asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(waits_s) as scope:
+                return await answer
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            what = function_name(fn)
+            raise DeadlineExceeded(f"no answer of {what} within {waits_s:g} s (deadline of this call)") from error
+        finally:
+            if not future.done():
+                future.let_go(function_name(fn))
 
     def execute_batch(
         self, fn: Callable[[Any], Any], rows: Iterable[Any], timeout: float | None = None
@@ -135,8 +188,10 @@ class Executor(concurrent.futures.Executor):
         if not values:
             return []
         office = self._here()
+        office.check_not_here("execute_batch()", "await asyncio.to_thread(executor.execute_batch, fn, rows)")
         batch = Batch(office, values)
-        office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, None) for row in values], batch)
+        context = copy_context()
+        office.submit(_stage_of(office, fn), [Task(fn, (row,), {}, context, None) for row in values], batch)
         try:
             return batch.wait(waits_s)
         except BaseException:
@@ -147,11 +202,43 @@ class Executor(concurrent.futures.Executor):
         """Take no more calls. `wait`: return when all are answered and the threads gone. `cancel_futures`: those that have
         not begun are cancelled."""
         office = self._here()
+        if wait:
+            office.check_not_here("shutdown()", "await executor.aclose(), or use `async with`")
         office.close()
         if cancel_futures:
             office.give_up(RunAborted("the executor was shut down"), begun=False)
         if wait:
             office.wait()
+
+    def __enter__(self) -> Self:
+        self._here().check_not_here("`with`, which waits at its end,", "use `async with`")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """As `shutdown`. On Ctrl-C, calls that have not begun do not begin, and those under way have five seconds to end."""
+        if isinstance(error, KeyboardInterrupt):
+            office = self._here()
+            self.shutdown(wait=False, cancel_futures=True)
+            office.wait(LEAVE_S)
+            if not office.ended.is_set():
+                office.abort(RunAborted("interrupted by Ctrl-C"))
+        else:
+            self.shutdown()
+
+    async def aclose(self, *, cancel_futures: bool = False) -> None:
+        """As `shutdown`, without blocking the loop. If the task that awaits this is cancelled, the executor takes no more
+        calls all the same, and ends when those under way are answered."""
+        office = self._here()
+        self.shutdown(wait=False, cancel_futures=cancel_futures)
+        await office.ended_async()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def abort(self, reason: str = "aborted") -> None:
         """Stop now: every caller is answered with `RunAborted`. Calls under way on threads are left to themselves."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from headrace.actors.awaitables import discard, is_awaitable
 from headrace.actors.join import LATE, Require
 
 from .calls.answers import Kind, check_answers_at_once, check_function
@@ -364,6 +365,8 @@ class Flow:
         flow = Flow(self._draft, [(at, branch)], self._ordered, branch)
         built = build(flow)
         if built is not flow:
+            if is_awaitable(built):
+                discard(built)
             raise ConfigError(f"branch {branch!r} of {at!r}: the function must return the flow that it was given")
         return flow._ends
 

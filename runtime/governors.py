@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextvars import Context
 from typing import Any
 
 import msgspec
@@ -45,7 +46,8 @@ def acquire(name: str, terms: Terms, user: Address) -> Inbox:
     with _mutex:
         known = _shared.get(name)
         if known is None:
-            system = System("headrace.shared")
+            # It outlives the one who happens to come first, whose context it shall not hold.
+            system = System("headrace.shared", Context())
             address = system.address(f"governor-{name}")
             system.host(address, Governor(terms), Callback(f"watch-{name}", lambda died: _on_death(name, died)))
             known = _shared[name] = _Shared(terms, system, address, [])

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import concurrent.futures
 import copy
 import itertools
 import os
 import threading
-import time
-import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, Literal, Protocol
+from contextvars import copy_context
+from typing import Any
 
 import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.awaitables import at_once
 from headrace.actors.desk import Desk, DeskStatistics, Line
 from headrace.actors.exits import Exits, Port
-from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import State
@@ -27,17 +26,20 @@ from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
-from . import governors
-from .calls.aio import LoopCalls, LoopThread
+from . import at_exit, governors
+from .calls.aio import LoopCalls
+from .calls.caller_loop import CallerLoop
+from .calls.loop_home import LoopHome
 from .calls.threads import ThreadCalls
-from .errors import LoopDied
+from .errors import ConfigError, LoopDied, RunAborted
 from .forking import of_the_parent
+from .ground import ExecutorTerms, Ground, Threads
 from .hosts.port import Address
-from .hosts.threads import ANSWER_S, Callback, System
+from .hosts.threads import ANSWER_S, Callback
 from .limits import Limit, Retry
 from .report import RunReport, StageReport
 from .text import message_of, told, traceback_of, visible
-from .waiters import Batch, CallFuture, Task, call, call_async
+from .waiters import Batch, CallFuture, Task, call, call_async, context_of
 
 NEVER = 1 << 62
 """So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
@@ -45,80 +47,6 @@ STOP_S = 1.0
 """Seconds for idle threads to end."""
 
 _numbers = itertools.count(1)
-
-
-class ExecutorTerms(msgspec.Struct, frozen=True):
-    max_workers: int
-    prefix: str
-    limit: Limit
-    retry: Retry | None
-    timeout: float | None
-    deadline: float | None
-    on_unknown: Literal["retry", "quarantine"]
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
-
-
-class Ground(Protocol):
-    """What an office stands on: what differs from host to host."""
-
-    monotonic: Callable[[], float]
-
-    def actors(self, name: str) -> Any:
-        """A `System`."""
-
-    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
-        """The loop for coroutine functions. `failed`: called where there will be no loop any more."""
-
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        """The governor of a limit with a name."""
-
-    def release_governor(self, name: str, user: Address) -> None:
-        """This user has done with it."""
-
-    def event(self) -> Any:
-        """What a caller waits for: a `threading.Event`, or what has its face."""
-
-    def named(self, name: str) -> threading.Thread:
-        """The thread of a worker, which is called so from now on."""
-
-    def opened(self, office: Office) -> None:
-        """An office stands here from now on, ..."""
-
-    def left(self, office: Office) -> None:
-        """... until now."""
-
-
-class Threads:
-    """The ground of the threads host."""
-
-    monotonic = staticmethod(time.monotonic)
-
-    def actors(self, name: str) -> System:
-        return System(name)
-
-    def loop(self, name: str, failed: Callable[[LoopDied], object]) -> LoopThread:
-        return LoopThread(name, failed)
-
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        return governors.acquire(name, terms, user)
-
-    def release_governor(self, name: str, user: Address) -> None:
-        governors.release(name, user)
-
-    def event(self) -> threading.Event:
-        return threading.Event()
-
-    def named(self, name: str) -> threading.Thread:
-        thread = threading.current_thread()
-        thread.name = name
-        return thread
-
-    def opened(self, office: Office) -> None:
-        _offices.add(office)
-
-    def left(self, office: Office) -> None:
-        _offices.discard(office)
 
 
 class Office:
@@ -129,6 +57,8 @@ class Office:
         self.terms = terms
         self.ground = ground = ground or Threads()
         self.began = ground.monotonic()
+        # Of whoever opened it. A call runs in that of whoever submitted it (L73).
+        self._context = copy_context()
         # In the order of their coming.
         self.outstanding: dict[CallFuture | Batch, None] = {}
         self.workers: set[threading.Thread] = set()
@@ -136,7 +66,8 @@ class Office:
         self._mutex = threading.Lock()
         self._closed = False
         self._broken: BaseException | None = None
-        self._loop_thread: LoopThread | None = None
+        self._at_end: list[Callable[[], object]] = []
+        self._loop_home: LoopHome | None = None
         self._threads = itertools.count()
         self._parked = 0
         self._system = system = ground.actors(terms.prefix or f"headrace-executor-{next(_numbers)}")
@@ -146,10 +77,14 @@ class Office:
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
         lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
+        if terms.loop == "caller":
+            self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
         try:
             self._host_actors(lines)
         except BaseException:
             system.stop(STOP_S)
+            if self._loop_home is not None:
+                self._loop_home.stop(STOP_S)
             if terms.limit.name is not None:
                 ground.release_governor(terms.limit.name, self._desk)
             raise
@@ -189,9 +124,9 @@ class Office:
         key: Callable[[Task], Hashable] | None = None
         weigh: Callable[[Task], float] | None = None
         if (key_of := limit.key) is not None:
-            key = lambda task: key_of(*task.args, **task.kwargs)  # noqa: E731
+            key = lambda task: task.context.copy().run(key_of, *task.args, **task.kwargs)  # noqa: E731
         if (cost_of := limit.cost) is not None:
-            weigh = lambda task: cost_of(*task.args, **task.kwargs)  # noqa: E731
+            weigh = lambda task: task.context.copy().run(cost_of, *task.args, **task.kwargs)  # noqa: E731
         return StageTerms(
             name=name,
             workers=terms.max_workers,
@@ -215,14 +150,24 @@ class Office:
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
         name, monotonic = self._system.name, self.ground.monotonic
-        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop)
+        calls = ThreadCalls(
+            call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop, self._context
+        )
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
-        assert self._loop_thread is not None, "a loop is there before the first coroutine function"
+        assert self._loop_home is not None, "a loop is there before the first coroutine function"
         terms = self.terms
         classify = terms.retry.classify if terms.retry else None
-        calls = LoopCalls(self._loop_thread, call_async, terms.max_workers, self._system.name, terms.timeout, classify)
+        calls = LoopCalls(
+            self._loop_home,
+            call_async,
+            terms.max_workers,
+            self._system.name,
+            terms.timeout,
+            classify,
+            context_of=context_of,
+        )
         return Worker(stage, calls)
 
     def _set_up_thread(self) -> None:
@@ -231,7 +176,7 @@ class Office:
         if self.terms.initializer is None:
             return
         try:
-            self.terms.initializer(*self.terms.initargs)
+            at_once("initializer=", self.terms.initializer(*self.terms.initargs))
         except BaseException as error:
             self._break("a worker's initializer raised", error)
             raise
@@ -244,7 +189,7 @@ class Office:
                 raise concurrent.futures.BrokenExecutor(message_of(self._broken)) from self._broken
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            if _exiting:
+            if at_exit.exiting():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             self._prepare(stage)
             self.outstanding[waiter] = None
@@ -260,17 +205,17 @@ class Office:
         if stage is self.loop_stage:
             self._make_loop()
 
-    def _loop(self) -> LoopThread:
+    def _loop(self) -> LoopHome:
         """The loop, for what plain functions give to be awaited (L68)."""
         with self._mutex:
             if self.ended.is_set():
                 raise RuntimeError("the executor has ended")
             return self._make_loop()
 
-    def _make_loop(self) -> LoopThread:
-        if self._loop_thread is None:
-            self._loop_thread = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed)
-        return self._loop_thread
+    def _make_loop(self) -> LoopHome:
+        if self._loop_home is None:
+            self._loop_home = self.ground.loop(f"{self._system.name}.loop", self._on_loop_failed, self._context)
+        return self._loop_home
 
     def _on_loop_failed(self, died: LoopDied) -> None:
         self._on_told(protocol.Failing(Callback("loop", lambda _: None), died))
@@ -319,6 +264,24 @@ class Office:
         if self.ended.is_set():
             self._system.stop(STOP_S)
 
+    async def ended_async(self) -> None:
+        """As `wait`, without blocking the loop."""
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        with self._mutex:
+            if self.ended.is_set():
+                return
+            self._at_end.append(lambda: done.set_result(None))
+        # Whoever does not wait any more shall not cancel what others set.
+        await asyncio.shield(asyncio.wrap_future(done))
+
+    def check_not_here(self, what: str, instead: str) -> None:
+        """Raises `ConfigError` on the thread of the caller's loop, which would wait for itself."""
+        home = self._loop_home
+        if isinstance(home, CallerLoop) and home.here and not self.ended.is_set():
+            raise ConfigError(
+                f"{what} would block the event loop that the calls of this executor (loop='caller') are made on: {instead}"
+            )
+
     def after_fork(self) -> None:
         """In the child: nobody here will answer what the parent's callers wait for."""
         error = of_the_parent("this call", self.pid)
@@ -354,6 +317,47 @@ class Office:
             stages=tuple(StageReport(s, governor) for s in calls if s.rows),
         )
 
+    # --- at the interpreter's end ---
+
+    def wind_up(self, hurried: bool) -> None:
+        """Take no more; `hurried`, what has not begun does not begin."""
+        self.close()
+        if isinstance(self._loop_home, CallerLoop):
+            self._loop_home.perish_if_still()
+        if hurried:
+            self.give_up(RunAborted("the interpreter is ending"), begun=False)
+
+    def wait_wound_up(self, hurried: bool) -> None:
+        """Until all calls are made, as long as now and then one of them ends."""
+        self.wait(at_exit.QUIET_S)
+        if self.ended.is_set():
+            return
+        name = self._system.name
+        at_exit.say(f"the interpreter ends when {name} has made its calls ({self._waiting()}); Ctrl-C aborts them")
+        still_s, before = at_exit.LEAVE_S if hurried else at_exit.STILL_S, self._progress()
+        while True:
+            self.wait(still_s)
+            if self.ended.is_set():
+                return
+            before, last = self._progress(), before
+            if before == last:
+                break
+        at_exit.say(
+            f"{name} is aborted at the interpreter's end: no call has ended for {still_s:g} s ({self._waiting()})"
+        )
+        self.cut_short()
+
+    def _waiting(self) -> str:
+        return f"{len(self.outstanding)} callers wait"
+
+    def _progress(self) -> int | None:
+        [desk] = self._system.ask([self._desk])
+        return desk.answered if isinstance(desk, DeskStatistics) else None
+
+    def cut_short(self) -> None:
+        """Answer everybody now."""
+        self.abort(RunAborted("the interpreter is ending"))
+
     # --- what the actors tell ---
 
     def _on_told(self, message: Any) -> None:
@@ -383,38 +387,15 @@ class Office:
                 return
             self._closed = True
             self.ended.set()
+            at_end, self._at_end = self._at_end, []
         self._system.stop(timeout_s)
-        if self._loop_thread is not None:
-            self._loop_thread.stop(timeout_s)
+        if self._loop_home is not None:
+            self._loop_home.stop(timeout_s)
         if self.terms.limit.name is not None:
             for stage in (self.threads_stage, self.loop_stage):
                 # One that was stopped in the middle could not say so.
                 self._governor.put(protocol.Discharge(stage))
             self.ground.release_governor(self.terms.limit.name, self._desk)
         self.ground.left(self)
-
-
-_offices: weakref.WeakSet[Office] = weakref.WeakSet()
-_exiting = False
-
-
-def _at_exit() -> None:
-    global _exiting
-    _exiting = True
-    for office in list(_offices):
-        office.close()
-    for office in list(_offices):
-        office.wait()
-
-
-def _after_fork() -> None:
-    # The threads are the parent's; a child that waited for them would wait for ever.
-    for office in list(_offices):
-        office.after_fork()
-    _offices.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-# As the standard library's executors do: before the interpreter stops letting threads start. `atexit` comes later.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+        for function in at_end:
+            function()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
@@ -12,7 +13,9 @@ import msgspec
 from headrace.actors.conductor import LifeTerms
 
 from .agreement import check
-from .calls.aio import LoopThread
+from .at_exit import LEAVE_S
+from .calls.caller_loop import Whose, check_whose
+from .calls.loop_home import LoopHome
 from .connectors.check import as_sink, source_connector
 from .connectors.file_identity import FileUse
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
@@ -63,7 +66,7 @@ class Pipeline(Flow):
         self.name = check_name("pipeline", name)
         super().__init__(Draft(), [(SOURCE, "")], ordered)
         self._window = window
-        self._source: Callable[[Callable[[], LoopThread]], SourceConnector] | None = None
+        self._source: Callable[[Callable[[], LoopHome]], SourceConnector] | None = None
         self._source_retry = Retry()
         self._contract: Contract | str | None = None
         self._columns: Callable[[], list[str] | None] | None = None
@@ -138,13 +141,20 @@ class Pipeline(Flow):
         journal: str | os.PathLike[str] | Journal | None = None,
         accept_changes: bool = False,
         suspend_after: float | None = None,
+        loop: Whose = "own",
         origin: str | os.PathLike[str] | None = None,
         again: Again | None = None,
     ) -> Run:
         """Start a run and return its handle at once.
 
         `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
-        seconds that a drain may take before it becomes an abort.
+        seconds that a drain may take before it becomes an abort: calls on the loop are cancelled then, and those on threads
+        left to themselves.
+
+        `loop`: where all that is asynchronous runs: "own" is an event loop of the run, on a thread of its own, on which
+        `prepare` and `close` can make and close the clients that calls use; "caller" the loop that runs here, so that calls
+        can use clients that the application has already (an aiohttp session, an httpx client, a connection pool). Nothing
+        may block that loop, so the run is then awaited: `await run`, `async with`. If that loop ends first, the run fails.
 
         `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained; or a
         `Journal`, which also says how it is kept. What a call has answered is durable within 50 ms, and is not called
@@ -153,6 +163,7 @@ class Pipeline(Flow):
         rows in quarantine that are to be tried again, for `headrace retry`. `suspend_after`: end the
         run, as suspended, when for so many seconds nothing was left to do but to wait for rows that are `Pending`.
         """
+        check_whose("start", loop)
         suspend_after = optional("run", "suspend_after", suspend_after, SECONDS_OR_ZERO)
         plan = self.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         if journal is None:
@@ -162,7 +173,7 @@ class Pipeline(Flow):
                 raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
             self.check_files(None, origin)
             id_ = uuid.uuid4().hex
-            return self._started(plan, None, id_, None, None)
+            return self._started(plan, None, id_, None, None, loop)
         from .journal.begin import begin
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
@@ -175,18 +186,24 @@ class Pipeline(Flow):
             hold(plan, self._run_info(plan, "", path)).release()
         journaling, key = begin(plan, options, accept_changes, told, again)
         try:
-            return self._started(plan, journaling, key, path, journaling.past.places)
+            return self._started(plan, journaling, key, path, journaling.past.places, loop)
         except ConfigError:
             journaling.store.close(False)
             raise
 
     def _started(
-        self, plan: Plan, journaling: Journaling | None, id_: str, journal: str | None, places: Mapping[str, Any] | None
+        self,
+        plan: Plan,
+        journaling: Journaling | None,
+        id_: str,
+        journal: str | None,
+        places: Mapping[str, Any] | None,
+        loop: Whose,
     ) -> Run:
         """A run whose outputs are held until it has ended."""
         outputs = hold(plan, self._run_info(plan, id_, journal), places)
         try:
-            return Run(plan, journaling, id_, outputs)
+            return Run(plan, journaling, id_, outputs, loop)
         except BaseException:
             outputs.release()
             raise
@@ -210,8 +227,10 @@ class Pipeline(Flow):
         journal: str | os.PathLike[str] | Journal | None = None,
         accept_changes: bool = False,
         suspend_after: float | None = None,
+        loop: Whose = "own",
     ) -> RunReport:
-        """Run to the end, and give the report. The options are those of `start`. Raises `RunFailed` if it could not go on.
+        """Run to the end, and give the report. The options are those of `start`. Raises `RunFailed` if it could not go on,
+        and `ConfigError` for `loop="caller"`, since it blocks the loop that runs here; that is what `run_async` is for.
 
         In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
         application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit` with
@@ -223,6 +242,11 @@ class Pipeline(Flow):
             except KeyboardInterrupt as interrupt:
                 report = interrupt.report
         """
+        if loop == "caller":
+            raise ConfigError(
+                "run: loop='caller': run() would block the event loop that its calls are to be made on; await run_async()"
+            )
+        check_whose("run", loop)
         with draining() as signals:
             run = self.start(
                 max_quarantined=max_quarantined,
@@ -241,12 +265,59 @@ class Pipeline(Flow):
         signals.raise_for(report)
         return report
 
-    def stream(self, *, max_quarantined: float | None = None) -> Stream:
+    async def run_async(
+        self,
+        *,
+        max_quarantined: float | None = None,
+        drain_timeout: float | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
+        accept_changes: bool = False,
+        suspend_after: float | None = None,
+        loop: Whose = "caller",
+    ) -> RunReport:
+        """Run to the end without blocking the event loop, and give the report. Coroutine functions are called on the loop
+        that runs here, where the application's own clients work, or with `loop="own"` on another. Other options as of
+        `start`.
+
+        Where the task that awaits this is cancelled (by `asyncio.wait_for`, a client that hangs up, Ctrl-C), the run is
+        drained: no more rows are read, calls under way are finished for `drain_timeout` seconds (5 by default), then
+        those on the loop are cancelled and those on threads left to themselves. Then the task goes on with its cancellation.
+        To cancel it once more cuts that short. Raises `RunFailed` as `run` does.
+
+            report = await Pipeline().source(rows).map(ask_with_my_session, workers=100).run_async()
+        """
+        run = self.start(
+            max_quarantined=max_quarantined,
+            drain_timeout=drain_timeout,
+            journal=journal,
+            accept_changes=accept_changes,
+            suspend_after=suspend_after,
+            loop=loop,
+        )
+        try:
+            return await run
+        except asyncio.CancelledError:
+            if not run.done:
+                await run.leave()
+            raise
+
+    def stream(
+        self,
+        *,
+        max_quarantined: float | None = None,
+        drain_timeout: float | None = LEAVE_S,
+        loop: Whose = "own",
+    ) -> Stream:
         """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
 
         Lazy and bounded: nothing is read before the first outcome is asked for, and no more rows are under way than the
-        window holds, by default four for each worker. Leaving the loop early stops the source, finishes what is under
-        way and closes everything. Raises `RunFailed` as `run` does.
+        window holds, by default four for each worker. Raises `RunFailed` as `run` does.
+
+        Leaving the loop early stops the source, finishes the calls under way and closes everything, and returns when that is
+        done: with `break`, with an error, by cancelling the task, or when the stream is collected as garbage (an `async for`
+        that is left needs `async with` around it, or leaves that to the end of its event loop). Calls that take longer than
+        `drain_timeout` seconds are given up: those on a loop are cancelled, those on threads left to themselves; None waits
+        as long as they take. `loop`: as of `start`; with "caller", use `async for`.
         """
         if not self._ends:
             raise ConfigError(f"pipeline {self.name!r} has a sink: stream() takes its place")
@@ -255,10 +326,18 @@ class Pipeline(Flow):
                 f"pipeline {self.name!r} has a quarantine: stream() gives the rows in quarantine among its outcomes"
             )
         # What is wrong is told here, not at the first outcome.
-        plan = self._plan(NullSink(), True, max_quarantined, None)
+        plan = self._plan(NullSink(), True, max_quarantined, drain_timeout)
         workers = sum(stage.workers for stage in plan.stages)
         window = self._window or max(STREAM_WINDOW_MIN, 4 * workers)
-        return Stream(lambda handover: Run(self._plan(handover, True, max_quarantined, None, window)))
+        if loop != "caller":
+            check_whose("stream", loop)
+        return Stream(
+            lambda handover: Run(
+                self._plan(handover, True, max_quarantined, drain_timeout, window),
+                loop=loop,
+            ),
+            loop,
+        )
 
     def plan(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Plan:
         """What `start` would run, checked, for another host than threads. Raises `ConfigError`."""

@@ -11,8 +11,8 @@ from headrace.actors.conductor import LifeTerms
 from headrace.actors.join import Require
 from headrace.actors.stage_terms import TRIAL_S, StageTerms
 
-from .calls.aio import LoopThread
 from .calls.answers import Kind, on_a_loop
+from .calls.loop_home import LoopHome
 from .connectors.port import SinkConnector, SourceConnector
 from .limits import Limit, Retry
 
@@ -135,7 +135,7 @@ class Plan(msgspec.Struct, frozen=True):
     rows."""
 
     name: str
-    source: Callable[[Callable[[], LoopThread]], SourceConnector]
+    source: Callable[[Callable[[], LoopHome]], SourceConnector]
     source_retry: Retry
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
+from contextvars import copy_context
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -18,13 +19,17 @@ import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.awaitables import at_once
 from headrace.actors.gate import Terms
 from headrace.actors.protocol import Counts, State
 
-from . import governors
+from . import at_exit, governors
 from .assembly import Parts, assemble, end_of
 from .calls.aio import LoopThread
-from .errors import AccountShut, LoopDied, RunFailed
+from .calls.answers import check_answers_at_once
+from .calls.caller_loop import CallerLoop, Whose, check_whose
+from .calls.loop_home import LoopHome
+from .errors import AccountShut, ConfigError, LoopDied, RunFailed
 from .forking import of_the_parent
 from .holding import Outputs
 from .hosts.dispatcher import Inbox
@@ -39,6 +44,9 @@ from .quantities import patience
 from .report import RunReport, report_of
 from .text import told
 
+CUT_SHORT_S = 20.0
+"""Longer than an abort takes."""
+
 _numbers = itertools.count(1)
 
 
@@ -52,9 +60,11 @@ class Run:
         journaling: Journaling | None = None,
         id_: str | None = None,
         outputs: Outputs | None = None,
+        loop: Whose = "own",
     ) -> None:
-        """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. Raises `CannotStartThread`
-        and `ConfigError`."""
+        """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. `loop`: where its coroutines
+        run. Raises `CannotStartThread` and `ConfigError`."""
+        check_whose("start", loop)
         self.pid = os.getpid()
         self.name = plan.name
         self.id = id_ or uuid.uuid4().hex
@@ -66,8 +76,10 @@ class Run:
         self._began = time.monotonic()
         self._report: concurrent.futures.Future[RunReport] = concurrent.futures.Future()
         self._error: BaseException | None = None
-        self._system = System(f"headrace-{next(_numbers)}")
-        self._loop_thread: LoopThread | None = None
+        # Of whoever starts the run: each call runs in a copy of it, and so do all other functions of the user's (L73).
+        self.context = copy_context()
+        self._system = System(f"headrace-{next(_numbers)}", self.context)
+        self._loop_home: LoopHome | None = None
         self._mutex = threading.Lock()
         self._shared: list[tuple[str, Address]] = []
         self._listeners: list[tuple[Address, CooldownLog]] = []
@@ -75,7 +87,15 @@ class Run:
         self._end: SimpleQueue[protocol.RunEnded | None] = SimpleQueue()
         self._assembled = threading.Event()
         self._abandoned = False
+        self._heard = False
+        """Somebody has been told of the end, or will be."""
+        self._bidden = self._knew = False
+        """Somebody has said that it is to end."""
+        self.leaving: Callable[[], object] | None = None
+        """How a stream is left, in place of a drain, when the interpreter ends."""
         try:
+            if loop == "caller":
+                self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
             started(self._await_end, f"{self._system.name}.clean-up")
             self._parts = assemble(plan, self._system, self)
         except BaseException:
@@ -88,16 +108,19 @@ class Run:
             self._listeners.append((governor, listener))
             governor.put(protocol.Enlist(listener))
         self._log.info("{} starts", plan.name)
+        at_exit.note(self)
         self._parts.conductor.put(protocol.Start())
 
     # --- the caller's side ---
 
     def drain(self) -> None:
         """Take no more rows from the source; those under way are finished. Returns at once; see `wait`."""
+        self._bidden = True
         self._parts.conductor.put(protocol.Drain())
 
     def abort(self, reason: str = "aborted") -> None:
         """Stop now. Rows without an outcome are interrupted. Returns at once; see `wait`."""
+        self._bidden = True
         self._parts.conductor.put(protocol.Abort(reason))
 
     def wait(self, timeout: float | None = None) -> RunReport:
@@ -113,12 +136,24 @@ class Run:
     def wait_ended(self, timeout: float | None = None) -> RunReport:
         """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
         self._check_process()
-        return self._report.result(patience("wait", timeout))
+        self._check_not_here("wait()", "await the run")
+        report = self._report.result(patience("wait", timeout))
+        self._heard = True
+        return report
 
     def _check_process(self) -> None:
         """Raises `RunAborted` in a child that was forked: the threads of the run are the parent's (L70)."""
         if self.pid != os.getpid():
             raise of_the_parent(f"the run {self.name!r}", self.pid)
+
+    def _check_not_here(self, what: str, instead: str) -> None:
+        """Raises `ConfigError` on the thread of the caller's loop, which would wait for itself."""
+        home = self._loop_home
+        if isinstance(home, CallerLoop) and home.here and not self._report.done():
+            raise ConfigError(
+                f"{self.name}: {what} would block the event loop that the calls of this run (loop='caller') are made on: "
+                f"{instead}"
+            )
 
     @property
     def error(self) -> BaseException | None:
@@ -140,11 +175,15 @@ class Run:
         return self._report.done()
 
     def add_done_callback(self, function: Callable[[RunReport], object]) -> None:
-        """Call `function` with the report once the run has ended. What it raises is logged, and concerns nobody else."""
+        """Call `function` with the report once the run has ended, in the context of whoever asks for it here. What it raises
+        is logged, and concerns nobody else."""
+        check_answers_at_once("add_done_callback", "function", function)
+        context = copy_context()
+        self._heard = True
 
         def call(future: concurrent.futures.Future[RunReport]) -> None:
             try:
-                function(future.result())
+                at_once("add_done_callback", context.run(function, future.result()))
             except BaseException as error:
                 self._log.warning("a callback of {} raised {}", self.name, told(error))
 
@@ -162,7 +201,9 @@ class Run:
         import asyncio
 
         self._check_process()
-        return await asyncio.shield(asyncio.wrap_future(self._report))
+        report = await asyncio.shield(asyncio.wrap_future(self._report))
+        self._heard = True
+        return report
 
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
         """Change the limit of a stage (of the only one, if unnamed) while the run goes on."""
@@ -183,7 +224,40 @@ class Run:
             (),
         )
 
+    async def leave(self) -> None:
+        """Drain, and abort what is not done within the drain time-out, or five seconds. Returns when the run has ended.
+        Where the task that awaits this is cancelled meanwhile, the run is aborted at once, and nobody waits for it."""
+        import asyncio
+
+        within_s = self._leave_s
+        self.drain()
+        try:
+            async with asyncio.timeout(within_s):
+                await self.ended()
+        except TimeoutError:
+            self.abort(f"the caller was gone for {within_s:g} s")
+            await self.ended()
+        except asyncio.CancelledError:
+            self.abort("the caller was cancelled for the second time")
+            raise
+
+    async def __aenter__(self) -> Run:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.pid != os.getpid():
+            return
+        if error is None:
+            self.drain()
+            await self
+        else:
+            self.abort(f"the block that held the run raised {type(error).__name__}")
+            await self.ended()
+
     def __enter__(self) -> Run:
+        self._check_not_here("`with`, which waits at its end,", "use `async with`")
         return self
 
     def __exit__(
@@ -209,11 +283,11 @@ class Run:
         self._shared.append((name, user))
         return address
 
-    def loop(self) -> LoopThread:
+    def loop(self) -> LoopHome:
         with self._mutex:
-            if self._loop_thread is None:
-                self._loop_thread = LoopThread(f"{self._system.name}.loop", self._on_loop_failed)
-            return self._loop_thread
+            if self._loop_home is None:
+                self._loop_home = LoopThread(f"{self._system.name}.loop", self._on_loop_failed, self.context)
+            return self._loop_home
 
     def _on_loop_failed(self, died: LoopDied) -> None:
         parts: Parts | None = getattr(self, "_parts", None)
@@ -226,6 +300,46 @@ class Run:
 
     def witness(self) -> OutcomesLog:
         return OutcomesLog(self.id, self._plan.name)
+
+    # --- at the interpreter's end ---
+
+    def wind_up(self, hurried: bool) -> None:
+        """Drain, or leave the stream that it is for."""
+        self._knew = self._bidden
+        if isinstance(self._loop_home, CallerLoop):
+            self._loop_home.perish_if_still()
+        (self.leaving or self.drain)()
+
+    def wait_wound_up(self, hurried: bool) -> None:
+        """Until it has ended; what is not done in time is aborted."""
+        if self._report.done():
+            if not self._heard and self._error is not None:
+                at_exit.say(f"the run of {self.name} failed, and nobody has waited for it: {told(self._error)}")
+            return
+        within_s = self._leave_s
+        how = "drained"
+        try:
+            report = self._report.result(within_s)
+        except TimeoutError:
+            how = f"aborted, since it was not drained within {within_s:g} s"
+            self.cut_short()
+            report = self._report.result(CUT_SHORT_S)
+        if self._error is not None:
+            how += f" and failed ({told(self._error)})"
+        if self.leaving is None and not (self._knew and how == "drained"):
+            at_exit.say(
+                f"nobody has waited for the run of {self.name} when the interpreter ended, so it was {how}: "
+                f"{report.delivered} of {report.rows} rows that were read are delivered; call run.wait()"
+            )
+
+    @property
+    def _leave_s(self) -> float:
+        drain_s = self._plan.life.drain_s
+        return drain_s if drain_s is not None else at_exit.LEAVE_S
+
+    def cut_short(self) -> None:
+        """Abort."""
+        self.abort("the interpreter is ending")
 
     # --- statistics ---
 
@@ -240,8 +354,8 @@ class Run:
         self._abandoned = True
         self._end.put(None)
         self._system.stop(1.0)
-        if self._loop_thread is not None:
-            self._loop_thread.stop(1.0)
+        if self._loop_home is not None:
+            self._loop_home.stop(1.0)
         for name, user in self._shared:
             governors.release(name, user)
         if self._journaling is not None:
@@ -284,7 +398,7 @@ class Run:
         hung = self._system.stop(0.1 if ended.state is State.ABORTED else 1.0)
         if hung:
             notes.append(f"left behind in calls that do not come back: {', '.join(hung)}")
-        if self._loop_thread is not None and not self._loop_thread.stop(self._plan.life.abort_s):
+        if self._loop_home is not None and not self._loop_home.stop(self._plan.life.abort_s):
             notes.append("the event loop did not end: a coroutine blocks it")
         for governor, listener in self._listeners:
             governor.put(protocol.Discharge(listener))

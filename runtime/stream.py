@@ -11,10 +11,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from functools import partial
 from typing import Any, Self
 
 from headrace.actors import protocol
 
+from .calls.caller_loop import Whose
+from .errors import ConfigError
 from .report import Outcome
 from .run import Run
 
@@ -107,12 +110,14 @@ Starter = Callable[[Handover], Run]
 class Stream(Iterator[Outcome], AsyncIterator[Outcome]):
     """The outcomes of a run, in the order of the rows, one for each row. Nothing is started before the first is asked for.
 
-    Leaving the loop, `close` and `aclose` stop the source, finish the calls that are under way, and close everything. A run
+    Leaving the loop, `close` and `aclose` stop the source, finish the calls that are under way, and close everything, within
+    the `drain_timeout` of the stream; whoever is interrupted or cancelled once more meanwhile has the run aborted. A run
     that fails raises `RunFailed` after the outcomes that it still had. One reader, sync or async, not both.
     """
 
-    def __init__(self, start: Starter) -> None:
+    def __init__(self, start: Starter, loop: Whose = "own") -> None:
         self._start = start
+        self._loop = loop
         self._outcomes: Generator[Outcome, None, None] | None = None
         self._async_outcomes: AsyncGenerator[Outcome, None] | None = None
 
@@ -121,6 +126,10 @@ class Stream(Iterator[Outcome], AsyncIterator[Outcome]):
 
     def __next__(self) -> Outcome:
         if self._outcomes is None:
+            if self._loop == "caller":
+                raise ConfigError(
+                    "stream: loop='caller': `for` would block the event loop of the calls; use `async for`"
+                )
             self._outcomes = _iterate(self._start)
         return next(self._outcomes)
 
@@ -169,6 +178,7 @@ def _leave(handover: Handover, run: Run) -> None:
 def _iterate(start: Starter) -> Generator[Outcome, None, None]:
     handover = Handover()
     run = start(handover)
+    run.leaving = partial(_leave, handover, run)
     run.add_done_callback(lambda _: handover.end())
     try:
         while batch := handover.take():
@@ -176,13 +186,18 @@ def _iterate(start: Starter) -> Generator[Outcome, None, None]:
     finally:
         if run.pid == os.getpid():
             _leave(handover, run)
-            run.wait_ended()
+            try:
+                run.wait_ended()
+            except BaseException:
+                run.abort("its reader was interrupted while it waited for the end")
+                raise
     run.wait()
 
 
 async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome, None]:
     handover = Handover()
     run = start(handover)
+    run.leaving = partial(_leave, handover, run)
     run.add_done_callback(lambda _: handover.end())
     try:
         while batch := await handover.take_async():
@@ -191,5 +206,9 @@ async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome, None]:
     finally:
         if run.pid == os.getpid():
             _leave(handover, run)
-            await run.ended()
+            try:
+                await run.ended()
+            except BaseException:
+                run.abort("its reader was cancelled while it waited for the end")
+                raise
     run.wait()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 
 from loguru import logger
 
+from headrace.actors.awaitables import at_once
 from headrace.actors.protocol import Status, Waited
 from headrace.actors.stage_terms import Retracted
 
+from .call import _current
+from .calls.answers import check_answers_at_once
+from .calls.awaiting import is_settled, settled
 from .report import Outcome
 from .text import told
 
@@ -24,16 +32,25 @@ class Registry(Protocol):
 
     def withdraw(self, waiter: Any) -> None: ...
 
+    def check_not_here(self, what: str, instead: str) -> None: ...
+
 
 class Task:
-    """A call, as the row that goes through the stage. `future` is None for a row of a batch."""
+    """A call, as the row that goes through the stage. `context`: of whoever submitted it; each attempt runs in a copy (L73).
+    `future` is None for a row of a batch."""
 
-    __slots__ = ("args", "function", "future", "kwargs")
+    __slots__ = ("args", "context", "function", "future", "kwargs")
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], future: CallFuture | None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Context,
+        future: CallFuture | None,
     ) -> None:
         self.function = function
+        self.context = context
         self.args = args
         self.kwargs = kwargs
         self.future = future
@@ -41,14 +58,64 @@ class Task:
 
 def call(task: Task) -> Any:
     """Make the call; what comes as a coroutine is yet to be awaited."""
-    if task.future is not None and not task.future.begin():
-        raise Retracted("cancelled before it began")
-    return task.function(*task.args, **task.kwargs)
+    _begin(task)
+    context = task.context.copy()
+    context.run(_current.set, _current.get())
+    future = task.future
+    if future is None:
+        answer = context.run(task.function, *task.args, **task.kwargs)
+    else:
+        future.on_thread = True
+        try:
+            answer = context.run(task.function, *task.args, **task.kwargs)
+        finally:
+            future.on_thread = False
+    return answer if is_settled(answer) else _awaited(answer, context)
+
+
+async def _awaited(answer: Any, context: Context) -> Any:
+    """What an answer gives when it is awaited, in this context."""
+    return await asyncio.get_running_loop().create_task(settled(answer), context=context)
 
 
 async def call_async(task: Task) -> Any:
-    """Make the call of a coroutine function."""
-    return await call(task)
+    """Make the call of a coroutine function, which is in its context already."""
+    future = task.future
+    if future is None:
+        return await task.function(*task.args, **task.kwargs)
+    slot = asyncio.current_task()
+    assert slot is not None, "a coroutine is called in a slot"
+    cancelled = False
+
+    def cancel() -> None:
+        nonlocal cancelled
+        if future.interrupt is interrupt:
+            cancelled = slot.cancel()
+
+    # Before it begins: whoever finds it begun shall find this.
+    future.interrupt = interrupt = partial(asyncio.get_running_loop().call_soon_threadsafe, cancel)
+    try:
+        _begin(task)
+        return await task.function(*task.args, **task.kwargs)
+    except asyncio.CancelledError as error:
+        if not cancelled:
+            raise
+        raise Retracted("nobody waited for it any more, so it was cancelled") from error
+    finally:
+        future.interrupt = None
+        if cancelled:
+            # That was for this call; the slot goes on with others.
+            slot.uncancel()
+
+
+def context_of(task: Task) -> Context:
+    """Of whoever submitted it."""
+    return task.context
+
+
+def _begin(task: Task) -> None:
+    if task.future is not None and not task.future.begin():
+        raise Retracted("cancelled before it began")
 
 
 class CallFuture(concurrent.futures.Future[Any]):
@@ -59,6 +126,12 @@ class CallFuture(concurrent.futures.Future[Any]):
     def __init__(self, office: Registry) -> None:
         super().__init__()
         self._office = office
+        self.interrupt: Callable[[], object] | None = None
+        """Cancels the coroutine that makes the call, while there is one; from any thread."""
+        self.on_thread = False
+        """The call is under way on a thread."""
+        self.gone = False
+        """Nobody waits any more."""
         # Whoever takes the ticket moves the future out of PENDING; `list.pop` lets one have it.
         self._ticket = [None]
 
@@ -71,6 +144,8 @@ class CallFuture(concurrent.futures.Future[Any]):
 
     def begin(self) -> bool:
         """The call begins, for the first time or again. False: it was cancelled."""
+        if self.gone:
+            return False
         if self._take_ticket():
             return self.set_running_or_notify_cancel()
         # Again; or it was cancelled, or answered by an abort.
@@ -83,6 +158,41 @@ class CallFuture(concurrent.futures.Future[Any]):
             self.set_running_or_notify_cancel()
         self._office.withdraw(self)
         return True
+
+    def let_go(self, what: str) -> None:
+        """Nobody waits any more. A call that has not begun does not begin; one on the loop is cancelled; one on a thread
+        goes on, and its answer reaches nobody, which the log says of `what`."""
+        self.gone = True
+        if self.cancel() or self.done():
+            return
+        self._office.withdraw(self)
+        if (interrupt := self.interrupt) is not None:
+            with contextlib.suppress(RuntimeError):
+                # On a loop that is closed, no call is under way.
+                interrupt()
+        elif self.on_thread:
+            logger.info(
+                "{} is under way on a thread and nobody waits for it any more: its answer will be dropped", what
+            )
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Any]], object]) -> None:
+        """As the standard library's; raises `ConfigError` for an async function, which nobody would await (L68)."""
+        check_answers_at_once("add_done_callback", "fn", fn)
+        super().add_done_callback(partial(_call_back, fn))
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._check_may_wait()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check_may_wait()
+        return super().exception(timeout)
+
+    def _check_may_wait(self) -> None:
+        if not self.done():
+            self._office.check_not_here(
+                "to wait for a future here", "await executor.call(...), or asyncio.wrap_future(future)"
+            )
 
     def put(self, waited: Waited, /) -> None:
         """Told by a clerk."""
@@ -113,6 +223,10 @@ class CallFuture(concurrent.futures.Future[Any]):
             self.cancel()
             return
         self.put(Waited(0, Status.INTERRUPTED, None, error, 0))
+
+
+def _call_back(fn: Callable[[CallFuture], object], future: CallFuture) -> None:
+    at_once("add_done_callback", fn(future))
 
 
 class Batch:

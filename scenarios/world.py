@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, BinaryIO, cast
 
 from headrace.actors import protocol
@@ -14,16 +15,17 @@ from headrace.actors.governor import Governor
 from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
 from headrace.runtime.assembly import Parts, assemble, end_of
-from headrace.runtime.calls.aio import LoopThread
+from headrace.runtime.calls.loop_home import LoopHome
 from headrace.runtime.calls.virtual import VirtualLoopThread
 from headrace.runtime.executor import Executor
 from headrace.runtime.graph import join_terms
+from headrace.runtime.ground import ExecutorTerms
 from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
 from headrace.runtime.hosts.virtual_time import virtual_time
 from headrace.runtime.journal.port import Journaling
-from headrace.runtime.office import ExecutorTerms, Office
+from headrace.runtime.office import Office
 from headrace.runtime.plan import SOURCE, BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 from headrace.runtime.report import RunReport, report_of
 
@@ -53,6 +55,7 @@ class SimulatedRun:
         self.plan = plan
         # The same in each run of the same seed, as all else is.
         self.id = plan.name
+        self.context = copy_context()
         self.monotonic = world.simulation.clock
         self.ended: protocol.RunEnded | None = None
         self.report: RunReport | None = None
@@ -118,10 +121,10 @@ class SimulatedRun:
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return self.world.shared_governor(name, terms)
 
-    def loop(self) -> LoopThread:
+    def loop(self) -> LoopHome:
         if self._loop is None:
             self._loop = VirtualLoopThread(self.world.simulation, f"{self._system.name}.loop".lstrip("."))
-        return cast(LoopThread, self._loop)
+        return cast(LoopHome, self._loop)
 
     def journal(self) -> Journaling | None:
         return self._journaling
@@ -160,8 +163,8 @@ class Ground:
     def actors(self, name: str) -> System:
         return System(self._world.simulation, name)
 
-    def loop(self, name: str, failed: Any) -> LoopThread:
-        return cast(LoopThread, VirtualLoopThread(self._world.simulation, name))
+    def loop(self, name: str, failed: Any, context: Any) -> LoopHome:
+        return cast(LoopHome, VirtualLoopThread(self._world.simulation, name))
 
     def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
         return self._world.shared_governor(name, terms)

@@ -1,7 +1,8 @@
 """Calls of coroutine functions: one loop on a thread of its own, thousands in flight.
 
-A slot is a task that takes row after row, so that a steady stream costs no task a row. Answers that come in one turn of the
-loop are told together.
+A slot is a task that takes row after row, so that a steady stream costs no task a row. Each call runs in a copy of the
+context of whoever wants it: where one has set something in its slot's context, or the next one comes from somebody else,
+another slot takes the slot's place (L73). Answers that come in one turn of the loop are told together.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from contextvars import Context, copy_context
+from typing import Any
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
@@ -23,6 +25,8 @@ from ..call import CallInfo, _current
 from ..classify import Classifier, fault_of
 from ..errors import LoopDied
 from .awaiting import is_settled, settled
+from .contexts import differ
+from .loop_home import LoopHome
 from .loop_thread import LoopThread as LoopThread
 
 STUBBORN_S = 1.0
@@ -36,22 +40,36 @@ def runs_on_a_loop(function: Callable[..., Any]) -> bool:
     )
 
 
-class _Call(NamedTuple):
-    id: int
-    seq: Id
-    value: Any
-    attempt: int
-    state: Any = None
+class _Call:
+    """A row in hand. When it is called itself, it gives what `current_call` gives; `prefix`: of its key."""
+
+    __slots__ = ("attempt", "base", "deadline", "id", "prefix", "seq", "state", "value")
+
+    def __init__(self, id_: int, seq: Id, value: Any, attempt: int, state: Any, prefix: str, base: Context) -> None:
+        self.id = id_
+        self.seq = seq
+        self.value = value
+        self.attempt = attempt
+        self.state = state
+        self.prefix = prefix
+        self.base = base
+        self.deadline: float | None = None
+
+    def __call__(self) -> CallInfo:
+        return CallInfo(f"{self.prefix}:{show(self.seq)}", row_of(self.seq), self.attempt, self.deadline, self.state)
 
 
 class _Slot:
-    """What one task of a worker has in hand. `lost`: its loop has broken, and its row has been answered for."""
+    """What one task of a worker has in hand. `lost`: its loop has broken, and its row has been answered for. `begun`: its
+    task has had its first turn."""
 
-    __slots__ = ("call", "lost")
+    __slots__ = ("begun", "call", "context", "lost")
 
-    def __init__(self) -> None:
-        self.call: _Call | None = None
+    def __init__(self, call: _Call) -> None:
+        self.call: _Call | None = call
+        self.context = call.base.copy()
         self.lost = False
+        self.begun = False
 
 
 class LoopCalls:
@@ -59,14 +77,19 @@ class LoopCalls:
 
     def __init__(
         self,
-        thread: LoopThread,
+        thread: LoopHome,
         function: Callable[[Any], Awaitable[Any]],
         slots: int,
         prefix: str,
         timeout_s: float | None = None,
         classifier: Classifier | None = None,
+        context: Context | None = None,
+        context_of: Callable[[Any], Context] | None = None,
     ) -> None:
+        """`context`: each call runs in a copy of it, or of an empty one; `context_of`: of that which its row bears (L73)."""
         self._thread = thread
+        self._context = context or Context()
+        self._context_of = context_of
         self._function = function
         self._slots = slots
         self._prefix = prefix
@@ -78,6 +101,7 @@ class LoopCalls:
         self._left_behind: dict[asyncio.Task[None], None] = {}
         self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
         self._busy_s = 0.0
+        self._cancelled = False
         self._worker: Ref | None = None
         self._tell: Tell | None = None
         thread.at_death(self._on_loop_died)
@@ -88,21 +112,27 @@ class LoopCalls:
 
     def _start(self, assign: protocol.Assign) -> None:
         attempts, states = assign.attempts or {}, assign.states or {}
-        self._queue.extend(
-            _Call(assign.id, seq, value, attempts.get(seq, 1), states.get(seq))
-            for seq, value in zip(assign.seqs, assign.values, strict=True)
-        )
+        base, context_of = self._context, self._context_of
+        for seq, value in zip(assign.seqs, assign.values, strict=True):
+            if context_of is not None:
+                base = context_of(value)
+            self._queue.append(_Call(assign.id, seq, value, attempts.get(seq, 1), states.get(seq), self._prefix, base))
         for _ in range(min(self._slots - len(self._tasks), len(assign.seqs))):
             self._hire()
 
     async def _serve(self, slot: _Slot) -> None:
-        queue, function, timeout_s = self._queue, self._function, self._timeout_s
+        queue, function, timeout_s, context = self._queue, self._function, self._timeout_s, slot.context
         monotonic = self._thread.loop.time
-        while queue:
-            slot.call = call = queue.popleft()
+        slot.begun = True
+        call = slot.call
+        assert call is not None, "a slot is made for a call"
+        base = call.base
+        while True:
             began = monotonic()
-            deadline = None if timeout_s is None else began + timeout_s
-            _current.set(lambda call=call, deadline=deadline: self._info(call, deadline))  # type: ignore[misc]
+            if timeout_s is not None:
+                call.deadline = began + timeout_s
+            _current.set(call)
+            before = copy_context()
             result: Any
             try:
                 if timeout_s is None:
@@ -112,7 +142,11 @@ class LoopCalls:
                 else:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
-                if asyncio.current_task() not in self._left_behind:
+                task = asyncio.current_task()
+                assert task is not None, "a slot is a task"
+                if self._thread.left_alone(task) and not self._cancelled:
+                    self._thread.perish()
+                elif task not in self._left_behind:
                     self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
@@ -125,6 +159,15 @@ class LoopCalls:
                 return
             slot.call = None
             self._note(call, result, began)
+            if not queue:
+                return
+            if queue[0].base is not base or differ(context, before):
+                done = asyncio.current_task()
+                assert done is not None, "a slot is a task"
+                self._tasks.pop(done, None)
+                self._hire()
+                return
+            slot.call = call = queue.popleft()
 
     async def _timed(self, call: _Call, timeout_s: float) -> Any:
         scope = asyncio.timeout(timeout_s)
@@ -154,13 +197,19 @@ class LoopCalls:
             self._hire()
 
     def _hire(self) -> None:
-        slot = _Slot()
-        task = self._thread.loop.create_task(self._serve(slot))
+        """A slot for the next call."""
+        slot = _Slot(self._queue.popleft())
+        task = self._thread.task(self._serve(slot), slot.context)
         self._tasks[task] = slot
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        if task.cancelled() and self._thread.left_alone(task) and not self._cancelled:
+            self._thread.perish()
+        slot = self._tasks.pop(task, None)
+        if slot is not None and slot.call is not None and not slot.begun:
+            # It was cancelled before its first turn.
+            self._tell_unstarted({slot.call.id: [slot.call.seq]})
         if self._queue and len(self._tasks) < self._slots and not self._thread.over:
             # They came after it had seen that there was nothing to do, and before this.
             self._hire()
@@ -193,9 +242,15 @@ class LoopCalls:
         if self._done:
             self._flush()
         faults: dict[int, list[Fault]] = {}
-        for slot in self._tasks.values():
+        for task, slot in self._tasks.items():
             slot.lost = True
-            if slot.call is not None:
+            # It has been answered for, so nobody need complain of it.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            if slot.call is None:
+                continue
+            if not slot.begun:
+                self._queue.append(slot.call)
+            else:
                 faults.setdefault(slot.call.id, []).append(Fault(slot.call.seq, Kind.UNKNOWN, died))
         self._tasks.clear()
         self._left_behind.clear()
@@ -205,19 +260,19 @@ class LoopCalls:
         for id_, lost in faults.items():
             self._tell(Answered(id_, self._worker, [], [], lost, (), False, 0.0))
 
-    def _info(self, call: _Call, deadline: float | None) -> CallInfo:
-        return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline, call.state)
-
     def recall(self) -> None:
         self._thread.call_soon(self._give_back)
 
     def _give_back(self) -> None:
-        if self._worker is None or self._tell is None:
-            return
         back: dict[int, list[Id]] = {}
         while self._queue:
             call = self._queue.popleft()
             back.setdefault(call.id, []).append(call.seq)
+        self._tell_unstarted(back)
+
+    def _tell_unstarted(self, back: dict[int, list[Id]]) -> None:
+        if self._worker is None or self._tell is None:
+            return
         for id_, seqs in back.items():
             self._tell(Answered(id_, self._worker, [], [], [], seqs, False, 0.0))
 
@@ -225,6 +280,7 @@ class LoopCalls:
         self._thread.call_soon(self._cancel_all)
 
     def _cancel_all(self) -> None:
+        self._cancelled = True
         self._queue.clear()
         for task in [*self._tasks, *self._left_behind]:
             task.cancel()

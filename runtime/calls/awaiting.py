@@ -19,7 +19,7 @@ NESTED_MAX = 16
 """A coroutine that gives a coroutine that gives another is followed so far."""
 
 Loop = Callable[[], Any]
-"""Gives the run's `LoopThread`, which is made when it is first asked for."""
+"""Gives the run's `LoopHome`, which is made when it is first asked for."""
 
 
 def is_settled(value: Any) -> bool:

@@ -13,90 +13,43 @@ of its own, which the next loop works off: nothing is lost between two loops.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import threading
-from collections import deque
-from collections.abc import Callable, Coroutine
-from queue import SimpleQueue
-from typing import Any
+from collections.abc import Callable
+from contextvars import Context, copy_context
 
 from loguru import logger
 
 from ..errors import LoopDied
 from ..hosts.starting import started
 from ..text import told
+from .loop_home import LoopHome
 
 LOOPS_MAX = 5
 """Event loops that one run makes. Each loop that breaks makes the fate of all its calls unknown."""
 LAST_TASKS_S = 1.0
 """Tasks that are cancelled at the end have so long to end."""
 
-Mourner = Callable[[LoopDied], object]
 
-
-class LoopThread:
+class LoopThread(LoopHome):
     """An event loop on a daemon thread, shared by all calls and strategies of a run, so that they can share clients."""
 
-    def __init__(self, name: str, failed: Callable[[LoopDied], object] | None = None) -> None:
-        """`failed`: called once, if there will be no loop any more although `stop` was not called. Raises
-        `CannotStartThread`."""
-        self.loop = asyncio.new_event_loop()
-        self.over = False
-        self._name = name
-        self._failed = failed
+    def __init__(
+        self, name: str, failed: Callable[[LoopDied], object] | None = None, context: Context | None = None
+    ) -> None:
+        """`failed`: called once, if there will be no loop any more although `stop` was not called. `context`: the thread
+        runs in a copy of it; by default, it is the caller's. Raises `CannotStartThread`."""
+        context = context.copy() if context is not None else copy_context()
+        # The loop holds the context that it is made in.
+        super().__init__(context.run(asyncio.new_event_loop), name, failed)
         self._loops = 1
-        self._dead: LoopDied | None = None
-        self._mutex = threading.Lock()
-        self._orders: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._awaited: set[concurrent.futures.Future[Any]] = set()
-        self._mourners: list[Mourner] = []
         try:
-            self.thread = started(self._live, name)
+            self.thread = started(self._live, name, context=context)
         except BaseException:
             self.loop.close()
             raise
 
     # --- from any thread ---
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, from another thread. Raises what it raises, and `LoopDied`."""
-        with self._mutex:
-            try:
-                if self._dead is not None:
-                    raise self._dead
-                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-            except RuntimeError as error:
-                coroutine.close()
-                raise LoopDied(f"the event loop {self._name} is over: {told(error)}") from error
-            self._awaited.add(future)
-        try:
-            return future.result()
-        finally:
-            with self._mutex:
-                self._awaited.discard(future)
-
-    def call_soon(self, function: Callable[..., object], *args: object) -> None:
-        """Call a function on the loop's thread, in the order of these calls; without effect after `stop`. Raises `LoopDied`
-        where there will be no loop any more."""
-        with self._mutex:
-            if self._dead is not None and not self.over:
-                raise self._dead
-            asked = bool(self._orders)
-            self._orders.append((function, args))
-            if not asked:
-                # One that is closed will be replaced, and the next one works off what is there.
-                with contextlib.suppress(RuntimeError):
-                    self.loop.call_soon_threadsafe(self._work)
-
-    def at_death(self, mourner: Mourner) -> None:
-        """Call this on the loop's thread whenever a loop has broken: what was under way on it never comes back."""
-        with self._mutex:
-            self._mourners.append(mourner)
-
-    def news(self) -> SimpleQueue[None]:
-        """Where another thread waits for word from this one."""
-        return SimpleQueue()
 
     def stop(self, timeout_s: float) -> bool:
         """End the loop, cancelling what is left. False if it did not end in time."""
@@ -108,6 +61,9 @@ class LoopThread:
             self.thread.join(timeout_s)
             return not self.thread.is_alive()
         return True
+
+    def _on_closed(self) -> None:
+        """There will be a new one, which works off what is there."""
 
     # --- on the thread ---
 
@@ -138,17 +94,6 @@ class LoopThread:
                 return error
         return None
 
-    def _work(self) -> None:
-        """Do what was asked for."""
-        orders = self._orders
-        try:
-            while orders:
-                function, args = orders.popleft()
-                function(*args)
-        finally:
-            if orders:
-                self.loop.call_soon(self._work)
-
     def _replace(self, error: BaseException) -> None:
         died = self._epitaph(error)
         old = self.loop
@@ -165,13 +110,7 @@ class LoopThread:
         self.loop.call_soon(self._work)
 
     def _give_up(self, error: BaseException) -> None:
-        died = error if isinstance(error, LoopDied) else self._epitaph(error)
-        with self._mutex:
-            self._dead = died
-            awaited, self._awaited = self._awaited, set()
-        self._tell(died, awaited)
-        if self._failed is not None and not self.over:
-            self._failed(died)
+        self._end(error if isinstance(error, LoopDied) else self._epitaph(error))
 
     def _epitaph(self, error: BaseException) -> LoopDied:
         died = LoopDied(
@@ -179,18 +118,6 @@ class LoopThread:
         )
         died.__cause__ = error
         return died
-
-    def _tell(self, died: LoopDied, awaited: set[concurrent.futures.Future[Any]]) -> None:
-        with self._mutex:
-            mourners = list(self._mourners)
-        for mourner in mourners:
-            try:
-                mourner(died)
-            except BaseException as error:
-                logger.warning("{}: what was told of its end raised {}", self._name, told(error))
-        for future in awaited:
-            with contextlib.suppress(concurrent.futures.InvalidStateError):
-                future.set_exception(died)
 
     def _close(self, loop: asyncio.AbstractEventLoop) -> None:
         """The end: what is left on the loop is cancelled."""

@@ -158,6 +158,14 @@ class VirtualLoopThread:
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         self.loop.call_soon(function, *args)
 
+    def task(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = self.loop.create_task(coroutine, context=context)
+        return task
+
+    def left_alone(self, task: asyncio.Task[Any]) -> bool:
+        """A virtual loop ends with all that is on it."""
+        return False
+
     def at_death(self, mourner: Callable[..., object]) -> None:
         """A virtual loop has nothing that could break."""
 

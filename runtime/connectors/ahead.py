@@ -14,7 +14,7 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ..calls.aio import LoopThread
+from ..calls.loop_home import LoopHome
 from ..errors import LoopDied
 from ..hosts.starting import started
 
@@ -132,7 +132,7 @@ class ThreadAhead(Ahead):
 class LoopAhead(Ahead):
     """Pulls from an async iterator, on the run's loop."""
 
-    def __init__(self, iterator: AsyncIterator[Any], loop: Callable[[], LoopThread]) -> None:
+    def __init__(self, iterator: AsyncIterator[Any], loop: Callable[[], LoopHome]) -> None:
         super().__init__(loop().news())
         self._iterator = iterator
         self._loop = loop

@@ -80,6 +80,11 @@ def _check(role: Role, given: Any) -> None:
     for member in _OPTIONAL[role]:
         if _has(given, member.name):
             _check_member(role, name, given, member)
+            if inspect.iscoroutinefunction(_member(given, member.name)):
+                raise ConfigError(
+                    f"{role}: connector {name!r}: its {member.name!r} is async; it is called from another thread, where "
+                    f"nobody awaits it: give one that is not"
+                )
     declaration, members = _DECLARED[role]
     if _member(given, declaration) is True:
         for member in members:

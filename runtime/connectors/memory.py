@@ -9,8 +9,8 @@ from typing import Any
 
 from headrace.actors.protocol import BadRow
 
-from ..calls.aio import LoopThread
 from ..calls.awaiting import is_settled, settled
+from ..calls.loop_home import LoopHome
 from ..contracts import Contract, hold
 from ..errors import BadInput
 from ..names import connector_name, function_name
@@ -160,7 +160,7 @@ class AsyncIterableSource:
     name = "async iterable"
     resumable = False
 
-    def __init__(self, rows: AsyncIterable[Any], loop: Callable[[], LoopThread]) -> None:
+    def __init__(self, rows: AsyncIterable[Any], loop: Callable[[], LoopHome]) -> None:
         self._rows = rows
         self._loop = loop
         self._ahead: LoopAhead | None = None

@@ -17,6 +17,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any
 
@@ -228,8 +229,10 @@ def _parked(work: SimpleQueue[Callable[[], None] | None]) -> None:
 class System:
     """The actors of one run (or executor): started together, ended together."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, context: Context | None = None) -> None:
+        """`context`: each thread runs in a copy of it, whoever has it started; by default, it is the caller's."""
         self.name = name
+        self._context = context if context is not None else copy_context()
         self._hosts: set[Host] = set()
         self._parked: deque[tuple[threading.Thread, SimpleQueue[Callable[[], None] | None]]] = deque()
         self._ended = False
@@ -257,7 +260,7 @@ class System:
         work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         with self._mutex:
             if not self._ended:
-                self._parked.append((started(_parked, f"{self.name}.parked", work), work))
+                self._parked.append((started(_parked, f"{self.name}.parked", work, context=self._context), work))
 
     def begin(self, host: Host) -> None:
         """Give an actor its thread, so that `stop` either sees it running or not at all."""
@@ -283,7 +286,7 @@ class System:
             thread.name = name
             work.put(run)
         else:
-            thread = started(run, name)
+            thread = started(run, name, context=self._context)
         return thread
 
     def remove(self, host: Host) -> None:

@@ -4,6 +4,8 @@ are errors here, so a coroutine that nobody awaits fails the test that made it."
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import functools
 import gc
 import types
@@ -11,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from headrace.runtime import ConfigError, Executor, Limit, Pipeline, ReadResult, Retry, RunFailed, current_call
 from headrace.runtime.errors import AttemptTimedOut
@@ -361,3 +364,78 @@ def test_connectors_may_be_asynchronous_L68() -> None:
     report = Pipeline().source(source).sink(sink).start().wait(HANGS_S)  # type: ignore[arg-type]
     assert report.delivered == 3
     assert (source.log, sink.log) == (["open", "close"], ["open", 1, 2, 3, "close"])
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_callbacks_that_are_async_are_told_L68(hide: bool) -> None:
+    made: list[int] = []
+
+    async def note(_: Any) -> None:
+        made.append(1)
+
+    callback: Any = (lambda _: note(_)) if hide else note
+    run = Pipeline().source(range(3)).sink(lambda row: None).start()
+    with Executor(1) as executor:
+        future = executor.submit(abs, -1)
+        given: list[Callable[[Any], None]] = [run.add_done_callback, future.add_done_callback]
+        for add in given:
+            said: list[Any] = []
+            with _what_is_logged(said):
+                if hide:
+                    add(callback)
+                    run.wait(HANGS_S)
+                    future.result(HANGS_S)
+                else:
+                    with pytest.raises(ConfigError, match="an async function, whose answer nobody awaits here"):
+                        add(callback)
+    run.wait(HANGS_S)
+    assert not made
+
+
+@contextlib.contextmanager
+def _what_is_logged(said: list[Any]) -> Iterator[None]:
+    logger.enable("headrace")
+    sink = logger.add(said.append, level="WARNING")
+    try:
+        yield
+    finally:
+        logger.remove(sink)
+        logger.disable("headrace")
+
+
+def test_a_callback_that_gives_a_coroutine_is_logged_L68() -> None:
+    said: list[Any] = []
+    with _what_is_logged(said):
+        run = Pipeline().source(range(3)).sink(lambda row: None).start()
+        run.wait(HANGS_S)
+        # It has ended: what is added now is called at once.
+        run.add_done_callback(lambda report: ask(1))
+    assert [str(line) for line in said if "gave a coroutine, which nobody awaits" in line]
+
+
+def test_an_initializer_that_is_async_is_told_L68() -> None:
+    with pytest.raises(ConfigError, match="initializer="):
+        Executor(1, initializer=_async_option)
+    with (
+        Executor(1, initializer=lambda: _async_option()) as executor,
+        pytest.raises(concurrent.futures.BrokenExecutor) as broken,
+    ):
+        executor.submit(abs, 1).result(HANGS_S)
+    assert "gave a coroutine, which nobody awaits" in str(broken.value.__cause__)
+
+
+def test_a_branch_is_built_at_once_L68() -> None:
+    async def branch(flow: Any) -> Any:
+        return flow
+
+    with pytest.raises(ConfigError, match="must return the flow"):
+        Pipeline().source([1]).route(lambda row: None, a=branch)  # type: ignore[arg-type]
+
+
+def test_an_interrupt_is_called_where_nobody_awaits_it_L68() -> None:
+    class Interruptible(AsyncConnector):
+        async def interrupt(self) -> None:
+            pass
+
+    with pytest.raises(ConfigError, match="its 'interrupt' is async"):
+        Pipeline().source(Interruptible())  # type: ignore[arg-type]

@@ -357,4 +357,8 @@ def test_the_interpreter_ends_while_a_run_is_under_way_or_cleaned_up_L34() -> No
             "run = Pipeline().source(range(60)).map(lambda x: (time.sleep(0.005), x)[1], workers=4).start()\n" + wait
         )
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-        assert (ended.returncode, ended.stderr) == (0, "")
+        # Of one that goes on, and that nobody has bidden to end or waited for, it is said that it was drained.
+        said = [
+            line for line in ended.stderr.splitlines() if wait != "time.sleep(0.1)" or "nobody has waited" not in line
+        ]
+        assert (ended.returncode, said) == (0, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import re
@@ -76,12 +77,18 @@ def _stream(**options: Any) -> None:
     assert len(list(five().map(same).stream(**options))) == 5
 
 
+async def _call(**options: Any) -> None:
+    async with Executor(1) as executor:
+        assert await executor.call(same, 1, **options) == 1
+
+
 TRIED: dict[str, Callable[..., Any]] = {
     "Limit": lambda **o: ends(five().map(same, limit=Limit("1000/s", **o))),
     "Retry": lambda **o: ends(five().map(same, retry=Retry(**o))),
     "Journal": lambda **o: Journal("never.db", **o),
     "Executor": _executor,
     "Executor.execute_batch": _batch,
+    "Executor.call": lambda **o: asyncio.run(_call(**o)),
     "Pipeline": lambda **o: ends(Pipeline(**o).source(range(5)).map(same)),
     "Pipeline.source": lambda **o: ends(Pipeline().source(range(5), **o).map(same)),
     # With a time-out of next to nothing no call is ever answered, which is an outage.
@@ -90,6 +97,7 @@ TRIED: dict[str, Callable[..., Any]] = {
     "Pipeline.join": lambda **o: ends(five().fork(a=same, b=same).join(**o)),
     "Pipeline.start": lambda **o: ends(five().map(same), **o),
     "Pipeline.run": lambda **o: five().map(same).run(**o),
+    "Pipeline.run_async": lambda **o: asyncio.run(five().map(same).run_async(**o)),
     "Pipeline.plan": lambda **o: five().map(same).plan(**o),
     "Pipeline.stream": _stream,
     "Run.wait": _waits("wait"),
