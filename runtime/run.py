@@ -29,7 +29,7 @@ from .calls.aio import LoopThread
 from .calls.answers import check_answers_at_once
 from .calls.caller_loop import CallerLoop, Whose, check_whose
 from .calls.loop_home import LoopHome
-from .errors import ConfigError, LoopDied, RunFailed
+from .errors import AccountShut, ConfigError, LoopDied, RunFailed
 from .forking import of_the_parent
 from .holding import Outputs
 from .hosts.dispatcher import Inbox
@@ -365,7 +365,7 @@ class Run:
 
     def _on_told(self, message: Any) -> None:
         # In the conductor's thread, which is one of those to be ended: the rest is another's.
-        self._end.put(end_of(message))
+        self._end.put(end_of(message, self._journaling))
 
     def _await_end(self) -> None:
         ended = self._end.get()
@@ -408,6 +408,9 @@ class Run:
         for name, user in self._shared:
             governors.release(name, user)
         self._error = ended.errors[0] if ended.errors else None
+        if isinstance(self._error, AccountShut):
+            # Who reads the report in the morning finds there why it stopped, and what to do (L71).
+            notes.insert(0, told(self._error))
         state = ended.state
         if self._outputs is not None:
             if state is State.COMPLETED and (error := self._outputs.error()) is not None:

@@ -154,7 +154,7 @@ class HttpTransport:
 
     def _check(self, response: httpx.Response, row: int) -> None:
         if response.status_code >= 400:
-            raise HttpStatus(response.status_code, list(response.headers.items()))
+            raise HttpStatus(response.status_code, list(response.headers.items()), response.json())
         if response.json()["row"] != row:
             raise TypeError("the answer of another row")
 

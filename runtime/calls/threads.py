@@ -114,7 +114,7 @@ class ThreadCalls:
                 faults.append(fault)
                 append(fault)
                 changed = differ(context, base)
-                if fault.kind is Kind.REFUSED:
+                if fault.kind is Kind.REFUSED or fault.kind is Kind.EXHAUSTED:
                     return False
             if monotonic() > stop_at:
                 return False
