@@ -269,6 +269,9 @@ class Gate:
 
     def _room(self, now: float) -> int:
         if self.state is GateState.PROBING:
+            for bucket in self._counting:
+                # As of now: else the time that has passed would give back what the probe takes.
+                bucket.room(now)
             return max(0, 1 - self._out)
         room = min(float(self._waiting), self._room_in_flight())
         if self._pace.bucket is not None:

@@ -9,8 +9,10 @@ import msgspec
 
 from headrace.runtime.report import RunReport
 
-from .outside import mean_latency_s
-from .script import Bounds, ExpectTable, QuotaTable, Script, limit_of
+from .latency import mean_s
+from .quotas import QuotaTable
+from .script import ExpectTable, Script, limit_of
+from .units import Bounds
 
 
 class Figures(msgspec.Struct):
@@ -132,10 +134,12 @@ def ideal_s(script: Script) -> float | None:
         service = services.get(stage.service)
         if service is None:
             continue
-        latency_s = mean_latency_s(service)
+        latency_s = mean_s(service.latency) + mean_s(service.travel)
         first_s += latency_s
         spans.append(math.ceil(rows / stage.workers / script.pipeline.runs) * latency_s)
-        spans.extend(_quota_s(quota, rows, latency_s) for quota in service.quota)
+        tokens = sum(service.tokens or [0.0]) / 2
+        for quota in service.quota:
+            spans.append(_quota_s(quota, rows if quota.unit == "calls" else rows * tokens, latency_s))
         for rate in limit_of(stage.limit).terms.rates:
             if rate.unit == "calls":
                 spans.append(rows / rate.per_s)
@@ -143,19 +147,21 @@ def ideal_s(script: Script) -> float | None:
     return max(max(spans) + out_s, first_s)
 
 
-def _quota_s(quota: QuotaTable, rows: int, latency_s: float) -> float:
-    """Seconds until `rows` calls have been let in."""
+def _quota_s(quota: QuotaTable, amount: float, latency_s: float) -> float:
+    """Seconds until so many calls, or their tokens, have been let in."""
     match quota.kind:
         case "concurrency":
-            return rows * latency_s / (quota.calls or 1)
+            return amount * latency_s / (quota.calls or 1)
         case "fixed" | "sliding":
-            return max(0, math.ceil(rows / (quota.calls or 1)) - 1) * quota.every
+            full = max(0, math.ceil(amount / (quota.calls or 1)) - 1)
+            gone_s = quota.offset % quota.every if quota.kind == "fixed" else 0.0
+            return max(0.0, full * quota.every - gone_s)
         case _:
-            return _bucket_s(quota, rows)
+            return _bucket_s(quota, amount)
 
 
-def _bucket_s(quota: QuotaTable, rows: int) -> float:
-    left = rows - quota.burst
+def _bucket_s(quota: QuotaTable, amount: float) -> float:
+    left = amount - quota.burst
     now, per_s = 0.0, quota.per_s or 1.0
     for change in sorted(quota.change, key=lambda change: change.at):
         span = change.at - now

@@ -6,92 +6,43 @@ It is told of each call when it arrives, and says what will come of it and when.
 
 from __future__ import annotations
 
-import math
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Callable
 from email.utils import formatdate
 from random import Random
 from typing import Any
 
 import msgspec
 
-from .script import ChangeTable, LatencyTable, QuotaTable, ServiceTable, TroubleTable
-
-PARETO_CUT = 1000.0
-"""A heavy tail ends at so many times its least value: answers that never come are said, not drawn."""
+from .dialects import Fields, date_field, quota_fields
+from .latency import drawn_s
+from .quotas import Quota, quota_of
+from .script import ServiceTable, TroubleTable
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What comes of a call `after_s` seconds after it arrived. None: nothing, ever.
 
-    `status` 0: the connection breaks. `nonsense`: it is of another type.
+    `status` 0: the connection breaks. `nonsense`: it is of another type. `headers`: all but the Retry-After. `tokens`: what
+    the call took.
     """
 
     after_s: float | None
     status: int = 200
     retry_after: str | None = None
     nonsense: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    tokens: float = 0.0
 
-
-class Quota:
-    """One budget of a service."""
-
-    def __init__(self, table: QuotaTable) -> None:
-        self._table = table
-        self._per_s = table.per_s or 0.0
-        self._calls = table.calls or 0
-        self._changes = sorted(table.change, key=lambda change: change.at)
-        self._tokens = table.burst
-        self._at = 0.0
-        self._window = -1
-        self._taken = 0
-        self._recent: deque[float] = deque()
-        self._inside = 0
-
-    def take(self, now: float) -> bool:
-        """Whether a call may come in now; it then counts."""
-        while self._changes and self._changes[0].at <= now:
-            self._change(self._changes.pop(0))
-        match self._table.kind:
-            case "bucket":
-                self._tokens = min(self._table.burst, self._tokens + (now - self._at) * self._per_s)
-                self._at = now
-                # Tokens are sums of floats: what is there but for rounding is there.
-                if self._tokens < 1.0 - 1e-9:
-                    return False
-                self._tokens -= 1.0
-                return True
-            case "fixed":
-                window = int(now / self._table.every)
-                if window != self._window:
-                    self._window, self._taken = window, 0
-                self._taken += 1
-                return self._taken <= self._calls
-            case "sliding":
-                while self._recent and self._recent[0] <= now - self._table.every:
-                    self._recent.popleft()
-                if len(self._recent) >= self._calls:
-                    return False
-                self._recent.append(now)
-                return True
-            case _:
-                if self._inside >= self._calls:
-                    return False
-                self._inside += 1
-                return True
-
-    def _change(self, change: ChangeTable) -> None:
-        if change.per_s is not None:
-            self._per_s = change.per_s
-        if change.calls is not None:
-            self._calls = change.calls
-
-    def left(self) -> None:
-        """A call that had been let in has ended."""
-        self._inside -= 1
+    @property
+    def fields(self) -> Fields:
+        """All header fields."""
+        hint = [("retry-after", self.retry_after)] if self.retry_after is not None else []
+        return [*self.headers, *hint]
 
 
 class Service:
-    """See the module. `counts`: answers by status; `inside_max`: calls at once, at most."""
+    """See the module. `counts`: answers by status; `inside_max`: calls at once, at most; `over_quota`: refused by quotas."""
 
     def __init__(self, table: ServiceTable, seed: int, wall_s: float = 0.0) -> None:
         """`wall_s`: the wall clock when the scenario began, for dates."""
@@ -101,18 +52,49 @@ class Service:
         self.calls = 0
         self.inside = 0
         self.inside_max = 0
+        self.watcher: Callable[[float, int, bool], None] | None = None
+        """Told of each call that arrives: when, which row, and whether a quota refused it."""
+        self.over_quota = 0
         self._random = Random(f"{seed}:{table.name}").random
+        # One of its own, so that a way that takes time changes nothing else of a seed.
+        self._random_way = Random(f"{seed}:{table.name}:travel").random
         self._quotas: dict[tuple[int, int], Quota] = {}
         self._called: Counter[int] = Counter()
+
+    def travel_s(self) -> float:
+        """Seconds that the next call takes to arrive."""
+        return drawn_s(self.table.travel, self._random_way)
 
     def arrive(self, now: float, row: int, key: int) -> tuple[Answer, list[Quota]]:
         """A call has come in: the answer, and the quotas to tell when it has `left`."""
         self.calls += 1
         self.inside += 1
         self.inside_max = max(self.inside_max, self.inside)
+        over_quota = self.over_quota
         answer, quotas = self._decide(now, row, key)
+        if self.watcher is not None:
+            self.watcher(now, row, self.over_quota > over_quota)
         self.counts[answer.status if answer.after_s is not None else -1] += 1
+        if self.table.headers != "none" or self.table.clock or self.table.tokens is not None:
+            answer = self._told(answer, now, row, key)
         return answer, quotas
+
+    def _told(self, answer: Answer, now: float, row: int, key: int) -> Answer:
+        """The same answer, with what its headers say: of the quotas as they stand when the call has come in, dated when the
+        answer goes out."""
+        fields: Fields = []
+        tokens = self.table.tokens_of(row) if answer.status < 400 else 0.0
+        if answer.after_s is not None and answer.status != 0:
+            wall_s = self._wall_s + self.table.clock + now
+            fields = [date_field(wall_s + answer.after_s)]
+            standings = []
+            for i, table in enumerate(self.table.quota):
+                quota = self._quotas.get((i, key if table.per_key else 0))
+                standing = quota.standing(now) if quota is not None else None
+                if standing is not None:
+                    standings.append((table.unit, standing))
+            fields += quota_fields(self.table.headers, standings, wall_s)
+        return msgspec.structs.replace(answer, headers=tuple(fields), tokens=tokens)
 
     def leave(self, quotas: list[Quota]) -> None:
         """A call has ended, however."""
@@ -137,11 +119,13 @@ class Service:
             place = (i, key if table.per_key else 0)
             quota = self._quotas.get(place)
             if quota is None:
-                quota = self._quotas[place] = Quota(table)
-            if not quota.take(now):
+                quota = self._quotas[place] = quota_of(table)
+            admitted = quota.take(now, self.table.tokens_of(row) if table.unit == "tokens" else 1.0)
+            if not admitted:
+                self.over_quota += 1
                 for other in taken:
                     other.left()
-                return Answer(self._latency(), 429, self._hint(now)), []
+                return Answer(self._refusal_latency(), 429, self._hint(now)), []
             if table.kind == "concurrency":
                 taken.append(quota)
         for trouble in self.table.trouble:
@@ -180,7 +164,7 @@ class Service:
         return self._hint(now) if status == 429 or self.table.retry_after in ("absurd", "huge", "nan") else None
 
     def _hint(self, now: float) -> str | None:
-        hint, wall_s = self.table.hint, self._wall_s + now
+        hint, wall_s = self.table.hint, self._wall_s + self.table.clock + now
         match self.table.retry_after:
             case "none":
                 return None
@@ -202,45 +186,20 @@ class Service:
                 return "in a while"
 
     def _latency(self) -> float:
-        latency = self.table.latency
-        if not isinstance(latency, LatencyTable):
-            return latency
-        u = self._random()
-        if latency.uniform is not None:
-            low, high = latency.uniform
-            return low + u * (high - low)
-        if latency.lognormal is not None:
-            median, sigma = latency.lognormal
-            # Box and Muller's transform, since the library's own has changed with versions.
-            normal = math.sqrt(-2.0 * math.log(1.0 - u)) * math.cos(2.0 * math.pi * self._random())
-            return float(median * math.exp(sigma * normal))
-        assert latency.pareto is not None, "one of three was checked"
-        least, alpha = latency.pareto
-        return float(min(least * (1.0 - u) ** (-1.0 / alpha), least * PARETO_CUT))
+        return drawn_s(self.table.latency, self._random)
+
+    def _refusal_latency(self) -> float:
+        refusal = self.table.refusal_latency
+        return drawn_s(refusal, self._random) if refusal is not None else self._latency()
 
 
 class HttpStatus(Exception):
     """An answer that is none, as clients' libraries raise it."""
 
-    def __init__(self, status_code: int, retry_after: str | None = None) -> None:
+    def __init__(self, status_code: int, headers: Fields | None = None) -> None:
         super().__init__(f"HTTP {status_code}")
         self.status_code = status_code
-        self.headers = {"retry-after": retry_after} if retry_after is not None else {}
-
-
-def mean_latency_s(table: ServiceTable) -> float:
-    """Of an answer, in the mean; of a heavy tail with no mean, its median."""
-    latency = table.latency
-    if not isinstance(latency, LatencyTable):
-        return latency
-    if latency.uniform is not None:
-        return sum(latency.uniform) / 2
-    if latency.lognormal is not None:
-        median, sigma = latency.lognormal
-        return float(median * math.exp(sigma * sigma / 2))
-    assert latency.pareto is not None, "one of three was checked"
-    least, alpha = latency.pareto
-    return float(least * alpha / (alpha - 1) if alpha > 1 else least * 2 ** (1 / alpha))
+        self.headers = dict(headers or [])
 
 
 def value_of(answer: Answer, row: Any) -> Any:
@@ -248,7 +207,7 @@ def value_of(answer: Answer, row: Any) -> Any:
     if answer.status == 0:
         raise ConnectionResetError("the connection broke")
     if answer.status >= 400:
-        raise HttpStatus(answer.status, answer.retry_after)
+        raise HttpStatus(answer.status, answer.fields)
     if answer.nonsense:
         raise TypeError("the service answered with something of another type")
     return row

@@ -15,9 +15,11 @@ from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.plan import Plan
 
 from .callers import Callers
+from .ceiling import watch_ceilings
 from .faults import Faults
 from .figures import Figures, figures_of, misses
-from .outside import Answer, Quota, Service, value_of
+from .outside import Answer, Service, value_of
+from .quotas import Quota
 from .script import ExecutorTable, LimitTable, Script, StageTable, id_of, limit_of, retry_of
 from .stand_ins import FOREVER_S, AsyncFunction, Diary, Event, Function, ScriptedSink, ScriptedSource, Transport
 from .verdict import Breach, Invariant
@@ -68,6 +70,9 @@ class SimulatedTransport:
         return self._service.arrive(self._simulation.now, row, key)
 
     def call(self, row: int, key: int) -> None:
+        travel_s = self._service.travel_s()
+        if travel_s:
+            self._simulation.sleep(travel_s)
         answer, quotas = self._arrive(row, key)
         leave = self._leave_once(quotas, answer)
         try:
@@ -92,6 +97,9 @@ class SimulatedTransport:
         return leave
 
     async def call_async(self, row: int, key: int) -> None:
+        travel_s = self._service.travel_s()
+        if travel_s:
+            await asyncio.sleep(travel_s)
         answer, quotas = self._arrive(row, key)
         try:
             await asyncio.sleep(answer.after_s if answer.after_s is not None else FOREVER_S)
@@ -137,6 +145,7 @@ def play(
         for i in range(script.pipeline.runs):
             world.start(plan_of(script, i, diary, outside.event, outside.transport), i * RUN_IDS)
     diary.replies = any(fault.when == "Reply" for fault in script.fault)
+    watch_ceilings(script, outside.services, world.simulation.schedule, world.checker.fail)
     faults = Faults(world, script.fault)
     if prepare is not None:
         prepare(world)

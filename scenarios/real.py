@@ -29,8 +29,9 @@ from .figures import Figures, figures_of, merged, misses
 from .history import Call
 from .outside import HttpStatus
 from .play import executor_function, plan_of
-from .script import Bounds, ExpectTable, FaultTable, Script
+from .script import ExpectTable, FaultTable, Script
 from .stand_ins import Diary, Transport
+from .units import Bounds
 
 TIMES = ("elapsed", "of_ideal", "abort_s")
 COUNTS = (
@@ -153,7 +154,7 @@ class HttpTransport:
 
     def _check(self, response: httpx.Response, row: int) -> None:
         if response.status_code >= 400:
-            raise HttpStatus(response.status_code, response.headers.get("retry-after"))
+            raise HttpStatus(response.status_code, list(response.headers.items()))
         if response.json()["row"] != row:
             raise TypeError("the answer of another row")
 

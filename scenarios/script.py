@@ -20,58 +20,18 @@ from headrace.runtime.limits import Limit, Retry, as_limit, as_retry
 from headrace.runtime.options import LimitOptions, NodeOptions, RetryOptions
 from headrace.runtime.tables import Reading
 
+from .dialects import Dialect
+from .latency import Latency, LatencyTable
+from .quotas import QuotaTable
+from .units import Bounds, Count, Lesson, Seconds, Share, Span
+
 MESSAGES = sorted(name for name, kind in vars(protocol).items() if isinstance(kind, type) and issubclass(kind, Message))
 MESSAGES += ["Call", "Reply"]
 SCRIPTS = Path(__file__).parent / "scripts"
 LONG = ("a_week",)
 """Scenarios that are played only when they are named."""
 
-Seconds = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Lesson = Annotated[str, Meta(pattern=r"^L[0-9]{2}$")]
-Span = Annotated[list[float], Meta(min_length=2, max_length=2)]
-"""From and to, both included."""
-Bounds = float | Span
-"""A number, or from and to."""
-
-
 # --- the outside ----------------------------------------------------------------------------------------------------------
-
-
-class LatencyTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Seconds that an answer takes; exactly one of these.
-
-    `lognormal`: median and sigma. `pareto`: least and alpha, a heavy tail; cut at 1,000 times the least.
-    """
-
-    uniform: Span | None = None
-    lognormal: Span | None = None
-    pareto: Span | None = None
-
-
-class ChangeTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """From `at` seconds on, the quota is another one."""
-
-    at: Seconds
-    per_s: Annotated[float, Meta(gt=0)] | None = None
-    calls: Count | None = None
-
-
-class QuotaTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """How many calls the service takes.
-
-    `bucket`: `per_s`, with `burst` saved up. `fixed`: `calls` in each window of `every` seconds. `sliding`: `calls` in any
-    `every` seconds. `concurrency`: `calls` at once. `per_key`: each key has its own.
-    """
-
-    kind: Literal["bucket", "fixed", "sliding", "concurrency"] = "bucket"
-    per_s: Annotated[float, Meta(gt=0)] | None = None
-    burst: Annotated[float, Meta(ge=1)] = 20.0
-    calls: Count | None = None
-    every: Annotated[float, Meta(gt=0)] = 1.0
-    change: list[ChangeTable] = []
-    per_key: bool = False
 
 
 class OutageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -106,15 +66,31 @@ RetryAfter = Literal["none", "seconds", "date", "negative", "absurd", "huge", "n
 
 class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`[[service]]`: something remote. `retry_after`: the shape of the hint that comes with a refusal (L13); `hint`:
-    its seconds."""
+    its seconds.
+
+    `latency`: seconds from a call's arrival to its answer; `refusal_latency`: the same of a quota's refusals, where they
+    take another time. `travel`: seconds on the way there, before anything is counted, so that calls arrive otherwise than
+    they were sent. `headers`: the dialect in which answers and refusals tell how the quotas stand. `clock`: so many seconds
+    is its clock ahead of ours, which shows in the dates that it tells. `tokens`: from and to, what calls take of the quotas
+    of tokens, by their rows as `weights` of a limit.
+    """
 
     name: str = "api"
-    latency: Seconds | LatencyTable = 0.02
+    latency: Latency = 0.02
+    refusal_latency: Latency | None = None
+    travel: Latency = 0.0
+    headers: Dialect = "none"
+    clock: float = 0.0
+    tokens: Span | None = None
     quota: list[QuotaTable] = []
     retry_after: RetryAfter = "none"
     hint: Seconds = 1.0
     outage: list[OutageTable] = []
     trouble: list[TroubleTable] = []
+
+    def tokens_of(self, row: int) -> float:
+        """What the call of a row takes of the quotas of tokens."""
+        return weight_of(row, self.tokens) if self.tokens is not None else 0.0
 
 
 # --- what runs ------------------------------------------------------------------------------------------------------------
@@ -399,14 +375,16 @@ def _check(reading: Reading, script: Script) -> None:
     if script.executor is not None and script.executor.service not in services:
         reading.note("executor.service", f"no [[service]] is named {script.executor.service!r}")
     for i, service in enumerate(script.service):
-        if isinstance(service.latency, LatencyTable):
-            given = [s for s in (service.latency.uniform, service.latency.lognormal, service.latency.pareto) if s]
-            if len(given) != 1:
-                reading.note(f"service[{i}].latency", "one of uniform, lognormal and pareto is needed")
+        for name in ("latency", "refusal_latency", "travel"):
+            latency = getattr(service, name)
+            if isinstance(latency, LatencyTable) and latency.given != 1:
+                reading.note(f"service[{i}].{name}", "one of uniform, lognormal and pareto is needed")
         for j, quota in enumerate(service.quota):
             wanted = "per_s" if quota.kind == "bucket" else "calls"
             if getattr(quota, wanted) is None:
                 reading.note(f"service[{i}].quota[{j}]", f"a quota of kind {quota.kind!r} needs {wanted!r}")
+            if quota.unit == "tokens" and service.tokens is None:
+                reading.note(f"service[{i}].quota[{j}]", "a quota of tokens needs the service's 'tokens'")
     for i, fault in enumerate(script.fault):
         key = f"fault[{i}]"
         if (fault.at is None) == (fault.when is None):
@@ -430,9 +408,14 @@ def limit_of(limit: str | LimitTable | None) -> Limit:
         return as_limit(limit)
     keys, weights = limit.keys, limit.weights
     return limit.limit(
-        cost=(lambda row: weights[0] + id_of(row) * 7919 % 100 / 99 * (weights[1] - weights[0])) if weights else None,
+        cost=(lambda row: weight_of(id_of(row), weights)) if weights else None,
         key=(lambda row: id_of(row) % keys) if keys else None,
     )
+
+
+def weight_of(row: int, span: list[float]) -> float:
+    """A number of that span, which looks random and is the row's own."""
+    return span[0] + row * 7919 % 100 / 99 * (span[1] - span[0])
 
 
 def retry_of(retry: int | RetryTable | None) -> Retry | None:

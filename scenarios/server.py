@@ -89,6 +89,9 @@ class Connection(asyncio.Protocol):
         service = self._shop.services[url.path.strip("/")]
         query = parse_qs(url.query)
         row, key = int(query["row"][0]), int(query["key"][0])
+        travel_s = service.travel_s()
+        if travel_s:
+            await asyncio.sleep(travel_s)
         answer, quotas = service.arrive(time.monotonic() - self._shop.began, row, key)
         try:
             if answer.after_s is None:
@@ -104,9 +107,8 @@ class Connection(asyncio.Protocol):
             assert self._transport is not None
             self._transport.abort()
             return
-        headers = [("retry-after", answer.retry_after)] if answer.retry_after is not None else []
-        body: Any = "something else" if answer.nonsense else {"row": row}
-        self._send(answer.status, body, headers)
+        body: Any = "something else" if answer.nonsense else {"row": row, "tokens": answer.tokens}
+        self._send(answer.status, body, answer.fields)
 
     def _send(self, status: int, body: Any, headers: list[tuple[str, str]] | None = None) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -35,9 +35,11 @@ from headrace.runtime.plan import Plan, StagePlan
 from headrace.runtime.report import RunReport
 
 from .faults import Faults
+from .latency import LatencyTable
 from .outside import Answer, value_of
 from .outside import Service as _Model
-from .script import FaultTable, LatencyTable, OutageTable, QuotaTable, ServiceTable, TroubleTable
+from .quotas import QuotaTable
+from .script import FaultTable, OutageTable, ServiceTable, TroubleTable
 from .verdict import Breach
 from .world import World
 

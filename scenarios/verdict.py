@@ -22,6 +22,7 @@ class Invariant(enum.StrEnum):
     ISOLATED = "isolated: batches and runs never see each other's rows"
     FAIR = "fair: a refused row goes before those that were never tried"
     ALIVE = "alive: no actor dies of itself"
+    CEILING = "ceiling: a stated limit is never exceeded, as the server counts"
     JOINED = "joined: one word on each forked row, with the parts that its join requires or not at all"
 
 

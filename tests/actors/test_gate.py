@@ -50,6 +50,22 @@ def test_no_grant_while_cooling_L41() -> None:
     assert granted(gate, 5.1) > 0
 
 
+def test_a_probe_takes_from_a_stated_rate_as_it_is_by_then_L74() -> None:
+    gate = Gate(Terms(rates=(Rate(50.0, burst=1.0),), outage_after=1), 0.0)
+    gate.want(STAGE, 1, ())
+    assert granted(gate, 0.0) == 1
+    assert gate.ended(STAGE, 1, 0, (1,), 0.1)
+    gate.close_for_outage(0.1, 0.5)
+    # Long enough for the bucket to be full many times over.
+    assert gate.end_cooldown(60.0)
+    gate.want(STAGE, 2, ())
+    assert granted(gate, 60.0) == 1
+    gate.ended(STAGE, 1, 1, (), 0.001)
+    assert gate.reopen()
+    assert granted(gate, 60.001) == 0
+    assert granted(gate, 60.02) == 1
+
+
 def closed_until(hint: float | None, *later: tuple[float | None, float]) -> float:
     """When a cooldown ends that began at 10 s with that hint, and in which others came late: their hints, and when."""
     gate = Gate(Terms(), 0.0)

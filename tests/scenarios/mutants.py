@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from headrace.actors.batch import Batch
+from headrace.actors.bucket import Bucket
 from headrace.actors.conductor import Conductor
 from headrace.actors.desk import Desk
 from headrace.actors.exits import Exits
@@ -538,6 +539,15 @@ MUTANTS = (
         "seqs = part.seqs",
         (Invariant.ONCE,),
         ("sinks_that_cannot_hold_a_row",),
+    ),
+    Mutant(
+        "a bucket whose rate is higher by a tenth than the one that was stated",
+        Bucket,
+        "__init__",
+        "self.rate_per_s = rate_per_s",
+        "self.rate_per_s = rate_per_s * 1.1",
+        (Invariant.CEILING,),
+        ("a_burst_of_one",),
     ),
     Mutant(
         "a sink that does not tell the quarantine that it has no more rows for it",

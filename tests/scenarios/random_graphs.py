@@ -15,6 +15,7 @@ from tests.scenarios.random_scripts import (
     random_service,
     random_sink,
     random_source,
+    with_servers,
     with_unwritable,
 )
 
@@ -219,4 +220,4 @@ def random_graph(seed: int, *, values: bool = True) -> Script:
         fault=faults,
         until=5000.0,
     )
-    return with_unwritable(giving_up(script), seed) if values else giving_up(script)
+    return giving_up(with_servers(with_unwritable(script, seed), seed) if values else script)

@@ -7,16 +7,16 @@ from typing import Any
 
 import msgspec
 
+from headrace.scenarios.latency import LatencyTable
+from headrace.scenarios.quotas import QuotaTable
 from headrace.scenarios.script import (
     BatchTable,
     ExecutorTable,
     FaultTable,
-    LatencyTable,
     LimitTable,
     OutageTable,
     PipelineTable,
     QuirkTable,
-    QuotaTable,
     RetryTable,
     Script,
     ServiceTable,
@@ -83,11 +83,69 @@ def giving_up(script: Script) -> Script:
 
 
 def random_script(seed: int, *, values: bool = True) -> Script:
-    """A random scenario. Without `values`, every sink can hold every row: seeds that found something before sinks could
-    refuse rows replay what they played then."""
+    """A random scenario. Without `values`, every sink can hold every row, and servers count as they did at first: seeds
+    that found something before replay what they played then."""
     random = Random(f"{seed}:script")
-    script = giving_up(_executor(random) if random.random() < 0.2 else _pipeline(random))
-    return with_unwritable(script, seed) if values else script
+    script = _executor(random) if random.random() < 0.2 else _pipeline(random)
+    return giving_up(with_servers(with_unwritable(script, seed), seed) if values else script)
+
+
+def with_servers(script: Script, seed: int) -> Script:
+    """The same scenario, with servers as the world has them: other quotas, in windows that began at any time, by tokens; a
+    way that takes its time; refusals that come fast or slowly; headers of every dialect, and clocks that are wrong. Some of
+    the limits are stated to be what the server's are, with the same burst."""
+    random, replace = Random(f"{seed}:servers"), msgspec.structs.replace
+    services = []
+    for service in script.service:
+        if random.random() < 0.4:
+            services.append(service)
+            continue
+        rate = random.choice((5.0, 20.0, 50.0))
+        services.append(
+            replace(
+                service,
+                quota=_quotas(random, rate, script.source.rows),
+                travel=random.choice(
+                    (0.0, 0.0, 0.01, LatencyTable(uniform=[0.0, 0.05]), LatencyTable(uniform=[0.1, 2.0]))
+                ),
+                refusal_latency=random.choice((None, None, 0.0, 0.001, LatencyTable(uniform=[0.0, 1.0]))),
+                headers=random.choice(("none", "openai", "anthropic", "github", "ietf")),
+                clock=random.choice((0.0, 0.0, 0.4, -180.0, 420.0, 86_400.0)),
+                tokens=[1.0, 40.0],
+            )
+        )
+    return _stated(random, replace(script, service=services))
+
+
+def _quotas(random: Random, rate: float, rows: int) -> list[QuotaTable]:
+    every = random.choice((0.5, 1.0, 3.0, 10.0, 60.0))
+    # A window that few rows fit into is waited for again and again.
+    calls = max(1, int(rate * every), rows // 10)
+    offset = random.choice((0.0, random.random() * every, random.random() * 1e6))
+    kinds: list[Any] = [
+        QuotaTable("bucket", per_s=rate, burst=random.choice((1.0, 1.0, 5.0))),
+        QuotaTable("fixed", calls=calls, every=every, offset=offset),
+        QuotaTable("sliding", calls=calls, every=every),
+        QuotaTable("concurrency", calls=random.choice((1, 3, 10))),
+        QuotaTable("bucket", per_s=rate * 20, burst=100.0, unit="tokens"),
+        QuotaTable("fixed", calls=20 * calls + 40, every=every, offset=offset, unit="tokens"),
+    ]
+    return random.sample(kinds, random.choice((1, 1, 1, 2)))
+
+
+def _stated(random: Random, script: Script) -> Script:
+    """Perhaps the limits of the stages that call a service with a bucket of calls are those of the bucket."""
+    replace, of = msgspec.structs.replace, {service.name: service for service in script.service}
+
+    def stated(table: Any) -> Any:
+        service = of.get(table.service)
+        for quota in service.quota if service is not None else ():
+            if quota.kind == "bucket" and quota.unit == "calls" and random.random() < 0.5:
+                return replace(table, limit=LimitTable(rates=[f"{quota.per_s:g}/s"], burst=quota.burst))
+        return table
+
+    executor = stated(script.executor) if script.executor is not None else None
+    return replace(script, stage=[stated(stage) for stage in script.stage], executor=executor)
 
 
 def with_unwritable(script: Script, seed: int) -> Script:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -68,6 +70,44 @@ def test_the_service_keeps_its_quota_and_its_hint() -> None:
         answers = [client.get(f"{url}/api", params={"row": n, "key": 0}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[2].headers["retry-after"].endswith("GMT")
+
+
+def test_the_service_tells_its_quotas_by_a_clock_of_its_own_and_calls_take_their_time_to_arrive() -> None:
+    script = service(
+        latency=0.0,
+        travel=0.3,
+        headers="ietf",
+        clock=-3600.0,
+        tokens=[10, 10],
+        quota=[
+            {"kind": "fixed", "calls": 2, "every": 60.0, "offset": 59.8},
+            {"unit": "tokens", "per_s": 1, "burst": 100},
+        ],
+    )
+    with service_of(script) as url, httpx.Client(trust_env=False) as client:
+        start_service(url)
+        # Sent in the first window, which ends after 0.2 s, and counted in the second.
+        answers = [client.get(f"{url}/api", params={"row": n, "key": 0}) for n in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    told = [answer.headers["ratelimit"].split(", ") for answer in answers]
+    assert [calls.split(";")[1] for calls, _ in told] == ["r=1", "r=0", "r=0"]
+    assert told[0][1].startswith('"tokens-1";r=90;')
+    assert answers[0].json()["tokens"] == 10.0
+    sent = parsedate_to_datetime(answers[0].headers["date"]).timestamp()
+    assert sent < time.time() - 3000.0
+
+
+def test_refusals_come_faster_than_answers_for_real() -> None:
+    script = service(latency=1.0, refusal_latency=0.0, quota=[{"kind": "concurrency", "calls": 1}])
+
+    async def go(url: str) -> list[int]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            calls = [client.get(f"{url}/api", params={"row": row, "key": 0}) for row in range(2)]
+            return [(await call).status_code for call in asyncio.as_completed(calls)]
+
+    with service_of(script) as url:
+        start_service(url)
+        assert asyncio.run(go(url)) == [429, 200]
 
 
 def test_a_call_that_is_given_up_leaves_its_place() -> None:

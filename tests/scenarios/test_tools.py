@@ -17,10 +17,10 @@ from headrace.scenarios.explore import explore
 from headrace.scenarios.figures import Figures, ideal_s, misses
 from headrace.scenarios.history import KINDS
 from headrace.scenarios.play import play
+from headrace.scenarios.quotas import QuotaTable
 from headrace.scenarios.script import (
     SCRIPTS,
     ExpectTable,
-    QuotaTable,
     Script,
     ServiceTable,
     SourceTable,
