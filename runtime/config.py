@@ -38,10 +38,7 @@ Paths are those of the folder that the command runs in.
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,7 +57,7 @@ from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .pipeline import Pipeline
 from .plan import Plan
 from .tables import Reading
-from .text import told
+from .targets import made, named
 
 Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 """`module:name`."""
@@ -124,7 +121,8 @@ class RetryTable(RetryOptions):
 class StageTable(NodeOptions):
     """`[[stage]]`, a node; see the method of `Pipeline` that its `kind` names. `by`: an expression, of a filter, of a
     route and of a batch's key. `call`: the function, of a join the one that merges. `after`: what it stands after, as
-    "score" or "triage.review"; by default, the stage before it. `fork`: which one a join closes."""
+    "score" or "triage.review"; by default, the stage before it. `fork`: which one a join closes. `version`: what its
+    function is to a journal, see `Pipeline.map`."""
 
     call: Target | None = None
     by: str | None = None
@@ -132,9 +130,10 @@ class StageTable(NodeOptions):
     after: str | list[str] | None = None
     limit: str | LimitTable | None = None
     retry: Count | RetryTable | None = None
+    version: str | int | None = None
 
 
-_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown")
+_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown", "version")
 _SINK_KEYS: dict[str, tuple[str, ...]] = {
     "csv": ("path", "columns", "delimiter", "if_exists"),
     "jsonl": ("path", "if_exists"),
@@ -270,7 +269,7 @@ def _names(after: str | list[str] | None) -> list[str]:
 
 
 def _rows(reading: Reading, table: SourceTable) -> Any:
-    return table.rows if table.rows in (None, "infer") else _callable(reading, table.rows, "source.rows")
+    return table.rows if table.rows in (None, "infer") else named(reading, table.rows, "source.rows")
 
 
 def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str) -> None:
@@ -290,7 +289,7 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
     called = stage.name
     if called is None and stage.call is not None and kind not in ("join", "batch"):
         called = stage.call.split(":")[1].split(".")[-1]
-    reading.attempt(key, lambda: stage.add(pipeline, called, function, limit, retry))
+    reading.attempt(key, lambda: stage.add(pipeline, called, function, limit, retry, stage.version))
 
 
 def _said(reading: Reading, key: str) -> list[str]:
@@ -306,8 +305,8 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
         reading.note(f"{key}.by", "call= and by= both say what is to be said of a row; one of them is enough")
         return None
     if stage.call is not None:
-        function = _callable(reading, stage.call, f"{key}.call")
-        return _made(reading, function, f"{key}.call") if isinstance(function, type) else function
+        function = named(reading, stage.call, f"{key}.call")
+        return made(reading, function, f"{key}.call") if isinstance(function, type) else function
     if stage.by is not None:
         return stage.by
     if "call" in _KEYS[kind] and kind not in ("join", "batch"):
@@ -318,14 +317,14 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
 def _limit(reading: Reading, limit: str | LimitTable | None, key: str) -> Limit | None:
     if limit is None or isinstance(limit, str):
         return Limit(limit) if limit is not None else None
-    cost = _callable(reading, limit.cost, f"{key}.cost") if limit.cost else None
-    return limit.limit(cost, _callable(reading, limit.key, f"{key}.key") if limit.key else None)
+    cost = named(reading, limit.cost, f"{key}.cost") if limit.cost else None
+    return limit.limit(cost, named(reading, limit.key, f"{key}.key") if limit.key else None)
 
 
 def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry | None:
     if retry is None or isinstance(retry, int):
         return as_retry(retry)
-    return retry.retry(_callable(reading, retry.classify, f"{key}.classify") if retry.classify else None)
+    return retry.retry(named(reading, retry.classify, f"{key}.classify") if retry.classify else None)
 
 
 def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
@@ -334,8 +333,8 @@ def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
         if known and name in SourceTable.__struct_fields__ and name not in (*known, "type"):
             reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
     if table.type == "python":
-        made = _callable(reading, _needed(reading, table.call, "source.call"), "source.call")
-        return _made(reading, made, "source.call") if callable(made) else made
+        given = named(reading, _needed(reading, table.call, "source.call"), "source.call")
+        return made(reading, given, "source.call") if callable(given) else given
     path = _needed(reading, table.path, "source.path")
     if path is None or table.type is None:
         return None
@@ -361,8 +360,8 @@ def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector |
             known = ", ".join(_SINK_KEYS[table.type])
             reading.note(f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {known}")
     if table.type == "python":
-        given = _callable(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
-        return _made(reading, given, f"{key}.call") if isinstance(given, type) else given
+        given = named(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        return made(reading, given, f"{key}.call") if isinstance(given, type) else given
     path = _needed(reading, table.path, f"{key}.path")
     if path is None or table.type is None:
         return None
@@ -392,49 +391,4 @@ def _said_of_sink(reading: Reading, key: str) -> list[str]:
 def _needed(reading: Reading, value: str | None, key: str) -> str | None:
     if value is None:
         reading.note(key, "is missing")
-    return value
-
-
-def _made(reading: Reading, make: Callable[[], Any], key: str) -> Any:
-    """What a class, or a function that makes a source, gives; None where it raises, which is noted."""
-    try:
-        return make()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        reading.note(key, f"making it raised {told(error)}")
-        return None
-
-
-def _callable(reading: Reading, target: str | None, key: str) -> Any:
-    """The object that `module:name` names."""
-    if target is None:
-        return None
-    module_name, _, name = target.partition(":")
-    try:
-        value: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module_name.split(".")[0] == error.name.split(".")[0]:
-            reading.note(key, f"no module {module_name!r}, neither installed nor next to the file")
-        else:
-            reading.note(key, f"importing {module_name!r} needs the module {error.name!r}, which is not installed")
-        return None
-    except KeyboardInterrupt:
-        # Of whoever waits for it.
-        raise
-    except BaseException as error:
-        # Also a script that calls `sys.exit` when it is imported, which would end the command without a word.
-        reading.note(key, f"importing {module_name!r} raised {told(error)}")
-        return None
-    for part in name.split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError:
-            near = difflib.get_close_matches(part, dir(value), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            reading.note(key, f"{module_name!r} has no {name!r}{hint}")
-            return None
-        except Exception as error:
-            reading.note(key, f"{module_name!r}: asking for {name!r} raised {told(error)}")
-            return None
     return value

@@ -34,7 +34,7 @@ class Contract:
     """Rows of one type: a msgspec Struct, a dataclass or a TypedDict. Raises `ConfigError` for any other type."""
 
     def __init__(self, kind: Any) -> None:
-        if not _is_record(kind):
+        if not is_record(kind):
             name = getattr(kind, "__name__", repr(kind))
             raise ConfigError(f'rows={name}: a msgspec Struct, a dataclass, a TypedDict or "infer" is expected')
         self.kind = kind
@@ -157,7 +157,8 @@ def _where(error: msgspec.ValidationError) -> str:
 # --- types ----------------------------------------------------------------------------------------------------------------
 
 
-def _is_record(kind: Any) -> bool:
+def is_record(kind: Any) -> bool:
+    """It has fields by name: a msgspec Struct, a dataclass or a TypedDict."""
     return isinstance(kind, type) and (
         issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_typeddict(kind)
     )

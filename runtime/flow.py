@@ -17,53 +17,16 @@ from headrace.actors.join import LATE, Require
 from .calls.answers import Kind, check_answers_at_once, check_function
 from .connectors.check import as_sink
 from .connectors.port import SinkConnector
+from .draft import Draft, End
 from .errors import ConfigError
 from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
-from .names import NAME_CHARS_MAX, check_name, connector_name, function_name
+from .names import check_name, connector_name, function_name
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
 from .quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
 from .quantities import WORKERS as WORKER_COUNT
 
 WORKERS = 16
 """Calls in flight of a node that does not say."""
-
-End = tuple[str, str]
-"""A node and its port, from which the next edge begins."""
-
-
-class Draft:
-    """The nodes and edges so far."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.edges: list[Edge] = []
-
-    def add(self, node: Node, ends: list[End]) -> None:
-        """A node after these."""
-        check_name(node.kind, node.name)
-        if node.name == SOURCE:
-            raise ConfigError(
-                f"{node.kind}: {SOURCE!r} is the name of what the rows come from; give another with name="
-            )
-        if any(other.name == node.name for other in self.nodes):
-            raise ConfigError(f"two nodes are named {node.name!r}; name one of them with name=")
-        self.nodes.append(node)
-        self.edges += [Edge(before, port, node.name) for before, port in ends]
-
-    def named(self) -> set[str]:
-        """The names of the nodes so far."""
-        return {node.name for node in self.nodes}
-
-    def unused(self, base: str) -> str:
-        """A name that no other node has."""
-        base = base.strip("<>") or "node"
-        # So that a number still fits.
-        base = base[: NAME_CHARS_MAX - 10]
-        taken = self.named() | {SOURCE}
-        name, n = base, 2
-        while name in taken:
-            name, n = f"{base}-{n}", n + 1
-        return name
 
 
 class Flow:
@@ -122,6 +85,7 @@ class Flow:
         deadline: float | None = None,
         on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
         on_unknown: Literal["retry", "quarantine"] = "retry",
+        version: str | int | None = None,
     ) -> Self:
         """A stage that calls `function` with each row; its result is the row from there on.
 
@@ -130,9 +94,14 @@ class Flow:
         thread waits for it, so a coroutine function itself is the better thing to give.
         `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
         included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
-        not have happened. Raises `ConfigError`, as all methods here do.
+        not have happened. `version`: what `function` is to a journal, in place of its code and of what it uses: under the
+        same version a run goes on whatever was edited, under another one it does not.
+
+        Raises `ConfigError`, as all methods here do.
         """
-        return self._call("map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown)
+        return self._call(
+            "map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown, version
+        )
 
     def flat_map(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
         """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
@@ -233,7 +202,7 @@ class Flow:
             raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
-        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None)
+        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None, late=bool(late))
         self._add(plan)
         if callable(late) and self._built(plan.name, LATE, late):
             raise ConfigError("join: late= is a branch that ends in a sink")
@@ -340,6 +309,7 @@ class Flow:
         deadline: float | None = None,
         on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
         on_unknown: Literal["retry", "quarantine"] = "retry",
+        version: str | int | None = None,
         branches: tuple[str, ...] = (),
     ) -> Self:
         if not callable(function):
@@ -349,6 +319,8 @@ class Flow:
         check_on_unknown(kind, on_unknown)
         if on_error not in ("quarantine", "fail", "drop"):
             raise ConfigError(f"{kind}: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
+        if isinstance(version, bool) or not isinstance(version, str | int | None):
+            raise ConfigError(f"{kind}: version= is text or a whole number, not {type(version).__name__}")
         name = self._draft.unused(function_name(function)) if name is None else name
         policy = as_retry(retry) or Retry()
         check_function(kind, function)
@@ -369,6 +341,7 @@ class Flow:
                 on_unknown,
                 kind,
                 branches,
+                None if version is None else str(version),
             )
         )
         return self

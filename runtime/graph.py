@@ -184,6 +184,10 @@ class Graph:
                 case JoinPlan():
                     if "" not in ports:
                         raise GraphError(name, f"{name!r} leads nowhere; let a sink stand after it")
+                    if node.late and LATE not in ports:
+                        raise GraphError(
+                            name, f"{name!r} has a way for late parts; let a sink stand after '{name}.{LATE}'"
+                        )
                 case _:
                     unknown = [port for port in ports if port]
                     if unknown:

@@ -76,9 +76,16 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     on_unknown: Literal["retry", "quarantine"] = "retry"
 
     def add(
-        self, pipeline: Pipeline, name: str | None, function: Any, limit: Limit | None, retry: Retry | None
+        self,
+        pipeline: Pipeline,
+        name: str | None,
+        function: Any,
+        limit: Limit | None,
+        retry: Retry | None,
+        version: str | int | None = None,
     ) -> None:
-        """Add the node. `function`: what it calls, of a batch its key, of a join what merges. Raises `ConfigError`."""
+        """Add the node. `function`: what it calls, of a batch its key, of a join what merges. `version`: what that is to a
+        journal. Raises `ConfigError`."""
         options: dict[str, Any] = {
             "workers": self.workers,
             "limit": limit,
@@ -87,6 +94,7 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             "deadline": self.deadline,
             "on_error": self.on_error,
             "on_unknown": self.on_unknown,
+            "version": version,
         }
         match self.kind:
             case "fork":

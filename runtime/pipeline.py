@@ -18,8 +18,9 @@ from .connectors.file_identity import FileUse
 from .connectors.memory import AsyncIterableSource, IterableSource, IteratorSource, NullSink, TypedSource
 from .connectors.port import RunInfo, SinkConnector, SourceConnector
 from .contracts import INFER, Contract
+from .draft import Draft
 from .errors import ConfigError
-from .flow import Draft, Flow
+from .flow import Flow
 from .graph import Graph
 from .holding import check_files, hold, uses_of_a_run
 from .journal.options import Journal, as_journal
@@ -305,6 +306,7 @@ class Pipeline(Flow):
             window=window or self._window,
             max_quarantined=max_quarantined,
             life=LifeTerms(drain_s=drain_timeout),
+            rows=self._contract.kind if isinstance(self._contract, Contract) else self._contract,
         )
 
 

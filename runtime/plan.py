@@ -39,6 +39,8 @@ class StagePlan(msgspec.Struct, frozen=True):
     kind: Kind = "map"
     branches: tuple[str, ...] = ()
     """Of a route."""
+    version: str | None = None
+    """What its function is to a journal, where the user says so."""
 
     @property
     def concurrent(self) -> bool:
@@ -81,6 +83,8 @@ class JoinPlan(msgspec.Struct, frozen=True):
     on_missing: Literal["quarantine", "drop", "fail"]
     bare: bool
     kind: Literal["join"] = "join"
+    late: bool = False
+    """Something stands where late parts go."""
 
 
 class BatchPlan(msgspec.Struct, frozen=True):
@@ -137,6 +141,8 @@ class Plan(msgspec.Struct, frozen=True):
     window: int | None
     max_quarantined: float | None
     life: LifeTerms
+    rows: Any = None
+    """The contract of the source's rows: their type, or "infer"; None where there is none."""
 
     @property
     def stages(self) -> tuple[StagePlan, ...]:

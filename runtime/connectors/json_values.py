@@ -7,16 +7,19 @@ interchange, RFC 7493, forbids them, and most readers do), keys that are no text
 themselves or lie too deep.
 
 The encoder refuses some of these and writes others as something else (NaN as null, the key 1 as "1"). So a batch is encoded
-as a whole, and then looked at as cheaply as it allows: where it is flat, by counting; else by reading it back.
+as a whole, and then looked at as cheaply as it allows: where all types are known, by their types; else by reading it back.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import decimal
 import math
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -42,7 +45,14 @@ def plain(value: Any) -> Any:
 
 
 _TEXT = frozenset({str})
-_PLAIN = frozenset({str, int, bool, type(None)})
+_LISTS = frozenset({list, tuple, set, frozenset})
+_SCALARS = frozenset(
+    {
+        *(str, int, float, bool, type(None), msgspec.UnsetType),
+        *(bytes, datetime.datetime, datetime.date, datetime.time, decimal.Decimal, uuid.UUID),
+    }
+)
+"""Types of which each value is written as one of its own."""
 _encoder = msgspec.json.Encoder(enc_hook=plain)
 _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _decoder = msgspec.json.Decoder()
@@ -54,7 +64,7 @@ def encode_lines(rows: list[Any]) -> tuple[bytes, dict[int, str]]:
         data = _encode_lines(rows)
     except Exception:
         return _one_by_one(rows)
-    if _is_flat(rows, data) or _reads_back(rows, data):
+    if _is_faithful(rows, data) or _reads_back(rows, data):
         return data, {}
     return _one_by_one(rows)
 
@@ -65,23 +75,33 @@ def encode(value: Any) -> tuple[bytes, str | None]:
     return data[:-1], faults.get(0)
 
 
-def _is_flat(rows: list[Any], data: bytes) -> bool:
-    """Whether these are dicts of text keys without anything within them, and no null is a number that JSON does not have."""
-    if set(map(type, rows)) != {dict} or b":{" in data or data.count(b"\n") != len(rows):
-        return False
-    if b":[" in data and (b"[{" in data or b",{" in data or b"[[" in data):
-        return False
-    if not _TEXT.issuperset(map(type, set().union(*rows))):
-        return False
-    if b"null" not in data:
-        return True
-    cells = list(chain.from_iterable(map(dict.values, rows)))
-    types = set(map(type, cells))
-    if float in types:
-        types.remove(float)
-        if not all(map(math.isfinite, [cell for cell in cells if type(cell) is float])):
+def _is_faithful(rows: list[Any], data: bytes) -> bool:
+    """Whether these are made of nothing but types that are written as they are, with text as keys, and no null is a number
+    that JSON does not have. Looked at level by level: what lies within each other is looked at together."""
+    nulls = b"null" in data
+    level: list[Any] = rows
+    for _ in range(DEPTH_MAX):
+        kinds = set(map(type, level))
+        if nulls and float in kinds and not all(map(math.isfinite, [each for each in level if type(each) is float])):
             return False
-    return _PLAIN.issuperset(types)
+        kinds -= _SCALARS
+        if not kinds:
+            return True
+        parts: list[Iterable[Any]] = []
+        for kind in kinds:
+            inside: list[Any] = [each for each in level if type(each) is kind]
+            if kind is dict:
+                if not _TEXT.issuperset(map(type, set().union(*inside))):
+                    return False
+                parts += map(dict.values, inside)
+            elif kind in _LISTS:
+                parts += inside
+            elif issubclass(kind, msgspec.Struct):
+                parts += map(msgspec.structs.astuple, inside)
+            else:
+                return False
+        level = list(chain.from_iterable(parts))
+    return False
 
 
 def _reads_back(rows: list[Any], data: bytes) -> bool:
@@ -101,7 +121,7 @@ def _one_by_one(rows: Sequence[Any]) -> tuple[bytes, dict[int, str]]:
         except Exception as error:
             faults[i] = fault_of(row) or f"it cannot be written as JSON ({type(error).__name__})"
             continue
-        if not _is_flat([row], line + b"\n") and not _reads_back([row], line + b"\n"):
+        if not _is_faithful([row], line + b"\n") and not _reads_back([row], line + b"\n"):
             fault = fault_of(row)
             if fault is not None:
                 faults[i] = fault

@@ -28,9 +28,18 @@ _KINDS = (
     | inspect.CO_ITERABLE_COROUTINE
     | inspect.CO_ASYNC_GENERATOR
 )
+_DOCUMENTED = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _BY_VALUE = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hasjrel, *dis.hasjabs])
+
+
+class Import(NamedTuple):
+    """An import inside a function. `level`: how many dots stand before the module. `names`: what is taken from it."""
+
+    level: int
+    module: str
+    names: tuple[str, ...]
 
 
 class Code(NamedTuple):
@@ -39,11 +48,12 @@ class Code(NamedTuple):
     digest: bytes
     names: frozenset[str]
     attributes: frozenset[str]
+    imports: frozenset[Import]
 
 
 def compiled(code: types.CodeType) -> Code:
     """What a function was compiled to."""
-    names, attributes = set[str](), set[str]()
+    names, attributes, imports = set[str](), set[str](), set[Import]()
     told = blake2b(digest_size=16)
 
     def tell(*what: object) -> None:
@@ -55,6 +65,7 @@ def compiled(code: types.CodeType) -> Code:
             inner = compiled(value)
             names.update(inner.names)
             attributes.update(inner.attributes)
+            imports.update(inner.imports)
             return inner.digest
         if isinstance(value, frozenset):
             return "frozenset", sorted(map(repr, map(const, value)))
@@ -64,7 +75,8 @@ def compiled(code: types.CodeType) -> Code:
 
     tell(code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _KINDS)
     tell(code.co_varnames, code.co_freevars, code.co_cellvars, code.co_exceptiontable)
-    for each in dis.get_instructions(code):
+    instructions = list(dis.get_instructions(code))
+    for n, each in enumerate(instructions):
         if each.opcode in dis.hasconst:
             tell(each.opname, const(each.argval))
         elif each.opcode in _BY_VALUE:
@@ -75,7 +87,11 @@ def compiled(code: types.CodeType) -> Code:
             names.add(str(each.argval))
         elif each.opname in _ATTRIBUTE:
             attributes.add(str(each.argval))
-    return Code(told.digest(), frozenset(names), frozenset(attributes))
+        elif each.opname == "IMPORT_NAME":
+            # What `__import__` takes lies on the stack: the number of dots, and the names or None.
+            level, taken = (before.argval for before in instructions[n - 2 : n])
+            imports.add(Import(level or 0, str(each.argval), tuple(taken or ())))
+    return Code(told.digest(), frozenset(names), frozenset(attributes), frozenset(imports))
 
 
 def written(function: types.FunctionType) -> bytes | None:
@@ -94,7 +110,7 @@ def written(function: types.FunctionType) -> bytes | None:
         # The file has been changed since, or there is none.
         return None
     told = blake2b(digest_size=16)
-    for part in _outline(node):
+    for part in outline(node):
         told.update(part.encode("utf-8", "backslashreplace"))
     return told.digest()
 
@@ -109,21 +125,21 @@ def _functions_in(text: str) -> dict[int, ast.FunctionDef | ast.AsyncFunctionDef
     return found
 
 
-def _outline(node: Any) -> Iterator[str]:
-    """A tree as text, without docstrings and places, and without fields that are empty, which come and go with the versions
-    of Python."""
+def outline(node: Any) -> Iterator[str]:
+    """A syntax tree as text, without docstrings and places, and without fields that are empty, which come and go with the
+    versions of Python."""
     if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
         for name, value in ast.iter_fields(node):
             if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
-            if name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if name == "body" and isinstance(node, _DOCUMENTED):
                 value = value[1:] if ast.get_docstring(node, clean=False) is not None else value
             yield f" {name}="
-            yield from _outline(value)
+            yield from outline(value)
         yield ")"
     elif isinstance(node, list):
         for each in node:
-            yield from _outline(each)
+            yield from outline(each)
     else:
         yield f"{type(node).__name__}:{node!r}"

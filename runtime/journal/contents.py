@@ -6,8 +6,8 @@ classes of the user's own modules that it uses. An object is its class and its s
 digests leave this module: what a function closes over may be a secret.
 
 What cannot be read (a client, a lock, a socket, more than `OBJECTS_MAX` objects) is `opaque`: it is named, so that
-people can give their function a `version`, which then stands for all of it. Functions that are imported while a
-function runs are not looked into.
+people can give their function a `version`, which then stands for all of it. Of the user's modules that are imported
+while a function runs, the text counts; see `imports.py`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from .code import Code, compiled, written
+from .imports import imported_by
 from .typed import is_plain
 
 OBJECTS_MAX = 20_000
@@ -194,6 +195,8 @@ class Contents:
 
     def _globals(self, function: types.FunctionType, code: Code, name: str) -> Iterator[tuple[str, bytes]]:
         known = function.__globals__
+        for module, digest in imported_by(code.imports, known.get("__package__"), self._is_own_file):
+            yield f"what it imports as {module!r}", digest
         for key in sorted(code.names):
             if key not in known:
                 continue
@@ -277,6 +280,13 @@ class Contents:
     def _is_own(self, module: str | None) -> bool:
         """Whether a module is the user's, not the standard library's or an installed package's."""
         return module is not None and (module.partition(".")[0] in self._packages or _is_users(module))
+
+    def _is_own_file(self, module: str, file: str) -> bool:
+        """The same of a module that need not have been imported, by the file that it is in."""
+        top = module.partition(".")[0]
+        return top in self._packages or not (
+            top in sys.stdlib_module_names or top == "headrace" or os.path.abspath(file).startswith(_installed())
+        )
 
 
 def _fast(value: Any) -> bytes | None:

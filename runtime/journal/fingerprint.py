@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
 from headrace.runtime.connectors.port import SourceConnector
+from headrace.runtime.contracts import fields_of, is_record
 from headrace.runtime.names import connector_name
 from headrace.runtime.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 
 from .code import PYTHON
 from .contents import Contents, version_of
 
-ROWS_LOOKED_AT = 50_000
-"""Rows at the beginning and at the end of a list, by which it is known again before it is read (a tenth of a second). Those
-between are compared as they are read; see `memory.py`."""
+CONTRACT = "contract"
+"""Of the source: what its rows are held to."""
+SINK = "sink"
+"""The kind of a node where rows leave."""
+NEW_SINK = "; rows that have ended do not come to it, so it will lack them"
+GONE_SINK = "; what was written there stays, and is not completed: a file is named .part"
+ROWS_LOOKED_AT = 1_000
+"""Rows at the beginning and at the end of a list, by which it is known again before it is read. All of them are compared as
+they are read; see `memory.py`."""
 
 
 class Function(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,8 +64,8 @@ class Fingerprint(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Something that is not the same. `mended`: it is a function, which somebody may have mended; else the source, the graph
-    or a sink. `text`: for people."""
+    """Something that is not the same. `mended`: it is a function or a contract, which somebody may have mended; else the
+    source, the graph or a sink. `text`: for people."""
 
     text: str
     mended: bool = False
@@ -67,8 +74,9 @@ class Difference(msgspec.Struct, frozen=True):
 def fingerprint_of(plan: Plan, source: SourceConnector) -> Fingerprint:
     """Of a pipeline, and of what it reads."""
     packages = {_package_of(node.function) for node in plan.stages}
+    held_to = {} if plan.rows is None else {CONTRACT: contract_of(plan.rows)}
     return Fingerprint(
-        source={"kind": type(source).__name__, "name": connector_name(source), **_source(source)},
+        source={"kind": type(source).__name__, "name": connector_name(source), **_source(source), **held_to},
         nodes={node.name: _node(node, packages) for node in plan.nodes},
         edges=[f"{edge.before}.{edge.port} > {edge.after}" for edge in plan.edges],
     )
@@ -96,6 +104,28 @@ def contents_of(rows: Sequence[Any]) -> str:
     return told.hexdigest()
 
 
+def contract_of(rows: Any) -> str:
+    """What rows are held to: "infer", or a type's name with a digest of the types of its fields, of their defaults, and of
+    what it does besides."""
+    if isinstance(rows, str):
+        return rows
+    told = blake2b(Contents().digest(rows, "rows"), digest_size=12)
+    told.update(_type_text(rows, ()).encode())
+    return f"{rows.__name__} {told.hexdigest()}"
+
+
+def _type_text(kind: Any, within: tuple[Any, ...]) -> str:
+    """A type as it is written, a record with its fields. `within`: the records around it, one of which it may be."""
+    if is_record(kind) and kind not in within:
+        optional = getattr(kind, "__optional_keys__", ())
+        fields = fields_of(kind).items()
+        told = [f"{name}{'?' * (name in optional)}: {_type_text(each, (*within, kind))}" for name, each in fields]
+        return f"{kind.__name__}({', '.join(told)})"
+    if get_origin(kind) is not None and get_origin(kind) is not Literal:
+        return f"{get_origin(kind)}[{', '.join(_type_text(each, within) for each in get_args(kind))}]"
+    return kind.__qualname__ if isinstance(kind, type) else repr(kind)
+
+
 def _package_of(function: Any) -> str:
     module = getattr(function, "__module__", None) or type(function).__module__
     return str(module).partition(".")[0]
@@ -121,6 +151,8 @@ def _node(node: Any, packages: set[str]) -> Node:
         case SinkPlan():
             said |= {"to": connector_name(node.connector), "ordered": node.ordered}
     told = {what: function_of(each, packages) for what, each in functions.items() if each is not None}
+    if isinstance(node, StagePlan) and node.version is not None:
+        told["function"] = Function(node.version)
     return Node(node.kind, said, told)
 
 
@@ -138,13 +170,13 @@ def function_of(function: Any, packages: set[str] | frozenset[str] = frozenset()
 
 def differences(before: Fingerprint, now: Fingerprint) -> list[Difference]:
     """What is not the same, for people."""
-    told = [Difference(text) for text in _source_differences(before.source, now.source)]
+    told = [Difference(text, key == CONTRACT) for key, text in _source_differences(before.source, now.source)]
     for name in [*before.nodes, *(n for n in now.nodes if n not in before.nodes)]:
         old, new = before.nodes.get(name), now.nodes.get(name)
         if old is None:
-            told.append(Difference(f"{name}: is new"))
+            told.append(Difference(f"{name}: is new{NEW_SINK if now.nodes[name].kind == SINK else ''}"))
         elif new is None:
-            told.append(Difference(f"{name}: is gone"))
+            told.append(Difference(f"{name}: is gone{GONE_SINK if old.kind == SINK else ''}"))
         else:
             told += _node_differences(name, old, new)
     if before.edges != now.edges and before.nodes.keys() == now.nodes.keys():
@@ -152,12 +184,12 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[Difference]:
     return told
 
 
-def _source_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A file that was moved is what it was: it is known by its contents."""
+def _source_differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is not the same, and how. A file that was moved is what it was: it is known by its contents."""
     by_contents = any(before.get(key) is not None and before.get(key) == now.get(key) for key in ("digest", "contents"))
     where = {"path", "name"} if by_contents else {"name"} if "path" in before and "path" in now else set()
     return [
-        f"source: {_WORDS.get(key, key)} was {before.get(key)}, and is {now.get(key)}"
+        (key, f"source: {_WORDS.get(key, key)} was {before.get(key)}, and is {now.get(key)}")
         for key in sorted({*before, *now} - where)
         if before.get(key) != now.get(key)
     ]
@@ -169,6 +201,7 @@ _WORDS = {
     "digest": "the digest of its contents",
     "contents": "the digest of its rows",
     "rows": "the number of its rows",
+    CONTRACT: "what its rows are held to (rows=)",
 }
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors.backlog import Backlog, as_seqs
-from headrace.actors.identity import Id
+from headrace.actors.identity import Column, Id
 
 
 def test_a_row_put_back_goes_before_all_others_L54() -> None:
@@ -75,3 +75,18 @@ def test_what_goes_in_comes_out_once(chunks: list[int], takes: list[int], remove
 @given(st.lists(st.integers(0, 50)))
 def test_places_stay_the_same_places(seqs: list[Id]) -> None:
     assert list(as_seqs(seqs)) == seqs
+
+
+@given(st.lists(st.integers(1, 9), min_size=2), st.integers(1, 12), st.booleans())
+def test_as_many_are_taken_as_were_asked_for_where_so_many_wait(chunks: list[int], n: int, columns: bool) -> None:
+    """However the rows came: a chunk that is shorter than what is asked for is no end."""
+    backlog, total = Backlog(), 0
+    for size in chunks:
+        seqs = range(total, total + size)
+        backlog.append(Column(seqs, 0, 2) if columns else seqs, list(seqs))
+        total += size
+    first = backlog.take(n)
+    assert len(first[0]) == len(first[1]) == min(n, total) or columns
+    assert first[1] == list(range(len(first[1])))
+    assert len(backlog) == total - len(first[1])
+    assert len(backlog.seqs()) == len(backlog)

@@ -137,6 +137,8 @@ def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> Non
     assert (list(rows.seqs), rows.values) == ([known], [["b", "e"]])
     assert fake.take_for(journal) == [], "it was told in that life"
     assert fake.actor.statistics().traffic.adds_up
+    fake.receive(protocol.EndOfRows(5))
+    assert not [m for _, m in fake.told if isinstance(m, Outcomes)], "none of them is interrupted besides"
 
 
 def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_at_the_end() -> None:

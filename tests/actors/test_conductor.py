@@ -252,6 +252,7 @@ def test_a_run_that_has_something_left_to_do_or_no_pending_row_is_not_suspended(
 def test_where_nobody_said_when_a_run_waits_for_its_pending_rows() -> None:
     fake = running()
     fake.receive(protocol.Drained(SOURCE), protocol.Resting(STAGE, 3))
+    fake.receive(protocol.Resting(STAGE, None), protocol.Resting(STAGE, 3))
     fake.pass_time(1e6)
     assert [m for _, m in fake.told if isinstance(m, protocol.Abort)] == []
 
@@ -402,3 +403,25 @@ def test_a_keeper_that_does_not_close_does_not_keep_the_run_from_ending() -> Non
     fake.pass_time(5.0)
     (ended,) = fake.take(protocol.RunEnded)
     assert (ended.state, ended.notes) == (State.COMPLETED, ["closing keeper took longer than 5 s"])
+
+
+def test_a_resource_that_says_late_that_it_is_closed_closes_no_other_one_L17() -> None:
+    """Its time was up, and the next one is being closed, which has not answered."""
+    fake = running()
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Close)] == [READER]
+    fake.told = []
+    fake.pass_time(LifeTerms().close_s)
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Close)] == [WRITER]
+    fake.told = []
+    fake.receive(protocol.Closed(READER))
+    assert fake.told == [], "the writer has still to answer"
+    fake.receive(protocol.Closed(WRITER))
+    assert fake.told != []
+
+
+def test_why_a_run_was_aborted_is_told_to_all() -> None:
+    fake = running()
+    fake.told = []
+    fake.receive(protocol.Abort("enough"))
+    assert {m.reason for _, m in fake.told if isinstance(m, protocol.Abort)} == {"enough"}

@@ -336,3 +336,15 @@ def test_a_word_of_an_earlier_life_needs_no_part_that_came_after_it() -> None:
     fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), {0: (1,)}), "join")
     fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)), Rows([part(0, 1, 2)], ["b"]))
     assert went(fake) == [(merged(0, 2), {"b": "b"})]
+
+
+@pytest.mark.parametrize(
+    ("require", "within_s", "told"),
+    [("all", None, []), ("all", 5.0, [(0, (0, 1))]), ("any", None, [(0, (0,))]), (1, None, [(0, (0, 1))])],
+)
+def test_the_journal_is_told_a_word_that_does_not_follow_from_the_rows_alone(
+    require: Any, within_s: float | None, told: list[Any]
+) -> None:
+    fake = resumed({}, require=require, within_s=within_s)
+    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]), Rows([part(0, 1, 2)], ["b"]))
+    assert decided(fake) == told

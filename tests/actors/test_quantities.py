@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from headrace.actors.gate import Gate, Rate, Terms
 from headrace.actors.quantities import (
+    KEY_DEPTH_MAX,
     LONGEST_S,
     BadAnswer,
     ObjectKey,
@@ -150,6 +151,15 @@ def test_whatever_a_key_is_a_table_can_hold_it_or_it_is_told_L60(answer: Any) ->
 def test_what_is_no_key_is_told_L60(answer: Any) -> None:
     with pytest.raises(BadAnswer, match="key= gave"):
         key_of(answer)
+
+
+def test_tuples_within_each_other_are_a_key_up_to_a_depth() -> None:
+    answer: Any = "a"
+    for _ in range(KEY_DEPTH_MAX):
+        answer = (answer,)
+    assert key_of(answer) == answer
+    with pytest.raises(BadAnswer, match="within each other"):
+        key_of((answer,))
 
 
 def test_equal_keys_share_a_queue() -> None:

@@ -236,3 +236,14 @@ def test_chunks_and_single_rows_in_any_order_come_out_as_the_source_gave_them(
     assert [seq for rows in got for seq in rows.seqs] == wanted
     assert [value for rows in got for value in rows.values] == wanted
     assert fake.actor.statistics().buffered == 0
+
+
+def test_attempts_go_with_a_chunk_that_is_released_as_it_came() -> None:
+    fake = started()
+    fake.receive(Rows(range(2), ["a", "b"], {1: 4}))
+    (rows,) = fake.take(Rows)
+    assert (rows.seqs, rows.attempts) == (range(2), {1: 4})
+    fake.receive(Rows(range(3, 5), ["d", "e"], {3: 2}), Rows(range(2, 3), ["c"]))
+    told = fake.take(Rows)
+    assert [seq for m in told for seq in m.seqs] == [2, 3, 4]
+    assert {seq: n for m in told for seq, n in (m.attempts or {}).items()} == {3: 2}

@@ -84,8 +84,8 @@ def test_a_line_that_cannot_be_read_keeps_its_place_and_goes_to_quarantine() -> 
     fake.receive(ReadDone(["a", BadRow(error, "raw"), "c"], True, bad=1))
     assert [(list(m.seqs), m.values) for m in fake.told_to(FIRST, Rows)] == [([0, 2], ["a", "c"])]
     (outcomes,) = fake.told_to(GAPS, protocol.Outcomes)
-    assert [(e.seq, e.status, e.error, e.value, e.stage) for e in outcomes.ended] == [
-        (1, Status.QUARANTINED, error, "raw", "source")
+    assert [(e.seq, e.status, e.error, e.attempts, e.value, e.stage) for e in outcomes.ended] == [
+        (1, Status.QUARANTINED, error, 0, "raw", "source")
     ]
     counted = fake.actor.statistics()
     assert (counted.rows, counted.bad, counted.traffic.adds_up) == (3, 1, True)

@@ -280,7 +280,9 @@ def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage
     work = assigned(fake)
     fake.receive(*(answer(worker, a, list(a.seqs), complete=True) for worker, a in work))
     assert fake.take(protocol.Appetite) == []
+    assert fake.take(Rows) == []
     fake.receive(protocol.Kept(len(work)), protocol.Appetite(2, NEXT))
+    assert {seq for m in fake.told_to(NEXT, Rows) for seq in m.seqs} == set(range(4)), "each goes on once it is kept"
     assert [m.n for m in fake.take(protocol.Appetite)] == [2]
 
 
@@ -290,3 +292,22 @@ def test_a_row_starts_only_when_its_whole_weight_has_been_granted() -> None:
     fake.receive(PermitsGranted(Epoch(0), 1, cost=2.5, paced=True))
     assert [m.cost for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [2.5]
     assert assigned(fake) == []
+
+
+def test_rows_of_a_key_that_waits_keep_no_other_key_s_away() -> None:
+    """However many of them wait, more are asked for."""
+    fake = staged(workers=2, key=lambda row: row)
+    (asked,) = fake.take(protocol.Appetite)
+    assert asked.n > 1000
+
+
+def test_a_worker_that_comes_free_takes_the_row_of_another_key_that_holds_a_permit() -> None:
+    fake = staged(workers=1, key=lambda row: row)
+    fake.receive(Rows([0, 1], ["a", "b"]))
+    fake.receive(PermitsGranted(Epoch(0), 1, "a", paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(PermitsGranted(Epoch(0), 1, "b", paced=True))
+    assert assigned(fake) == [], "its only worker is busy"
+    fake.receive(answer(worker, assign, [0], complete=True))
+    ((_, other),) = assigned(fake)
+    assert list(other.seqs) == [1]

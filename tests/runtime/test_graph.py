@@ -381,6 +381,10 @@ def start() -> Any:
         (lambda: start().fork(["a", "b"], name="f").after("f.a").sink(same), "branch 'b' of fork 'f' leads nowhere"),
         (lambda: start().fork(["a"], name="f").after("f.c").sink(same), "fork 'f' has no branch 'c'|leads nowhere"),
         (lambda: start().route(same, ["a"], name="r").sink(same), "branch 'a' of route 'r' leads nowhere"),
+        (
+            lambda: start().fork(["a"], name="f").after("f.a").join(fork="f", name="j", late=True).sink(same),
+            "'j' has a way for late parts; let a sink stand after 'j.late'",
+        ),
         (lambda: start().map(same, name="a").after("source").map(same, name="b"), "both stand after 'source'"),
         (lambda: start().map(same, name="x").map(same, name="x"), "two nodes are named 'x'"),
         (lambda: start().after("nowhere").sink(same), "no node before it has this name"),

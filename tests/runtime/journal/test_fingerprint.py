@@ -15,13 +15,24 @@ import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
 from loguru import logger
 
-from headrace.runtime.journal.fingerprint import Fingerprint, Function, Node, contents_of, differences, function_of
+from headrace.runtime import ConfigError, Pipeline
+from headrace.runtime.connectors.memory import IterableSource
+from headrace.runtime.journal.fingerprint import (
+    Fingerprint,
+    Function,
+    Node,
+    contents_of,
+    contract_of,
+    differences,
+    fingerprint_of,
+    function_of,
+)
 
 PROMPT = "old"
 TABLE = {"a": [1, 2]}
@@ -305,3 +316,115 @@ def test_a_source_that_moved_with_its_contents_is_the_same() -> None:
     moved = {**before, "path": "/two/in.csv", "name": "/two/in.csv"}
     assert differences(Fingerprint(before, {}, []), Fingerprint(moved, {}, [])) == []
     assert len(differences(Fingerprint(before, {}, []), Fingerprint({**moved, "digest": "bb"}, {}, []))) == 2
+
+
+IMPORTING = """
+def ask(row):
+    from their_helpers.words import clean
+    import their_helpers.numbers as numbers
+    from their_helpers import more
+    import json
+    return json.dumps(numbers.add(clean(row), more.MORE))
+"""
+
+
+@pytest.mark.parametrize("changed", [None, "words", "numbers", "more"])
+def test_what_a_function_imports_while_it_runs_is_part_of_it_L63(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str | None
+) -> None:
+    """By its text, whether it has been imported or not; and nothing is imported for that."""
+    folder = tmp_path / "their_helpers"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')")
+    texts = {
+        "words": "def clean(row):\n    return row\n",
+        "numbers": "def add(a, b):\n    return a + b\n",
+        "more": "MORE = 1\n",
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = types.ModuleType("__main__")
+    exec(compile(IMPORTING, "job.py", "exec"), module.__dict__)
+    ask = module.__dict__["ask"]
+    before = function_of(ask)
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(f'"""Says more."""\n# And more.\n{text}')
+    if changed is not None:
+        (folder / f"{changed}.py").write_text(texts[changed] + "\nOTHER = 2\n")
+    nodes = [{"ask": Node("map", {}, {"function": each})} for each in (before, function_of(ask))]
+    told = [each.text for each in differences(Fingerprint({}, nodes[0], []), Fingerprint({}, nodes[1], []))]
+    assert len(told) == (changed is not None)
+    assert all(f"what it imports as 'their_helpers.{changed}' changed" in text for text in told)
+
+
+class Person(msgspec.Struct):
+    name: str
+    age: int | None = None
+
+
+class OlderPerson(msgspec.Struct):
+    name: str
+    age: float | None = None
+
+
+class Ring(msgspec.Struct):
+    n: int
+    next: Ring | None = None
+
+
+class Town(TypedDict):
+    people: list[Person]
+
+
+class OlderTown(TypedDict):
+    people: list[OlderPerson]
+
+
+def test_what_rows_are_held_to_is_part_of_the_work_L63() -> None:
+    kinds = [Person, OlderPerson, Ring, Town, OlderTown, "infer"]
+    told = [contract_of(kind) for kind in kinds]
+    assert len(set(told)) == len(kinds)
+    assert told == [contract_of(kind) for kind in kinds]
+    (difference,) = differences(Fingerprint({}, {}, []), Fingerprint({"contract": told[0]}, {}, []))
+    assert difference.text.startswith("source: what its rows are held to (rows=) was None, and is Person ")
+    assert difference.mended, "`retry` expects that it was"
+
+
+@pytest.mark.parametrize("kind", ["map", "filter", "tap", "flat_map", "route"])
+def test_a_version_said_of_a_stage_stands_for_its_function_L63(kind: str) -> None:
+    def built(function: Any, version: Any) -> Fingerprint:
+        pipeline = Pipeline("job").source([1])
+        if kind == "route":
+            pipeline.route(function, {"a": lambda flow: flow.sink(print)}, name="ask", options={"version": version})
+        else:
+            getattr(pipeline, kind)(function, name="ask", version=version)
+        plan = pipeline.plan()
+        return fingerprint_of(plan, IterableSource([1]))
+
+    def told(old: Fingerprint, new: Fingerprint) -> list[str]:
+        return [each.text for each in differences(old, new)]
+
+    one, other = closing_over("old"), closing_over("new")
+    assert told(built(one, 2), built(other, "2")) == []
+    assert told(built(one, "2"), built(one, "3")) == ["ask: version was '2', and is '3'"]
+    assert len(told(built(one, None), built(other, None))) == 1
+    assert not built(threading.Lock().acquire, "2").opaque
+
+
+@pytest.mark.parametrize("version", [True, 1.5, ["2"], b"2"])
+def test_a_version_of_another_type_is_told(version: Any) -> None:
+    with pytest.raises(ConfigError, match="version= is text or a whole number"):
+        Pipeline("job").source([1]).map(print, version=version)
+
+
+def test_a_sink_that_comes_or_goes_is_told_with_what_becomes_of_its_rows() -> None:
+    def built(*names: str) -> Fingerprint:
+        pipeline = Pipeline("job").source([1])
+        for name in names:
+            pipeline.sink([].append, name=name)
+        return fingerprint_of(pipeline.plan(), IterableSource([1]))
+
+    told = [each.text for each in differences(built("a"), built("b"))]
+    assert "a: is gone; what was written there stays, and is not completed: a file is named .part" in told
+    assert "b: is new; rows that have ended do not come to it, so it will lack them" in told
