@@ -35,7 +35,7 @@ from .forking import of_the_parent
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback, System
 from .limits import Limit, Retry
-from .report import RunReport, StageReport
+from .report import RunReport, StageReport, spent_of
 from .text import message_of, told, traceback_of, visible
 from .waiters import Batch, CallFuture, Task, call, call_async
 
@@ -210,15 +210,17 @@ class Office:
 
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
-        name, monotonic = self._system.name, self.ground.monotonic
-        calls = ThreadCalls(call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop)
+        name, monotonic, reader = self._system.name, self.ground.monotonic, self.terms.limit.headers
+        set_up, timeout = self._set_up_thread, self.terms.timeout
+        calls = ThreadCalls(call, name, timeout, classify, set_up, monotonic, self._loop, reader)
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
         assert self._loop_thread is not None, "a loop is there before the first coroutine function"
         terms = self.terms
         classify = terms.retry.classify if terms.retry else None
-        calls = LoopCalls(self._loop_thread, call_async, terms.max_workers, self._system.name, terms.timeout, classify)
+        name, reader = self._system.name, terms.limit.headers
+        calls = LoopCalls(self._loop_thread, call_async, terms.max_workers, name, terms.timeout, classify, reader)
         return Worker(stage, calls)
 
     def _set_up_thread(self) -> None:
@@ -334,6 +336,7 @@ class Office:
         counted = desk if isinstance(desk, DeskStatistics) else DeskStatistics(0, 0, 0, 0, 0, 0)
         governor = limit if isinstance(limit, GovernorStatistics) else None
         calls = [s for s in stages if isinstance(s, StageStatistics)]
+        reports = tuple(StageReport(s, governor) for s in calls if s.rows)
         return RunReport(
             name=self._system.name,
             state=State.COMPLETED if self.ended.is_set() else State.DRAINING if self._closed else State.RUNNING,
@@ -347,7 +350,8 @@ class Office:
             refusals=sum(s.refusals for s in calls),
             cooldowns=governor.cooldowns if governor else 0,
             elapsed_s=self.ground.monotonic() - self.began,
-            stages=tuple(StageReport(s, governor) for s in calls if s.rows),
+            stages=reports,
+            spent=spent_of(reports),
         )
 
     # --- what the actors tell ---

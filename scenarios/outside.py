@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -200,6 +200,22 @@ class HttpStatus(Exception):
         super().__init__(f"HTTP {status_code}")
         self.status_code = status_code
         self.headers = dict(headers or [])
+
+
+class Told(NamedTuple):
+    """What an answer tells besides: its headers, and what the call took."""
+
+    headers: Any
+    tokens: float
+
+
+NOTHING_TOLD = Told({}, 0.0)
+
+
+def told_of(answer: Answer, row: Any) -> Told:
+    """What a client gets to know from an answer that is one; raises as `value_of`."""
+    value_of(answer, row)
+    return Told(dict(answer.headers), answer.tokens) if answer.headers or answer.tokens else NOTHING_TOLD
 
 
 def value_of(answer: Answer, row: Any) -> Any:

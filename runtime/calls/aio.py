@@ -10,20 +10,23 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
 from headrace.actors.identity import Id, row_of, show
-from headrace.actors.protocol import Answered, Fault, Kind
+from headrace.actors.protocol import Answered, Fault, Heard, Kind
 from headrace.actors.stage_terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
-from ..call import CallInfo, _current
+from ..call import CallInfo, Ear, _current
 from ..classify import Classifier, fault_of
 from ..errors import LoopDied
 from .awaiting import is_settled, settled
 from .loop_thread import LoopThread as LoopThread
+
+if TYPE_CHECKING:
+    from ..verdicts.quotas import Reader
 
 STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
@@ -45,12 +48,14 @@ class _Call(NamedTuple):
 
 
 class _Slot:
-    """What one task of a worker has in hand. `lost`: its loop has broken, and its row has been answered for."""
+    """What one task of a worker has in hand. `lost`: its loop has broken, and its row has been answered for. `ear`: of the
+    call, where it has asked for it."""
 
-    __slots__ = ("call", "lost")
+    __slots__ = ("call", "ear", "lost")
 
     def __init__(self) -> None:
         self.call: _Call | None = None
+        self.ear: Ear | None = None
         self.lost = False
 
 
@@ -65,7 +70,9 @@ class LoopCalls:
         prefix: str,
         timeout_s: float | None = None,
         classifier: Classifier | None = None,
+        reader: Reader | None = None,
     ) -> None:
+        self._reader = reader
         self._thread = thread
         self._function = function
         self._slots = slots
@@ -77,6 +84,7 @@ class LoopCalls:
         self._tasks: dict[asyncio.Task[None], _Slot] = {}
         self._left_behind: dict[asyncio.Task[None], None] = {}
         self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
+        self._heard: dict[int, list[Heard]] = {}
         self._busy_s = 0.0
         self._worker: Ref | None = None
         self._tell: Tell | None = None
@@ -102,7 +110,9 @@ class LoopCalls:
             slot.call = call = queue.popleft()
             began = monotonic()
             deadline = None if timeout_s is None else began + timeout_s
-            _current.set(lambda call=call, deadline=deadline: self._info(call, deadline))  # type: ignore[misc]
+            _current.set(
+                lambda call=call, deadline=deadline, began=began: self._info(slot, call, deadline, began)  # type: ignore[misc]
+            )
             result: Any
             try:
                 if timeout_s is None:
@@ -113,7 +123,7 @@ class LoopCalls:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
                 if asyncio.current_task() not in self._left_behind:
-                    self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
+                    self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began, slot)
                 raise
             except BaseException as error:
                 if self._thread.over or slot.lost:
@@ -124,7 +134,7 @@ class LoopCalls:
                 # Its row has been answered for it; this slot has a successor.
                 return
             slot.call = None
-            self._note(call, result, began)
+            self._note(call, result, began, slot)
 
     async def _timed(self, call: _Call, timeout_s: float) -> Any:
         scope = asyncio.timeout(timeout_s)
@@ -145,11 +155,11 @@ class LoopCalls:
 
     def _give_up(self, task: asyncio.Task[None], call: _Call, timeout_s: float) -> None:
         """The coroutine goes on although it was cancelled: leave it to itself, and put another slot in its place."""
-        self._tasks.pop(task, None)
+        slot = self._tasks.pop(task, None) or _Slot()
         self._left_behind[task] = None
         task.add_done_callback(lambda done: self._left_behind.pop(done, None))
         late = AttemptTimedOut(f"no answer within {timeout_s:g} s, and cancelling the coroutine has not ended it")
-        self._note(call, Fault(call.seq, Kind.UNKNOWN, late), self._thread.loop.time())
+        self._note(call, Fault(call.seq, Kind.UNKNOWN, late), self._thread.loop.time(), slot)
         if self._queue:
             self._hire()
 
@@ -165,7 +175,7 @@ class LoopCalls:
             # They came after it had seen that there was nothing to do, and before this.
             self._hire()
 
-    def _note(self, call: _Call, result: Any, began: float) -> None:
+    def _note(self, call: _Call, result: Any, began: float, slot: _Slot) -> None:
         if not self._done:
             self._thread.loop.call_soon(self._flush)
         part = self._done.get(call.id)
@@ -176,17 +186,23 @@ class LoopCalls:
         else:
             part[0].append(call.seq)
             part[1].append(result)
+        if slot.ear is not None:
+            if slot.ear.heard:
+                self._heard.setdefault(call.id, []).extend(slot.ear.heard)
+            slot.ear = None
         self._busy_s += self._thread.loop.time() - began
 
     def _flush(self) -> None:
         assert self._worker is not None
         assert self._tell is not None
         done, self._done = self._done, {}
+        told, self._heard = self._heard, {}
         n = sum(len(part[0]) + len(part[2]) for part in done.values())
         each_s, self._busy_s = self._busy_s / n, 0.0
         for id_, (seqs, values, faults) in done.items():
             busy_s = each_s * (len(seqs) + len(faults))
-            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
+            heard = tuple(told.get(id_, ())) if told else ()
+            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s, heard))
 
     def _on_loop_died(self, died: LoopDied) -> None:
         """Nothing that is under way comes back: answer for it. Called on the loop's thread."""
@@ -205,8 +221,12 @@ class LoopCalls:
         for id_, lost in faults.items():
             self._tell(Answered(id_, self._worker, [], [], lost, (), False, 0.0))
 
-    def _info(self, call: _Call, deadline: float | None) -> CallInfo:
-        return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline, call.state)
+    def _info(self, slot: _Slot, call: _Call, deadline: float | None, began: float) -> CallInfo:
+        # What asks after the end of the call (a task that it left) is heard by nobody.
+        ear = slot.ear if slot.call is call else None
+        if ear is None and slot.call is call:
+            ear = slot.ear = Ear(call.seq, began, self._thread.loop.time, self._reader)
+        return CallInfo(f"{self._prefix}:{show(call.seq)}", row_of(call.seq), call.attempt, deadline, call.state, ear)
 
     def recall(self) -> None:
         self._thread.call_soon(self._give_back)
