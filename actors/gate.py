@@ -205,12 +205,10 @@ class Gate:
         for each in spent:
             for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
                 if rate.unit == "cost" and rate.name == each.unit:
-                    # As of now: else time that has passed would give back what is taken.
-                    bucket.room(now)
                     if each.amount > each.reserved:
-                        bucket.take(each.amount - each.reserved)
+                        bucket.charge(each.amount - each.reserved, now)
                     else:
-                        bucket.put_back(each.reserved - each.amount)
+                        bucket.credit(each.reserved - each.amount, each.reserved, now)
 
     def hit(self, epoch: Epoch, retry_after_s: float | None, now: float) -> bool:
         """A refusal. True: it closes the gate; else it is old news, which may lengthen a cooldown (L09)."""
