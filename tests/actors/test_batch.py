@@ -245,3 +245,23 @@ def test_whole_blocks_are_passed_and_forgotten(order: list[int]) -> None:
         mark = frontier.after(mark)
     assert mark == 4 * SIZE
     assert not frontier
+
+
+def test_a_batch_of_nothing_but_pieces_stands_in_their_order() -> None:
+    fake = gathering(count=3)
+    fake.receive(Rows([(2, 1, 3), (2, 0, 3), (2, 2, 3)], ["b", "a", "c"]))
+    (rows,) = fake.take(Rows)
+    assert (list(rows.seqs), rows.values) == ([Bundle(((2, 0, 3), (2, 1, 3), (2, 2, 3)))], [["a", "b", "c"]])
+
+
+@given(st.permutations(range(6)), st.integers(1, 6))
+def test_a_batch_stands_in_the_order_of_its_rows_in_whatever_portions_they_come(order: list[int], size: int) -> None:
+    """Each portion has its rows in order, as they come from what stands before it."""
+    fake = gathering(count=6)
+    for begin in range(0, 6, size):
+        some = sorted(order[begin : begin + size])
+        first, bits = some[0], sum(1 << (seq - some[0]) for seq in some)
+        seqs: Any = range(first, some[-1] + 1) if len(some) == some[-1] + 1 - first else Plain(some, bits)
+        fake.receive(Rows(seqs, list(some)))
+    (rows,) = fake.take(Rows)
+    assert rows.values == [[0, 1, 2, 3, 4, 5]]

@@ -425,3 +425,27 @@ def test_why_a_run_was_aborted_is_told_to_all() -> None:
     fake.told = []
     fake.receive(protocol.Abort("enough"))
     assert {m.reason for _, m in fake.told if isinstance(m, protocol.Abort)} == {"enough"}
+
+
+def test_what_is_not_open_in_time_is_waited_for_no_longer() -> None:
+    fake = conducted()
+    fake.pass_time(LifeTerms().open_s)
+    closed_refs(fake)
+    ended = end(fake)
+    assert (ended.state, [str(e) for e in ended.errors]) == (
+        State.FAILED,
+        [f"writer was not open within {LifeTerms().open_s:g} s"],
+    )
+
+
+def test_deaths_before_the_run_began_are_heard_of_in_their_order() -> None:
+    conductor = Conductor(CALLER, LifeTerms())
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Died(SINK, RuntimeError("first")), protocol.Died(STAGE, RuntimeError("second")))
+    conductor.set_cast(Cast(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
+    fake.receive(protocol.Start())
+    fake.receive(*(protocol.Drained(ref) for ref in LINE))
+    closed_refs(fake)
+    ended = end(fake)
+    assert str(ended.errors[0]) == "sink died: RuntimeError: first"
+    assert ended.errors[0].__notes__ == ["then: ActorDied: stage died: RuntimeError: second"]

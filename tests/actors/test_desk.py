@@ -178,3 +178,10 @@ def test_a_clerk_tells_each_waiter_in_order_and_says_when_it_is_done() -> None:
     answers: list[Any] = [(ONE, Waited(i, Status.DELIVERED, i, None, 1)) for i in range(3)]
     fake.receive(protocol.Deliver(list(answers)))
     assert fake.told == [*answers, (Name("desk"), protocol.DeliveryDone(fake.me))]
+
+
+def test_the_death_of_who_has_no_permits_is_told_all_the_same() -> None:
+    fake = desk()
+    clerk = Name("clerk")
+    fake.receive(protocol.Died(clerk, RuntimeError("bug")))
+    assert [type(m) for _, m in fake.told] == [protocol.Failing]

@@ -329,11 +329,15 @@ def test_each_item_of_a_flat_map_s_answer_is_a_row_and_a_single_one_is_the_same_
     assert sent(fake) == {}
 
 
+class Answers(list[Any]):
+    """A list that is more, as some clients give."""
+
+
 def test_the_rows_of_a_batch_go_on_under_their_own_names_where_each_has_a_value() -> None:
     out, fake = exits(quarantine=QUARANTINE)
     unbundle = Unbundle()
     batches = [Bundle((0, 2)), Bundle((1, 3)), Bundle((4, 5)), Bundle((6,))]
-    unbundle.leave(out, batches, [["a", "c"], ["b"], "ef", ("g",)], batches, {batches[1]: 2})
+    unbundle.leave(out, batches, [Answers(["a", "c"]), ["b"], "ef", ("g",)], batches, {batches[1]: 2})
     assert sent(fake) == {"main": ([0, 2, 6], ["a", "c", "g"], None)}
     bad = [end for m in fake.told_to(QUARANTINE, Outcomes) for end in m.ended]
     assert [(end.seq, end.attempts, type(end.error)) for end in bad] == [

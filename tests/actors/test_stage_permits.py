@@ -294,6 +294,22 @@ def test_a_row_starts_only_when_its_whole_weight_has_been_granted() -> None:
     assert assigned(fake) == []
 
 
+def test_what_one_row_weighs_is_used_up_for_the_next_one() -> None:
+    fake = staged(workers=4, weigh=lambda row: row)
+    fake.receive(Rows(range(2), [3.0, 3.0]))
+    fake.receive(PermitsGranted(Epoch(0), 2, cost=5.0, paced=True))
+    assert [list(a.seqs) for _, a in assigned(fake)] == [[0]]
+
+
+def test_nothing_is_kept_of_the_weight_of_a_row_that_was_answered() -> None:
+    fake = staged(workers=1, weigh=lambda row: row)
+    fake.receive(Rows([0], [3.0]), PermitsGranted(Epoch(0), 1, cost=3.0, paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(answer(worker, assign, [0], complete=True))
+    (lane,) = fake.actor._launcher.lanes  # type: ignore[attr-defined]
+    assert lane._weights == {}
+
+
 def test_rows_of_a_key_that_waits_keep_no_other_key_s_away() -> None:
     """However many of them wait, more are asked for."""
     fake = staged(workers=2, key=lambda row: row)
