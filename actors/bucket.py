@@ -44,7 +44,7 @@ class Bucket:
         self._tokens = min(self.burst, self._tokens + amount)
 
     def credit(self, amount: float, most: float, now: float) -> None:
-        """What had been reserved and was not needed: it has been waited for, so it counts on top of the burst, up to `most`."""
+        """What had been reserved and was not needed, and waited for: it counts on top of the burst, up to `most`."""
         self._refill(now)
         self._tokens = max(self._tokens, min(self.burst + most, self._tokens + amount))
 
