@@ -31,8 +31,9 @@ KEPT_MAX = 8_192
 """Grants, and ends of calls, of which is kept when they were."""
 FULL = 0.9
 """A bucket is never taken for fuller than so much of it: calls that take longer to arrive than others arrive bunched up."""
-RESERVE, RESERVE_FROM = 0.05, 20.0
-"""So much of a bucket is left in it, if it holds as much as this: its rate, and what calls take, are not known exactly."""
+RESERVE, RESERVE_LEAST, RESERVE_FROM = 0.05, 0.5, 2.0
+"""So much of a bucket is left in it, and so much at least, if it holds as much as this: its rate, and what calls take, are
+not known exactly."""
 WINDOW_MORE, WINDOW_MORE_S = 1.1, 0.25
 """A window that is told is taken to be so much longer: calls take their time to arrive."""
 DOUBTS_MAX = 3
@@ -344,7 +345,7 @@ class _Known:
     def _reserve(self) -> float:
         if not self._is_bucket or self._limit is None or self._limit < RESERVE_FROM:
             return 0.0
-        return self._limit * RESERVE
+        return max(self._limit * RESERVE, RESERVE_LEAST)
 
     def needed(self, amount: float) -> float:
         """What must be free for a row that takes so much."""

@@ -202,6 +202,7 @@ def test_other_units_are_nobody_s_bucket() -> None:
 # --- any server -----------------------------------------------------------------------------------------------------------
 
 CALLS_MADE = 300
+WAY_S = 1e-4
 servers = st.one_of(
     st.builds(
         lambda calls, every, offset: QuotaTable("fixed", calls=calls, every=every, offset=offset),
@@ -229,14 +230,15 @@ def played(table: QuotaTable, refill: Refill, slots: int, latencies: Iterator[fl
     while sent < CALLS_MADE or answers:
         room = slots - out if known is None else int(min(slots - out, known.room(now)))
         for _ in range(min(max(room, 0), CALLS_MADE - sent)):
-            refused += not server.take(now)
-            standing = server.standing(now)
+            # A call takes a moment to arrive; sums of floats differ by less.
+            refused += not server.take(now + WAY_S)
+            standing = server.standing(now + WAY_S)
             assert standing is not None
             left = float(int(standing.remaining + 1e-9))
             said = Quota("calls", left, standing.reset_s, standing.limit, refill=refill)
-            at = now + next(latencies)
+            at = now + WAY_S + next(latencies)
             # What it says of its reset is counted from its arrival.
-            heapq.heappush(answers, (at, sent, Heard(sent, now, now, (said,))))
+            heapq.heappush(answers, (at, sent, Heard(sent, now, now + WAY_S, (said,))))
             sent += 1
             out += 1
             if known is not None:
