@@ -146,8 +146,8 @@ class Told:
                 calls = known.free / each - 1.0
             else:
                 calls = math.inf if known.free > 0 else 0.0
-            if self._asks(known):
-                calls = max(calls, 1.0)
+            if calls < 1.0 and self._asks(known, self._needs(known, each), now):
+                calls = 1.0
             room = min(room, calls)
         if self._spread and self._quotas:
             room = min(room, 1.0 if now >= self._next_at - ROUNDING else 0.0)
@@ -159,14 +159,22 @@ class Told:
         for known in self._quotas.values():
             if known.unit in self._cost_units:
                 self._pass_time(known, self._each_of(known.unit), now)
-                asks = not self._begun and self._asks(known)
+                asks = not self._begun and self._asks(known, cost, now)
                 if not asks and known.free + ROUNDING < known.needed(cost):
                     return False
         return True
 
-    def _asks(self, known: _Known) -> bool:
-        """Whether a call may go just to hear how it stands: the first one after the reset, or one while nothing is out."""
-        return known.lapsed and not (self._out and self._grants.since(known.began_s - ROUNDING))
+    def _asks(self, known: _Known, amount: float, now: float) -> bool:
+        """Whether a call may go just to hear how it stands: the first one after the reset, or one while nothing is out and
+        time brings no more."""
+        if not self._out:
+            return known.wait_s(amount, now) <= 0.0
+        return known.lapsed and not self._grants.since(known.began_s - ROUNDING)
+
+    @staticmethod
+    def _needs(known: _Known, each: float) -> float:
+        """What must be free before a call goes whose row has no weight."""
+        return 1.0 if known.unit == "calls" else 2.0 * each or ROUNDING
 
     def _pass_time(self, known: _Known, each: float, now: float) -> None:
         known.pass_time(now, self._out)
@@ -211,8 +219,8 @@ class Told:
             known.pass_time(now, self._out)
             if not known.lapsed:
                 weighed = known.unit in self._cost_units
-                calls = 1.0 if known.unit == "calls" else 2.0
-                waits.append(known.wait_s(cost if weighed else calls * self._each_of(known.unit) or ROUNDING, now))
+                amount = cost if weighed else self._needs(known, self._each_of(known.unit))
+                waits.append(known.wait_s(amount, now))
         if self._spread and self._quotas:
             waits.append(self._next_at - now)
         return max(waits)
@@ -315,10 +323,8 @@ class _Known:
     def pass_time(self, now: float, out: int) -> None:
         """What time alone brings. `out`: calls under way."""
         if self._is_bucket:
-            if self._limit is not None:
-                most = max(1.0, self._limit * FULL)
-                if self.level < most:
-                    self.level = min(most, self.level + (now - self._at_s) * self._rate)
+            if self.level < self._most:
+                self.level = min(self._most, self.level + (now - self._at_s) * self._rate)
         elif self.ends_s is not None and now >= self.ends_s:
             self.began_s, self.ends_s = self.ends_s, None
             # Those under way were sent before the reset, and may be counted after it.
@@ -351,7 +357,12 @@ class _Known:
         """What must be free for a row that takes so much."""
         if self._limit is None:
             return amount
-        return min(amount, self._limit * FULL - self._reserve if self._is_bucket else self._limit)
+        return min(amount, self._most - self._reserve if self._is_bucket else self._limit)
+
+    @property
+    def _most(self) -> float:
+        """What a bucket is taken to hold when it is full."""
+        return max(1.0, (self._limit or 0.0) * FULL)
 
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until it has so much, if nothing is told meanwhile."""

@@ -122,6 +122,30 @@ def test_a_reset_that_nobody_should_wait_for_is_asked_about_L60() -> None:
     assert drawn(known, LONGEST_S) == 1
 
 
+@pytest.mark.parametrize("limit", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("refill", list(Refill))
+def test_the_smallest_quotas_let_calls_through_one_after_another(limit: float, refill: Refill) -> None:
+    """Once all permits were given on time alone, and none would come of it."""
+    known = told(0.0, quota(0, 1.0, limit, refill))
+    now = 0.0
+    for _ in range(20):
+        wait_s = known.wait_s(1.0, now)
+        assert wait_s <= 5.0
+        now += wait_s
+        assert drawn(known, now, 1) == 1, f"waits for nothing at {now} s"
+        known.ended(1, (heard(now + 0.1, quota(0, 1.0, limit, refill), began_s=now),), now + 0.1)
+        now += 0.1
+
+
+def test_where_more_is_under_way_than_a_window_takes_it_goes_on_when_that_has_ended() -> None:
+    known = told(0.0, quota(50, 5.0, 60.0, Refill.WINDOW), out=1)
+    assert drawn(known, 4.9) == 50
+    assert drawn(known, 5.0) == 10
+    late = heard(5.1, quota(0, 0.1, 60.0, Refill.WINDOW), began_s=0.1)
+    known.ended(60, (late,), 5.1)
+    assert drawn(known, 5.1) >= 1
+
+
 def test_headers_that_stop_coming_are_forgotten() -> None:
     known = told(10.0, quota(0, 5.0))
     for i in range(SILENT_MAX):

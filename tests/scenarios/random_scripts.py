@@ -75,8 +75,11 @@ def giving_up(script: Script) -> Script:
     )
     # A service that asks to wait for a year is waited for as long as the limit allows, again and again.
     long = any(service.retry_after in ("absurd", "huge") for service in script.service)
-    # Calls that are never answered keep their places for ever, and may be as many as the service has.
-    full = silent and any(quota.kind == "concurrency" for service in script.service for quota in service.quota)
+    # Calls that are never answered keep their places for ever, and may be as many as the service has; those that are answered
+    # too late keep them for long.
+    full = (silent or any(timeouts)) and any(
+        quota.kind == "concurrency" for service in script.service for quota in service.quota
+    )
     if not (refuses or long or full or any(end is not None for end in ends) or (silent and patient)):
         return script
     return msgspec.structs.replace(script, fault=[*script.fault, GIVES_UP])
