@@ -2,7 +2,8 @@
 
     OPEN --hit of today's epoch--> COOLING --time--> OPEN           (refused: the epoch grows by one)
     OPEN --failures in a row-----> COOLING --time--> PROBING        (outage)
-    PROBING --answered--> OPEN     PROBING --failed or hit--> COOLING
+    OPEN --turned away in a row--> COOLING --time--> PROBING        (exhausted: the account gets nothing for long, L71)
+    PROBING --answered--> OPEN     PROBING --failed, hit or turned away--> COOLING
 
 Permits go out first come, first served, and each stage asks in the order of its rows. `grant` is the only place
 where one goes out, and gives none while COOLING.
@@ -20,6 +21,7 @@ from .actor import Ref
 from .bucket import Bucket
 from .identity import Id
 from .pace import INITIAL_WINDOW, Pace, small_burst
+from .patience import REFUSED_FOR_LONG_S, Patience
 from .protocol import Closure, Epoch, Heard, Spent
 from .quantities import DAY_S, HEAVIEST
 from .told import Told
@@ -27,6 +29,8 @@ from .vegas import Vegas
 
 NEVER_OUT = 1 << 62
 """Answers since the last outage, where there was none."""
+MANY = 3
+"""So many rows whose calls fail concern all rows: fewer may be at fault themselves."""
 TICK_S = 1e-5
 """A wake-up is so far off at least: a shorter one may be no later than now, where now is a large number."""
 
@@ -48,6 +52,7 @@ class Terms(msgspec.Struct, frozen=True):
     nothing goes through. `hint_max_s` is the ceiling of an honoured Retry-After. `outage_after`: so many rows whose
     calls failed one after another are an outage; probes then start after `probe_s`, and come 1.5 times later each time.
     `spread`: what is told to remain of a quota goes out evenly until its reset.
+    `give_up_after_s`: an account that has been exhausted for so long is given up; see `Patience`.
     """
 
     rates: tuple[Rate, ...] = ()
@@ -60,6 +65,7 @@ class Terms(msgspec.Struct, frozen=True):
     probe_max_s: float = 15.0
     outage_deadline_s: float = 600.0
     spread: bool = False
+    give_up_after_s: float | None = None
 
     @property
     def weight_max(self) -> float:
@@ -113,7 +119,10 @@ class Gate:
         self._out = 0
         self._fruitless = 0
         self._probes = 0
+        self._fruitless_since: float | None = None
         self._failing: set[Id] = set()
+        self._failed_in_row = 0
+        self.patience = Patience()
         self._answered_since_outage = NEVER_OUT
         self._rate_bound = False
         self._idle_since: float | None = now
@@ -177,17 +186,25 @@ class Gate:
         if answered:
             self._answered_since_outage += answered
             self._failing.clear()
+            self._failed_in_row = 0
             self._fruitless = 0
+            self._fruitless_since = None
+            if self.patience.on_answered() and self.state is GateState.COOLING:
+                # It was taken for a wrong key, and calls that were under way are answered: so ask again now.
+                self.until_s = 0.0
             self._pace.on_answered(answered, in_use, latency_s)
             if self._vegas is not None:
                 self._vegas.on_answered(answered, latency_s, in_use)
         elif failed:
             self._failing.update(failed)
+            self._failed_in_row += len(failed)
         if self.state is GateState.PROBING:
             return bool(failed) and not answered
         # Just reopened, few calls are under way: they would use up their rows' attempts before so many rows had failed.
         enough = min(self.terms.outage_after, 2 + self._answered_since_outage)
-        return self.state is GateState.OPEN and len(self._failing) >= enough
+        # Where there are fewer rows than that, the same ones fail again and again.
+        same = len(self._failing) >= MANY and self._failed_in_row >= self.terms.outage_after
+        return self.state is GateState.OPEN and (len(self._failing) >= enough or same)
 
     def hear(self, used: int, heard: tuple[Heard, ...], spent: tuple[Spent, ...], now: float) -> None:
         """So many calls, which have `ended`, were told this of quotas, and took so much."""
@@ -219,6 +236,15 @@ class Gate:
             if hint is not None and self.state is GateState.COOLING and self.closure is Closure.REFUSED:
                 self.until_s = max(self.until_s, now + hint)
             return False
+        self._fruitless_since = now if self._fruitless_since is None else self._fruitless_since
+        if self.state is GateState.PROBING and self.patience.shut_since_s is not None:
+            self._shut(hint, None, now)
+            return True
+        if self._fruitless >= MANY and now - self._fruitless_since >= REFUSED_FOR_LONG_S:
+            # Whatever it says, it has taken nobody for long.
+            self.patience.on_refused_for_long()
+            self._shut(hint, None, now)
+            return True
         own = min(self.terms.cooldown_s * 2.0 ** min(self._fruitless, 30), self.terms.cooldown_max_s)
         cooldown_s = hint if hint is not None else own
         self._fruitless += 1
@@ -227,6 +253,21 @@ class Gate:
         self._pace.on_refused(self._out, cooldown_s, now)
         self._close(Closure.REFUSED, now + cooldown_s, now)
         return True
+
+    def turned_away(self, epoch: Epoch, n: int, retry_after_s: float | None, words: str | None, now: float) -> bool:
+        """`n` calls were answered by an account that is exhausted. True: it closes the gate (L71)."""
+        self.patience.on_turned_away(n, words)
+        if epoch != self.epoch or self.state is GateState.COOLING:
+            return False
+        if self.state is GateState.OPEN and not self.patience.enough:
+            return False
+        self._shut(retry_after_s, words, now)
+        return True
+
+    def _shut(self, retry_after_s: float | None, words: str | None, now: float) -> None:
+        wait_s = self.patience.wait_s(retry_after_s, words, self.terms.give_up_after_s, now)
+        self._pace.on_closed_for_outage()
+        self._close(Closure.EXHAUSTED, now + wait_s, now)
 
     def close_for_outage(self, now: float, random: float) -> None:
         """Wait, then probe; jittered, so that many governors do not probe one service at the same instant."""
@@ -250,14 +291,15 @@ class Gate:
         """True if the cooldown is over now; the gate is then OPEN, or PROBING after an outage."""
         if self.state is not GateState.COOLING or now < self.until_s - 1e-9:
             return False
-        self.state = GateState.PROBING if self.closure is Closure.OUTAGE else GateState.OPEN
+        self.state = GateState.OPEN if self.closure is Closure.REFUSED else GateState.PROBING
         self.cooled_s += now - self._closed_at
         self._failing.clear()
+        self._failed_in_row = 0
         self._pace.on_reopened(now - self._closed_at, now)
         return True
 
     def reopen(self) -> bool:
-        """After an answer: True if that ended an outage."""
+        """After an answer: True if that ended an outage, or an account has something to spend again."""
         if self.state is not GateState.PROBING:
             return False
         self._answered_since_outage = 0
@@ -265,6 +307,7 @@ class Gate:
         self.closure = None
         self.out_since_s = None
         self._probes = 0
+        self.patience.on_reopened()
         return True
 
     # --- what is given ---

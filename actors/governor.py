@@ -1,8 +1,8 @@
 """The governor: gives permits for calls at the rate the other side allows, and closes when it says no or is out.
 
-Told: `Enlist`, `Discharge`, `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit` by stages, of any number of
-pipelines and executors that share it; `SetLimit` by users. Tells: `PermitsGranted` to one stage; `CooldownBegan`,
-`CooldownEnded`, `Reopened`, `OutageOverdue` to all of them.
+Told: `Enlist`, `Discharge`, `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit`, `TurnedAway` by stages, of any
+number of pipelines and executors that share it; `SetLimit` by users. Tells: `PermitsGranted` to one stage; `CooldownBegan`,
+`CooldownEnded`, `Reopened`, `OutageOverdue`, `AccountGivenUp` to all of them.
 
 Promises: no grant between `CooldownBegan` and `CooldownEnded`; one cooldown an epoch, however many calls were refused
 (L09); it belongs to nobody but the governor (L12); permits granted = used + returned + out (L16).
@@ -33,7 +33,8 @@ class _Wake(protocol.Control, frozen=True):
 
 
 class GovernorStatistics(msgspec.Struct, frozen=True):
-    """`granted` = `used` + `returned` + `out`, always. `learned_per_s`: the rate found out, where there was need to."""
+    """`granted` = `used` + `returned` + `out`, always. `learned_per_s`: the rate found out, where there was need to. `shut`:
+    how often an account was found exhausted; `waits_for`: while it is, the provider's words."""
 
     granted: int
     used: int
@@ -46,6 +47,8 @@ class GovernorStatistics(msgspec.Struct, frozen=True):
     outages: int
     keys: int
     learned_per_s: float | None
+    shut: int = 0
+    waits_for: str | None = None
 
 
 Told = (
@@ -56,6 +59,7 @@ Told = (
     | protocol.WishesWithdrawn
     | protocol.CallsEnded
     | protocol.LimitHit
+    | protocol.TurnedAway
     | protocol.SetLimit
     | protocol.Start
     | protocol.Abort
@@ -80,6 +84,9 @@ class Governor(Actor):
         self._outages = 0
         self._cooldowns = 0
         self._cooled_s = 0.0
+        self._shut = 0
+        self._answered = False
+        """A call was, of any key: so what they all share, such as the key of an API, is right."""
 
     def receive(self, message: Told) -> None:
         match message:
@@ -100,6 +107,8 @@ class Governor(Actor):
                 self._on_wake(key, at_s)
             case protocol.LimitHit():
                 self._on_limit_hit(message)
+            case protocol.TurnedAway():
+                self._on_turned_away(message)
             case protocol.Enlist(stage):
                 self._on_enlist(stage)
             case protocol.Discharge(stage):
@@ -120,6 +129,8 @@ class Governor(Actor):
             if len(self._gates) >= self._sweep_at:
                 self._forget_idle_keys()
             gate = self._gates[key] = Gate(self._terms, self.context.now())
+            if self._answered:
+                gate.patience.on_answered()
         return gate
 
     def _forget_idle_keys(self) -> None:
@@ -128,6 +139,7 @@ class Governor(Actor):
             gate = self._gates.pop(key)
             self._cooldowns += gate.cooldowns
             self._cooled_s += gate.cooled_s
+            self._shut += gate.patience.closures
             self._wakes.pop(key, None)
         self._sweep_at = max(KEYS_SWEEP, 2 * len(self._gates))
 
@@ -137,7 +149,7 @@ class Governor(Actor):
         for key, gate in self._gates.items():
             if gate.state is GateState.COOLING:
                 assert gate.closure is not None
-                self.context.tell(stage, protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, key))
+                self.context.tell(stage, _began(gate, key))
 
     def _on_discharge(self, stage: Ref) -> None:
         if stage in self._stages:
@@ -153,6 +165,7 @@ class Governor(Actor):
             return
         gate = self._gate(ended.key)
         self._used += ended.used
+        self._answered = self._answered or ended.answered > 0
         out = gate.ended(ended.stage, ended.used, ended.answered, ended.failed, ended.latency_s)
         gate.hear(ended.used, ended.heard, ended.spent, self.context.now())
         if ended.answered and gate.reopen():
@@ -167,17 +180,32 @@ class Governor(Actor):
             self._outages += 1
         gate.close_for_outage(now, self.context.random())
         assert gate.out_since_s is not None
-        assert gate.closure is not None
         if now - gate.out_since_s > gate.terms.outage_deadline_s:
             self._tell_stages(protocol.OutageOverdue(now - gate.out_since_s))
-        self._tell_stages(protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, key))
+        self._tell_stages(_began(gate, key))
+
+    def _on_turned_away(self, away: protocol.TurnedAway) -> None:
+        gate = self._gate(away.key)
+        now = self.context.now()
+        if gate.turned_away(away.epoch, away.n, away.retry_after_s, away.words, now):
+            self._closed_again(gate, away.key, now)
+        self._sleep(away.key, gate)
+
+    def _closed_again(self, gate: Gate, key: Key, now: float) -> None:
+        """Tell all; and if it is for an account that has been exhausted for longer than anybody waits, that too."""
+        self._tell_stages(_began(gate, key))
+        patience = gate.patience
+        exhausted = gate.closure is protocol.Closure.EXHAUSTED and patience.shut_since_s is not None
+        if exhausted and patience.overdue(gate.terms.give_up_after_s, now):
+            since_s = now - (patience.shut_since_s or 0.0)
+            self._tell_stages(protocol.AccountGivenUp(since_s, _words(gate)))
 
     def _on_limit_hit(self, hit: protocol.LimitHit) -> None:
         self._hits += 1
         gate = self._gate(hit.key)
-        if gate.hit(hit.epoch, hit.retry_after_s, self.context.now()):
-            assert gate.closure is not None
-            self._tell_stages(protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, hit.key))
+        now = self.context.now()
+        if gate.hit(hit.epoch, hit.retry_after_s, now):
+            self._closed_again(gate, hit.key, now)
         self._sleep(hit.key, gate)
 
     def _on_wake(self, key: Key, at_s: float) -> None:
@@ -234,4 +262,16 @@ class Governor(Actor):
             outages=self._outages,
             keys=len(gates),
             learned_per_s=next((g.learned_per_s for g in gates if g.learned_per_s), None),
+            shut=self._shut + sum(gate.patience.closures for gate in gates),
+            waits_for=next((_words(g) for g in gates if g.patience.shut_since_s is not None), None),
         )
+
+
+def _words(gate: Gate) -> str:
+    return gate.patience.words or "it has refused every call since"
+
+
+def _began(gate: Gate, key: Key) -> protocol.CooldownBegan:
+    assert gate.closure is not None, "a gate that has closed says why"
+    words = _words(gate) if gate.closure is protocol.Closure.EXHAUSTED else None
+    return protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, key, words)

@@ -13,6 +13,8 @@ from typing import Any
 from .backlog import Backlog
 from .identity import Id
 from .protocol import Epoch, Key, Seqs
+from .stage_terms import AccountShut
+from .witnesses import Witnesses
 
 ROUNDING = 1e-6
 """Credit may be short by this much: weights are floats, added up in another order than they are spent."""
@@ -27,7 +29,9 @@ class Lane:
         self.epoch = Epoch(0)
         self.cooling = False
         self.outage = False
-        """The governor is closed, or probes, because the other side is out."""
+        """The governor is closed, or probes, because the other side is out or the account exhausted."""
+        self.given_up: AccountShut | None = None
+        """The account has been exhausted for longer than anybody waits."""
         self.scarce = False
         self.held = 0
         self.asked = 0
@@ -37,6 +41,8 @@ class Lane:
         """What was asked for is being taken back."""
         self.resting = 0
         """Rows between two attempts: they come back to this lane, so it must stay."""
+        self.witnesses = Witnesses()
+        """What came of its calls of late: it says whose fault a failure was."""
         self._weights: dict[Id, float] | None = {} if weighted else None
         self._unasked: deque[float] = deque()
 

@@ -180,7 +180,7 @@ class Launcher:
         lane = self.lane(began.key)
         lane.epoch = began.epoch
         lane.cooling = True
-        lane.outage = began.closure is protocol.Closure.OUTAGE
+        lane.outage = began.closure is not protocol.Closure.REFUSED
         self.give_back(lane)
         if self._terms.concurrent:
             for worker in self.crew.members:

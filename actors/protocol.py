@@ -61,6 +61,9 @@ class Kind(enum.StrEnum):
     """It will fail again: a 400, a bug."""
     REFUSED = "refused"
     """The other side said: not now. Costs no attempt."""
+    EXHAUSTED = "exhausted"
+    """The other side takes no call of this account for long: no credit, a daily quota that is used up, a wrong key. Costs no
+    attempt (L71)."""
     PENDING = "pending"
     """It was begun elsewhere and is not done: ask again later. Costs no attempt."""
     UNKNOWN = "unknown"
@@ -308,20 +311,34 @@ class LimitHit(Control, frozen=True):
     key: Key = None
 
 
+class TurnedAway(Control, frozen=True):
+    """Stage → Governor: `n` calls on permits of `epoch` were answered by an account that is exhausted (L71). `words`: the
+    provider's own. None: no usable hint came with it."""
+
+    epoch: Epoch
+    n: int
+    retry_after_s: float | None
+    words: str | None = None
+    key: Key = None
+
+
 class Closure(enum.StrEnum):
     """Why a governor closed."""
 
     REFUSED = "refused"
     OUTAGE = "outage"
+    EXHAUSTED = "exhausted"
 
 
 class CooldownBegan(Control, frozen=True):
-    """Governor → Stages: permits of older epochs are void; give them back."""
+    """Governor → Stages: permits of older epochs are void; give them back. `words`: of an exhausted account, what the other
+    side says of it."""
 
     epoch: Epoch
     until_s: float
     closure: Closure
     key: Key = None
+    words: str | None = None
 
 
 class CooldownEnded(Control, frozen=True):
@@ -333,7 +350,7 @@ class CooldownEnded(Control, frozen=True):
 
 
 class Reopened(Control, frozen=True):
-    """Governor → Stages: the probe was answered; the outage is over."""
+    """Governor → Stages: the probe was answered; the outage is over, or the account has something to spend again."""
 
     epoch: Epoch
     key: Key = None
@@ -343,6 +360,14 @@ class OutageOverdue(Control, frozen=True):
     """Governor → Stages: the other side has been out for longer than the outage deadline."""
 
     since_s: float
+
+
+class AccountGivenUp(Control, frozen=True):
+    """Governor → Stages: for so many seconds the other side has taken no call of this account, longer than the limit waits
+    for it. `words`: the provider's own."""
+
+    since_s: float
+    words: str
 
 
 # --- work -----------------------------------------------------------------------------------------------------------------
@@ -367,6 +392,8 @@ class Fault(msgspec.Struct, frozen=True):
     error: BaseException
     retry_after_s: float | None = None
     state: Any = None
+    words: str | None = None
+    """Of an exhausted account, the provider's own code and message."""
 
 
 class Answered(Message, frozen=True):

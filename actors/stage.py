@@ -1,12 +1,14 @@
 """A stage: owns its rows from their arrival until they go on or end, its workers, and the permits it holds.
 
 Told: `Rows` and `EndOfRows` by what stands before it, `Appetite` by what stands after it; `PermitsGranted`,
-`CooldownBegan`, `CooldownEnded`, `OutageOverdue` by its governor; `Answered` by its workers and `Died` by the host
-about them; `Abort` by the conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` by its exits, `Assign` to workers,
-`PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit` to the governor, `Drained` and `Failing` to the conductor.
+`CooldownBegan`, `CooldownEnded`, `OutageOverdue`, `AccountGivenUp` by its governor; `Answered` by its workers and `Died` by
+the host about them; `Abort` by the conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` by its exits, `Assign` to workers,
+`PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit`, `TurnedAway` to the governor, `Drained` and `Failing` to the
+conductor.
 
 Promises: a row leaves exactly once. A call starts only on a permit of today's epoch. A refused row stays here, goes to
-the head, and loses no attempt (L11). A row that waits to be tried again keeps its place. A worker that is lost costs
+the head, and loses no attempt (L11); nor does one whose call failed as those of many others did (L40, L76).
+A row that waits to be tried again keeps its place. A worker that is lost costs
 one attempt of one row, and is replaced. The answer to an assignment that was given up reaches nobody, and is counted (L05).
 
 How many rows: as many as keep its workers busy, and no more, so that what waits here is soon done with when the run is
@@ -20,8 +22,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any, assert_never
-
-import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
@@ -37,6 +37,7 @@ from .outlets import Onward, Outlet
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
 from .record import Leaving, NothingKept, Record, Unkept
 from .stage_terms import (
+    AccountShut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
     Retracted,
@@ -46,6 +47,7 @@ from .stage_terms import (
     TooManyRefusals,
 )
 from .text import remark
+from .trials import TURNS_MAX, Recess, Trials, Trouble
 from .worker import Progress
 
 APPETITE = 3
@@ -68,14 +70,6 @@ class _LeaveAnyway(protocol.Control, frozen=True):
     pass
 
 
-class _Trouble(msgspec.Struct):
-    """What is remembered of a row that had any; most rows have none."""
-
-    failed: int = 0
-    refusals: int = 0
-    state: Any = None
-
-
 Told = (
     protocol.Rows
     | protocol.EndOfRows
@@ -86,6 +80,7 @@ Told = (
     | protocol.CooldownEnded
     | protocol.Reopened
     | protocol.OutageOverdue
+    | protocol.AccountGivenUp
     | protocol.Answered
     | protocol.Kept
     | protocol.Retract
@@ -95,6 +90,7 @@ Told = (
     | _Again
     | CheckOverdue
     | _CheckDeadlines
+    | Recess
     | _LeaveAnyway
 )
 
@@ -134,9 +130,10 @@ class Stage(Actor):
         self._assignments = self._launcher.assignments
         self._deadlines: deque[tuple[float, Seqs, Lane | None]] = deque()
         self._present: dict[Id, Lane] | None = {} if terms.deadline_s is not None else None
-        self._troubles: dict[Id, _Trouble] = {}
+        self._troubles: dict[Id, Trouble] = {}
         self._carried: dict[Id, int] = {}
         self._resting: dict[Id, tuple[Any, Lane]] = {}
+        self._trials = Trials(terms.trial_s, self._troubles, self._resting, self._parked, self._rest_after, self._end)
         self._rows_here = 0
         self._total: int | None = None
         self._over = False
@@ -144,6 +141,7 @@ class Stage(Actor):
         self._rows = 0
         self._answered = 0
         self._refusals = 0
+        self._turned_away = 0
         self._retries = 0
         self._unknown_fates = 0
         self._meter = Meter()
@@ -155,6 +153,7 @@ class Stage(Actor):
         self._exits.start(context)
         self._record.start(context)
         self._launcher.start(context)
+        self._trials.start(context)
 
     def receive(self, message: Told) -> None:
         if self._over:
@@ -174,19 +173,25 @@ class Stage(Actor):
                 self._inputs -= 1
                 if not self._inputs:
                     self._total = total
+                    self._trials.all_have_come = True
                     self._finish_if_done()
             case _Again(seq):
                 self._on_again(seq)
             case protocol.CooldownBegan():
                 self._on_cooldown_began(message)
             case protocol.CooldownEnded():
-                self._launcher.on_cooldown_ended(message)
+                self._on_cooldown_ended(message)
             case protocol.WishesForgotten():
                 self._launcher.on_wishes_forgotten(message)
             case protocol.Retract(seqs):
                 self._on_retract(seqs)
             case protocol.Reopened(_, key):
-                self._launcher.lane(key).outage = False
+                self._on_reopened(self._launcher.lane(key))
+            case Recess(key, ended):
+                lane = self._launcher.lane(key)
+                if self._trials.on_recess(lane, ended):
+                    self._launcher.pump(lane)
+                    self._finish_if_done()
             case CheckOverdue():
                 self._launcher.check_overdue()
             case _CheckDeadlines():
@@ -199,6 +204,8 @@ class Stage(Actor):
                     f"raise outage_deadline, or run again when the service is back"
                 )
                 self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            case protocol.AccountGivenUp(since_s, words):
+                self._on_given_up(AccountShut(self._terms.limit or f"stage {self._terms.name!r}", since_s, words))
             case protocol.Appetite(n, who):
                 self._exits.welcome(who, n)
                 self._launcher.pump_all()
@@ -239,6 +246,8 @@ class Stage(Actor):
             lane = self._launcher.lane(None)
             lane.append(seqs, values)
             self._note_deadline(seqs, lane)
+            if lane.given_up is not None and lane.cooling:
+                self._give_up(lane, lane.given_up)
             self._launcher.pump(lane)
             return
         touched: dict[Key, Lane] = {}
@@ -251,6 +260,8 @@ class Stage(Actor):
             lane.append([seq], [value], [weight] if weight is not None else None)
             self._note_deadline([seq], lane)
         for lane in touched.values():
+            if lane.given_up is not None and lane.cooling:
+                self._give_up(lane, lane.given_up)
             self._launcher.pump(lane)
         self._finish_if_done()
 
@@ -280,7 +291,7 @@ class Stage(Actor):
             return
         lane, weight = of
         lane.weigh(seq, weight)
-        self._troubles[seq] = _Trouble(state=state)
+        self._troubles[seq] = Trouble(state=state)
         self._note_deadline([seq], lane)
         self._parked.add(seq)
         self._rest(seq, value, lane, in_s)
@@ -326,6 +337,38 @@ class Stage(Actor):
     def _on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
         self._record.cooled(began.until_s, began.closure)
         self._launcher.on_cooldown_began(began)
+        lane = self._launcher.lane(began.key)
+        if lane.outage:
+            self._retries += self._trials.acquit(lane, turned_away=began.closure is protocol.Closure.OUTAGE)
+
+    def _on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
+        lane = self._launcher.lane(ended.key)
+        if ended.probing and not len(lane.backlog):
+            # Whether the account is exhausted, a row that was not turned away would say better; there is none.
+            self._retries += self._trials.acquit(lane)
+        self._launcher.on_cooldown_ended(ended)
+
+    def _on_reopened(self, lane: Lane) -> None:
+        lane.outage = False
+        lane.given_up = None
+        self._retries += self._trials.acquit(lane)
+        self._launcher.pump(lane)
+
+    def _on_given_up(self, error: AccountShut) -> None:
+        if self._terms.gives_up == "run":
+            self._tell(self._conductor, protocol.Failing(self.context.me, error))
+            return
+        for lane in self._launcher.lanes:
+            if lane.outage:
+                lane.given_up = error
+                self._retries += self._trials.acquit(lane)
+                self._give_up(lane, error)
+        self._finish_if_done()
+
+    def _give_up(self, lane: Lane, error: AccountShut) -> None:
+        """Whoever asks for what waits here need not wait until somebody may ask again."""
+        for seq, value in zip(*lane.backlog.take(len(lane.backlog)), strict=True):
+            self._end(seq, value, lane, error)
 
     # --- answers ---
 
@@ -341,6 +384,7 @@ class Stage(Actor):
             self._record.failed(faults, answered.busy_s / ended)
         # Before the rows leave, and with them what they weigh.
         spent = self._meter.count(answered.heard, lane.reserved) if answered.heard else ()
+        lane.witnesses.on_answered(len(seqs))
         if seqs:
             self._pass_on(lane, seqs, values, assignment, answered.busy_s / ended)
         if ended or faults:
@@ -355,6 +399,8 @@ class Stage(Actor):
             )
         for fault in faults:
             self._on_fault(lane, assignment, fault)
+        if lane.witnesses.trials:
+            self._trials.judge(lane)
         self._launcher.pump(lane)
         self._launcher.pump_others(lane)
         self._tell_appetite()
@@ -403,7 +449,7 @@ class Stage(Actor):
         bad = {each.index: each.error for each in unkept}
         for index, error in bad.items():
             seq = seqs[index]
-            self._troubles.setdefault(seq, _Trouble()).failed += 1
+            self._troubles.setdefault(seq, Trouble()).failed += 1
             self._end(seq, assignment.value_of(seq), lane, error, Status.QUARANTINED)
         well = [index for index in range(len(seqs)) if index not in bad]
         return as_seqs([seqs[i] for i in well]), [values[i] for i in well], [kept[i] for i in well]
@@ -440,12 +486,17 @@ class Stage(Actor):
         not_answered = 0
         if answered.faults:
             failed = tuple(f.seq for f in answered.faults if f.kind in (Kind.TRANSIENT, Kind.UNKNOWN))
-            not_answered = len(failed) + sum(f.kind is Kind.REFUSED for f in answered.faults)
+            not_answered = len(failed) + sum(f.kind in (Kind.REFUSED, Kind.EXHAUSTED) for f in answered.faults)
             hits = [f.retry_after_s for f in answered.faults if f.kind is Kind.REFUSED]
             if hits:
                 hints = [hint for hint in hits if hint is not None]
                 lane.cooling = lane.cooling or lane.epoch == epoch
                 self._tell(self._governor, protocol.LimitHit(epoch, max(hints, default=None), lane.key))
+            away = [f for f in answered.faults if f.kind is Kind.EXHAUSTED]
+            if away and self._trials.held:
+                named_s = max((f.retry_after_s for f in away if f.retry_after_s is not None), default=None)
+                words = next((f.words for f in away if f.words), None)
+                self._tell(self._governor, protocol.TurnedAway(epoch, len(away), named_s, words, lane.key))
         latency_s = answered.busy_s / ended if ended else 0.0
         self._tell(
             self._governor,
@@ -468,8 +519,8 @@ class Stage(Actor):
             self._late += 1
             return
         value = assignment.value_of(seq)
-        trouble = self._troubles.setdefault(seq, _Trouble())
-        backoff = self._terms.backoff
+        trouble = self._troubles.setdefault(seq, Trouble())
+        backoff, witnesses = self._terms.backoff, lane.witnesses
         match fault.kind:
             case Kind.PENDING:
                 trouble.state = fault.state
@@ -477,7 +528,10 @@ class Stage(Actor):
                 return
             case Kind.REFUSED:
                 self._refusals += 1
-                trouble.refusals += 1
+                # Where many are refused and nobody is answered, that is no matter of this row (L71).
+                few = witnesses.on_refused(seq)
+                if not self._trials.held or (few and not lane.outage):
+                    trouble.refusals += 1
                 if trouble.refusals > backoff.refusals:
                     error = TooManyRefusals(f"refused {trouble.refusals} times; Retry(refusals=...) allows more")
                     error.__cause__ = fault.error
@@ -485,18 +539,34 @@ class Stage(Actor):
                 else:
                     lane.put_first(seq, value)
                 return
+            case Kind.EXHAUSTED:
+                self._turned_away += 1
+                witnesses.on_failed(seq)
+                if lane.given_up is not None:
+                    self._end(seq, value, lane, lane.given_up)
+                elif lane.outage and self._trials.held:
+                    lane.put_first(seq, value)
+                elif not self._trials.held or trouble.turns > TURNS_MAX:
+                    trouble.failed += 1
+                    self._end(seq, value, lane, fault.error)
+                else:
+                    self._trials.try_(seq, value, lane, fault)
+                return
             case Kind.UNKNOWN:
                 self._unknown_fates += 1
+                witnesses.on_failed(seq)
                 if self._terms.on_unknown == "quarantine":
                     trouble.failed += 1
                     self._end(seq, value, lane, fault.error)
                     return
             case Kind.PERMANENT:
+                # The other side dealt with it.
+                witnesses.on_answered(1)
                 trouble.failed += 1
                 self._end(seq, value, lane, fault.error)
                 return
             case Kind.TRANSIENT:
-                pass
+                witnesses.on_failed(seq)
             case _:
                 assert_never(fault.kind)
         if lane.outage:
@@ -505,12 +575,19 @@ class Stage(Actor):
             lane.put_first(seq, value)
             return
         trouble.failed += 1
-        if trouble.failed >= backoff.attempts:
+        if trouble.failed < backoff.attempts:
+            self._rest_after(fault, value, lane)
+        elif not self._trials.held:
             self._end(seq, value, lane, fault.error)
-            return
+        else:
+            self._trials.try_(seq, value, lane, fault)
+
+    def _rest_after(self, fault: Fault, value: Any, lane: Lane) -> None:
+        """It is called again, a while after this failure."""
+        trouble = self._troubles[fault.seq]
         self._retries += 1
-        delay_s = backoff.delay_s(trouble.failed, self.context.random())
-        self._rest(seq, value, lane, max(delay_s, min(fault.retry_after_s or 0.0, self._terms.hint_max_s)))
+        delay_s = self._terms.backoff.delay_s(trouble.failed + trouble.forgiven, self.context.random())
+        self._rest(fault.seq, value, lane, max(delay_s, min(fault.retry_after_s or 0.0, self._terms.hint_max_s)))
 
     def _park(self, seq: Id, value: Any, lane: Lane, after_s: float) -> None:
         """It holds no worker and no permit, and is asked about again."""
@@ -558,6 +635,8 @@ class Stage(Actor):
             self._tell(self._conductor, protocol.Failing(self.context.me, error))
 
     def _finish_if_done(self) -> None:
+        if self._trials.open and self._total is not None and not self._over:
+            self._judge_lonely()
         if self._total is not None and self._rows_here == 0 and not self._over:
             self._over = self._leaving = True
             self._exits.finish(self._total)
@@ -565,6 +644,10 @@ class Stage(Actor):
                 # Calls of rows whose deadline has passed.
                 self._end_calls()
             self._leave_if_quiet()
+
+    def _judge_lonely(self) -> None:
+        for lane in self._trials.judge_lonely(self._launcher.lanes):
+            self._launcher.pump(lane)
 
     def _leave(self) -> None:
         self._launcher.leave()
@@ -620,6 +703,8 @@ class Stage(Actor):
                     self._expire(seq, self._present[seq])
         if self._deadlines:
             self.context.after(self._deadlines[0][0] - now, _CheckDeadlines())
+        if self._trials.open:
+            self._judge_lonely()
         self._finish_if_done()
 
     def _expire(self, seq: Id, lane: Lane) -> None:
@@ -643,6 +728,7 @@ class Stage(Actor):
         if not found and seq in self._resting:
             value, lane = self._resting.pop(seq)
             self._parked.discard(seq)
+            self._trials.withdraw(lane, seq)
             lane.resting -= 1
             return lane, value
         return lane if found else None, value
@@ -654,6 +740,8 @@ class Stage(Actor):
                 if found is not None:
                     self._end(seq, value, found, Retracted("withdrawn before it began"), Status.DROPPED)
             self._launcher.give_back_unused(lane)
+        if self._trials.open:
+            self._judge_lonely()
         self._finish_if_done()
 
     # --- workers ---
@@ -688,6 +776,7 @@ class Stage(Actor):
             unknown=self._unknown_fates,
             late=self._late + self._assignments.late,
             recalled=self._recalled,
+            turned_away=self._turned_away,
             workers_lost=self._launcher.crew.lost,
             in_flight=self._assignments.in_flight,
             in_flight_max=self._assignments.in_flight_max,

@@ -26,6 +26,7 @@ from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import AccountShut
 from headrace.actors.worker import Worker
 
 from .calls.aio import LoopCalls, LoopThread
@@ -93,9 +94,13 @@ def assemble(plan: Plan, actors: Actors, around: Surroundings) -> Parts:
     return _Assembly(plan, actors, around).parts
 
 
-def end_of(told: protocol.RunEnded | protocol.Died) -> protocol.RunEnded:
+def end_of(told: protocol.RunEnded | protocol.Died, journaling: Journaling | None = None) -> protocol.RunEnded:
     """What the caller is told of a run's end, also where its conductor died and could not say so."""
     if isinstance(told, protocol.RunEnded):
+        for error in told.errors:
+            if isinstance(error, AccountShut):
+                error.rows_left = told.counts.interrupted
+                error.go_on = journaling.go_on if journaling is not None else None
         return told
     return protocol.RunEnded(State.FAILED, Counts(), [told.error], ["the conductor died; counts are missing"])
 

@@ -18,7 +18,7 @@ from headrace.actors.quantities import LONGEST_S, check_after_s
 
 from .errors import Pending, RateLimited
 from .quantities import hint_s
-from .text import message_of, remark, told
+from .text import message_of, remark, told, visible
 from .verdicts import plugins
 from .verdicts.reading import attribute
 
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
     `kind`: what becomes of the row. `retry_after_s`: seconds after which the other side said to come again, or None.
     `exhausted`: the other side takes no call of this account for long: no credit, a daily quota that is used up, or a key
-    that it does not accept.
+    that it does not accept. It is the same as `kind` being `Kind.EXHAUSTED`.
     `words`: of an exhausted account, the provider's own code and message.
     """
 
@@ -46,8 +46,8 @@ Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
 
 WORDS = ("transient", "permanent", "refused", "exhausted")
 """What a classifier may say of an exception in one word."""
-LONG_S = 60.0
-"""An account that is exhausted does not open before these seconds are over, whatever a header says."""
+WORDS_CHARS_MAX = 500
+"""So much of what a provider says of an exhausted account is kept."""
 
 
 def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
@@ -76,7 +76,7 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
 
     Where the user's own classifier raises, or answers with what is no verdict, the row's error stays what it was, and a
     remark on it says what was wrong with the classifier (L19); the row is not tried again. Where the other side takes no
-    call of this account for long, a remark says so in the provider's words (L71).
+    call of this account for long, the fault has the provider's words, and a remark says so (L71).
     """
     # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
     if issubclass(type(error), Pending):
@@ -88,14 +88,19 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
             return Fault(seq, Kind.PERMANENT, wrong)
     try:
         verdict = classify(error, own)
-        fault = Fault(seq, Kind(verdict.kind), error, hint_s(verdict.retry_after_s))
+        kind = Kind.EXHAUSTED if verdict.exhausted else Kind(verdict.kind)
+        after_s = hint_s(verdict.retry_after_s)
+        words = None
+        if kind is Kind.EXHAUSTED:
+            words = visible(str(verdict.words or message_of(error)))[:WORDS_CHARS_MAX]
+        fault = Fault(seq, kind, error, after_s, words=words)
     except BaseException as of_own:
         # Only a user's own classifier raises.
         remark(error, "classify", f"classify= could not say what that means: it raised {told(of_own)}")
         return Fault(seq, Kind.PERMANENT, error)
-    if verdict.exhausted:
-        again = f"; it says to come again after {fault.retry_after_s:g} s" if fault.kind is Kind.REFUSED else ""
-        remark(error, "exhausted", f"the other side takes no call of this account for long: {verdict.words}{again}")
+    if kind is Kind.EXHAUSTED:
+        again = f"; it says to come again after {after_s:g} s" if after_s is not None else ""
+        remark(error, "exhausted", f"the other side takes no call of this account for long: {words}{again}")
     return fault
 
 
@@ -125,7 +130,7 @@ def _of_finding(found: Finding | None, error: BaseException) -> Verdict:
         # Descriptors come back when other calls end, and what this call failed with is most probably the same lack.
         return Verdict(Kind.TRANSIENT)
     if found.word == "exhausted":
-        return _exhausted(found.retry_after_s, found.words or f"{found.value}: {message_of(error)}"[:500])
+        return _exhausted(found.retry_after_s, found.words or f"{found.value}: {message_of(error)}")
     return Verdict(Kind(found.word.value), found.retry_after_s)
 
 
@@ -134,7 +139,7 @@ def _of_word(said: Kind | str, error: BaseException) -> Verdict:
     found = _judge(error)
     after_s = found.retry_after_s if found is not None else None
     if said == "exhausted":
-        return _exhausted(after_s, message_of(error)[:500])
+        return _exhausted(after_s, message_of(error))
     if not isinstance(said, Kind) and said not in WORDS:
         raise ValueError(
             f"A classifier returned {said!r}; it must return a Verdict, one of {', '.join(WORDS)}, or None."
@@ -143,8 +148,4 @@ def _of_word(said: Kind | str, error: BaseException) -> Verdict:
 
 
 def _exhausted(after_s: float | None, words: str) -> Verdict:
-    # The actors have no state yet for an account that is shut for long. Where the other side names a time that is as long
-    # as the word says, the row waits as a refused one does. Where it names none, or one that it sends with every refusal
-    # (OpenAI and Google do), a retry is in vain.
-    waits = after_s is not None and after_s >= LONG_S
-    return Verdict(Kind.REFUSED if waits else Kind.PERMANENT, after_s, True, words)
+    return Verdict(Kind.EXHAUSTED, after_s, True, words[:WORDS_CHARS_MAX])

@@ -14,6 +14,7 @@ from headrace.actors.outlets import NoSuchRoute, NotAligned
 from headrace.actors.quantities import BadAnswer
 from headrace.actors.quantities import check_after_s as seconds_until_check
 from headrace.actors.stage_terms import (
+    AccountShut,
     AttemptTimedOut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
@@ -24,6 +25,7 @@ from headrace.actors.stage_terms import (
 from headrace.actors.text import visible
 
 __all__ = [
+    "AccountShut",
     "ActorDied",
     "AttemptTimedOut",
     "BadAnswer",

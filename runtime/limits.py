@@ -69,7 +69,12 @@ class Limit:
     `cooldown`: seconds after a refusal that brings no hint, doubled while nothing goes through. `max_hint`: the longest
     Retry-After that is honoured, in seconds, whether the call was refused or has failed; 0 honours none. `outage_after`: so
     many rows whose calls failed one after another are an outage. `outage_deadline`: seconds after which an outage fails the
-    run.
+    run. `give_up_after`: seconds after which an account that is exhausted (no credit, a daily quota that is used up, a wrong
+    key) fails the run with `AccountShut`; until then all rows wait, and one call at a time asks whether it takes calls
+    again: at the time that the other side names, however long that is, else after a minute, and less and less often, up to
+    every ten minutes. 0 ends the run at once. By default it is a day and an hour, so that a daily quota begins anew
+    meanwhile; where the other side names a later time, a day and a half off at most, an hour more than that; and half a
+    minute where no call was ever answered, which is a wrong key.
 
     What answers tell of quotas in their headers is kept, too, where the calls say so by `current_call().headers(...)`.
     `headers`: reads a dialect of your own: a function of the headers that gives a list of `Quota`, or None where they are
@@ -96,6 +101,7 @@ class Limit:
         outage_deadline: float = 600.0,
         headers: Reader | None = None,
         spread: bool = False,
+        give_up_after: float | None = None,
     ) -> None:
         burst = optional("Limit", "burst", burst, BURST)
         parsed = tuple(parse_rate(rate, burst) for rate in rates)
@@ -122,7 +128,14 @@ class Limit:
             outage_after=option("Limit", "outage_after", outage_after, ROWS),
             outage_deadline_s=option("Limit", "outage_deadline", outage_deadline, SECONDS),
             spread=spread,
+            give_up_after_s=optional("Limit", "give_up_after", give_up_after, SECONDS_OR_ZERO),
         )
+
+    def called(self, stage: str) -> str:
+        """What people know it by, as the limit of that stage."""
+        if self.name is not None:
+            return f"limit {self.name!r}"
+        return f"stage {stage!r}" + (f" (limit {', '.join(self.rates)})" if self.rates else "")
 
     def __repr__(self) -> str:
         return f"Limit({', '.join(map(repr, self.rates))})"
@@ -138,15 +151,18 @@ def as_limit(limit: Limit | str | None) -> Limit:
 class Retry(msgspec.Struct, frozen=True):
     """How often a call is tried again.
 
-    `attempts`: calls of one row at most, the first included. `base`, `cap`: seconds; the wait before a retry is a
-    random share of `base` doubled with each attempt, `cap` at most (full jitter). `refusals`: how often one row may
-    be refused (which costs no attempt). `classify`: your own word on an exception: "transient", "permanent", "refused",
-    "exhausted" (the other side takes no call of this account for long), or None to leave it to Headrace.
+    `attempts`: calls of one row at most, the first included, which fail while those of other rows are answered. What
+    concerns many rows (an outage, a time in which half of the calls fail, an exhausted account) costs no attempt, whatever
+    `attempts` says. `base`, `cap`: seconds; the wait before a retry is a random share of `base` doubled with each attempt,
+    `cap` at most (full jitter). By default that is more than two minutes in the mean. `refusals`: how often one row may
+    be refused (which costs no attempt) while others are answered. `classify`: your own word on an exception: "transient",
+    "permanent", "refused", "exhausted" (the other side takes no call of this account for long), or None to leave it to
+    Headrace.
     """
 
-    attempts: int = 3
+    attempts: int = 14
     base: float = 0.1
-    cap: float = 30.0
+    cap: float = 60.0
     refusals: int = 100
     classify: Classifier | None = None
 

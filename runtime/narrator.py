@@ -40,16 +40,32 @@ class OutcomesLog:
 class CooldownLog:
     """Enlisted with a governor as if it were a stage: hears of cooldowns, and logs them."""
 
-    __slots__ = ("_log", "_stage", "name")
+    __slots__ = ("_log", "_shut", "_stage", "name")
 
     def __init__(self, run: str, pipeline: str, stage: str) -> None:
         self.name = f"log of {stage}"
         self._stage = stage
+        self._shut: set[Any] = set()
+        """Keys of which has been told that the account is exhausted: each probe in vain is no news."""
         self._log = logger.bind(run=run, pipeline=pipeline, stage=stage)
 
     def put(self, message: Any, /) -> None:
         """Told by the governor."""
         match message:
+            case protocol.CooldownBegan(_, _, protocol.Closure.EXHAUSTED, key, words):
+                if key not in self._shut:
+                    self._shut.add(key)
+                    self._log.warning(
+                        "{}: the other side takes no call of this account for long: {}; rows wait and lose nothing, and one "
+                        "call at a time asks again",
+                        self._stage,
+                        visible(words or "").rstrip("."),
+                    )
+            case protocol.CooldownEnded(_, True, key) if key in self._shut:
+                return
+            case protocol.Reopened(_, key) if key in self._shut:
+                self._shut.discard(key)
+                self._log.info("{}: the account takes calls again; its rows go on", self._stage)
             case protocol.CooldownBegan(epoch, _, closure, _):
                 self._log.info("{}: closed ({}), epoch {}", self._stage, closure.value, epoch)
             case protocol.CooldownEnded(epoch, probing, _):

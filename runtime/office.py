@@ -206,6 +206,10 @@ class Office:
             weigh=weigh,
             weight_max=limit.terms.weight_max,
             hint_max_s=limit.terms.hint_max_s,
+            # Without a retry each failure is its caller's at once; with one, nobody waits for calls that are not there.
+            trial_s=None if terms.retry is None else 0.0,
+            limit=limit.called(self._system.name),
+            gives_up="rows",
         )
 
     def _new_thread_worker(self, stage: Any) -> Worker:

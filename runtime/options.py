@@ -28,6 +28,7 @@ class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     outage_after: Count = 10
     outage_deadline: Seconds = 600.0
     spread: bool = False
+    give_up_after: Annotated[float, Meta(ge=0)] | None = None
 
     def limit(self, cost: Callable[..., float] | None, key: Callable[..., Hashable] | None) -> Limit:
         """The limit; how rows are weighed and keyed, each kind of file says in its own way. Raises `ConfigError`."""
@@ -43,15 +44,16 @@ class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             outage_after=self.outage_after,
             outage_deadline=self.outage_deadline,
             spread=self.spread,
+            give_up_after=self.give_up_after,
         )
 
 
 class RetryOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What any file says of retries; see `Retry`."""
 
-    attempts: Count = 3
+    attempts: Count = 14
     base: Seconds = 0.1
-    cap: Seconds = 30.0
+    cap: Seconds = 60.0
     refusals: Count = 100
 
     def retry(self, classify: Classifier | None = None) -> Retry:

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.actors.conductor import LifeTerms
 from headrace.actors.join import Require
-from headrace.actors.stage_terms import StageTerms
+from headrace.actors.stage_terms import TRIAL_S, StageTerms
 
 from .calls.aio import LoopThread
 from .calls.answers import Kind, on_a_loop
@@ -62,6 +62,8 @@ class StagePlan(msgspec.Struct, frozen=True):
             weigh=self.limit.cost,
             weight_max=self.limit.terms.weight_max,
             hint_max_s=self.limit.terms.hint_max_s,
+            trial_s=TRIAL_S,
+            limit=self.limit.called(self.name),
         )
 
 

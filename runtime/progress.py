@@ -101,6 +101,9 @@ def _detail(report: RunReport) -> str:
         parts.append(f"{report.refusals:,} refused")
     if report.cooldowns:
         parts.append(f"{report.cooldowns} cooldowns")
+    waits = next((s.limit.waits_for for s in report.stages if s.limit is not None and s.limit.waits_for), None)
+    if waits:
+        parts.append(f"waiting, for its account is exhausted: {visible(waits)}")
     return ", ".join(parts)
 
 

@@ -176,6 +176,9 @@ def _stage_lines(stage: StageReport, elapsed_s: float) -> list[str]:
         f"    retries     {calls.retries:>9,}   (unknown fates {calls.unknown:,}, late answers {calls.late:,})",
         f"    refusals    {calls.refusals:>9,}   ({calls.refusals / calls.calls if calls.calls else 0.0:.2%} of the calls)",
     ]
+    if calls.turned_away:
+        found = f"the account was exhausted {limit.shut:,} times" if limit is not None else "the account was exhausted"
+        lines.append(f"    turned away {calls.turned_away:>9,}   ({found})")
     if limit is not None:
         learned = f"; learned {limit.learned_per_s:,.1f}/s" if limit.learned_per_s else ""
         lines.append(

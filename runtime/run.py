@@ -24,7 +24,7 @@ from headrace.actors.protocol import Counts, State
 from . import governors
 from .assembly import Parts, assemble, end_of
 from .calls.aio import LoopThread
-from .errors import LoopDied, RunFailed
+from .errors import AccountShut, LoopDied, RunFailed
 from .forking import of_the_parent
 from .holding import Outputs
 from .hosts.dispatcher import Inbox
@@ -251,7 +251,7 @@ class Run:
 
     def _on_told(self, message: Any) -> None:
         # In the conductor's thread, which is one of those to be ended: the rest is another's.
-        self._end.put(end_of(message))
+        self._end.put(end_of(message, self._journaling))
 
     def _await_end(self) -> None:
         ended = self._end.get()
@@ -294,6 +294,9 @@ class Run:
         for name, user in self._shared:
             governors.release(name, user)
         self._error = ended.errors[0] if ended.errors else None
+        if isinstance(self._error, AccountShut):
+            # Who reads the report in the morning finds there why it stopped, and what to do (L71).
+            notes.insert(0, told(self._error))
         state = ended.state
         if self._outputs is not None:
             if state is State.COMPLETED and (error := self._outputs.error()) is not None:

@@ -49,16 +49,17 @@ class Ceiling:
         self._roomy = all(map(self._has_room, quotas))
 
     def _has_room(self, quota: QuotaTable) -> bool:
-        """Whether a quota takes whatever keeps to this rate."""
+        """Whether a quota takes whatever keeps to this rate, with what is allowed for between a permit and its call: a
+        server with no room for that refuses a call that comes a microsecond early."""
         if quota.unit != "calls":
             return False
         match quota.kind:
             case "bucket":
                 per_s = [quota.per_s or 0.0, *(change.per_s for change in quota.change if change.per_s is not None)]
-                return min(per_s) >= self._per_s - ROUNDING and quota.burst >= self._stated - ROUNDING
+                return min(per_s) >= self._per_s - ROUNDING and quota.burst >= self._burst - ROUNDING
             case "fixed" | "sliding":
                 calls = [quota.calls or 0, *(change.calls for change in quota.change if change.calls is not None)]
-                return min(calls) >= self._per_s * quota.every + self._stated - ROUNDING
+                return min(calls) >= self._per_s * quota.every + self._burst - ROUNDING
             case _:
                 return False
 
@@ -68,7 +69,8 @@ class Ceiling:
         self._at = now
         if self._ahead:
             self._ahead -= 1
-            self._tokens = max(self._tokens, 0.0)
+            # Its permit may be much older than the call, so the next one may come at once.
+            self._tokens = self._burst
             return
         if self._tokens < -1e-6:
             self._fail(

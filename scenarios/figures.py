@@ -144,6 +144,7 @@ def ideal_s(script: Script) -> float | None:
             if rate.unit == "calls":
                 spans.append(rows / rate.per_s)
         out_s += sum(outage.lasts for outage in service.outage)
+        out_s += sum(shut.lasts or 0.0 for shut in service.exhausted)
     return max(max(spans) + out_s, first_s)
 
 

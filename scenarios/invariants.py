@@ -9,7 +9,7 @@ A long file with one subject: one table from messages to checks, in sections by 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,10 +23,14 @@ from headrace.actors.protocol import Closure, Key, Kind, Seqs, State, Status
 from headrace.actors.source import DRAIN_PATIENCE_S
 from headrace.runtime.hosts.simulation import Killed, Mailbox, Simulation
 
+from .outside import concerns_many
 from .script import id_of
 from .tokens import NodeTerms, Tokens, rows_done, rows_in
 from .verdict import Breach, Invariant
 
+MET_CALLS = 32
+MET_BY = 8
+"""Where so many other rows, by their last calls, met with what concerns many, no row may be lost to it."""
 CLOSING_S = 0.5
 """An abort ends within its deadlines, and so much for the steps between them."""
 
@@ -79,14 +83,20 @@ class _Stage:
         "epoch",
         "granted",
         "keyed",
+        "met",
         "open",
         "out",
         "refused",
+        "spares",
         "tried",
     )
 
-    def __init__(self, keyed: bool) -> None:
+    def __init__(self, keyed: bool, spares: bool = True) -> None:
+        self.spares = spares
+        """Rows shall not be lost to what concerns many."""
         self.keyed = keyed
+        self.met: deque[Id | None] = deque(maxlen=MET_CALLS)
+        """Of the last calls that ended: the row, where it met with what concerns many (see `outside.concerns_many`)."""
         self.tried: set[Id] = set()
         self.open: dict[int, tuple[Mailbox, set[Id]]] = {}
         """Assignments that have not been answered: their worker, and the rows that are left."""
@@ -169,7 +179,7 @@ class Checker:
             p.RowsGiven: self._on_rows_given,
             p.Settled: self._on_settled,
             p.Rows: self._on_rows,
-            p.Outcomes: tokens.on_outcomes,
+            p.Outcomes: self._on_outcomes,
             p.Gaps: tokens.on_gaps,
             p.Forked: tokens.on_forked,
             p.EndOfRows: self._on_end_of_rows,
@@ -223,9 +233,9 @@ class Checker:
             if node.kind == "sink" and terms.first_id is not None:
                 self._first_id[node.at] = terms.first_id
 
-    def watch_stage(self, stage: Mailbox, keyed: bool) -> None:
-        """A stage of an executor takes part."""
-        self._stages[stage] = _Stage(keyed)
+    def watch_stage(self, stage: Mailbox, keyed: bool, spares: bool = True) -> None:
+        """A stage of an executor takes part. Not `spares`: each failure is its caller's."""
+        self._stages[stage] = _Stage(keyed, spares)
         self._tokens.watch_stage(stage)
 
     def fail(self, invariant: Invariant, what: str) -> None:
@@ -271,6 +281,23 @@ class Checker:
                 if said != first_id + row:
                     self.fail(Invariant.ISOLATED, f"row {row} holds what belongs to row {said - first_id}")
                     return
+
+    def _on_outcomes(self, now: float, sender: Mailbox, ref: Any, message: protocol.Outcomes) -> None:
+        stage = self._stages.get(sender)
+        if stage is not None and stage.spares:
+            for ended in message.ended:
+                if concerns_many(ended.error):
+                    self._check_spared(sender, stage, ended)
+        self._tokens.on_outcomes(now, sender, ref, message)
+
+    def _check_spared(self, sender: Mailbox, stage: _Stage, ended: protocol.Ended) -> None:
+        others = {seq for seq in stage.met if seq is not None and seq != ended.seq}
+        if len(others) >= MET_BY and not stage.keyed and not stage.aborted:
+            self.fail(
+                Invariant.SPARED,
+                f"{sender.name} gives row {show(ended.seq)} up after {ended.attempts} attempts for {ended.error!r}, "
+                f"which {len(others)} other rows met at the same time",
+            )
 
     def _on_end_of_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.EndOfRows) -> None:
         ledger = self._ledger_of.get(sender)
@@ -413,7 +440,11 @@ class Checker:
             left.difference_update(fault.seq for fault in message.faults)
         if not left:
             del stage.open[message.id]
+        if stage.spares and (stage.met or message.faults):
+            stage.met.extend([None] * min(len(message.seqs), MET_CALLS))
         for fault in message.faults:
+            if stage.spares:
+                stage.met.append(fault.seq if concerns_many(fault.error) else None)
             stage.tried.add(fault.seq)
             if fault.kind is Kind.REFUSED and fault.seq in self._tokens.inside(me):
                 stage.refused.add(fault.seq)

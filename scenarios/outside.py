@@ -6,6 +6,7 @@ It is told of each call when it arrives, and says what will come of it and when.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
@@ -13,6 +14,8 @@ from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
+
+from headrace.runtime.verdicts.reading import attribute
 
 from .dialects import Fields, date_field, quota_fields
 from .latency import drawn_s
@@ -24,7 +27,8 @@ class Answer(msgspec.Struct, frozen=True):
     """What comes of a call `after_s` seconds after it arrived. None: nothing, ever.
 
     `status` 0: the connection breaks. `nonsense`: it is of another type. `headers`: all but the Retry-After. `tokens`: what
-    the call took.
+    the call took. `many`: it is so for all who call, not for this row alone. `code`, `words`: what its body says of an
+    account that is exhausted.
     """
 
     after_s: float | None
@@ -33,6 +37,16 @@ class Answer(msgspec.Struct, frozen=True):
     nonsense: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     tokens: float = 0.0
+    many: bool = False
+    code: str | None = None
+    words: str | None = None
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """What says why, as providers write it."""
+        if self.words is None:
+            return None
+        return {"error": {"code": self.code, "message": self.words}}
 
     @property
     def fields(self) -> Fields:
@@ -109,11 +123,14 @@ class Service:
                     case "silence":
                         return Answer(None), []
                     case "reset":
-                        return Answer(self._latency(), 0), []
+                        return Answer(self._latency(), 0, many=True), []
                     case "429":
                         return Answer(self._latency(), 429, self._hint(now)), []
                     case _:
-                        return Answer(self._latency(), 503), []
+                        return Answer(self._latency(), 503, many=True), []
+        many = self._concerns_many(now)
+        if many is not None:
+            return many, []
         taken: list[Quota] = []
         for i, table in enumerate(self.table.quota):
             place = (i, key if table.per_key else 0)
@@ -132,6 +149,18 @@ class Service:
             if self._strikes(trouble, row):
                 return self._troubled(trouble, now), taken
         return Answer(self._latency()), taken
+
+    def _concerns_many(self, now: float) -> Answer | None:
+        """What everybody meets who calls now: an account that is exhausted, a brown-out."""
+        for shut in self.table.exhausted:
+            left_s = math.inf if shut.lasts is None else shut.at + shut.lasts - now
+            if now >= shut.at and left_s > 0.0:
+                hint = f"{left_s:.0f}" if shut.hint and left_s < math.inf else None
+                return Answer(self._latency(), shut.status, hint, many=True, code=shut.code, words=shut.words)
+        for brown in self.table.brown_out:
+            if brown.at <= now < brown.at + brown.lasts and self._random() < brown.share:
+                return Answer(self._latency(), 503 if brown.by == "503" else 0, many=True)
+        return None
 
     def _strikes(self, trouble: TroubleTable, row: int) -> bool:
         if trouble.first is not None:
@@ -196,9 +225,10 @@ class Service:
 class HttpStatus(Exception):
     """An answer that is none, as clients' libraries raise it."""
 
-    def __init__(self, status_code: int, headers: Fields | None = None) -> None:
+    def __init__(self, status_code: int, headers: Fields | None = None, body: Any = None) -> None:
         super().__init__(f"HTTP {status_code}")
         self.status_code = status_code
+        self.body = body
         self.headers = dict(headers or [])
 
 
@@ -218,12 +248,23 @@ def told_of(answer: Answer, row: Any) -> Told:
     return Told(dict(answer.headers), answer.tokens) if answer.headers or answer.tokens else NOTHING_TOLD
 
 
+def concerns_many(error: BaseException | None) -> bool:
+    """Everybody met with it who called then."""
+    return attribute(error, "many") is True
+
+
+def _marked(error: BaseException, answer: Answer) -> BaseException:
+    if answer.many:
+        error.many = True  # type: ignore[attr-defined]
+    return error
+
+
 def value_of(answer: Answer, row: Any) -> Any:
     """What the client makes of an answer: the row again, or what it raises."""
     if answer.status == 0:
-        raise ConnectionResetError("the connection broke")
+        raise _marked(ConnectionResetError("the connection broke"), answer)
     if answer.status >= 400:
-        raise HttpStatus(answer.status, answer.fields)
+        raise _marked(HttpStatus(answer.status, answer.fields, answer.body), answer)
     if answer.nonsense:
         raise TypeError("the service answered with something of another type")
     return row

@@ -154,7 +154,7 @@ class HttpTransport:
 
     def _told(self, response: httpx.Response, row: int) -> Told:
         if response.status_code >= 400:
-            raise HttpStatus(response.status_code, list(response.headers.items()))
+            raise HttpStatus(response.status_code, list(response.headers.items()), response.json())
         answer = response.json()
         if answer["row"] != row:
             raise TypeError("the answer of another row")

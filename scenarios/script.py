@@ -43,6 +43,27 @@ class OutageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     by: Literal["503", "429", "reset", "silence"] = "503"
 
 
+class ExhaustedTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """From `at` on, for `lasts` seconds or for good, the account gets nothing: each call is answered by `status`, with a
+    body of a `code` and `words`, as providers send it. `hint`: with a Retry-After of the seconds that are left."""
+
+    at: Seconds = 0.0
+    lasts: Seconds | None = None
+    status: Annotated[int, Meta(ge=400, le=599)] = 429
+    code: str | None = "insufficient_quota"
+    words: str = "You exceeded your current quota."
+    hint: bool = False
+
+
+class BrownOutTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """From `at` on for `lasts` seconds, a `share` of the calls fails: by a 503, or a reset connection."""
+
+    at: Seconds
+    lasts: Seconds
+    share: Share = 0.5
+    by: Literal["503", "reset"] = "503"
+
+
 class TroubleTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Some calls are answered otherwise: those of `rows`, every n-th call, or a share of them; only the `first` n calls of
     each row, where that is said.
@@ -86,6 +107,8 @@ class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     retry_after: RetryAfter = "none"
     hint: Seconds = 1.0
     outage: list[OutageTable] = []
+    exhausted: list[ExhaustedTable] = []
+    brown_out: list[BrownOutTable] = []
     trouble: list[TroubleTable] = []
 
     def tokens_of(self, row: int) -> float:

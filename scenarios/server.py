@@ -107,8 +107,8 @@ class Connection(asyncio.Protocol):
             assert self._transport is not None
             self._transport.abort()
             return
-        body: Any = "something else" if answer.nonsense else {"row": row, "tokens": answer.tokens}
-        self._send(answer.status, body, answer.fields)
+        body: Any = answer.body or {"row": row, "tokens": answer.tokens}
+        self._send(answer.status, "something else" if answer.nonsense else body, answer.fields)
 
     def _send(self, status: int, body: Any, headers: list[tuple[str, str]] | None = None) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -34,6 +34,8 @@ latency = { uniform = [0.02, 0.2] }        # or a number, lognormal = [median, s
 quota = [{ kind = "bucket", per_s = 100, burst = 10 }]   # or fixed, sliding, concurrency
 retry_after = "none"        # or seconds, date, zero, negative, absurd, huge, nan, unreadable
 outage = [{ at = 1.0, lasts = 1.0, by = "503" }]         # or 429, reset, silence
+# brown_out = [{ at = 3.0, lasts = 60.0, share = 0.5 }]    # so much of the calls fails
+# exhausted = [{ at = 9.0, lasts = 3600.0, hint = true }]  # no credit, a quota that is used up; without lasts: for good
 trouble = [{ with = 500, share = 0.02 }]                 # or reset, silence, late, nonsense, refusal; rows, every, first
 
 [sink]

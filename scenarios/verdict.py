@@ -21,6 +21,7 @@ class Invariant(enum.StrEnum):
     ONE_PATH = "one path: complete only when the source has said its end and every row has an outcome"
     ISOLATED = "isolated: batches and runs never see each other's rows"
     FAIR = "fair: a refused row goes before those that were never tried"
+    SPARED = "spared: no row is lost to what concerns many: an exhausted account, an outage, a brown-out"
     ALIVE = "alive: no actor dies of itself"
     CEILING = "ceiling: a stated limit is never exceeded, as the server counts"
     JOINED = "joined: one word on each forked row, with the parts that its join requires or not at all"

@@ -82,7 +82,7 @@ class SimulatedRun:
     def put(self, message: Any, /) -> None:
         """Told by the conductor, or by the host about it."""
         if self.ended is None:
-            self.ended = ended = end_of(message)
+            self.ended = ended = end_of(message, self._journaling)
             self.report = self.stats(ended.state, ended.counts, tuple(ended.notes))
             if ended.state in (State.COMPLETED, State.DRAINED):
                 self._check(self.report)
@@ -262,7 +262,8 @@ class World:
         self.executors.append(executor)
         office = executor.office
         for stage in (office.threads_stage, office.loop_stage):
-            self.checker.watch_stage(cast(Mailbox, stage), office.terms.limit.key is not None)
+            keyed, spares = office.terms.limit.key is not None, office.terms.retry is not None
+            self.checker.watch_stage(cast(Mailbox, stage), keyed, spares)
         return executor
 
     def person(self, name: str, script: Callable[[], object]) -> None:

@@ -88,7 +88,7 @@ class ThreadCalls:
                 fault = fault_of(assign.seqs[len(results)], error, self._classifier)
                 faults.append(fault)
                 append(fault)
-                if fault.kind is Kind.REFUSED:
+                if fault.kind is Kind.REFUSED or fault.kind is Kind.EXHAUSTED:
                     break
             if monotonic() > stop_at:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 import uuid
 from collections.abc import Sequence
@@ -76,7 +77,11 @@ def begin(
     holds = options.sync == "row"
     within_s = 0.0 if holds else float(options.within)
     remembering = memory.remembering if memory is not None else None
-    return Journaling(store, past, within_s, holds, remembering), run.key
+    if run.origin is not None:
+        go_on = f"go on with `headrace resume {shlex.quote(file.path)}`"
+    else:
+        go_on = f"run it again with the journal {file.path}, with which it goes on"
+    return Journaling(store, past, within_s, holds, remembering, go_on), run.key
 
 
 def _no_loop() -> NoReturn:

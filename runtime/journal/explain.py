@@ -246,7 +246,9 @@ class _Teller:
         if kind is Kind.PENDING:
             return Event("pending", of, node, at, took, detail={"to_be_asked_after_s": hint})
         detail = _told(kind=kind.value, error=error, message=message, retry_after_s=hint)
-        return Event("refused" if kind is Kind.REFUSED else "failed", of, node, at, took, detail=detail)
+        return Event(
+            "refused" if kind in (Kind.REFUSED, Kind.EXHAUSTED) else "failed", of, node, at, took, detail=detail
+        )
 
     def _ends(self) -> list[Event]:
         return [

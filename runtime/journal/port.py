@@ -39,3 +39,5 @@ class Journaling(msgspec.Struct):
     within_s: float = COMMIT_S
     holds: bool = False
     remembering: Callable[[SourceConnector], SourceConnector] | None = None
+    go_on: str | None = None
+    """What to do so that the run goes on in another life, for people."""

@@ -190,7 +190,7 @@ def _from(orders: Orders) -> Pipeline:
 
 ROWS_FAULT: dict[str, Callable[[Raise], Pipeline]] = {
     "map": lambda boom: source().map(boom, name="ask"),
-    "a coroutine function": lambda boom: source().map(_async(boom), name="ask"),
+    "a coroutine function": lambda boom: source().map(_async(boom), name="ask", retry=2),
     "a coroutine of a plain function": lambda boom: source().map(lambda row: _async(boom)(row), name="ask"),
     "filter": lambda boom: source().filter(boom, name="ask"),
     "tap": lambda boom: source().tap(boom, name="ask"),

@@ -169,6 +169,7 @@ CASES: dict[type, dict[str, Case]] = {
         "outage_after": (LIMIT, "", "outage_after = 3"),
         "outage_deadline": (LIMIT, "", "outage_deadline = 3.0"),
         "spread": (LIMIT, "", "spread = true"),
+        "give_up_after": (LIMIT, "", "give_up_after = 3.0"),
         "cost": (
             LIMIT,
             'rates = ["7 tokens/s"]\ncost = "their_code:weigh"',

@@ -84,7 +84,8 @@ TRIED: dict[str, Callable[..., Any]] = {
     "Executor.execute_batch": _batch,
     "Pipeline": lambda **o: ends(Pipeline(**o).source(range(5)).map(same)),
     "Pipeline.source": lambda **o: ends(Pipeline().source(range(5), **o).map(same)),
-    "Pipeline.map": lambda **o: ends(five().map(same, **o)),
+    # With a time-out of next to nothing no call is ever answered, which is an outage.
+    "Pipeline.map": lambda **o: ends(five().map(same, **{"retry": 1, "limit": Limit(outage_deadline=0.01), **o})),
     "Pipeline.batch": lambda **o: ends(five().batch(**{"count": 2, **o})),
     "Pipeline.join": lambda **o: ends(five().fork(a=same, b=same).join(**o)),
     "Pipeline.start": lambda **o: ends(five().map(same), **o),

@@ -182,7 +182,7 @@ def test_a_source_has_a_retry_of_its_own_L38() -> None:
 def test_a_page_that_is_refused_for_ever_fails_the_run_and_keeps_what_was_read_L38() -> None:
     got = Got()
     with pytest.raises(RunFailed, match="page 4") as failed:
-        Pipeline().source(Paged(failures=99)).map(abs).sink(got).run()
+        Pipeline().source(Paged(failures=99), retry=3).map(abs).sink(got).run()
     report = failed.value.report
     assert report.rows == 40
     assert got.values == list(range(len(got.values)))

@@ -27,6 +27,7 @@ from headrace.actors.outlets import Fork, Split, Switch, Unbundle
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
+from headrace.actors.trials import Trials
 from headrace.actors.worker import Worker
 from headrace.runtime.office import Office
 from headrace.runtime.resources import Resource, Strategies
@@ -46,6 +47,34 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    Mutant(
+        "a stage that holds every failure against its row",
+        Stage,
+        "_on_fault",
+        "elif not self._trials.held:",
+        "elif trouble.failed:",
+        (Invariant.SPARED,),
+        ("a_brown_out", "a_brown_out_on_a_loop"),
+    ),
+    Mutant(
+        "trials that excuse nobody",
+        Trials,
+        "_settle",
+        "excused = share > 0.0 and trouble.doubt >= DOUBT_MIN",
+        "excused = False",
+        (Invariant.SPARED,),
+        ("a_brown_out", "a_brown_out_on_a_loop"),
+    ),
+    Mutant(
+        "trials that go on when the governor has closed",
+        Trials,
+        "acquit",
+        "if trial.fault.kind is not Kind.EXHAUSTED:",
+        "if trial.fault.kind is not Kind.EXHAUSTED:\n                self._leave(lane, trial.seq)\n"
+        "                self._end(trial.seq, trial.value, lane, trial.fault.error)\n                continue",
+        (Invariant.SPARED,),
+        ("an_outage_and_one_attempt",),
+    ),
     Mutant(
         "a governor without epochs",
         Gate,

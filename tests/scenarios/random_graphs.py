@@ -17,6 +17,7 @@ from tests.scenarios.random_scripts import (
     random_source,
     with_servers,
     with_unwritable,
+    with_what_concerns_many,
 )
 
 NODES_MAX = 12
@@ -220,4 +221,6 @@ def random_graph(seed: int, *, values: bool = True) -> Script:
         fault=faults,
         until=5000.0,
     )
-    return giving_up(with_servers(with_unwritable(script, seed), seed) if values else script)
+    if not values:
+        return giving_up(script)
+    return giving_up(with_what_concerns_many(with_servers(with_unwritable(script, seed), seed), seed))

@@ -11,7 +11,9 @@ from headrace.scenarios.latency import LatencyTable
 from headrace.scenarios.quotas import QuotaTable
 from headrace.scenarios.script import (
     BatchTable,
+    BrownOutTable,
     ExecutorTable,
+    ExhaustedTable,
     FaultTable,
     LimitTable,
     OutageTable,
@@ -75,12 +77,13 @@ def giving_up(script: Script) -> Script:
     )
     # A service that asks to wait for a year is waited for as long as the limit allows, again and again.
     long = any(service.retry_after in ("absurd", "huge") for service in script.service)
-    # Calls that are never answered keep their places for ever, and may be as many as the service has; those that are answered
-    # too late keep them for long.
-    full = (silent or any(timeouts)) and any(
-        quota.kind == "concurrency" for service in script.service for quota in service.quota
-    )
-    if not (refuses or long or full or any(end is not None for end in ends) or (silent and patient)):
+    # Calls that are never answered keep their places for ever, and may be as many as the service has; those that are
+    # answered too late keep them for long.
+    held = any(quota.kind == "concurrency" for service in script.service for quota in service.quota)
+    full = held and (silent or any(timeouts))
+    # An account that gets nothing is waited for for a day.
+    shut = any(service.exhausted for service in script.service)
+    if not (refuses or long or full or shut or any(end is not None for end in ends) or (silent and patient)):
         return script
     return msgspec.structs.replace(script, fault=[*script.fault, GIVES_UP])
 
@@ -90,7 +93,9 @@ def random_script(seed: int, *, values: bool = True) -> Script:
     that found something before replay what they played then."""
     random = Random(f"{seed}:script")
     script = _executor(random) if random.random() < 0.2 else _pipeline(random)
-    return giving_up(with_servers(with_unwritable(script, seed), seed) if values else script)
+    if not values:
+        return giving_up(script)
+    return giving_up(with_what_concerns_many(with_servers(with_unwritable(script, seed), seed), seed))
 
 
 def with_servers(script: Script, seed: int) -> Script:
@@ -149,6 +154,26 @@ def _stated(random: Random, script: Script) -> Script:
 
     executor = stated(script.executor) if script.executor is not None else None
     return replace(script, stage=[stated(stage) for stage in script.stage], executor=executor)
+
+
+def with_what_concerns_many(script: Script, seed: int) -> Script:
+    """The same scenario, whose services perhaps have brown-outs, or accounts that are exhausted (L71, L76)."""
+    random, replace = Random(f"{seed}:many"), msgspec.structs.replace
+
+    def perhaps(table: ServiceTable) -> ServiceTable:
+        brown, shut = random.random() < 0.2, random.random() < 0.2
+        if brown:
+            lasts, share = random.choice((2.0, 20.0, 60.0)), random.choice((0.5, 0.8, 0.95))
+            by: Any = random.choice(("503", "reset"))
+            table = replace(table, brown_out=[BrownOutTable(random.random() * 3, lasts, share, by)])
+        if shut:
+            lasts_s = random.choice((60.0, 600.0, None))
+            status = random.choice((401, 402, 429))
+            hint = random.random() < 0.5
+            table = replace(table, exhausted=[ExhaustedTable(random.random() * 2, lasts_s, status, hint=hint)])
+        return table
+
+    return replace(script, service=list(map(perhaps, script.service)))
 
 
 def with_unwritable(script: Script, seed: int) -> Script:

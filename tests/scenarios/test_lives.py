@@ -113,6 +113,8 @@ def tame(script: Script, seed: int) -> Script:
         replace(
             s,
             outage=[],
+            # An account that is exhausted ends a life; what goes on in the next one, tests/runtime/test_exhausted.py sees.
+            exhausted=[],
             trouble=[_passing(t) for t in s.trouble],
             retry_after="seconds" if s.retry_after in ("absurd", "huge") else s.retry_after,
         )
@@ -187,7 +189,7 @@ def test_what_was_found_before_stays_mended() -> None:
 
 def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() -> None:
     kills = faults = drains = 0
-    for seed in range(90):
+    for seed in range(104):
         lived = live(graph_with_kills(seed), seed, KILLS)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         kills += lived.kills

@@ -174,11 +174,13 @@ def test_what_keeps_to_a_stated_rate_breaks_nothing_and_what_comes_early_does_L7
 
 
 def test_a_server_that_takes_what_is_stated_may_not_have_to_refuse_L74() -> None:
-    same = QuotaTable("bucket", per_s=10.0, burst=1.0)
+    same = QuotaTable("bucket", per_s=10.0, burst=1.5)
     assert breaches([0.0], [same], refused=True) == [Invariant.CEILING]
     assert breaches([0.0], [same], burst=small_burst(100.0), refused=True) == []
+    bare = QuotaTable("bucket", per_s=10.0, burst=1.0)
+    assert breaches([0.0], [bare], refused=True) == [], "a call that is a microsecond early is refused there"
     smaller = QuotaTable("bucket", per_s=9.0, burst=50.0)
     assert breaches([0.0], [same, smaller], refused=True) == []
-    window = QuotaTable("fixed", calls=101, every=10.0)
+    window = QuotaTable("fixed", calls=102, every=10.0)
     assert breaches([0.0], [window], refused=True) == [Invariant.CEILING]
     assert breaches([0.0], [QuotaTable("sliding", calls=100, every=10.0)], refused=True) == []

@@ -12,8 +12,9 @@ import pytest
 
 from headrace.actors.protocol import Kind
 from headrace.actors.text import remarks_of
-from headrace.runtime import Pipeline, Retry, Verdict
+from headrace.runtime import Limit, Pipeline, Retry, RunFailed, Verdict
 from headrace.runtime.classify import classify, fault_of
+from headrace.runtime.errors import AccountShut
 from headrace.runtime.verdicts import plugins
 
 from .shapes import http
@@ -99,14 +100,15 @@ def test_a_word_that_is_none_is_told() -> None:
 
 def test_the_users_word_exhausted_L71() -> None:
     verdict = classify(KeyError("no credit"), lambda error: "exhausted")
-    assert (verdict.kind, verdict.exhausted, verdict.words) == (Kind.PERMANENT, True, "'no credit'")
+    assert (verdict.kind, verdict.exhausted, verdict.words) == (Kind.EXHAUSTED, True, "'no credit'")
 
 
 def test_an_exhausted_account_is_told_in_a_remark_on_the_error_once_L71() -> None:
     error = http(429, {"error": {"code": "insufficient_quota", "message": "You exceeded your quota."}})
     for seq in range(3):
         fault = fault_of(seq, error)
-        assert (fault.kind, fault.error) == (Kind.PERMANENT, error)
+        assert (fault.kind, fault.error) == (Kind.EXHAUSTED, error)
+        assert fault.words == "insufficient_quota: You exceeded your quota."
     said = "the other side takes no call of this account for long: insufficient_quota: You exceeded your quota."
     assert remarks_of(error) == [said]
 
@@ -114,17 +116,30 @@ def test_an_exhausted_account_is_told_in_a_remark_on_the_error_once_L71() -> Non
 def test_an_exhausted_account_with_a_time_to_come_again_waits_for_it_L71() -> None:
     error = http(403, {"error": {"errors": [{"reason": "dailyLimitExceeded"}]}}, Retry_After="3600")
     fault = fault_of(0, error)
-    assert (fault.kind, fault.retry_after_s) == (Kind.REFUSED, 3600.0)
+    assert (fault.kind, fault.retry_after_s) == (Kind.EXHAUSTED, 3600.0)
     assert remarks_of(error)[0].endswith("; it says to come again after 3600 s")
 
 
-def test_an_exhausted_account_does_not_open_in_a_second_L71() -> None:
+def test_an_exhausted_account_is_that_whatever_hint_comes_with_it_L71() -> None:
     # OpenAI and Google send with it the hint that they send with every refusal.
     error = http(429, {"error": {"code": "insufficient_quota"}}, retry_after_ms="700")
-    assert classify(error)[:3] == (Kind.PERMANENT, 0.7, True)
+    assert classify(error)[:3] == (Kind.EXHAUSTED, 0.7, True)
 
 
-def test_a_used_up_account_costs_one_call_a_row_and_not_a_hundred_L71() -> None:
+@pytest.mark.parametrize("said", [Kind.EXHAUSTED, Verdict(Kind.EXHAUSTED), Verdict(Kind.PERMANENT, exhausted=True)])
+def test_the_users_verdict_exhausted_in_each_form_L71(said: Verdict | Kind) -> None:
+    fault = fault_of(0, KeyError("no credit \x1b[2J"), lambda error: said)
+    assert (fault.kind, fault.words) == (Kind.EXHAUSTED, "'no credit \\x1b[2J'")
+
+
+def test_the_words_of_a_provider_are_bounded_and_harmless_L71_L81() -> None:
+    fault = fault_of(0, http(402, {"error": {"message": "\x1b[31mNo credit." + "x" * 10_000}}))
+    assert fault.words is not None
+    assert len(fault.words) <= 500
+    assert fault.words.isprintable()
+
+
+def test_an_account_that_is_used_up_ends_the_run_by_name_and_fails_no_row_L71() -> None:
     calls = []
 
     def ask(row: int) -> int:
@@ -132,15 +147,14 @@ def test_a_used_up_account_costs_one_call_a_row_and_not_a_hundred_L71() -> None:
         raise http(429, {"error": {"code": "insufficient_quota", "message": "No credit."}})
 
     quarantined: list[dict[str, object]] = []
-    report = (
-        Pipeline()
-        .source(range(3))
-        .map(ask, retry=Retry(5, base=0.001))
-        .sink(print)
-        .quarantine(quarantined.append)
-        .run()
-    )
-    assert (report.quarantined, len(calls)) == (3, 3)
+    pipeline = Pipeline().source(range(300)).map(ask, limit=Limit(give_up_after=0)).sink(print)
+    with pytest.raises(RunFailed, match=r"takes? no call|taken no call of this account .*No credit") as failed:
+        pipeline.quarantine(quarantined.append).run()
+    assert isinstance(failed.value.__cause__, AccountShut)
+    assert failed.value.__cause__.words == "insufficient_quota: No credit."
+    assert quarantined == []
+    assert failed.value.report.interrupted == failed.value.__cause__.rows_left
+    assert len(calls) <= 30
 
 
 def test_an_outage_of_a_client_that_nobody_knows_burns_no_attempt_as_a_mistake_L66() -> None:

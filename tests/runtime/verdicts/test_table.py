@@ -24,7 +24,7 @@ from headrace.runtime.verdicts.statuses import row_of_status
 
 from .shapes import http, shaped
 
-T, P, R = Kind.TRANSIENT, Kind.PERMANENT, Kind.REFUSED
+T, P, R, X = Kind.TRANSIENT, Kind.PERMANENT, Kind.REFUSED, Kind.EXHAUSTED
 
 
 def test_every_row_says_what_it_matches_and_why() -> None:
@@ -46,7 +46,7 @@ def test_a_value_stands_in_one_row_only() -> None:
 def test_every_status_of_an_error_has_a_row_L66(status: int) -> None:
     row = row_of_status(status)
     assert row is not None
-    assert classify(http(status)).kind in (T, P, R)
+    assert classify(http(status)).kind in (T, P, R, X)
     assert row_of_status(200) is None
 
 
@@ -105,7 +105,7 @@ def shaped_class(path: str) -> type:
         ("55P03", T, False),
         ("23505", P, False),
         ("42P01", P, False),
-        ("28P01", P, True),
+        ("28P01", X, True),
     ],
 )
 def test_sqlstate_says_what_it_is_L66(state: str, kind: Kind, exhausted: bool) -> None:
@@ -187,7 +187,7 @@ def test_grpc_says_what_it_is_L66(name: str, kind: Kind) -> None:
 )  # fmt: skip
 def test_an_account_that_is_shut_is_exhausted_in_the_providers_words_L71(error: BaseException, words: str) -> None:
     verdict = classify(error)
-    assert (verdict.kind, verdict.exhausted) == (P, True)
+    assert (verdict.kind, verdict.exhausted) == (X, True)
     assert verdict.words is not None
     assert words in verdict.words
 
