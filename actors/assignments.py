@@ -106,6 +106,7 @@ class Assignments:
             values=[v for _, v in new],
             faults=new_faults,
             unstarted=[s for s in answered.unstarted if s in open_rows],
+            heard=tuple(heard for heard in answered.heard if heard.seq in open_rows),
         )
 
     def of(self, worker: Ref) -> list[int]:

@@ -43,6 +43,16 @@ class Bucket:
     def put_back(self, amount: float) -> None:
         self._tokens = min(self.burst, self._tokens + amount)
 
+    def credit(self, amount: float, most: float, now: float) -> None:
+        """What had been reserved and was not needed, and waited for: it counts on top of the burst, up to `most`."""
+        self._refill(now)
+        self._tokens = max(self._tokens, min(self.burst + most, self._tokens + amount))
+
+    def charge(self, amount: float, now: float) -> None:
+        """What was needed on top of what had been reserved: a debt, perhaps."""
+        self._refill(now)
+        self._tokens -= amount
+
     def empty(self, now: float) -> None:
         """Begin with nothing saved up."""
         self._refill(now)
@@ -61,5 +71,6 @@ class Bucket:
 
     def _refill(self, now: float) -> None:
         if now > self._at:
-            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate_per_s)
+            if self._tokens < self.burst:
+                self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate_per_s)
             self._at = now

@@ -22,8 +22,9 @@ from .bucket import Bucket
 from .identity import Id
 from .pace import INITIAL_WINDOW, Pace, small_burst
 from .patience import REFUSED_FOR_LONG_S, Patience
-from .protocol import Closure, Epoch
+from .protocol import Closure, Epoch, Heard, Spent
 from .quantities import DAY_S, HEAVIEST
+from .told import Told
 from .vegas import Vegas
 
 NEVER_OUT = 1 << 62
@@ -40,6 +41,8 @@ class Rate(msgspec.Struct, frozen=True):
     per_s: float
     burst: float | None = None
     unit: Literal["calls", "cost"] = "calls"
+    name: str = ""
+    """What the weights of rows are counted in, as "tokens"."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -48,6 +51,7 @@ class Terms(msgspec.Struct, frozen=True):
     `cooldown_s` is the first cooldown where a refusal brings no hint; it doubles up to `cooldown_max_s` as long as
     nothing goes through. `hint_max_s` is the ceiling of an honoured Retry-After. `outage_after`: so many rows whose
     calls failed one after another are an outage; probes then start after `probe_s`, and come 1.5 times later each time.
+    `spread`: what is told to remain of a quota goes out evenly until its reset.
     `give_up_after_s`: an account that has been exhausted for so long is given up; see `Patience`.
     """
 
@@ -60,6 +64,7 @@ class Terms(msgspec.Struct, frozen=True):
     probe_s: float = 0.25
     probe_max_s: float = 15.0
     outage_deadline_s: float = 600.0
+    spread: bool = False
     give_up_after_s: float | None = None
 
     @property
@@ -71,6 +76,11 @@ class Terms(msgspec.Struct, frozen=True):
     def stated(self) -> bool:
         """Somebody said what the other side allows, so nothing need be found out."""
         return bool(self.rates) or isinstance(self.concurrency, int)
+
+
+def _cost_units(terms: Terms) -> frozenset[str]:
+    """What the weights of rows are counted in."""
+    return frozenset(rate.name for rate in terms.rates if rate.unit == "cost")
 
 
 class GateState(enum.Enum):
@@ -116,6 +126,8 @@ class Gate:
         self._answered_since_outage = NEVER_OUT
         self._rate_bound = False
         self._idle_since: float | None = now
+        self._told: Told | None = None
+        """None until an answer has told of quotas."""
         self._pace = Pace(float("inf"), now)
         self.set_terms(terms, now)
         if not terms.stated:
@@ -129,6 +141,8 @@ class Gate:
         self._counting = [bucket for bucket, rate in by_unit if rate.unit == "calls"]
         self._weighing = [bucket for bucket, rate in by_unit if rate.unit == "cost"]
         self._vegas = Vegas() if terms.concurrency == "auto" else None
+        if self._told is not None:
+            self._told.set_terms(_cost_units(terms), terms.spread)
         if terms.stated and self._pace.bucket is None:
             self._pace.window = float("inf")
 
@@ -147,6 +161,8 @@ class Gate:
             bucket.put_back(cost)
         if self._pace.bucket is not None and self.state is not GateState.COOLING:
             self._pace.bucket.put_back(n)
+        if self._told is not None:
+            self._told.returned(n, cost, now)
 
     def withdraw(self, stage: Ref) -> int:
         """The stage takes back what it asked for; how much that was."""
@@ -158,7 +174,10 @@ class Gate:
     def discharge(self, stage: Ref) -> None:
         """The stage is gone: nothing it holds or wants counts any more (L16)."""
         self.withdraw(stage)
-        self._out -= self._in_use.pop(stage, 0)
+        held = self._in_use.pop(stage, 0)
+        self._out -= held
+        if self._told is not None:
+            self._told.left(held)
 
     def ended(self, stage: Ref, used: int, answered: int, failed: tuple[Id, ...], latency_s: float) -> bool:
         """Calls have ended. True: the other side is out, so close."""
@@ -187,6 +206,27 @@ class Gate:
         same = len(self._failing) >= MANY and self._failed_in_row >= self.terms.outage_after
         return self.state is GateState.OPEN and (len(self._failing) >= enough or same)
 
+    def hear(self, used: int, heard: tuple[Heard, ...], spent: tuple[Spent, ...], now: float) -> None:
+        """So many calls, which have `ended`, were told this of quotas, and took so much."""
+        if self._told is None:
+            if not (heard or spent):
+                return
+            self._told = Told(now, self._out + used, _cost_units(self.terms), self.terms.spread)
+        self._told.ended(used, heard, now)
+        if spent:
+            self._told.spent(spent)
+            self._correct(spent, now)
+
+    def _correct(self, spent: tuple[Spent, ...], now: float) -> None:
+        """What calls took more, or less, than their rows' weights had reserved."""
+        for each in spent:
+            for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
+                if rate.unit == "cost" and rate.name == each.unit:
+                    if each.amount > each.reserved:
+                        bucket.charge(each.amount - each.reserved, now)
+                    else:
+                        bucket.credit(each.reserved - each.amount, each.reserved, now)
+
     def hit(self, epoch: Epoch, retry_after_s: float | None, now: float) -> bool:
         """A refusal. True: it closes the gate; else it is old news, which may lengthen a cooldown (L09)."""
         hint = min(retry_after_s, self.terms.hint_max_s) if retry_after_s is not None else None
@@ -208,6 +248,8 @@ class Gate:
         own = min(self.terms.cooldown_s * 2.0 ** min(self._fruitless, 30), self.terms.cooldown_max_s)
         cooldown_s = hint if hint is not None else own
         self._fruitless += 1
+        if self._told is not None:
+            self._told.refused()
         self._pace.on_refused(self._out, cooldown_s, now)
         self._close(Closure.REFUSED, now + cooldown_s, now)
         return True
@@ -321,6 +363,8 @@ class Gate:
             room = min(room, self._pace.bucket.room(now))
         for bucket in self._counting:
             room = min(room, bucket.room(now))
+        if self._told is not None:
+            room = min(room, self._told.room(now))
         return int(room)
 
     def _take_weighed(self, wish: _Wish, n: int, now: float) -> tuple[int, float]:
@@ -329,6 +373,10 @@ class Gate:
             weight = wish.costs[0] if wish.costs else 1.0
             if not all(bucket.affords(weight, now) for bucket in self._weighing):
                 break
+            if self._told is not None:
+                if not self._told.affords(weight, now):
+                    break
+                self._told.took_cost(weight)
             if wish.costs:
                 wish.costs.popleft()
             for bucket in self._weighing:
@@ -347,6 +395,8 @@ class Gate:
             self._pace.bucket.take(n)
         for bucket in self._counting:
             bucket.take(n)
+        if self._told is not None:
+            self._told.took(n, now)
 
     def _release(self, stage: Ref, n: int) -> None:
         if stage not in self._in_use:
@@ -367,6 +417,8 @@ class Gate:
             waits.append(self._pace.bucket.wait_s(1.0, now))
         waits += [bucket.wait_s(1.0, now) for bucket in self._counting]
         waits += [bucket.wait_s(wish.costs[0] if wish.costs else 1.0, now) for bucket in self._weighing]
+        if self._told is not None:
+            waits.append(self._told.wait_s(wish.costs[0] if wish.costs else 1.0, now))
         wait_s = max(waits, default=0.0)
         # Nothing to wait for but a call's end: its message will bring us back.
         return now + max(wait_s, TICK_S) if wait_s > 0.0 else None
@@ -378,6 +430,7 @@ class Gate:
             bool(self.terms.rates)
             or self._vegas is not None
             or self._pace.bucket is not None
+            or self._told is not None
             or self.state is not GateState.OPEN
             or self._waiting > 0
         )
@@ -389,6 +442,7 @@ class Gate:
             and not self._wishes
             and self.state is GateState.OPEN
             and self._pace.bucket is None
+            and (self._told is None or self._told.over(now))
             and all(bucket.full(now) for bucket in self._buckets)
         )
 

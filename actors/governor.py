@@ -167,6 +167,7 @@ class Governor(Actor):
         self._used += ended.used
         self._answered = self._answered or ended.answered > 0
         out = gate.ended(ended.stage, ended.used, ended.answered, ended.failed, ended.latency_s)
+        gate.hear(ended.used, ended.heard, ended.spent, self.context.now())
         if ended.answered and gate.reopen():
             self._tell_stages(protocol.Reopened(gate.epoch, ended.key))
         if out and ended.epoch == gate.epoch:

@@ -120,6 +120,10 @@ class Lane:
         """What these rows weigh together; 0 where rows have no weight."""
         return 0.0 if self._weights is None else sum(self._weights[seq] for seq in seqs)
 
+    def reserved(self, seq: Id) -> float:
+        """What a row weighs; 0 where it has no weight, or has left."""
+        return 0.0 if self._weights is None else self._weights.get(seq, 0.0)
+
     def give_up(self) -> tuple[int, float]:
         """Permits held and not used; they must be told to the governor. Where rows wait, they will be asked for anew."""
         n, credit = self.held, max(self.credit, 0.0)

@@ -245,6 +245,59 @@ class CallsEnded(Message, frozen=True):
     failed: tuple[Id, ...] = ()
     latency_s: float = 0.0
     key: Key = None
+    heard: tuple[Heard, ...] = ()
+    """What some of them were told of quotas."""
+    spent: tuple[Spent, ...] = ()
+    """What some of them took, by unit."""
+
+
+# --- what calls hear: quotas and costs, from the call by way of the stage to the governor ---------------------------------
+
+
+class Refill(enum.StrEnum):
+    """How a quota comes back: all of it at its reset, bit by bit until then, or nobody knows."""
+
+    WINDOW = "window"
+    CONTINUOUS = "continuous"
+    UNSAID = "unsaid"
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """A quota, as the headers of an answer tell of it.
+
+    `unit`: "calls", or what else is counted, as "tokens"; `name`: which of several of one unit. `remaining`: so much is
+    left, of `limit` where that is said. `reset_s`: seconds until it is whole again, which are rounded to `within_s`.
+    `window_s`: no more than `limit` are taken in so many seconds, whenever they begin; None where that is not said.
+    """
+
+    unit: str
+    remaining: float
+    reset_s: float
+    limit: float | None = None
+    name: str = ""
+    within_s: float = 0.0
+    refill: Refill = Refill.UNSAID
+    window_s: float | None = None
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What a call was told: `began_s`, `at_s`: when it began and when it was told, by the host's clock. `spent`: what it
+    took, by unit."""
+
+    seq: Id
+    began_s: float
+    at_s: float
+    quotas: tuple[Quota, ...] = ()
+    spent: dict[str, float] = {}
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """So many `calls` took this `amount` of a unit, for which the weights of their rows had `reserved` so much."""
+
+    unit: str
+    amount: float
+    reserved: float
+    calls: int
 
 
 # --- cooldown: a hit that bears an older epoch is old news (L09) ----------------------------------------------------------
@@ -357,6 +410,8 @@ class Answered(Message, frozen=True):
     unstarted: Seqs
     complete: bool
     busy_s: float
+    heard: tuple[Heard, ...] = ()
+    """What some of its calls were told of quotas, and what they took."""
 
 
 class Recall(Control, frozen=True):

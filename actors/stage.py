@@ -32,6 +32,7 @@ from .exits import UNLIMITED, Exits
 from .identity import Id, show
 from .lane import Lane
 from .launcher import CheckOverdue, Described, Launcher
+from .meter import Meter
 from .outlets import Onward, Outlet
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
 from .record import Leaving, NothingKept, Record, Unkept
@@ -143,6 +144,7 @@ class Stage(Actor):
         self._turned_away = 0
         self._retries = 0
         self._unknown_fates = 0
+        self._meter = Meter()
         self._late = 0
         self._recalled = 0
 
@@ -380,11 +382,13 @@ class Stage(Actor):
         ended = len(seqs) + len(faults)
         if faults:
             self._record.failed(faults, answered.busy_s / ended)
+        # Before the rows leave, and with them what they weigh.
+        spent = self._meter.count(answered.heard, lane.reserved) if answered.heard else ()
         lane.witnesses.on_answered(len(seqs))
         if seqs:
             self._pass_on(lane, seqs, values, assignment, answered.busy_s / ended)
         if ended or faults:
-            self._tell_governor(lane, assignment.epoch, answered, ended)
+            self._tell_governor(lane, assignment.epoch, answered, ended, spent)
         for seq in unstarted:
             if self._present is None or seq in self._present:
                 lane.put_first(seq, assignment.value_of(seq))
@@ -470,7 +474,14 @@ class Stage(Actor):
         self._rows_here -= len(leaving.seqs)
         self._outlet.leave(self._exits, leaving.seqs, leaving.values, leaving.rows, leaving.attempts)
 
-    def _tell_governor(self, lane: Lane, epoch: protocol.Epoch, answered: protocol.Answered, ended: int) -> None:
+    def _tell_governor(
+        self,
+        lane: Lane,
+        epoch: protocol.Epoch,
+        answered: protocol.Answered,
+        ended: int,
+        spent: tuple[protocol.Spent, ...],
+    ) -> None:
         failed: tuple[Id, ...] = ()
         not_answered = 0
         if answered.faults:
@@ -489,7 +500,17 @@ class Stage(Actor):
         latency_s = answered.busy_s / ended if ended else 0.0
         self._tell(
             self._governor,
-            protocol.CallsEnded(self.context.me, epoch, ended, ended - not_answered, failed, latency_s, lane.key),
+            protocol.CallsEnded(
+                self.context.me,
+                epoch,
+                ended,
+                ended - not_answered,
+                failed,
+                latency_s,
+                lane.key,
+                answered.heard,
+                spent,
+            ),
         )
 
     def _on_fault(self, lane: Lane, assignment: Assignment, fault: Fault) -> None:
@@ -647,6 +668,7 @@ class Stage(Actor):
             case protocol.Answered():
                 found = self._assignments.settle(message)
                 if found is not None:
+                    self._meter.count(found[1].heard, found[0].lane.reserved)
                     self._record.answered_last(*self._in_time(found[1].seqs, found[1].values))
             case protocol.Died(who):
                 self._assignments.drop(who)
@@ -761,6 +783,7 @@ class Stage(Actor):
             waiting=self._rows_here - self._assignments.in_flight,
             busy_s=self._launcher.busy_s,
             traffic=self._exits.traffic(self._rows, self._rows_here, self._outlet.made),
+            spent=dict(self._meter.total),
         )
 
 

@@ -130,4 +130,6 @@ class StageStatistics(msgspec.Struct, frozen=True):
     busy_s: float
     traffic: Traffic = Traffic()
     recalled: int = 0
+    spent: dict[str, float] = {}
+    """What its calls say that they took, by unit."""
     turned_away: int = 0

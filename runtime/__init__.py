@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from .executor import Executor
     from .journal.options import Journal
-    from .limits import Limit, Retry
+    from .limits import Limit, Quota, Refill, Retry
     from .pipeline import Pipeline
     from .report import Outcome, RunReport
     from .run import Run
@@ -54,8 +54,10 @@ __all__ = [
     "Pending",
     "Pipeline",
     "PlacedSource",
+    "Quota",
     "RateLimited",
     "ReadResult",
+    "Refill",
     "Retry",
     "Run",
     "RunAborted",
@@ -86,7 +88,9 @@ _HOME = {
     "Pipeline": "pipeline",
     "PlacedSource": "connectors.port",
     "RateLimited": "errors",
+    "Quota": "limits",
     "ReadResult": "connectors.port",
+    "Refill": "limits",
     "Retry": "limits",
     "Run": "run",
     "RunAborted": "errors",

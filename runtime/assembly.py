@@ -413,13 +413,23 @@ def _beside(role: str, sink: str) -> str:
 
 def _worker_of(stage: StagePlan, around: Surroundings) -> Callable[[Ref], Actor]:
     function, timeout, classify = answering(stage.kind, stage.function), stage.timeout, stage.retry.classify
-    prefix = f"{around.id}:{stage.name}"
+    prefix, reader = f"{around.id}:{stage.name}", stage.limit.headers
     if stage.concurrent:
         return lambda ref: Worker(
-            ref, LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify, around.context)
+            ref,
+            LoopCalls(around.loop(), function, stage.workers, prefix, timeout, classify, around.context, reader=reader),
         )
     monotonic = around.monotonic
     return lambda ref: Worker(
         ref,
-        ThreadCalls(function, prefix, timeout, classify, monotonic=monotonic, loop=around.loop, context=around.context),
+        ThreadCalls(
+            function,
+            prefix,
+            timeout,
+            classify,
+            monotonic=monotonic,
+            loop=around.loop,
+            context=around.context,
+            reader=reader,
+        ),
     )

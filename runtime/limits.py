@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from headrace.actors.gate import Rate, Terms
+from headrace.actors.protocol import Quota as Quota
+from headrace.actors.protocol import Refill as Refill
 from headrace.actors.retry import Backoff
 
 from .classify import Classifier
@@ -26,6 +28,9 @@ from .quantities import (
     option,
     optional,
 )
+
+if TYPE_CHECKING:
+    from .verdicts.quotas import Reader
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 _SECONDS |= {"d": 86400.0, "day": 86400.0}
@@ -49,8 +54,9 @@ def parse_rate(text: str, burst: float | None = None) -> Rate:
         raise ConfigError(
             f"limit {text!r}: a rate is greater than 0, from {RATE_MIN:.0e} (one in three years) to {RATE_MAX:.0e} a second"
         )
-    weighed = unit is not None and unit.lower() not in ("call", "calls", "row", "rows", "request", "requests")
-    return Rate(per_s, burst, "cost" if weighed else "calls")
+    if unit is None or unit.lower() in ("call", "calls", "row", "rows", "request", "requests"):
+        return Rate(per_s, burst)
+    return Rate(per_s, burst, "cost", unit.lower())
 
 
 class Limit:
@@ -69,6 +75,10 @@ class Limit:
     every ten minutes. 0 ends the run at once. By default it is a day and an hour, so that a daily quota begins anew
     meanwhile; where the other side names a later time, a day and a half off at most, an hour more than that; and half a
     minute where no call was ever answered, which is a wrong key.
+
+    What answers tell of quotas in their headers is kept, too, where the calls say so by `current_call().headers(...)`.
+    `headers`: reads a dialect of your own: a function of the headers that gives a list of `Quota`, or None where they are
+    not in this dialect. `spread`: what remains of such a quota goes out evenly until its reset, and not at once.
 
     With no rate and no concurrency, the governor finds out what the other side allows.
 
@@ -89,6 +99,8 @@ class Limit:
         max_hint: float = 300.0,
         outage_after: int = 10,
         outage_deadline: float = 600.0,
+        headers: Reader | None = None,
+        spread: bool = False,
         give_up_after: float | None = None,
     ) -> None:
         burst = optional("Limit", "burst", burst, BURST)
@@ -97,13 +109,17 @@ class Limit:
             raise ConfigError(
                 "a rate of weights such as '200000 tokens/min' and cost= go together: one of them is missing"
             )
-        for function, called in (("cost", cost), ("key", key)):
+        for function, called in (("cost", cost), ("key", key), ("headers", headers)):
             if called is not None and not callable(called):
-                raise ConfigError(f"Limit: {function}= is a {type(called).__name__}; a function of a row is expected")
+                of = "headers" if function == "headers" else "a row"
+                raise ConfigError(f"Limit: {function}= is a {type(called).__name__}; a function of {of} is expected")
+        if not isinstance(spread, bool):
+            raise ConfigError(f"Limit: spread= is a {type(spread).__name__}; True or False is expected")
         self.rates = rates
         self.cost = cost
         self.key = key
         self.name = name
+        self.headers = headers
         self.terms = Terms(
             rates=parsed,
             concurrency=concurrency if concurrency == "auto" else optional("Limit", "concurrency", concurrency, CALLS),
@@ -111,6 +127,7 @@ class Limit:
             hint_max_s=option("Limit", "max_hint", max_hint, SECONDS_OR_ZERO),
             outage_after=option("Limit", "outage_after", outage_after, ROWS),
             outage_deadline_s=option("Limit", "outage_deadline", outage_deadline, SECONDS),
+            spread=spread,
             give_up_after_s=optional("Limit", "give_up_after", give_up_after, SECONDS_OR_ZERO),
         )
 

@@ -37,7 +37,7 @@ from .ground import ExecutorTerms, Ground, Threads
 from .hosts.port import Address
 from .hosts.threads import ANSWER_S, Callback
 from .limits import Limit, Retry
-from .report import RunReport, StageReport
+from .report import RunReport, StageReport, spent_of
 from .text import message_of, told, traceback_of, visible
 from .waiters import Batch, CallFuture, Task, call, call_async, context_of
 
@@ -149,10 +149,9 @@ class Office:
 
     def _new_thread_worker(self, stage: Any) -> Worker:
         classify = self.terms.retry.classify if self.terms.retry else None
-        name, monotonic = self._system.name, self.ground.monotonic
-        calls = ThreadCalls(
-            call, name, self.terms.timeout, classify, self._set_up_thread, monotonic, self._loop, self._context
-        )
+        name, monotonic, reader = self._system.name, self.ground.monotonic, self.terms.limit.headers
+        set_up, timeout = self._set_up_thread, self.terms.timeout
+        calls = ThreadCalls(call, name, timeout, classify, set_up, monotonic, self._loop, self._context, reader)
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
@@ -167,6 +166,7 @@ class Office:
             terms.timeout,
             classify,
             context_of=context_of,
+            reader=terms.limit.headers,
         )
         return Worker(stage, calls)
 
@@ -301,6 +301,7 @@ class Office:
         counted = desk if isinstance(desk, DeskStatistics) else DeskStatistics(0, 0, 0, 0, 0, 0)
         governor = limit if isinstance(limit, GovernorStatistics) else None
         calls = [s for s in stages if isinstance(s, StageStatistics)]
+        reports = tuple(StageReport(s, governor) for s in calls if s.rows)
         return RunReport(
             name=self._system.name,
             state=State.COMPLETED if self.ended.is_set() else State.DRAINING if self._closed else State.RUNNING,
@@ -314,7 +315,8 @@ class Office:
             refusals=sum(s.refusals for s in calls),
             cooldowns=governor.cooldowns if governor else 0,
             elapsed_s=self.ground.monotonic() - self.began,
-            stages=tuple(StageReport(s, governor) for s in calls if s.rows),
+            stages=reports,
+            spent=spent_of(reports),
         )
 
     # --- at the interpreter's end ---

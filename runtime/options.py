@@ -27,6 +27,7 @@ class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_hint: Seconds = 300.0
     outage_after: Count = 10
     outage_deadline: Seconds = 600.0
+    spread: bool = False
     give_up_after: Annotated[float, Meta(ge=0)] | None = None
 
     def limit(self, cost: Callable[..., float] | None, key: Callable[..., Hashable] | None) -> Limit:
@@ -42,6 +43,7 @@ class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             max_hint=self.max_hint,
             outage_after=self.outage_after,
             outage_deadline=self.outage_deadline,
+            spread=self.spread,
             give_up_after=self.give_up_after,
         )
 

@@ -74,6 +74,8 @@ class RunReport(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     files: tuple[Written, ...] = ()
     """What was done to each output, once the run has ended."""
+    spent: dict[str, float] = {}
+    """What the calls say that they took, by unit (`current_call().spent(tokens=...)`), retries included."""
 
     def __str__(self) -> str:
         lines = [
@@ -86,6 +88,7 @@ class RunReport(msgspec.Struct, frozen=True):
                 lines.append(f"    {status:<12}{n:>7,}")
         if self.rows and self.quarantined == self.rows:
             lines.append(f"  all {self.rows:,} rows are in quarantine: none could be read, or none could be done")
+        lines.extend(f"  spent       {amount:>9,} {visible(unit)}" for unit, amount in self.spent.items())
         for stage in self.stages:
             lines.extend(_stage_lines(stage, self.elapsed_s))
         if any(len(node.traffic.ways) > 1 or node.kind not in _PLAIN for node in self.nodes):
@@ -132,7 +135,17 @@ def report_of(
         stages=stages,
         nodes=tuple(_nodes(plan, parts, asked)),
         notes=notes,
+        spent=spent_of(stages),
     )
+
+
+def spent_of(stages: Sequence[StageReport]) -> dict[str, float]:
+    """What the calls of these stages took together; whole numbers as ints."""
+    total: dict[str, float] = {}
+    for stage in stages:
+        for unit, amount in stage.calls.spent.items():
+            total[unit] = total.get(unit, 0.0) + amount
+    return {unit: int(amount) if amount.is_integer() else amount for unit, amount in total.items()}
 
 
 def _nodes(plan: Plan, parts: Parts, asked: dict[Ref, Any]) -> Iterator[NodeReport]:

@@ -100,8 +100,8 @@ def watch_ceilings(script: Script, services: dict[str, Service], schedule: Sched
         if limit is None or (isinstance(limit, LimitTable) and limit.keys is not None):
             continue
         spread = spread_s(service.table.travel) + (HELD_UP_S if schedule.lag or schedule.preempt else 0.0)
-        # A set of workers ahead, in each of the runs.
-        ahead = 2 * mine[0].workers * script.pipeline.runs
+        # A set of workers ahead, in each of the runs; and what is held up by them holds up others.
+        ahead = 4 * mine[0].workers * script.pipeline.runs
         ceilings = []
         for rate in limit_of(limit).terms.rates:
             if rate.unit == "calls" and math.isfinite(spread):

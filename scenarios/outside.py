@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -230,6 +230,22 @@ class HttpStatus(Exception):
         self.status_code = status_code
         self.body = body
         self.headers = dict(headers or [])
+
+
+class Told(NamedTuple):
+    """What an answer tells besides: its headers, and what the call took."""
+
+    headers: Any
+    tokens: float
+
+
+NOTHING_TOLD = Told({}, 0.0)
+
+
+def told_of(answer: Answer, row: Any) -> Told:
+    """What a client gets to know from an answer that is one; raises as `value_of`."""
+    value_of(answer, row)
+    return Told(dict(answer.headers), answer.tokens) if answer.headers or answer.tokens else NOTHING_TOLD
 
 
 def concerns_many(error: BaseException | None) -> bool:

@@ -18,7 +18,7 @@ from .callers import Callers
 from .ceiling import watch_ceilings
 from .faults import Faults
 from .figures import Figures, figures_of, misses
-from .outside import Answer, Service, value_of
+from .outside import Answer, Service, Told, told_of
 from .quotas import Quota
 from .script import ExecutorTable, LimitTable, Script, StageTable, id_of, limit_of, retry_of
 from .stand_ins import FOREVER_S, AsyncFunction, Diary, Event, Function, ScriptedSink, ScriptedSource, Transport
@@ -69,7 +69,7 @@ class SimulatedTransport:
     def _arrive(self, row: int, key: int) -> tuple[Answer, list[Quota]]:
         return self._service.arrive(self._simulation.now, row, key)
 
-    def call(self, row: int, key: int) -> None:
+    def call(self, row: int, key: int) -> Told:
         travel_s = self._service.travel_s()
         if travel_s:
             self._simulation.sleep(travel_s)
@@ -79,7 +79,7 @@ class SimulatedTransport:
             self._simulation.sleep(answer.after_s if answer.after_s is not None else FOREVER_S)
         finally:
             leave()
-        value_of(answer, row)
+        return told_of(answer, row)
 
     def _leave_once(self, quotas: list[Quota], answer: Answer) -> Callable[[], None]:
         """Tells the service that a call has ended, now, or when it answers one whose caller was killed meanwhile."""
@@ -96,7 +96,7 @@ class SimulatedTransport:
         self._simulation.call_at(self._simulation.now + answer.after_s + AFTER_S, leave)
         return leave
 
-    async def call_async(self, row: int, key: int) -> None:
+    async def call_async(self, row: int, key: int) -> Told:
         travel_s = self._service.travel_s()
         if travel_s:
             await asyncio.sleep(travel_s)
@@ -105,7 +105,7 @@ class SimulatedTransport:
             await asyncio.sleep(answer.after_s if answer.after_s is not None else FOREVER_S)
         finally:
             self._service.leave(quotas)
-        value_of(answer, row)
+        return told_of(answer, row)
 
 
 class SimulatedOutside:

@@ -27,7 +27,7 @@ from headrace.runtime.run import Run
 from .callers import Callers
 from .figures import Figures, figures_of, merged, misses
 from .history import Call
-from .outside import HttpStatus
+from .outside import HttpStatus, Told
 from .play import executor_function, plan_of
 from .script import ExpectTable, FaultTable, Script
 from .stand_ins import Diary, Transport
@@ -146,17 +146,19 @@ class HttpTransport:
         """Those of the threads; calls that still hang in one end with it."""
         self._client.close()
 
-    def call(self, row: int, key: int) -> None:
-        self._check(self._client.get(self._url, params={"row": row, "key": key}), row)
+    def call(self, row: int, key: int) -> Told:
+        return self._told(self._client.get(self._url, params={"row": row, "key": key}), row)
 
-    async def call_async(self, row: int, key: int) -> None:
-        self._check(await self._async_client.get(self._url, params={"row": row, "key": key}), row)
+    async def call_async(self, row: int, key: int) -> Told:
+        return self._told(await self._async_client.get(self._url, params={"row": row, "key": key}), row)
 
-    def _check(self, response: httpx.Response, row: int) -> None:
+    def _told(self, response: httpx.Response, row: int) -> Told:
         if response.status_code >= 400:
             raise HttpStatus(response.status_code, list(response.headers.items()), response.json())
-        if response.json()["row"] != row:
+        answer = response.json()
+        if answer["row"] != row:
             raise TypeError("the answer of another row")
+        return Told(response.headers, answer["tokens"])
 
 
 class Ways:

@@ -18,7 +18,7 @@ from headrace.runtime.call import CallInfo, current_call
 from headrace.runtime.errors import BadInput, Pending, UnwritableRows
 
 from .history import Call, Reply
-from .outside import HttpStatus
+from .outside import HttpStatus, Told
 from .script import QuirkTable, SinkTable, SourceTable, StageTable, id_of
 
 FOREVER_S = 1e9
@@ -35,10 +35,10 @@ class Event(Protocol):
 class Transport(Protocol):
     """The way to a service."""
 
-    def call(self, row: int, key: int) -> None:
+    def call(self, row: int, key: int) -> Told:
         """Raises what a client's library would."""
 
-    async def call_async(self, row: int, key: int) -> None:
+    async def call_async(self, row: int, key: int) -> Told:
         """The same on a loop."""
 
     async def close_async(self) -> None:
@@ -365,7 +365,16 @@ class _Function:
     def _key(self, row: int) -> int:
         return row % self._keys if self._keys else 0
 
+    def _pass_on(self, told: Told) -> None:
+        """Say what the answer told, as a user's function would."""
+        if told.headers:
+            current_call().headers(told.headers)
+        if told.tokens:
+            current_call().spent(tokens=told.tokens)
+
     def _replied(self, row: int, error: BaseException | None) -> None:
+        if isinstance(error, HttpStatus) and error.headers:
+            current_call().headers(error.headers)
         if self._diary.replies:
             self._diary.note(Reply(self._stage.name, row, type(error).__name__ if error is not None else "ok"))
 
@@ -398,11 +407,12 @@ class Function(_Function):
         if self._transport is None:
             return self._answer(row, value)
         try:
-            self._transport.call(row, self._key(row))
+            told = self._transport.call(row, self._key(row))
         except Exception as error:
             self._replied(row, error)
             raise
         self._replied(row, None)
+        self._pass_on(told)
         return self._answer(row, value)
 
 
@@ -422,9 +432,10 @@ class AsyncFunction(_Function):
         if self._transport is None:
             return self._answer(row, value)
         try:
-            await self._transport.call_async(row, self._key(row))
+            told = await self._transport.call_async(row, self._key(row))
         except Exception as error:
             self._replied(row, error)
             raise
         self._replied(row, None)
+        self._pass_on(told)
         return self._answer(row, value)

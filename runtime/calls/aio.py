@@ -12,22 +12,25 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
 from headrace.actors.identity import Id, row_of, show
-from headrace.actors.protocol import Answered, Fault, Kind
+from headrace.actors.protocol import Answered, Fault, Heard, Kind
 from headrace.actors.stage_terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
-from ..call import CallInfo, _current
+from ..call import CallInfo, Ear, _current
 from ..classify import Classifier, fault_of
 from ..errors import LoopDied
 from .awaiting import is_settled, settled
 from .contexts import differ
 from .loop_home import LoopHome
 from .loop_thread import LoopThread as LoopThread
+
+if TYPE_CHECKING:
+    from ..verdicts.quotas import Reader
 
 STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
@@ -41,22 +44,31 @@ def runs_on_a_loop(function: Callable[..., Any]) -> bool:
 
 
 class _Call:
-    """A row in hand. When it is called itself, it gives what `current_call` gives; `prefix`: of its key."""
+    """A row in hand of `calls`. When it is called itself, it gives what `current_call` gives. `ear`: where its code has
+    asked for that. `over`: what its code leaves behind is heard by nobody."""
 
-    __slots__ = ("attempt", "base", "deadline", "id", "prefix", "seq", "state", "value")
+    __slots__ = ("attempt", "base", "began", "calls", "deadline", "ear", "id", "over", "seq", "state", "value")
 
-    def __init__(self, id_: int, seq: Id, value: Any, attempt: int, state: Any, prefix: str, base: Context) -> None:
+    def __init__(
+        self, id_: int, seq: Id, value: Any, attempt: int, state: Any, calls: LoopCalls, base: Context
+    ) -> None:
         self.id = id_
         self.seq = seq
         self.value = value
         self.attempt = attempt
         self.state = state
-        self.prefix = prefix
+        self.calls = calls
         self.base = base
+        self.began = 0.0
         self.deadline: float | None = None
+        self.ear: Ear | None = None
+        self.over = False
 
     def __call__(self) -> CallInfo:
-        return CallInfo(f"{self.prefix}:{show(self.seq)}", row_of(self.seq), self.attempt, self.deadline, self.state)
+        if self.ear is None and not self.over:
+            self.ear = self.calls.ear_of(self)
+        key = f"{self.calls.prefix}:{show(self.seq)}"
+        return CallInfo(key, row_of(self.seq), self.attempt, self.deadline, self.state, self.ear)
 
 
 class _Slot:
@@ -85,14 +97,17 @@ class LoopCalls:
         classifier: Classifier | None = None,
         context: Context | None = None,
         context_of: Callable[[Any], Context] | None = None,
+        reader: Reader | None = None,
     ) -> None:
-        """`context`: each call runs in a copy of it, or of an empty one; `context_of`: of that which its row bears (L73)."""
+        """`context`: each call runs in a copy of it, or of an empty one; `context_of`: of that which its row bears (L73).
+        `reader`: of headers."""
+        self._reader = reader
         self._thread = thread
         self._context = context or Context()
         self._context_of = context_of
         self._function = function
         self._slots = slots
-        self._prefix = prefix
+        self.prefix = prefix
         self._timeout_s = timeout_s
         self._classifier = classifier
         self._queue: deque[_Call] = deque()
@@ -100,6 +115,7 @@ class LoopCalls:
         self._tasks: dict[asyncio.Task[None], _Slot] = {}
         self._left_behind: dict[asyncio.Task[None], None] = {}
         self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
+        self._heard: dict[int, list[Heard]] = {}
         self._busy_s = 0.0
         self._cancelled = False
         self._worker: Ref | None = None
@@ -116,7 +132,7 @@ class LoopCalls:
         for seq, value in zip(assign.seqs, assign.values, strict=True):
             if context_of is not None:
                 base = context_of(value)
-            self._queue.append(_Call(assign.id, seq, value, attempts.get(seq, 1), states.get(seq), self._prefix, base))
+            self._queue.append(_Call(assign.id, seq, value, attempts.get(seq, 1), states.get(seq), self, base))
         for _ in range(min(self._slots - len(self._tasks), len(assign.seqs))):
             self._hire()
 
@@ -129,6 +145,7 @@ class LoopCalls:
         base = call.base
         while True:
             began = monotonic()
+            call.began = began
             if timeout_s is not None:
                 call.deadline = began + timeout_s
             _current.set(call)
@@ -225,17 +242,24 @@ class LoopCalls:
         else:
             part[0].append(call.seq)
             part[1].append(result)
+        call.over = True
+        if call.ear is not None:
+            if call.ear.heard:
+                self._heard.setdefault(call.id, []).extend(call.ear.heard)
+            call.ear = None
         self._busy_s += self._thread.loop.time() - began
 
     def _flush(self) -> None:
         assert self._worker is not None
         assert self._tell is not None
         done, self._done = self._done, {}
+        told, self._heard = self._heard, {}
         n = sum(len(part[0]) + len(part[2]) for part in done.values())
         each_s, self._busy_s = self._busy_s / n, 0.0
         for id_, (seqs, values, faults) in done.items():
             busy_s = each_s * (len(seqs) + len(faults))
-            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s))
+            heard = tuple(told.get(id_, ())) if told else ()
+            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s, heard))
 
     def _on_loop_died(self, died: LoopDied) -> None:
         """Nothing that is under way comes back: answer for it. Called on the loop's thread."""
@@ -259,6 +283,10 @@ class LoopCalls:
             return
         for id_, lost in faults.items():
             self._tell(Answered(id_, self._worker, [], [], lost, (), False, 0.0))
+
+    def ear_of(self, call: _Call) -> Ear:
+        """For what the code of a call under way says."""
+        return Ear(call.seq, call.began, self._thread.loop.time, self._reader)
 
     def recall(self) -> None:
         self._thread.call_soon(self._give_back)

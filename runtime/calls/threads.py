@@ -6,18 +6,21 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
-from headrace.actors.identity import row_of, show
-from headrace.actors.protocol import Answered, Fault, Kind
+from headrace.actors.identity import Id, row_of, show
+from headrace.actors.protocol import Answered, Fault, Heard, Kind
 from headrace.actors.worker import Progress, Tell
 
-from ..call import CallInfo, _current
+from ..call import CallInfo, Ear, _current
 from ..classify import Classifier, fault_of
 from .awaiting import Awaiting, Loop, is_settled
 from .contexts import differ
+
+if TYPE_CHECKING:
+    from ..verdicts.quotas import Reader
 
 SLICE_S = 0.01
 """After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
@@ -36,10 +39,11 @@ class ThreadCalls:
         monotonic: Callable[[], float] = time.monotonic,
         loop: Loop | None = None,
         context: Context | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """`set_up` is called once, on the worker's thread, before its first call. `loop`: where answers are awaited that a
         plain function gives as a coroutine (L68); without it, they are an error of their rows. `context`: each call runs in
-        a copy of it (L73), or of an empty one."""
+        a copy of it (L73), or of an empty one. `reader`: of headers."""
         self._monotonic = monotonic
         self._set_up = set_up
         self._function = function
@@ -50,6 +54,9 @@ class ThreadCalls:
         self._assign: protocol.Assign | None = None
         self._results: list[Any] = []
         self._began = 0.0
+        self._reader = reader
+        self._ears: dict[Id, Ear] = {}
+        """Of the calls of the assignment in hand that have asked for it."""
         self._base = (context or Context()).copy()
         self._base.run(_current.set, self._info)
         self._context = self._base.copy()
@@ -79,7 +86,8 @@ class ThreadCalls:
             seqs, answers = [s for s, _ in well], [v for _, v in well]
         self._assign = None
         self._results = []
-        tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s))
+        heard = self._heard() if self._ears else ()
+        tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s, heard))
 
     def _call(self, assign: protocol.Assign, results: list[Any], faults: list[Fault], stop_at: float) -> bool:
         """Call, one after another, the rows that have no result yet. True: there are more, which need another context,
@@ -128,7 +136,15 @@ class ThreadCalls:
         attempt = (assign.attempts or {}).get(seq, 1)
         deadline = self._began + self._timeout_s if self._timeout_s is not None else None
         state = (assign.states or {}).get(seq)
-        return CallInfo(f"{self._prefix}:{show(seq)}", row_of(seq), attempt, deadline, state)
+        ear = self._ears.get(seq)
+        if ear is None:
+            # When a call of a chunk begins, nobody looks at the clock: not before the chunk.
+            ear = self._ears[seq] = Ear(seq, self._began, self._monotonic, self._reader)
+        return CallInfo(f"{self._prefix}:{show(seq)}", row_of(seq), attempt, deadline, state, ear)
+
+    def _heard(self) -> tuple[Heard, ...]:
+        ears, self._ears = self._ears, {}
+        return tuple(heard for ear in ears.values() for heard in ear.heard)
 
     def recall(self) -> None:
         """Nothing to give back: what is in hand is being called."""

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from headrace.actors.quantities import finite
 
 from ..quantities import hint_s
+from .dialects import DIALECTS
 from .reading import attribute
 
 HEADERS_MAX = 200
@@ -40,20 +41,6 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|us|µs|ns|d|h|m|s))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)", re.ASCII)
 _UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PARAMETER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*\"?(-?\d+(?:\.\d+)?)\"?\s*", re.ASCII)
-
-_RESETS = (
-    ("x-ratelimit-remaining", "x-ratelimit-reset-after"),
-    ("x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("ratelimit-remaining", "ratelimit-reset"),
-    ("x-rate-limit-remaining", "x-rate-limit-reset"),
-    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
-    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
-    ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
-    ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
-)
-"""How much is left of a quota, and when it is whole again."""
 
 
 class Headers:
@@ -98,7 +85,7 @@ def retry_after_s(headers: object, now: Callable[[], float] | None = None) -> fl
 def asked_s(headers: Headers) -> float | None:
     """The seconds after which this very answer says to come again."""
     for name in ("retry-after-ms", "x-ms-retry-after-ms", "grpc-retry-pushback-ms"):
-        ms = _plain_number(headers.text(name))
+        ms = plain_number(headers.text(name))
         hint = hint_s(ms / 1000.0) if ms is not None else None
         if hint is not None:
             return hint
@@ -151,7 +138,8 @@ def duration_message_s(message: object) -> float | None:
     return hint_s(seconds + nanos / 1e9)
 
 
-def _plain_number(text: str) -> float | None:
+def plain_number(text: str) -> float | None:
+    """A text as a finite number."""
     if not text or len(text) > 64 or not text.isascii() or "_" in text:
         return None
     try:
@@ -182,21 +170,22 @@ class _Window(NamedTuple):
 
 
 def _windows(headers: Headers) -> Iterator[_Window]:
-    for remaining, reset in _RESETS:
-        text = headers.text(reset)
-        left = _plain_number(headers.text(remaining))
+    for dialect in DIALECTS:
+        text = headers.text(dialect.reset)
+        left = plain_number(headers.text(dialect.remaining))
         if text or left is not None:
-            yield _Window(left, _until_s(text, headers))
-    fields = dict(_structured(headers.text("ratelimit")))
-    policies = dict(_structured(headers.text("ratelimit-policy"))) if fields else {}
+            yield _Window(left, until_s(text, headers))
+    fields = dict(structured(headers.text("ratelimit")))
+    policies = dict(structured(headers.text("ratelimit-policy"))) if fields else {}
     for name, said in fields.items():
         # Where no time is said, the window of the quota is the longest that it can take.
         after_s = said.get("t", said.get("reset", policies.get(name, {}).get("w")))
         yield _Window(said.get("r", said.get("remaining")), after_s)
 
 
-def _until_s(text: str, headers: Headers) -> float | None:
-    amount = _plain_number(text)
+def until_s(text: str, headers: Headers) -> float | None:
+    """The seconds until a reset: told as seconds, as seconds or milliseconds since 1970, as a duration or as a date."""
+    amount = plain_number(text)
     if amount is not None:
         if not amount > 1e9:
             return amount
@@ -213,7 +202,7 @@ def _until_s(text: str, headers: Headers) -> float | None:
         return date - _moment_of(headers) if date is not None else None
 
 
-def _structured(text: str) -> Iterator[tuple[str, dict[str, float]]]:
+def structured(text: str) -> Iterator[tuple[str, dict[str, float]]]:
     """The items of a structured field (RFC 9651) with their numeric parameters; a dictionary of numbers is one item."""
     if not text:
         return

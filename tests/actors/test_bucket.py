@@ -121,3 +121,25 @@ def test_a_clock_that_seems_to_go_back_brings_nothing_twice() -> None:
 def test_a_rate_and_a_burst_are_positive(rate: float, burst: float) -> None:
     with pytest.raises(AssertionError, match="is positive"):
         Bucket(rate, burst, 0.0)
+
+
+def test_what_was_reserved_and_not_needed_counts_on_top_of_the_burst_once() -> None:
+    bucket = Bucket(10.0, 5.0, 0.0)
+    bucket.take(20.0)
+    # Waited for: by now it is full again.
+    assert bucket.wait_s(5.0, 0.0) == pytest.approx(2.0)
+    bucket.credit(15.0, 20.0, 2.0)
+    assert bucket.room(2.0) == 20
+    # Time adds nothing to that, and takes nothing away.
+    assert bucket.room(100.0) == 20
+    bucket.take(20.0)
+    assert bucket.room(100.1) == 1
+    bucket.credit(1000.0, 20.0, 100.1)
+    assert bucket.room(100.1) == 25
+
+
+def test_what_was_needed_on_top_is_a_debt_as_of_now() -> None:
+    bucket = Bucket(10.0, 5.0, 0.0)
+    bucket.charge(25.0, 1000.0)
+    assert bucket.room(1000.0) == 0
+    assert bucket.wait_s(1.0, 1000.0) == pytest.approx(2.1)

@@ -168,6 +168,7 @@ CASES: dict[type, dict[str, Case]] = {
         "max_hint": (LIMIT, "", "max_hint = 3.0"),
         "outage_after": (LIMIT, "", "outage_after = 3"),
         "outage_deadline": (LIMIT, "", "outage_deadline = 3.0"),
+        "spread": (LIMIT, "", "spread = true"),
         "give_up_after": (LIMIT, "", "give_up_after = 3.0"),
         "cost": (
             LIMIT,

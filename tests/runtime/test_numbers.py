@@ -107,7 +107,7 @@ TRIED: dict[str, Callable[..., Any]] = {
 """What tries an option of each public callable: with any value, it ends, or raises `ConfigError`."""
 NO_OPTION = {"watch.total", "RateLimited.retry_after", "Pending.check_after_s", "UnwritableRows.rows"}
 """Not options: a number that is only shown, hints and rows of a batch, which have tests of their own."""
-RECORDS = {"Outcome", "RunReport", "StageReport", "CallInfo", "Verdict", "ReadResult"}
+RECORDS = {"Outcome", "RunReport", "StageReport", "CallInfo", "Verdict", "ReadResult", "Quota"}
 """What Headrace makes and users read, or the other way round. Protocols are left out, too: users write their methods."""
 
 

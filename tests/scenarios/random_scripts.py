@@ -77,8 +77,10 @@ def giving_up(script: Script) -> Script:
     )
     # A service that asks to wait for a year is waited for as long as the limit allows, again and again.
     long = any(service.retry_after in ("absurd", "huge") for service in script.service)
-    # Calls that are never answered keep their places for ever, and may be as many as the service has.
-    full = silent and any(quota.kind == "concurrency" for service in script.service for quota in service.quota)
+    # Calls that are never answered keep their places for ever, and may be as many as the service has; those that are
+    # answered too late keep them for long.
+    held = any(quota.kind == "concurrency" for service in script.service for quota in service.quota)
+    full = held and (silent or any(timeouts))
     # An account that gets nothing is waited for for a day.
     shut = any(service.exhausted for service in script.service)
     if not (refuses or long or full or shut or any(end is not None for end in ends) or (silent and patient)):

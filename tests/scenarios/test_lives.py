@@ -195,7 +195,7 @@ def test_killed_at_any_moment_and_resumed_each_row_is_done_once_L24_L26_L35() ->
         kills += lived.kills
         faults += lived.faults
         drains += lived.drains
-    assert kills > 90
+    assert kills > 70
     assert faults > 30, "full disks, and such that fail"
     assert drains > 12
 
