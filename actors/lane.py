@@ -18,6 +18,8 @@ from .witnesses import Witnesses
 
 ROUNDING = 1e-6
 """Credit may be short by this much: weights are floats, added up in another order than they are spent."""
+STALE_S = 0.02
+"""A permit that waits for a worker is kept so long: as seconds of its rate, what a stated rate lets through at once."""
 
 
 class Lane:
@@ -34,6 +36,8 @@ class Lane:
         """The account has been exhausted for longer than anybody waits."""
         self.scarce = False
         self.held = 0
+        self.held_since_s = 0.0
+        """When the oldest of them came."""
         self.asked = 0
         self.credit = 0.0
         self.in_flight = 0
@@ -81,7 +85,9 @@ class Lane:
         self.asked += n
         return n, tuple(self._unasked.popleft() for _ in range(n))
 
-    def grant(self, epoch: Epoch, n: int, credit: float, scarce: bool) -> None:
+    def grant(self, epoch: Epoch, n: int, credit: float, scarce: bool, now: float) -> None:
+        if not self.held:
+            self.held_since_s = now
         self.epoch = epoch
         self.asked -= n
         self.held += n
@@ -128,6 +134,11 @@ class Lane:
         if self._weights is not None:
             waiting = self.backlog.seqs()
             self._unasked = deque(self._weights[seq] for seq in waiting[self.asked :])
+
+    def is_stale(self, now: float) -> bool:
+        """Permits in hand are slots of time that have gone by: used now, beside new ones, they would be more at once than is
+        allowed. (Where rows have weights, they may wait for the rest of one row's.)"""
+        return self.scarce and self.held > 0 and self._weights is None and now - self.held_since_s > STALE_S
 
     @property
     def starved(self) -> bool:

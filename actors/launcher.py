@@ -164,7 +164,7 @@ class Launcher:
             self._tell(self._governor, protocol.PermitsReturned(self._context.me, granted.n, lane.key, granted.cost))
             lane.reask()
             return
-        lane.grant(granted.epoch, granted.n, granted.cost, granted.paced)
+        lane.grant(granted.epoch, granted.n, granted.cost, granted.paced, self._context.now())
         self.pump(lane)
 
     def on_wishes_forgotten(self, forgotten: protocol.WishesForgotten) -> None:
@@ -211,6 +211,9 @@ class Launcher:
 
     def _launch(self, lane: Lane) -> None:
         if lane.cooling:
+            return
+        if lane.scarce and lane.is_stale(self._context.now()):
+            self.give_back(lane)
             return
         crew = self.crew
         while lane.held and len(lane.backlog):

@@ -327,3 +327,21 @@ def test_a_worker_that_comes_free_takes_the_row_of_another_key_that_holds_a_perm
     fake.receive(answer(worker, assign, [0], complete=True))
     ((_, other),) = assigned(fake)
     assert list(other.seqs) == [1]
+
+
+def test_a_permit_that_waited_long_for_a_worker_is_given_back_and_asked_for_anew_L55() -> None:
+    """Else the calls of many slots of time would come to the other side at once."""
+    fake = staged(workers=1)
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 1, paced=True))
+    ((worker, assign),) = assigned(fake)
+    fake.pass_time(0.2)
+    fake.receive(PermitsGranted(Epoch(0), 1, paced=True))
+    fake.pass_time(0.2)
+    fake.receive(PermitsGranted(Epoch(0), 1, paced=True))
+    fake.pass_time(0.6)
+    fake.receive(answer(worker, assign, [0], complete=True))
+    assert [m.n for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [2]
+    assert [m.n for m in fake.told_to(GOVERNOR, protocol.PermitsWanted)][-1] == 1
+    assert assigned(fake) == []
+    fake.receive(PermitsGranted(Epoch(0), 1, paced=True))
+    assert [list(a.seqs) for _, a in assigned(fake)] == [[1]]

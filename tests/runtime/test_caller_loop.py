@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -355,5 +356,18 @@ def test_nothing_of_ours_is_left_on_the_caller_s_loop_L80() -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == before
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_a_loop_whose_tasks_begin_at_once_changes_nothing_L80() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+        async with Executor(4, loop="caller") as executor:
+            # Each call has another context, so another slot; none of them ever waits.
+            assert await asyncio.gather(*(executor.call(_ask, row) for row in range(500))) == [*range(500)]
+        report = await Pipeline().source(range(500)).map(_ask, workers=4).run_async()
+        assert report.delivered == 500
 
     asyncio.run(main())

@@ -16,6 +16,8 @@ END_S = 50.0
 HEAD = """
 import asyncio, os, signal, sys, threading, time
 from headrace.runtime import Executor, Pipeline, at_exit
+# Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 begun, ended = [], []
 def call(row):
     begun.append(row); time.sleep(0.01); ended.append(row); return row
