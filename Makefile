@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract clients bench explore graphs lives mutants mutation schema soak real crash clean
+.PHONY: demo test lint types contract clients bench explore graphs lives mutants mutation quotas schema soak real crash clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -54,6 +54,11 @@ SEED ?= 1
 mutation: FOR = 3600
 mutation: $(STAMP)
 	@$(BIN)/python -m tests.mutation --for $(FOR) --seed $(SEED)
+
+# How well the governor uses what the other side allows, over a grid of servers, in virtual time (some minutes).
+SEEDS ?= 3
+quotas: $(STAMP)
+	@$(BIN)/python -m tests.benchmarks.quotas --seeds $(SEEDS)
 
 # A week of one row a second, in virtual time; out/soak-a_week.html
 soak: $(STAMP)

@@ -5,8 +5,8 @@
     OPEN --turned away in a row--> COOLING --time--> PROBING        (exhausted: the account gets nothing for long, L71)
     PROBING --answered--> OPEN     PROBING --failed, hit or turned away--> COOLING
 
-Permits go out first come, first served, and each stage asks in the order of its rows. `grant` is the only place
-where one goes out, and gives none while COOLING.
+Permits go out by turns among the stages that wish for some, however many each of them wants (L77), and each stage
+asks in the order of its rows. `grant` is the only place where one goes out, and gives none while COOLING.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from .actor import Ref
 from .bucket import Bucket
 from .identity import Id
-from .pace import INITIAL_WINDOW, Pace, small_burst
+from .pace import INITIAL_WINDOW, Pace, learned_burst, small_burst
 from .patience import REFUSED_FOR_LONG_S, Patience
 from .protocol import Closure, Epoch, Heard, Spent
 from .quantities import DAY_S, HEAVIEST
@@ -96,7 +96,6 @@ class Grant(NamedTuple):
 
 
 class _Wish(msgspec.Struct):
-    stage: Ref
     n: int
     costs: deque[float]
 
@@ -113,25 +112,28 @@ class Gate:
         self.cooldowns = 0
         self.cooled_s = 0.0
         self._closed_at = 0.0
-        self._wishes: deque[_Wish] = deque()
+        self._wishes: dict[Ref, deque[_Wish]] = {}
+        """Of each stage, in the order of its rows. The stage whose turn it is comes first."""
         self._waiting = 0
         self._in_use: dict[Ref, int] = {}
         self._out = 0
         self._fruitless = 0
         self._probes = 0
-        self._fruitless_since: float | None = None
+        self._in_vain = 0
+        self._in_vain_since: float | None = None
         self._failing: set[Id] = set()
         self._failed_in_row = 0
         self.patience = Patience()
         self._answered_since_outage = NEVER_OUT
         self._rate_bound = False
+        self._full = False
         self._idle_since: float | None = now
         self._told: Told | None = None
         """None until an answer has told of quotas."""
-        self._pace = Pace(float("inf"), now)
+        self._hinted = False
+        self._shut_since = now
+        """When the closing began of which this cooldown is a part."""
         self.set_terms(terms, now)
-        if not terms.stated:
-            self._pace = Pace(float(INITIAL_WINDOW), now)
 
     def set_terms(self, terms: Terms, now: float) -> None:
         """A limit changes while in use; permits out stay out."""
@@ -140,16 +142,20 @@ class Gate:
         by_unit = list(zip(self._buckets, terms.rates, strict=True))
         self._counting = [bucket for bucket, rate in by_unit if rate.unit == "calls"]
         self._weighing = [bucket for bucket, rate in by_unit if rate.unit == "cost"]
+        self._share: float | None = None
         self._vegas = Vegas() if terms.concurrency == "auto" else None
         if self._told is not None:
             self._told.set_terms(_cost_units(terms), terms.spread)
-        if terms.stated and self._pace.bucket is None:
-            self._pace.window = float("inf")
+        window = float("inf") if terms.stated else float(INITIAL_WINDOW)
+        self._pace = Pace(window, now, min((rate.per_s for rate in terms.rates), default=None))
 
     # --- what is told ---
 
     def want(self, stage: Ref, n: int, costs: tuple[float, ...]) -> None:
-        self._wishes.append(_Wish(stage, n, deque(costs)))
+        wishes = self._wishes.get(stage)
+        if wishes is None:
+            wishes = self._wishes[stage] = deque()
+        wishes.append(_Wish(n, deque(costs)))
         self._waiting += n
 
     def returned(self, stage: Ref, n: int, cost: float, now: float) -> None:
@@ -159,6 +165,7 @@ class Gate:
             bucket.put_back(n)
         for bucket in self._weighing:
             bucket.put_back(cost)
+        self._pace.on_returned(n)
         if self._pace.bucket is not None and self.state is not GateState.COOLING:
             self._pace.bucket.put_back(n)
         if self._told is not None:
@@ -166,8 +173,7 @@ class Gate:
 
     def withdraw(self, stage: Ref) -> int:
         """The stage takes back what it asked for; how much that was."""
-        n = sum(wish.n for wish in self._wishes if wish.stage == stage)
-        self._wishes = deque(w for w in self._wishes if w.stage != stage)
+        n = sum(wish.n for wish in self._wishes.pop(stage, ()))
         self._waiting -= n
         return n
 
@@ -179,20 +185,33 @@ class Gate:
         if self._told is not None:
             self._told.left(held)
 
-    def ended(self, stage: Ref, used: int, answered: int, failed: tuple[Id, ...], latency_s: float) -> bool:
-        """Calls have ended. True: the other side is out, so close."""
+    def ended(
+        self,
+        stage: Ref,
+        used: int,
+        answered: int,
+        failed: tuple[Id, ...],
+        latency_s: float,
+        now: float = 0.0,
+        epoch: Epoch | None = None,
+    ) -> bool:
+        """Calls on permits of `epoch` have ended. True: the other side is out, so close."""
         in_use = self._out
         self._release(stage, used)
+        # Calls of the run before a cooldown say that it was not for nothing, also if they are answered in it.
+        of_run = epoch is None or epoch >= self.epoch - (self.state is GateState.COOLING)
+        self._pace.on_ended(used, answered, of_run, in_use, latency_s, now)
         if answered:
             self._answered_since_outage += answered
             self._failing.clear()
             self._failed_in_row = 0
-            self._fruitless = 0
-            self._fruitless_since = None
+            self._in_vain = 0
+            self._in_vain_since = None
+            if of_run:
+                self._fruitless = 0
             if self.patience.on_answered() and self.state is GateState.COOLING:
                 # It was taken for a wrong key, and calls that were under way are answered: so ask again now.
                 self.until_s = 0.0
-            self._pace.on_answered(answered, in_use, latency_s)
             if self._vegas is not None:
                 self._vegas.on_answered(answered, latency_s, in_use)
         elif failed:
@@ -227,32 +246,48 @@ class Gate:
                     else:
                         bucket.credit(each.reserved - each.amount, each.reserved, now)
 
-    def hit(self, epoch: Epoch, retry_after_s: float | None, now: float) -> bool:
-        """A refusal. True: it closes the gate; else it is old news, which may lengthen a cooldown (L09)."""
+    def hit(self, epoch: Epoch, retry_after_s: float | None, now: float, took_s: float = 0.0, n: int = 1) -> bool:
+        """`n` refusals, of calls that took so long. True: they close the gate; else they are old news, which may
+        lengthen a cooldown (L09)."""
         hint = min(retry_after_s, self.terms.hint_max_s) if retry_after_s is not None else None
         if hint is not None and hint <= 0.0:
             hint = None
+        self._pace.on_refusal_told(n)
         if epoch != self.epoch or self.state is GateState.COOLING:
             if hint is not None and self.state is GateState.COOLING and self.closure is Closure.REFUSED:
                 self.until_s = max(self.until_s, now + hint)
+                self._hinted = True
             return False
-        self._fruitless_since = now if self._fruitless_since is None else self._fruitless_since
+        if self._pace.fruitful(took_s, now):
+            self._fruitless = self._in_vain = 0
+            self._in_vain_since = None
+            self._shut_since = now - took_s
+        self._in_vain_since = now if self._in_vain_since is None else self._in_vain_since
         if self.state is GateState.PROBING and self.patience.shut_since_s is not None:
             self._shut(hint, None, now)
             return True
-        if self._fruitless >= MANY and now - self._fruitless_since >= REFUSED_FOR_LONG_S:
+        if self._in_vain >= MANY and now - self._in_vain_since >= REFUSED_FOR_LONG_S:
             # Whatever it says, it has taken nobody for long.
             self.patience.on_refused_for_long()
             self._shut(hint, None, now)
             return True
-        own = min(self.terms.cooldown_s * 2.0 ** min(self._fruitless, 30), self.terms.cooldown_max_s)
-        cooldown_s = hint if hint is not None else own
-        self._fruitless += 1
+        self._in_vain += 1
         if self._told is not None:
             self._told.refused()
-        self._pace.on_refused(self._out, cooldown_s, now)
+        self._pace.on_refused(self._out, took_s, now)
+        cooldown_s = hint if hint is not None else self._own_cooldown_s(now)
+        self._hinted = hint is not None
+        # Who is told when to come again need not guess; nor was it in vain that it asked.
+        self._fruitless = 0 if self._hinted else self._fruitless + 1
         self._close(Closure.REFUSED, now + cooldown_s, now)
         return True
+
+    def _own_cooldown_s(self, now: float) -> float:
+        """Where nobody said when to come again: twice as long each time, as long as nothing goes through; then, once that is
+        four times as long as at first, a quarter of what has passed meanwhile, so that its end is not missed by more."""
+        first_s = self.terms.cooldown_s
+        doubled_s = first_s * 2.0 ** min(self._fruitless, 30)
+        return min(doubled_s, max(4.0 * first_s, (now - self._shut_since) / 4.0), self.terms.cooldown_max_s)
 
     def turned_away(self, epoch: Epoch, n: int, retry_after_s: float | None, words: str | None, now: float) -> bool:
         """`n` calls were answered by an account that is exhausted. True: it closes the gate (L71)."""
@@ -295,7 +330,13 @@ class Gate:
         self.cooled_s += now - self._closed_at
         self._failing.clear()
         self._failed_in_row = 0
-        self._pace.on_reopened(now - self._closed_at, now)
+        if self.closure is Closure.REFUSED:
+            # Not until now: a process that stood still was not closed out.
+            until_s = min(now, self.until_s)
+            closed_s, last_s = until_s - self._shut_since, until_s - self._closed_at
+            self._pace.on_opened(closed_s, last_s, self._hinted, self._fruitless, now)
+        else:
+            self._pace.on_back(now)
         return True
 
     def reopen(self) -> bool:
@@ -310,42 +351,92 @@ class Gate:
         self.patience.on_reopened()
         return True
 
+    def hand_over(self, now: float) -> None:
+        """Whoever used it has gone, and others come: what was learned stands, as does a cooldown that is not over."""
+        self._wishes.clear()
+        self._in_use.clear()
+        self._waiting = self._out = 0
+        self._rate_bound = self._full = False
+        self._failing.clear()
+        self._idle_since = now
+        self.cooldowns, self.cooled_s = 0, 0.0
+        self._pace.begin_anew(now)
+
+    @property
+    def bequeathed(self) -> bool:
+        """Whether it is worth keeping when nobody uses it."""
+        return self._pace.learned or (self.state is GateState.COOLING and self.closure is Closure.REFUSED)
+
     # --- what is given ---
 
     def grant(self, now: float) -> list[Grant]:
         """Permits that may go out now."""
         self._pace.move(self._rate_bound, now)
         self._rate_bound = False
+        if self._pace.refused and self.terms.rates:
+            self._share_out(now)
         if not self._out and self._idle_since is None:
             self._idle_since = now
         if self.state is GateState.COOLING or not self._wishes:
             return []
-        grants: list[Grant] = []
+        given: dict[Ref, Grant] = {}
         room = self._room(now)
+        turn = turns = 0
         while self._wishes and room > 0:
-            wish = self._wishes[0]
-            n = min(wish.n, room)
-            cost = 0.0
+            if not turns:
+                turns = len(self._wishes)
+                turn = max(1, room // turns)
+            turns -= 1
+            stage, wishes = next(iter(self._wishes.items()))
+            n, cost = self._fulfil(stage, wishes, min(turn, room), now)
+            if not n:
+                break
+            room -= n
+            # Its turn is over.
+            del self._wishes[stage]
+            if wishes:
+                self._wishes[stage] = wishes
+            before = given.get(stage)
+            given[stage] = Grant(stage, n, cost) if before is None else Grant(stage, before.n + n, before.cost + cost)
+        bound = bool(self._wishes) and self.state is GateState.OPEN
+        self._rate_bound = bound and self._room_in_flight(now) >= 1
+        self._full = bound and not self._rate_bound
+        return list(given.values())
+
+    def _fulfil(self, stage: Ref, wishes: deque[_Wish], turn: int, now: float) -> tuple[int, float]:
+        """How many of its wishes could be fulfilled, `turn` at most, and what they weigh."""
+        taken, cost = 0, 0.0
+        while wishes and taken < turn:
+            wish = wishes[0]
+            n = min(wish.n, turn - taken)
             if self._weighing:
-                n, cost = self._take_weighed(wish, n, now)
-                if not n:
-                    break
+                n, weighed = self._take_weighed(wish, n, now)
+                cost += weighed
             elif wish.costs:
                 # The limit was changed into one without weights; who asked weighs its rows all the same.
-                cost = sum(wish.costs.popleft() for _ in range(n))
-            room -= n
-            self._take(n, now)
-            self._in_use[wish.stage] = self._in_use.get(wish.stage, 0) + n
+                cost += sum(wish.costs.popleft() for _ in range(n))
+            if not n:
+                break
+            taken += n
             wish.n -= n
             if not wish.n:
-                self._wishes.popleft()
-            grants.append(Grant(wish.stage, n, cost))
-        self._rate_bound = bool(self._wishes) and self.state is GateState.OPEN and self._room_in_flight() >= 1
-        return grants
+                wishes.popleft()
+        if taken:
+            self._take(taken, now)
+            self._in_use[stage] = self._in_use.get(stage, 0) + taken
+        return taken, cost
 
-    def _room_in_flight(self) -> float:
+    def _share_out(self, now: float) -> None:
+        """Of the stated rates, go at what has turned out to be allowed of them; at most at them (L74)."""
+        share = self._pace.share
+        if share != self._share:
+            self._share = share
+            for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
+                bucket.set_rate(rate.per_s * share, learned_burst(rate.per_s), now)
+
+    def _room_in_flight(self, now: float) -> float:
         """Calls that may be in flight on top of those that are, whatever the rate says."""
-        room = self._pace.window - self._out
+        room = self._pace.room(self._out, self._full, now)
         if isinstance(self.terms.concurrency, int):
             room = min(room, self.terms.concurrency - self._out)
         if self._vegas is not None:
@@ -358,7 +449,7 @@ class Gate:
                 # As of now: else the time that has passed would give back what the probe takes.
                 bucket.room(now)
             return max(0, 1 - self._out)
-        room = min(float(self._waiting), self._room_in_flight())
+        room = min(float(self._waiting), self._room_in_flight(now))
         if self._pace.bucket is not None:
             room = min(room, self._pace.bucket.room(now))
         for bucket in self._counting:
@@ -391,6 +482,7 @@ class Gate:
         if self._idle_since is not None:
             self._pace.on_idle(now - self._idle_since)
             self._idle_since = None
+        self._pace.on_sent(n, now)
         if self._pace.bucket is not None:
             self._pace.bucket.take(n)
         for bucket in self._counting:
@@ -412,7 +504,7 @@ class Gate:
         if not self._wishes or self.state is GateState.PROBING:
             return None
         waits = []
-        wish = self._wishes[0]
+        wish = next(iter(self._wishes.values()))[0]
         if self._pace.bucket is not None:
             waits.append(self._pace.bucket.wait_s(1.0, now))
         waits += [bucket.wait_s(1.0, now) for bucket in self._counting]
@@ -420,6 +512,9 @@ class Gate:
         if self._told is not None:
             waits.append(self._told.wait_s(wish.costs[0] if wish.costs else 1.0, now))
         wait_s = max(waits, default=0.0)
+        if self._room_in_flight(now) < 1:
+            let_in_at = self._pace.wake_at(now)
+            return let_in_at if let_in_at is None else max(let_in_at, now + max(wait_s, TICK_S))
         # Nothing to wait for but a call's end: its message will bring us back.
         return now + max(wait_s, TICK_S) if wait_s > 0.0 else None
 
@@ -429,7 +524,7 @@ class Gate:
         return (
             bool(self.terms.rates)
             or self._vegas is not None
-            or self._pace.bucket is not None
+            or self._pace.refused
             or self._told is not None
             or self.state is not GateState.OPEN
             or self._waiting > 0
@@ -441,7 +536,7 @@ class Gate:
             self._out == 0
             and not self._wishes
             and self.state is GateState.OPEN
-            and self._pace.bucket is None
+            and not self._pace.learned
             and (self._told is None or self._told.over(now))
             and all(bucket.full(now) for bucket in self._buckets)
         )

@@ -16,7 +16,7 @@ from typing import assert_never
 import msgspec
 
 from . import protocol
-from .actor import Actor, Ref
+from .actor import Actor, Context, Ref
 from .gate import Gate, GateState, Terms
 from .protocol import Key, Message
 
@@ -70,10 +70,11 @@ Told = (
 class Governor(Actor):
     """See the module."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, gates: dict[Key, Gate] | None = None) -> None:
+        """`gates`: what an earlier governor of the same limit has bequeathed."""
         self._terms = terms
         self._stages: list[Ref] = []
-        self._gates: dict[Key, Gate] = {}
+        self._gates: dict[Key, Gate] = gates or {}
         self._wakes: dict[Key, float] = {}
         self._sweep_at = KEYS_SWEEP
         self._granted = 0
@@ -87,6 +88,17 @@ class Governor(Actor):
         self._shut = 0
         self._answered = False
         """A call was, of any key: so what they all share, such as the key of an API, is right."""
+
+    def start(self, context: Context) -> None:
+        super().start(context)
+        for key, gate in self._gates.items():
+            gate.hand_over(context.now())
+            self._sleep(key, gate)
+
+    def bequest(self) -> dict[Key, Gate]:
+        """What was learned, for the next governor of this limit. To be asked for when this one has ended."""
+        kept = [(key, gate) for key, gate in self._gates.items() if gate.bequeathed]
+        return dict(kept[-KEYS_SWEEP:])
 
     def receive(self, message: Told) -> None:
         match message:
@@ -166,8 +178,9 @@ class Governor(Actor):
         gate = self._gate(ended.key)
         self._used += ended.used
         self._answered = self._answered or ended.answered > 0
-        out = gate.ended(ended.stage, ended.used, ended.answered, ended.failed, ended.latency_s)
-        gate.hear(ended.used, ended.heard, ended.spent, self.context.now())
+        now = self.context.now()
+        out = gate.ended(ended.stage, ended.used, ended.answered, ended.failed, ended.latency_s, now, ended.epoch)
+        gate.hear(ended.used, ended.heard, ended.spent, now)
         if ended.answered and gate.reopen():
             self._tell_stages(protocol.Reopened(gate.epoch, ended.key))
         if out and ended.epoch == gate.epoch:
@@ -204,7 +217,7 @@ class Governor(Actor):
         self._hits += 1
         gate = self._gate(hit.key)
         now = self.context.now()
-        if gate.hit(hit.epoch, hit.retry_after_s, now):
+        if gate.hit(hit.epoch, hit.retry_after_s, now, hit.took_s, hit.n):
             self._closed_again(gate, hit.key, now)
         self._sleep(hit.key, gate)
 

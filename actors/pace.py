@@ -1,20 +1,18 @@
-"""How fast to go where nobody said: what a gate learns from answers and refusals.
+"""How fast to go: what a gate learns from answers and refusals.
 
-Until the first refusal, a window of calls in flight that grows by one with each answer, so doubles with each answered
-round: TCP's slow start (RFC 5681, with the initial window of RFC 6928). Nothing is paced, so that a fast function is not
-slowed down.
+Until the first refusal, a window of calls of which it is not known whether they were let in, that grows as they are:
+TCP's slow start (RFC 5681, with the initial window of RFC 6928). A call is known to have been let in when it is
+answered, or when it is older than a refusal takes; so slow calls are not begun slowly. Nothing is paced, so that a
+fast function is not slowed down.
 
-The first refusal says that there is a quota, not yet where: what went through until then holds the server's full bucket.
-From there on calls are paced: from a quarter of that rate, doubled again and again until the next refusal. The server's
-bucket is empty at each refusal, so what it answered from one to the next brackets its quota: over the whole time between
-them it is at most the quota (what ran over the bucket's rim is lost), and, if the rate was too high all along, over the
-time without the cooldown at least (what the bucket saved meanwhile is in it). A second, slower search follows, unless the
-first was refused so soon that its bracket is narrow.
+The first refusal says that there is a limit, not yet which. From there on calls are paced by a rate search
+(`rate.py`); if their number in flight turns out to be what is limited (`in_flight.py`), by that. What was stated is
+where the search begins, and its ceiling (L74).
 
-From then on the rate follows CUBIC's curve (RFC 9438, in rates instead of windows): from just below the estimate
-back to it, flat around it, then steeper; where nothing refuses it well above, the quota has grown, and the search goes on.
-How long it stays flat grows with what a refusal costs: a server whose hint silences us for a second is probed less often
-than one that lets us go on at once.
+After a closing in which nothing went through, one call goes out to see whether it is over.
+
+Some refuse by chance, whatever the rate. Then pacing only costs: calls go out unpaced, and wait as long as a refusal
+asks for.
 """
 
 from __future__ import annotations
@@ -22,57 +20,35 @@ from __future__ import annotations
 import math
 
 from .bucket import Bucket
+from .in_flight import ALIKE, InFlight
+from .rate import AT_ODDS, FEW, RateSearch
+from .sent import Tally
 
 INITIAL_WINDOW = 10
 """Calls in flight at the start (RFC 6928)."""
 LOCAL_S = 0.002
 """Calls that take less are no remote ones: the window doubles with each answered round, however short."""
 WINDOW_DOUBLES_S = 0.05
-"""Otherwise it doubles in this time at most: whatever the quota is, what is in flight when it is met will be refused."""
-SEARCH_START = 0.5
-"""Where the search starts, as a share of the rate up to the first refusal."""
-SEARCH_DOUBLES_S = 0.5
-"""Seconds in which the paced rate doubles until it is refused, at least."""
-SEARCH_DOUBLES_CALLS = 10.0
-"""... and so many latencies of a call: what is under way when the refusal becomes known is refused too."""
-OVERSHOT = 0.6
-"""Where the second, slower search starts, as a share of the rate that ended the first."""
-SECOND_DOUBLES_S = 4.0
-"""As `SEARCH_DOUBLES_S`, for the second search."""
-SECOND_PER_COOLDOWN = 8.0
-"""... and this many times the cooldown that a refusal costs."""
-OVERSHOT_SECOND = 0.95
-"""The estimate, as a share of the rate that ended the second search."""
-EARLY_S = 1.0
-"""A refusal so soon after a cooldown: the rate was above the quota all along, so both ends of the bracket hold."""
-OPTIMISM = 0.5
-"""Where in such a bracket the estimate stands."""
-FEW = 10
-"""With fewer answers than this a bracket says little: ..."""
-BETA_FEW = 0.85
-"""... the estimate keeps at least this share."""
-BETA = 0.92
-"""What is left of the estimate after a refusal."""
-BETA_KNOWN = 0.97
-"""The same where the bracket is narrow, ..."""
-KNOWN_WITHIN = 1.1
-"""... which is: its ends no further apart than this."""
-PLATEAU_FIRST_S = 1.0
-"""Seconds from just below the first estimate back to it."""
-PLATEAU_S = 4.0
-"""The same from then on, at least."""
-PLATEAU_PER_COOLDOWN = 20.0
-"""... and this many times the cooldown that a refusal costs."""
-GROWN = 1.15
-"""So far above the estimate without a refusal, the quota has grown: search."""
-GROWN_DOUBLES_S = 1.0
-"""As `SEARCH_DOUBLES_S`, for that search."""
-RATE_MIN, RATE_MAX = 0.01, 1e6
-"""Calls a second."""
+"""Otherwise it doubles in this time at most: whatever the quota is, what is in flight when it is met will be
+refused."""
+LET_IN_S = 0.5
+"""A call that is older was let in, as long as nothing is known of how long a refusal takes."""
+LET_IN_GROWTH = 0.5
+"""What such a call adds to the window; an answered one may add 1."""
+REFUSAL_MARGIN, REFUSAL_MARGIN_S = 1.25, 0.01
+"""Where something is known of it, by how much older a call must be."""
 BURST_S = 0.02
 """A stated rate's default burst, as seconds of it: makes up for a late timer, too little to be noticed (L55)."""
 LEARNED_BURST_S = 0.001
-"""The same of a learned rate, on top of one call: nobody said that the other side allows a burst."""
+"""The same of a learned rate, where that is worth half a call: nobody said that the other side allows a burst."""
+BEGINS_S, BEGINS_SHARE = 0.005, 0.1
+"""A call begins within so many seconds of its permit, or within such a share of what it takes."""
+UNPACED_RUNS = 64
+"""For so many refusals calls go unpaced, once it was seen that the rate is not what is refused."""
+FRUITLESS = 4
+"""... or so often nothing goes through at all, which is no chance."""
+WORSE, WORSE_BY = 3.0, 0.1
+"""... unless so many more of them are refused than when they were paced."""
 
 
 def small_burst(rate_per_s: float) -> float:
@@ -80,67 +56,105 @@ def small_burst(rate_per_s: float) -> float:
     return max(1.0, rate_per_s * BURST_S)
 
 
-def _learned_burst(rate_per_s: float) -> float:
-    return 1.0 + rate_per_s * LEARNED_BURST_S
+def learned_burst(rate_per_s: float) -> float:
+    """The burst of a rate that was refused."""
+    late = rate_per_s * LEARNED_BURST_S
+    return 1.0 + (late if late >= 0.5 else 0.0)
 
 
 class Pace:
-    """One gate's knowledge. Times are `context.now()` seconds; `answered` are calls that the other side dealt with."""
+    """One gate's knowledge. Times are `context.now()` seconds. `stated_per_s`: the slowest rate that was stated, if
+    any."""
 
-    def __init__(self, window: float, now: float) -> None:
+    def __init__(self, window: float, now: float, stated_per_s: float | None = None) -> None:
         self.window = window
-        """Calls in flight at most; infinite where the user stated the limit."""
-        self.bucket: Bucket | None = None
-        """None until the first refusal."""
-        self._searching = False
-        self._estimate = 0.0
-        self._doubles_s = SEARCH_DOUBLES_S
-        self._base = 0.0
-        self._beta = BETA
-        self._plateau_s = PLATEAU_S
-        self._limited_s = 0.0
-        self._moved_at = now
-        self._interval_began = now
-        self._closed_s = 0.0
-        self._idle_s = 0.0
-        self._opened_at = now
-        self._answered = 0
+        """Calls at most of which it is not known whether they were let in; infinite where the user stated the limit."""
+        self._bucket: Bucket | None = None
+        self.in_flight = InFlight(ALIKE if stated_per_s is None else 2 * ALIKE)
+        self._stated_per_s = stated_per_s
+        self._search = RateSearch(1.0, stated_per_s) if stated_per_s is not None else None
+        self._refused = False
+        self._steady_s = self._steady_limited_s = 0.0
+        self._sent = Tally()
+        self._ended = Tally()
+        self._aged = 0
+        self._probe: int | None = None
+        """How many calls had been sent before the one that goes out to see."""
+        self._refusal_s: float | None = None
         self._latency_s = 0.0
+        self._moved_at = now
+        self._run_began = now
+        self._run_sent = 0
+        self._run_answered = 0
+        self._idle_s = 0.0
+        self._began = now
+        self._ramp_out = 0
+        self._ramp = (0, 0.0)
+        """Calls that were let in until the first refusal, in how many seconds."""
+        self._paced_share = 1.0
+        self._unpaced = 0
+        self._unpaced_next = UNPACED_RUNS
+        self._unpaced_sent = self._unpaced_refused = 0
+        self._trusted = AT_ODDS
 
-    def on_answered(self, n: int, in_use: int, latency_s: float = 0.0) -> None:
-        """`n` calls were answered in `latency_s` each while `in_use` permits were out."""
-        self._answered += n
+    def begin_anew(self, now: float) -> None:
+        """Others come, later: what was learned stands, and nothing is under way."""
+        self._sent, self._ended = Tally(), Tally()
+        self._aged = 0
+        self._probe = None
+        self._moved_at = self._run_began = self._began = now
+        self._ramp = max(self._ramp[0], self._run_answered), self._ramp[1]
+        self._run_sent = self._run_answered = 0
+        self._idle_s = 0.0
+        self.in_flight.begin_anew(now)
+        if self._search is not None:
+            self._search.begin_anew()
+        if self._bucket is not None:
+            self._bucket.empty(now)
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """None until a rate is learned that was not stated, and while it is not the rate that is limited."""
+        return self._bucket if self.in_flight.limit is None else None
+
+    @property
+    def share(self) -> float:
+        """Of a stated rate, how much of it to use."""
+        return self._search.rate if self._search is not None and self._stated_per_s is not None else 1.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether a call ever was."""
+        return self._refused
+
+    @property
+    def learned(self) -> bool:
+        """Whether anything is known of the other side but what was stated."""
+        return self._bucket is not None or self.in_flight.limit is not None or self._unpaced > 0 or self.share < 1.0
+
+    # --- calls ---
+
+    def on_sent(self, n: int, now: float) -> None:
+        """Permits for so many calls have gone out."""
+        self._sent.add(n, now)
+
+    def on_returned(self, n: int) -> None:
+        """So many of them were not used."""
+        self._sent.take_back(n)
+
+    def on_ended(self, used: int, answered: int, of_run: bool, in_use: int, latency_s: float, now: float) -> None:
+        """`used` calls are over, of which `answered` were let in; in `latency_s` each, while `in_use` permits were
+        out. `of_run`: they were sent since it opened last."""
+        self._ended.add(used, now)
+        if not answered:
+            return
         self._latency_s += 0.2 * (latency_s - self._latency_s)
+        if of_run:
+            self._run_answered += answered
+            self._probe = None
         # A window that was not filled proves nothing, and must not grow (RFC 7661).
         if in_use * 2 >= self.window:
-            self.window += n * self._growth()
-
-    def on_idle(self, seconds: float) -> None:
-        """So long no call was under way, and none was closed out."""
-        self._idle_s += seconds
-
-    def on_refused(self, in_use: int, cooldown_s: float, now: float) -> None:
-        """The first refusal of an epoch."""
-        self.move(False, now)
-        self.window = max(2.0, in_use / 2.0)
-        if self._answered == 0:
-            # Not one went through since the last refusal: the bucket is as empty as it was. Nothing new, but to wait
-            # longer; and where nothing ever went through, nothing is known of a rate.
-            return
-        interval_s = max(now - self._interval_began, 1e-3)
-        high = self._answered / max(interval_s - self._closed_s, 1e-3)
-        if self.bucket is None:
-            # Time in which nobody called says nothing of the other side.
-            interval_s = max(interval_s - self._idle_s, 1e-3)
-            high = max(high, self._answered / interval_s)
-            self._searching = True
-            self._base = max(high, 1.0 / interval_s) * SEARCH_START
-        else:
-            self._narrow(self._answered / interval_s, high, cooldown_s, now)
-        self._limited_s = 0.0
-        self._answered = 0
-        self._interval_began = now
-        self._closed_s = 0.0
+            self.window += answered * self._growth()
 
     def _growth(self) -> float:
         """What an answer adds to the window."""
@@ -148,66 +162,181 @@ class Pace:
             return 1.0
         return min(1.0, self._latency_s / WINDOW_DOUBLES_S)
 
-    def _narrow(self, low: float, high: float, cooldown_s: float, now: float) -> None:
-        assert self.bucket is not None, "an estimate comes of a refused rate"
-        refused_at = self.bucket.rate_per_s
-        early = now - self._opened_at < EARLY_S
-        if self._searching and early and self._answered < FEW and not self._estimate:
-            # Too little to go by: a straggler's answer, say, while the other side refuses everything.
-            self._base = refused_at * SEARCH_START
+    def on_idle(self, seconds: float) -> None:
+        """So long no call was under way, and none was closed out."""
+        self._idle_s += seconds
+
+    # --- refusals ---
+
+    def fruitful(self, took_s: float, now: float) -> bool:
+        """Whether any call has been let in since it opened last, if one is refused now after `took_s`."""
+        if self._probe is not None:
+            # What is refused is the one that went out to see.
+            return self._run_answered > 0
+        return self._run_answered > 0 or self._sent.before(self._sent_at(took_s, now)) > self._run_sent
+
+    def _sent_at(self, took_s: float, now: float) -> float:
+        """When the permit for a call went out, or a little before: the call begins a moment later."""
+        return now - took_s - max(BEGINS_S, BEGINS_SHARE * took_s)
+
+    def on_refused(self, out: int, took_s: float, now: float) -> None:
+        """The first refusal since it opened, which closes it. `out`: permits that are out."""
+        self.move(False, now)
+        if not self._refused:
+            self._refused = True
+            if self._search is not None:
+                self._search.was_steady(self._steady_limited_s, self._steady_s)
+        self._refusal_s = max(took_s, 0.9 * (self._refusal_s or 0.0))
+        sent_at = self._sent_at(took_s, now)
+        let_in = self._sent.before(sent_at)
+        fruitful = self.fruitful(took_s, now)
+        at = now - took_s
+        inside = out - (self._sent.total - self._sent.before(at)) + self._ended.total - self._ended.before(at)
+        # Unknown as long as none has been answered: slow.
+        latency_s = self._latency_s or now - self._began
+        believed = self.in_flight.limit is not None
+        self.in_flight.on_refused(inside, took_s, latency_s, self._sent.total, now)
+        if self.in_flight.limit is not None or believed:
+            # What was sent was not paced, so it says nothing of the rate.
+            if self._search is not None:
+                self._search.forget_run()
             return
-        if self._searching and self._doubles_s == SEARCH_DOUBLES_S and not (early and self._answered < FEW):
-            self._doubles_s = max(SECOND_DOUBLES_S, SECOND_PER_COOLDOWN * cooldown_s)
-            self._base = max(low, refused_at * OVERSHOT)
-            return
-        before = self._estimate
-        if early:
-            high = max(low, min(high, refused_at))
-            self._estimate = low + OPTIMISM * (high - low)
-            if self._answered < FEW:
-                self._estimate = max(self._estimate, before * BETA_FEW)
-        elif self._searching:
-            self._estimate = max(low, refused_at * OVERSHOT_SECOND)
+        if self._unpaced:
+            self._go_on_unpaced()
+        elif self._search is not None:
+            self._search.on_refused(took_s, fruitful)
+            if self._search.at_odds >= self._trusted:
+                self._begin_unpaced()
         else:
-            self._estimate = min(max(self._estimate, low), refused_at)
-        self._beta = BETA if self._searching or high > low * KNOWN_WITHIN else BETA_KNOWN
-        self._plateau_s = PLATEAU_FIRST_S if self._searching else PLATEAU_S
-        self._plateau_s = max(self._plateau_s, PLATEAU_PER_COOLDOWN * cooldown_s)
-        self._searching = False
+            self._ramp = (
+                max(self._ramp[0], let_in - self._run_sent),
+                max(sent_at - self._run_began - self._idle_s, 1e-3),
+            )
+            self._ramp_out = out
+
+    def on_refusal_told(self, n: int) -> None:
+        """Of calls of any epoch."""
+        self._unpaced_refused += n
+
+    def _begin_unpaced(self) -> None:
+        assert self._search is not None
+        self._paced_share = self._search.odds
+        self._search = self._bucket = None
+        self._unpaced = self._unpaced_next
+        self._unpaced_next *= 2
+        self._unpaced_sent = self._sent.total
+        self._unpaced_refused = 0
+        self.window = max(self.window if math.isfinite(self.window) else 0.0, float(INITIAL_WINDOW))
+
+    def _go_on_unpaced(self) -> None:
+        self._unpaced -= 1
+        sent = self._sent.total - self._unpaced_sent
+        worse = sent >= 4 * FEW and self._unpaced_refused > (WORSE * self._paced_share + WORSE_BY) * sent
+        if worse:
+            self._unpaced = 0
+            self._trusted *= 2
+        if not self._unpaced and self._stated_per_s is not None:
+            self._search = RateSearch(1.0, self._stated_per_s)
+            self.window = math.inf
 
     def on_closed_for_outage(self) -> None:
         """Start from one call; what was learned of the rate stands."""
         self.window = 1.0
 
-    def on_reopened(self, cooled_s: float, now: float) -> None:
-        """A cooldown has ended."""
-        self._closed_s += cooled_s
-        self._opened_at = now
+    def on_back(self, now: float) -> None:
+        """It opens after an outage, which says nothing of a limit."""
+        if self._search is not None:
+            self._search.begin_anew()
+        self._probe = None
+        self._moved_at = self._run_began = now
+        self._run_sent = self._sent.total
+        self._run_answered = self._ramp_out = 0
+        self._idle_s = 0.0
+        if self._bucket is not None:
+            self._bucket.empty(now)
+
+    def on_opened(self, closed_s: float, last_s: float, hinted: bool, fruitless: int, now: float) -> None:
+        """It opens again, after it was closed for so long since the last call was let in, the last cooldown being so
+        long. `fruitless`: how often it was opened meanwhile, and nothing went through, and nobody has said when to
+        come again."""
+        if not hinted and self._ramp_out:
+            # Where it is said when to come again, as many may come again.
+            self.window = max(2.0, min(self._ramp_out, self.window) / 2.0)
+        self._ramp_out = 0
+        let_in, seconds = max(self._ramp[0], self._run_answered), self._ramp[1]
+        if let_in and seconds and self._search is None and not self._unpaced:
+            self._search = RateSearch.after_ramp(let_in, seconds, self._refusal_s or 0.0)
+            self._ramp = (0, 0.0)
         self._moved_at = now
-        if self._base or self._estimate:
-            rate = self._rate()
-            if self.bucket is None:
-                self.bucket = Bucket(rate, _learned_burst(rate), now)
+        self._run_began = now
+        self._run_sent = self._sent.total
+        self._run_answered = 0
+        self._idle_s = 0.0
+        self._probe = self._sent.total if fruitless > 1 else None
+        if fruitless >= FRUITLESS:
+            self._unpaced = 0
+        if self._search is None:
+            return
+        self._search.on_opened(closed_s, last_s, hinted, fruitless)
+        if self._stated_per_s is None:
+            rate = self._search.rate
+            if self._bucket is None:
+                self._bucket = Bucket(rate, learned_burst(rate), now)
             else:
-                self.bucket.set_rate(rate, _learned_burst(rate), now)
-            self.bucket.empty(now)
+                self._bucket.set_rate(rate, learned_burst(rate), now)
+            self._bucket.empty(now)
+
+    # --- what may go ---
 
     def move(self, limited: bool, now: float) -> None:
-        """Time has passed. Only time in which rows waited for the rate counts (`limited`): one not used proves nothing."""
-        if limited and self.bucket is not None:
-            self._limited_s += now - self._moved_at
-            rate = self._rate()
-            if not self._searching and rate > self._estimate * GROWN:
-                self._searching = True
-                self._doubles_s = GROWN_DOUBLES_S
-                self._base = rate
-                self._limited_s = 0.0
-            self.bucket.set_rate(rate, _learned_burst(rate), now)
+        """Time has passed. Only time in which rows waited for the rate counts (`limited`): one not used proves
+        nothing."""
+        if self._search is not None:
+            seconds = now - self._moved_at
+            self._moved_at = now
+            if not self._refused:
+                # As stated, and as long as that is well it need not be looked at more closely.
+                self._steady_s += seconds
+                if limited:
+                    self._steady_limited_s += seconds
+                return
+            self._search.move(seconds, limited and self.in_flight.limit is None)
+            if limited and self._bucket is not None:
+                rate = self._search.rate
+                self._bucket.set_rate(rate, learned_burst(rate), now)
         self._moved_at = now
 
-    def _rate(self) -> float:
-        if self._searching:
-            doubles_s = max(self._doubles_s, SEARCH_DOUBLES_CALLS * self._latency_s)
-            return min(self._base * math.pow(2.0, min(self._limited_s / doubles_s, 60.0)), RATE_MAX)
-        x = self._limited_s / self._plateau_s - 1.0
-        return min(max(self._estimate * (1.0 + (1.0 - self._beta) * x * x * x), RATE_MIN), RATE_MAX)
+    def room(self, out: int, full: bool, now: float) -> float:
+        """Calls that may be in flight on top of the `out` that are, whatever the rate says. `full`: rows wait for
+        that."""
+        if self._probe is not None and self.in_flight.limit is None:
+            if self._sent.before(now - self._let_in_s) > self._probe:
+                self._probe = None
+            else:
+                return 1.0 - (self._sent.total - self._probe)
+        if self.in_flight.limit is not None:
+            self.in_flight.move(full, self._sent.total, now)
+            return self.in_flight.limit - out
+        if self._bucket is not None or out < self.window:
+            return math.inf if self._bucket is not None else self.window - out
+        aged = self._sent.before(now - self._let_in_s)
+        new = aged - max(self._aged, self._ended.total)
+        if new > 0:
+            if out * 2 >= self.window:
+                self.window += LET_IN_GROWTH * new
+            self._aged = aged
+        return self.window - min(out, self._sent.total - aged)
+
+    @property
+    def _let_in_s(self) -> float:
+        return LET_IN_S if self._refusal_s is None else REFUSAL_MARGIN * self._refusal_s + REFUSAL_MARGIN_S
+
+    def wake_at(self, now: float) -> float | None:
+        """When time alone may let more go than `room` says."""
+        if self._probe is not None and self.in_flight.limit is None:
+            first = self._sent.after(self._probe)
+        elif self._bucket is None and self.in_flight.limit is None and math.isfinite(self.window):
+            first = self._sent.after(self._sent.before(now - self._let_in_s))
+        else:
+            return None
+        return first + self._let_in_s + 1e-5 if first is not None else None

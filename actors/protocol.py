@@ -304,11 +304,14 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class LimitHit(Control, frozen=True):
-    """Stage → Governor: a call on a permit of `epoch` was refused. None: no usable hint came with it."""
+    """Stage → Governor: `n` calls on permits of `epoch` were refused, after `took_s` each: what had been sent before was let
+    in. `retry_after_s` None: no usable hint came with it."""
 
     epoch: Epoch
     retry_after_s: float | None
     key: Key = None
+    n: int = 1
+    took_s: float = 0.0
 
 
 class TurnedAway(Control, frozen=True):
@@ -385,13 +388,15 @@ class Assign(Message, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What a call came to that did not answer. `state`: of a pending one, for the call that asks again."""
+    """What a call came to that did not answer. `state`: of a pending one, for the call that asks again. `took_s`: how long
+    it took, where that is known of it alone."""
 
     seq: Id
     kind: Kind
     error: BaseException
     retry_after_s: float | None = None
     state: Any = None
+    took_s: float | None = None
     words: str | None = None
     """Of an exhausted account, the provider's own code and message."""
 

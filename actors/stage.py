@@ -484,20 +484,24 @@ class Stage(Actor):
     ) -> None:
         failed: tuple[Id, ...] = ()
         not_answered = 0
+        latency_s = answered.busy_s / ended if ended else 0.0
         if answered.faults:
             failed = tuple(f.seq for f in answered.faults if f.kind in (Kind.TRANSIENT, Kind.UNKNOWN))
-            not_answered = len(failed) + sum(f.kind in (Kind.REFUSED, Kind.EXHAUSTED) for f in answered.faults)
-            hits = [f.retry_after_s for f in answered.faults if f.kind is Kind.REFUSED]
-            if hits:
-                hints = [hint for hint in hits if hint is not None]
-                lane.cooling = lane.cooling or lane.epoch == epoch
-                self._tell(self._governor, protocol.LimitHit(epoch, max(hints, default=None), lane.key))
+            refused = [f for f in answered.faults if f.kind is Kind.REFUSED]
             away = [f for f in answered.faults if f.kind is Kind.EXHAUSTED]
+            not_answered = len(failed) + len(refused) + len(away)
+            if refused:
+                hints = [f.retry_after_s for f in refused if f.retry_after_s is not None]
+                took_s = max(latency_s if f.took_s is None else f.took_s for f in refused)
+                lane.cooling = lane.cooling or lane.epoch == epoch
+                self._tell(
+                    self._governor,
+                    protocol.LimitHit(epoch, max(hints, default=None), lane.key, len(refused), took_s),
+                )
             if away and self._trials.held:
                 named_s = max((f.retry_after_s for f in away if f.retry_after_s is not None), default=None)
                 words = next((f.words for f in away if f.words), None)
                 self._tell(self._governor, protocol.TurnedAway(epoch, len(away), named_s, words, lane.key))
-        latency_s = answered.busy_s / ended if ended else 0.0
         self._tell(
             self._governor,
             protocol.CallsEnded(

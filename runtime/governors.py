@@ -1,4 +1,8 @@
-"""The governors of this process that have a name: shared by whatever names the same limit, ended with the last user."""
+"""The governors of this process that have a name: shared by whatever names the same limit, ended with the last user.
+
+What one had learned of the other side, the next one of its name begins with: a handler that makes a small run for each
+request need not find out each time what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.gate import Terms
+from headrace.actors.gate import Gate, Terms
 from headrace.actors.governor import Governor
 
 from .errors import ConfigError
@@ -18,16 +22,26 @@ from .hosts.dispatcher import Inbox
 from .hosts.port import Address
 from .hosts.threads import Callback, System
 
+NAMES_MAX = 1024
+"""Of so many names nobody uses it is kept what was learned; then the oldest is forgotten."""
+
 
 class _Shared(msgspec.Struct):
     terms: Terms
     system: System
     address: Inbox
     users: list[Address]
+    governor: Governor
+
+
+class _Learned(msgspec.Struct):
+    terms: Terms
+    gates: dict[protocol.Key, Gate]
 
 
 _mutex = threading.Lock()
 _shared: dict[str, _Shared] = {}
+_learned: dict[str, _Learned] = {}
 
 
 def _after_fork() -> None:
@@ -35,6 +49,7 @@ def _after_fork() -> None:
     global _mutex
     _mutex = threading.Lock()
     _shared.clear()
+    _learned.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -49,8 +64,10 @@ def acquire(name: str, terms: Terms, user: Address) -> Inbox:
             # It outlives the one who happens to come first, whose context it shall not hold.
             system = System("headrace.shared", Context())
             address = system.address(f"governor-{name}")
-            system.host(address, Governor(terms), Callback(f"watch-{name}", lambda died: _on_death(name, died)))
-            known = _shared[name] = _Shared(terms, system, address, [])
+            learned = _learned.pop(name, None)
+            governor = Governor(terms, learned.gates if learned is not None and learned.terms == terms else None)
+            system.host(address, governor, Callback(f"watch-{name}", lambda died: _on_death(name, died)))
+            known = _shared[name] = _Shared(terms, system, address, [], governor)
         elif known.terms != terms:
             raise ConfigError(f"limit {name!r} is in use with other terms; limits that share a name say the same")
         known.users.append(user)
@@ -67,7 +84,16 @@ def release(name: str, user: Address) -> None:
         if known.users:
             return
         del _shared[name]
-    known.system.stop(1.0)
+    if known.system.stop(1.0):
+        return
+    gates = known.governor.bequest()
+    with _mutex:
+        # Who came meanwhile has begun without.
+        if gates and name not in _shared:
+            _learned.pop(name, None)
+            _learned[name] = _Learned(known.terms, gates)
+            if len(_learned) > NAMES_MAX:
+                del _learned[next(iter(_learned))]
 
 
 def retune(governor: Address, name: str | None, terms: Terms) -> None:

@@ -65,8 +65,9 @@ class Limit:
     `rates`: any number of them, all of which hold: `Limit("500/min", "200_000 tokens/min", cost=count_tokens)`. A rate with
     a unit is one of weights, which `cost` gives for a row. `burst`: calls that may go at once after a pause; by default 20
     ms of the rate, at least one. `concurrency`: calls in flight, or "auto" to follow the latency. `key`: of a row; each
-    key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it.
-    `cooldown`: seconds after a refusal that brings no hint, doubled while nothing goes through. `max_hint`: the longest
+    key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it,
+    by turns, and what was learned of it is kept for the next one. `cooldown`: seconds after a refusal that brings no hint;
+    doubled while nothing goes through, then a quarter of what has passed meanwhile. `max_hint`: the longest
     Retry-After that is honoured, in seconds, whether the call was refused or has failed; 0 honours none. `outage_after`: so
     many rows whose calls failed one after another are an outage. `outage_deadline`: seconds after which an outage fails the
     run. `give_up_after`: seconds after which an account that is exhausted (no credit, a daily quota that is used up, a wrong
@@ -80,7 +81,8 @@ class Limit:
     `headers`: reads a dialect of your own: a function of the headers that gives a list of `Quota`, or None where they are
     not in this dialect. `spread`: what remains of such a quota goes out evenly until its reset, and not at once.
 
-    With no rate and no concurrency, the governor finds out what the other side allows.
+    With no rate and no concurrency, the governor finds out what the other side allows. What is stated is never exceeded; if
+    the other side refuses all the same, it goes on at a little less, or at as much less as it turns out to allow.
 
     `cost` gives a finite number of at least 0, and at most what the rate lets through in a day. `key` gives text, a number,
     a tuple of these, or another object that can be hashed and equals itself. A row for which one of them raises or gives

@@ -112,9 +112,11 @@ class _Stage:
 class _Gate:
     """One key of one governor."""
 
-    __slots__ = ("cooling", "epoch", "hit")
+    __slots__ = ("cooling", "epoch", "hit", "wishes")
 
     def __init__(self) -> None:
+        self.wishes: dict[Any, tuple[int, set[Any]]] = {}
+        """Of each stage that the governor has heard of: how many permits it waits for, and who got some meanwhile."""
         self.epoch = 0
         self.cooling = False
         self.hit = -1
@@ -203,6 +205,9 @@ class Checker:
             p.Waited: self._on_waited,
         }
         self.received: dict[type, Callable[[float, Mailbox, Mailbox, Any], None]] = {
+            p.PermitsWanted: self._heard_wanted,
+            p.WishesWithdrawn: self._heard_withdrawn,
+            p.Discharge: self._heard_discharge,
             p.PermitsGranted: self._heard_granted,
             p.CooldownBegan: self._heard_cooldown_began,
             p.CooldownEnded: self._heard_cooldown_ended,
@@ -326,6 +331,33 @@ class Checker:
             )
         if message.epoch != gate.epoch:
             self.fail(Invariant.QUIET, f"{sender.name} grants permits of epoch {message.epoch} in epoch {gate.epoch}")
+        wishes = gate.wishes
+        if len(wishes) > 1:
+            self._check_overtaking(wishes, ref)
+        waits, _ = wishes.pop(ref, (0, None))
+        if waits > message.n:
+            wishes[ref] = (waits - message.n, set())
+
+    def _check_overtaking(self, wishes: dict[Any, tuple[int, set[Any]]], served: Any) -> None:
+        for other, (_, overtakers) in wishes.items():
+            if other is served or other == served:
+                continue
+            if served in overtakers:
+                self.fail(Invariant.TURNS, f"{served.name} gets permits twice while {other.name} waits for its first")
+            overtakers.add(served)
+
+    def _heard_wanted(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.PermitsWanted) -> None:
+        wishes = self._gate(me, message.key).wishes
+        waits, overtakers = wishes.get(message.stage, (0, set()))
+        wishes[message.stage] = (waits + message.n, overtakers)
+
+    def _heard_withdrawn(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.WishesWithdrawn) -> None:
+        self._gate(me, message.key).wishes.pop(message.stage, None)
+
+    def _heard_discharge(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Discharge) -> None:
+        for (governor, _), gate in self._gates.items():
+            if governor is me:
+                gate.wishes.pop(message.stage, None)
 
     def _on_returned(self, now: float, sender: Mailbox, ref: Any, message: protocol.PermitsReturned) -> None:
         self._come_back(sender, message.n)

@@ -21,6 +21,7 @@ class Invariant(enum.StrEnum):
     ONE_PATH = "one path: complete only when the source has said its end and every row has an outcome"
     ISOLATED = "isolated: batches and runs never see each other's rows"
     FAIR = "fair: a refused row goes before those that were never tried"
+    TURNS = "by turns: of those who wish for permits of one limit, none is overtaken twice by the same other"
     SPARED = "spared: no row is lost to what concerns many: an exhausted account, an outage, a brown-out"
     ALIVE = "alive: no actor dies of itself"
     CEILING = "ceiling: a stated limit is never exceeded, as the server counts"

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
 from headrace.actors.identity import Id, row_of, show
@@ -234,11 +236,13 @@ class LoopCalls:
     def _note(self, call: _Call, result: Any, began: float) -> None:
         if not self._done:
             self._thread.loop.call_soon(self._flush)
+        took_s = self._thread.loop.time() - began
         part = self._done.get(call.id)
         if part is None:
             part = self._done[call.id] = ([], [], [])
         if type(result) is Fault:
-            part[2].append(result)
+            # Others may be told of with it that took much longer: a refusal comes at once, an answer in its time.
+            part[2].append(msgspec.structs.replace(result, took_s=took_s) if result.kind is Kind.REFUSED else result)
         else:
             part[0].append(call.seq)
             part[1].append(result)
@@ -247,7 +251,7 @@ class LoopCalls:
             if call.ear.heard:
                 self._heard.setdefault(call.id, []).extend(call.ear.heard)
             call.ear = None
-        self._busy_s += self._thread.loop.time() - began
+        self._busy_s += took_s
 
     def _flush(self) -> None:
         assert self._worker is not None

@@ -1,67 +1,242 @@
-"""One gate against a server with a quota, event by event in virtual time: what the learner is judged by."""
+"""One gate against a server with a limit of some kind, event by event in virtual time: what the learner is judged by.
+
+A server is asked when a call arrives whether it `admits` it, and is told when a call that it had admitted has `left`.
+"""
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
-from typing import Any, NamedTuple
+from bisect import bisect_right
+from collections import deque
+from typing import Any, NamedTuple, Protocol
 
 from headrace.actors.gate import Gate, Terms
 from tests.actors.fake import Name
 
 STAGE = Name("stage")
+LATE_S = 0.0003
+"""A timer is late by so much at most."""
+
+Span = tuple[float, float]
+"""Between these, evenly distributed; seconds."""
+
+
+class Server(Protocol):
+    """Another side. `hint_s`: what comes with the refusal that was just said, seconds; None if nothing."""
+
+    hint_s: float | None
+
+    def admits(self, now: float) -> bool: ...
+
+    def left(self, now: float) -> None: ...
+
+    def ideal(self, since: float, until: float, latency_s: float) -> float:
+        """Calls that who knows all of it gets done between two times."""
+        ...
+
+
+class Bucket:
+    """A token bucket: `per_s` calls, `burst` saved up. `changes`: (second, rate) pairs."""
+
+    def __init__(
+        self,
+        per_s: float = 200.0,
+        burst: float = 20.0,
+        hint_s: float | None = None,
+        changes: tuple[tuple[float, float], ...] = (),
+    ) -> None:
+        self.hint_s = hint_s
+        self._rates = [(0.0, per_s), *changes]
+        self._burst = burst
+        self._tokens, self._at = burst, 0.0
+
+    def _per_s(self, now: float) -> float:
+        return self._rates[bisect_right(self._rates, now, key=lambda change: change[0]) - 1][1]
+
+    def admits(self, now: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s(now))
+        self._at = now
+        # Tokens are sums of floats: what is there but for rounding is there.
+        if self._tokens < 1.0 - 1e-6:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def left(self, now: float) -> None:
+        pass
+
+    def ideal(self, since: float, until: float, latency_s: float) -> float:
+        ends = [*(at for at, _ in self._rates[1:]), math.inf]
+        spans = ((max(at, since), min(end, until), rate) for (at, rate), end in zip(self._rates, ends, strict=True))
+        return sum(max(0.0, end - at) * rate for at, end, rate in spans) + (self._burst if since == 0.0 else 0.0)
+
+
+class Fixed:
+    """`n` calls a window of `every_s`; the first one ends after `first_s`. `tells`: refusals bring the seconds left."""
+
+    def __init__(self, n: int, every_s: float, first_s: float | None = None, tells: bool = False) -> None:
+        self.hint_s: float | None = None
+        self._n, self._every_s, self._tells = n, every_s, tells
+        self._ends = every_s if first_s is None else first_s
+        self._used = 0
+
+    def admits(self, now: float) -> bool:
+        while now >= self._ends:
+            self._ends += self._every_s
+            self._used = 0
+        if self._used >= self._n:
+            if self._tells:
+                self.hint_s = self._ends - now
+            return False
+        self._used += 1
+        return True
+
+    def left(self, now: float) -> None:
+        pass
+
+    def ideal(self, since: float, until: float, latency_s: float) -> float:
+        return self._n * (until - since) / self._every_s
+
+
+class Sliding:
+    """`n` calls in any `every_s` seconds."""
+
+    def __init__(self, n: int, every_s: float) -> None:
+        self.hint_s: float | None = None
+        self._n, self._every_s = n, every_s
+        self._recent: deque[float] = deque()
+
+    def admits(self, now: float) -> bool:
+        while self._recent and self._recent[0] <= now - self._every_s:
+            self._recent.popleft()
+        if len(self._recent) >= self._n:
+            return False
+        self._recent.append(now)
+        return True
+
+    def left(self, now: float) -> None:
+        pass
+
+    def ideal(self, since: float, until: float, latency_s: float) -> float:
+        return self._n * (until - since) / self._every_s
+
+
+class InFlight:
+    """`n` calls at once."""
+
+    def __init__(self, n: int, changes: tuple[tuple[float, int], ...] = ()) -> None:
+        self.hint_s: float | None = None
+        self._n = [(0.0, n), *changes]
+        self._inside = 0
+
+    def admits(self, now: float) -> bool:
+        if self._inside >= self._allowed(now):
+            return False
+        self._inside += 1
+        return True
+
+    def _allowed(self, now: float) -> int:
+        return self._n[bisect_right(self._n, now, key=lambda change: change[0]) - 1][1]
+
+    def left(self, now: float) -> None:
+        self._inside -= 1
+
+    def ideal(self, since: float, until: float, latency_s: float) -> float:
+        ends = [*(at for at, _ in self._n[1:]), math.inf]
+        spans = ((max(at, since), min(end, until), n) for (at, n), end in zip(self._n, ends, strict=True))
+        return sum(max(0.0, end - at) * n for at, end, n in spans) / latency_s
+
+
+class Chance:
+    """No limit at all: so many calls of a hundred are refused."""
+
+    def __init__(self, percent: float, hint_s: float | None = None, seed: int = 0) -> None:
+        self.hint_s = hint_s
+        self._percent = percent
+        self._random = random.Random(seed)
+
+    def admits(self, now: float) -> bool:
+        return self._random.random() * 100.0 >= self._percent
+
+    def left(self, now: float) -> None:
+        pass
+
+    def ideal(self, since: float, until: float, latency_s: float) -> float:
+        return math.nan
+
+
+class Latency(NamedTuple):
+    """Of a call: each `way`, then the work for one that is admitted, or for one that is refused; seconds."""
+
+    way: Span = (0.0005, 0.0015)
+    answer: Span = (0.018, 0.018)
+    refusal: Span = (0.0, 0.0)
+
+    @property
+    def mean_s(self) -> float:
+        """Of an answer."""
+        return sum(self.way) + sum(self.answer) / 2
+
+
+def constant(seconds: float) -> Latency:
+    """Answers and refusals both take so long, half of it on the way there."""
+    return Latency((seconds / 2, seconds / 2), (0.0, 0.0), (0.0, 0.0))
+
+
+def between(low_s: float, high_s: float) -> Latency:
+    """The same, of any length between."""
+    return Latency((low_s / 2, high_s / 2), (0.0, 0.0), (0.0, 0.0))
+
+
+def slow(seconds: float, jitter: float = 0.1) -> Latency:
+    """Answers take so long, give or take; refusals come at once."""
+    return Latency(answer=(seconds * (1 - jitter), seconds * (1 + jitter)))
 
 
 class Came(NamedTuple):
-    """`seconds` taken, calls `answered` and `refused`, `cooldowns`."""
+    """`seconds` taken, calls `answered` and `refused`, `cooldowns`; `admitted_at` and `refused_at`: when, by the server."""
 
     seconds: float
     answered: int
     refused: int
     cooldowns: int
+    admitted_at: list[float]
+    refused_at: list[float]
 
     @property
     def refused_share(self) -> float:
-        return self.refused / (self.refused + self.answered)
+        return self.refused / max(1, self.refused + self.answered)
 
+    def admitted(self, since: float, until: float) -> int:
+        """Calls that were admitted between two times."""
+        return sum(since <= at < until for at in self.admitted_at)
 
-class Service:
-    """A token bucket: `per_s` calls, `burst` saved up. `changes`: (second, rate) pairs."""
-
-    def __init__(
-        self, per_s: float = 200.0, burst: float = 20.0, changes: tuple[tuple[float, float], ...] = ()
-    ) -> None:
-        self.per_s, self.burst, self.changes = per_s, burst, list(changes)
-        self._tokens, self._at = burst, 0.0
-
-    def allows(self, now: float) -> bool:
-        while self.changes and self.changes[0][0] <= now:
-            self.per_s = self.changes.pop(0)[1]
-        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
-        self._at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
+    def refused_in(self, since: float, until: float) -> float:
+        """Which share of the calls between two times was refused."""
+        n = sum(since <= at < until for at in self.refused_at)
+        return n / max(1, n + self.admitted(since, until))
 
 
 class Play:
-    """`rows` through `workers`, each call between `latency_s` long, half of it on the way there."""
+    """`rows` through `workers`, with permits of a gate as a stage has them."""
 
     def __init__(
         self,
-        service: Service,
+        server: Server,
         rows: int,
         workers: int,
-        latency_s: tuple[float, float] = (0.02, 0.02),
-        hint_s: float | None = None,
+        latency: Latency | None = None,
         seed: int = 0,
         terms: Terms | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        self._service, self._latency, self._hint_s = service, latency_s, hint_s
+        self._server = server
+        self._latency = latency or constant(0.02)
         self._random = random.Random(seed)
-        self._gate = Gate(terms or Terms(), 0.0)
+        self.gate = gate or Gate(terms or Terms(), 0.0)
         self._events: list[tuple[float, int, str, Any]] = []
         self._number = itertools.count()
         self._now = 0.0
@@ -72,6 +247,8 @@ class Play:
         self._cooling = False
         self._rows = rows
         self.answered = self.refused = self.cooldowns = 0
+        self._admitted_at: list[float] = []
+        self._refused_at: list[float] = []
 
     def run(self, seconds: float = 1000.0) -> Came:
         """Until all rows are answered, or so long."""
@@ -83,65 +260,83 @@ class Play:
                 break
             self._now = now
             getattr(self, f"_on_{kind}")(what)
-        return Came(self._now, self.answered, self.refused, self.cooldowns)
+        return Came(self._now, self.answered, self.refused, self.cooldowns, self._admitted_at, self._refused_at)
 
     def _at(self, when: float, kind: str, what: Any = None) -> None:
         heapq.heappush(self._events, (when, next(self._number), kind, what))
 
-    def _half(self) -> float:
-        return self._random.uniform(*self._latency) / 2
+    def _within(self, span: Span) -> float:
+        low, high = span
+        return low if low == high else self._random.uniform(low, high)
 
     def _on_pump(self, _: Any) -> None:
         while self._held and self._idle and self._backlog and not self._cooling:
             self._held, self._idle, self._backlog = self._held - 1, self._idle - 1, self._backlog - 1
-            self._at(self._now + self._half(), "arrive", self._gate.epoch)
-        room = self._idle if self._gate.scarce else self._idle + self._workers
+            self._at(self._now + self._within(self._latency.way), "arrive", (self._gate_epoch(), self._now))
+        room = self._idle if self.gate.scarce else self._idle + self._workers
         wanted = min(self._backlog, room) - self._held - self._asked
         if wanted > 0 and not self._cooling:
             self._asked += wanted
-            self._gate.want(STAGE, wanted, ())
+            self.gate.want(STAGE, wanted, ())
             self._grant()
 
+    def _gate_epoch(self) -> Any:
+        return self.gate.epoch
+
     def _grant(self) -> None:
-        for grant in self._gate.grant(self._now):
+        for grant in self.gate.grant(self._now):
             self._asked -= grant.n
             self._held += grant.n
             self._at(self._now, "pump")
         self._sleep()
 
     def _sleep(self) -> None:
-        at = self._gate.wake_at(self._now)
+        at = self.gate.wake_at(self._now)
         if at is not None and (self._wake is None or self._wake <= self._now or at < self._wake - 2e-4):
             self._wake = at
-            # A timer is late by a little.
-            self._at(at + self._random.uniform(0.0, 0.0005), "wake", at)
+            self._at(max(at, self._now) + self._random.uniform(0.0, LATE_S), "wake", at)
 
     def _on_wake(self, at: float) -> None:
         if at != self._wake:
             return
         self._wake = None
-        if self._gate.end_cooldown(self._now):
+        if self.gate.end_cooldown(self._now):
             self._cooling = False
         self._grant()
         self._on_pump(None)
 
-    def _on_arrive(self, epoch: Any) -> None:
-        self._at(self._now + self._half(), "answer", (self._service.allows(self._now), epoch))
+    def _on_arrive(self, call: tuple[Any, float]) -> None:
+        well = self._server.admits(self._now)
+        (self._admitted_at if well else self._refused_at).append(self._now)
+        done = self._now + self._within(self._latency.answer if well else self._latency.refusal)
+        if well:
+            self._at(done, "leave")
+        hint_s = None if well else self._server.hint_s
+        self._at(done + self._within(self._latency.way), "answer", (well, hint_s, *call))
 
-    def _on_answer(self, what: tuple[bool, Any]) -> None:
-        well, epoch = what
+    def _on_leave(self, _: Any) -> None:
+        self._server.left(self._now)
+
+    def _on_answer(self, what: tuple[bool, float | None, Any, float]) -> None:
+        well, hint_s, epoch, sent = what
         self._idle += 1
         if well:
             self.answered += 1
         else:
             self.refused += 1
             self._backlog += 1
-            if self._gate.hit(epoch, self._hint_s, self._now):
+            if self._hit(epoch, hint_s, self._now - sent):
                 self.cooldowns += 1
                 self._cooling = True
-                self._gate.returned(STAGE, self._held, 0.0, self._now)
+                self.gate.returned(STAGE, self._held, 0.0, self._now)
                 self._held = 0
-                self._sleep()
-        self._gate.ended(STAGE, 1, int(well), (), sum(self._latency) / 2)
+            self._sleep()
+        self._ended(well, self._now - sent, epoch)
         self._grant()
         self._on_pump(None)
+
+    def _hit(self, epoch: Any, hint_s: float | None, took_s: float) -> bool:
+        return self.gate.hit(epoch, hint_s, self._now, took_s)
+
+    def _ended(self, well: bool, took_s: float, epoch: Any) -> None:
+        self.gate.ended(STAGE, 1, int(well), (), took_s, self._now, epoch)

@@ -101,25 +101,52 @@ def test_a_late_refusal_changes_nothing_after_the_cooldown_or_in_an_outage() -> 
     assert gate.until_s == until_s
 
 
-def test_cooldowns_without_a_hint_double_while_nothing_goes_through_up_to_their_ceiling_L13() -> None:
-    gate = Gate(Terms(concurrency=4, cooldown_s=0.1, cooldown_max_s=1.0), 0.0)
+def cooldowns(hints: tuple[float | None, ...], cooldown_max_s: float = 30.0) -> list[float]:
+    """How long each is, where nothing goes through in between."""
+    gate = Gate(Terms(concurrency=4, cooldown_s=0.1, cooldown_max_s=cooldown_max_s), 0.0)
     now, took = 0.0, []
-    for _ in range(6):
+    for hint in hints:
         gate.want(STAGE, 1, ())
         granted(gate, now)
-        assert gate.hit(gate.epoch, None, now)
+        assert gate.hit(gate.epoch, hint, now)
         took.append(round(gate.until_s - now, 9))
         now = gate.until_s
-        gate.ended(STAGE, 1, 0, (), 0.0)
+        gate.ended(STAGE, 1, 0, (), 0.0, now, gate.epoch)
         assert gate.end_cooldown(now)
-    assert took == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-    assert gate.cooldowns == 6
-    assert gate.cooled_s == pytest.approx(3.5)
-    gate.want(STAGE, 2, ())
-    granted(gate, now + 100.0)
-    gate.ended(STAGE, 1, 1, (), 0.01)
-    gate.hit(gate.epoch, None, now + 100.0)
-    assert gate.until_s == pytest.approx(now + 100.1), "something went through"
+    assert gate.cooldowns == len(hints)
+    assert gate.cooled_s == pytest.approx(sum(took))
+    return took
+
+
+def test_cooldowns_without_a_hint_double_while_nothing_goes_through_and_then_end_a_quarter_late_at_most_L13() -> None:
+    took = cooldowns((None,) * 20)
+    assert took[:3] == [0.1, 0.2, 0.4]
+    for i in range(3, 20):
+        closed_s = sum(took[:i])
+        assert took[i] == pytest.approx(min(max(0.4, closed_s / 4.0), 30.0))
+    assert cooldowns((None,) * 6, cooldown_max_s=0.3) == [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]
+
+
+def test_what_the_server_says_is_believed_each_time_and_doubles_nothing_L13() -> None:
+    assert cooldowns((0.05,) * 5) == [0.05] * 5
+    assert cooldowns((None, None, 0.05, 0.05, None)) == [0.1, 0.2, 0.05, 0.05, 0.1]
+
+
+def test_a_call_that_goes_through_begins_the_doubling_anew() -> None:
+    gate = Gate(Terms(concurrency=4, cooldown_s=0.1), 0.0)
+    for now in (0.0, 1.0):
+        gate.want(STAGE, 1, ())
+        granted(gate, now)
+        gate.hit(gate.epoch, None, now)
+        gate.ended(STAGE, 1, 0, (), 0.0, now, gate.epoch)
+        gate.end_cooldown(gate.until_s)
+    gate.want(STAGE, 1, ())
+    granted(gate, 100.0)
+    gate.ended(STAGE, 1, 1, (), 0.01, 100.0, gate.epoch)
+    gate.want(STAGE, 1, ())
+    granted(gate, 100.0)
+    gate.hit(gate.epoch, None, 100.5)
+    assert gate.until_s == pytest.approx(100.6), "something went through"
 
 
 def test_a_stated_rate_is_kept_and_starts_with_a_small_burst_L55() -> None:
@@ -145,11 +172,35 @@ def test_a_hint_is_honoured_up_to_its_ceiling_L13() -> None:
 def test_a_stage_that_is_gone_leaves_no_permit_behind_L16() -> None:
     gate = Gate(Terms(concurrency=4), 0.0)
     gate.want(STAGE, 4, ())
-    other = Name("other")
-    gate.want(other, 4, ())
     assert granted(gate, 0.0) == 4
+    gate.want(OTHER, 4, ())
+    assert granted(gate, 0.0) == 0
     gate.discharge(STAGE)
-    assert [(grant.stage, grant.n) for grant in gate.grant(0.0)] == [(other, 4)]
+    assert [(grant.stage, grant.n) for grant in gate.grant(0.0)] == [(OTHER, 4)]
+
+
+def test_who_wishes_for_one_permit_does_not_wait_for_who_wishes_for_two_hundred_L77() -> None:
+    gate = Gate(Terms(rates=(Rate(20.0, 1.0),)), 0.0)
+    gate.want(STAGE, 200, ())
+    assert granted(gate, 0.0) == 1
+    gate.want(OTHER, 1, ())
+    came: list[str] = []
+    for step in range(1, 4):
+        came += [grant.stage.name for grant in gate.grant(step / 20.0)]
+    assert came.index("other") <= 1
+
+
+def test_permits_go_by_turns_among_those_who_wish_whatever_they_wish_for_L77() -> None:
+    gate = Gate(Terms(rates=(Rate(100.0, 30.0),)), 0.0)
+    for name, n in (("many", 1000), ("some", 12), ("one", 1)):
+        gate.want(Name(name), n, ())
+    assert {grant.stage.name: grant.n for grant in gate.grant(0.0)} == {"many": 17, "some": 12, "one": 1}
+    gate.want(Name("some"), 500, ())
+    got = {"many": 0, "some": 0}
+    for step in range(1, 101):
+        for grant in gate.grant(step / 100.0):
+            got[grant.stage.name] += grant.n
+    assert abs(got["many"] - got["some"]) <= 1
 
 
 def test_what_a_stage_takes_back_is_its_own_and_no_other_s() -> None:
@@ -404,8 +455,8 @@ def test_a_refusal_before_any_answer_teaches_no_rate_L09() -> None:
     gate = Gate(Terms(concurrency=50), 0.0)
     gate.want(STAGE, 100, ())
     granted(gate, 0.0)
-    gate.hit(gate.epoch, None, 0.1)
-    gate.ended(STAGE, 50, 0, (), 0.1)
+    gate.hit(gate.epoch, None, 0.1, 0.1)
+    gate.ended(STAGE, 50, 0, (), 0.1, 0.1, gate.epoch)
     assert gate.end_cooldown(0.3)
     assert gate.learned_per_s is None
     assert granted(gate, 0.3) == 25

@@ -194,6 +194,26 @@ def test_idle_keys_are_forgotten() -> None:
     assert fake.actor.statistics().keys <= 2049
 
 
+def test_what_was_learned_is_bequeathed_and_what_was_under_way_is_not() -> None:
+    fake = governing(Terms())
+    fake.receive(protocol.PermitsWanted(ONE, 100, "a"), protocol.PermitsWanted(TWO, 1, "b"))
+    fake.receive(protocol.CallsEnded(ONE, Epoch(0), 5, 5, latency_s=0.1, key="a"))
+    fake.pass_time(0.2)
+    fake.receive(protocol.LimitHit(Epoch(0), 30.0, "a", took_s=0.1))
+    assert isinstance(fake.actor, Governor)
+    gates = fake.actor.bequest()
+    assert list(gates) == ["a"]
+    heir = Fake(Governor(Terms(), gates), "heir")
+    late = Name("late")
+    heir.receive(protocol.Enlist(late), protocol.PermitsWanted(late, 100, "a"))
+    assert [type(m) for m in heir.take_for(late)] == [protocol.CooldownBegan], "its cooldown is not over"
+    counted = heir.actor.statistics()
+    assert (counted.out, counted.waiting, counted.cooldowns, counted.keys) == (0, 100, 0, 1)
+    heir.pass_time(30.3)
+    assert heir.actor.statistics().learned_per_s is not None
+    assert 0 < sum(m.n for whom, m in heir.told if isinstance(m, protocol.PermitsGranted)) < 100
+
+
 @given(st.data())
 def test_permits_granted_are_used_returned_or_out_whatever_happens_L16(data: st.DataObject) -> None:
     fake = governing(data.draw(st.sampled_from([Terms(), Terms(concurrency=3), Terms(rates=(Rate(50.0),))])))

@@ -166,7 +166,9 @@ def test_the_governor_is_told_of_refusals_failures_and_answers_apart_L40() -> No
     faults += [Fault(4, Kind.REFUSED, ValueError(), 3.0), Fault(5, Kind.REFUSED, ValueError(), 9.0)]
     fake.receive(Answered(assign.id, worker, [0], ["A"], faults, [], True, 0.6))
     told = [m for whom, m in fake.told if whom == GOVERNOR]
-    assert protocol.LimitHit(Epoch(0), 9.0) in told
+    (hit,) = (m for m in told if isinstance(m, protocol.LimitHit))
+    assert (hit.epoch, hit.retry_after_s, hit.key, hit.n) == (Epoch(0), 9.0, None, 2)
+    assert hit.took_s == pytest.approx(0.1), "what all took, by their number"
     ended = protocol.CallsEnded(fake.me, Epoch(0), 6, 2, (1, 2), pytest.approx(0.1))  # type: ignore[arg-type]
     assert ended in told, "who says no for good has answered"
     assert [type(m) for m in told if not isinstance(m, protocol.PermitsWanted)] == [

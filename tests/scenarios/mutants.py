@@ -85,6 +85,15 @@ MUTANTS = (
         ("refusals_that_come_late",),
     ),
     Mutant(
+        "a governor that serves whoever came first until it has had enough",
+        Gate,
+        "grant",
+        "            del self._wishes[stage]\n            if wishes:\n                self._wishes[stage] = wishes\n",
+        "            if not wishes:\n                del self._wishes[stage]\n",
+        (Invariant.TURNS,),
+        ("one_beside_two_hundred",),
+    ),
+    Mutant(
         "a governor that grants in a cooldown",
         Gate,
         "grant",
@@ -576,7 +585,7 @@ MUTANTS = (
         "self.rate_per_s = rate_per_s",
         "self.rate_per_s = rate_per_s * 1.1",
         (Invariant.CEILING,),
-        ("a_burst_of_one",),
+        ("a_minute_at_a_time",),
     ),
     Mutant(
         "a sink that does not tell the quarantine that it has no more rows for it",
