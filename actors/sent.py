@@ -6,10 +6,13 @@ call is told by what had been sent before that call, not by what had been answer
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
 MARKS = 4096
 """Moments that are remembered at most."""
+KEPT_MAX = 8_192
+"""The same of a `Log`, at least."""
 ROUNDING = 1e-6
 """Seconds; a call's length is the difference of two floats."""
 
@@ -51,3 +54,36 @@ class Tally:
                 return found if found is not None else when if n < self.total else None
             found = when
         return found
+
+
+class Log:
+    """As `Tally`, for many moments, of which any may be asked for."""
+
+    __slots__ = ("_sums", "_times")
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._sums: list[int] = []
+
+    def add(self, n: int, now: float) -> None:
+        """So many more."""
+        self._times.append(now)
+        self._sums.append((self._sums[-1] if self._sums else 0) + n)
+        if len(self._times) >= 2 * KEPT_MAX:
+            del self._times[:KEPT_MAX]
+            del self._sums[:KEPT_MAX]
+
+    def take_back(self, n: int) -> None:
+        """The last ones were none."""
+        at = len(self._sums)
+        total = max(0, self._sums[-1] - n) if self._sums else 0
+        while at and self._sums[at - 1] > total:
+            at -= 1
+            self._sums[at] = total
+
+    def since(self, at_s: float) -> int:
+        """Those that came after that time."""
+        if not self._sums:
+            return 0
+        i = bisect_right(self._times, at_s)
+        return self._sums[-1] - (self._sums[i - 1] if i else 0)

@@ -19,16 +19,14 @@ whose reset has passed, and of which the answers tell nothing any more, is forgo
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 
 from .protocol import Heard, Quota, Refill, Spent
+from .sent import Log
 
 LONGEST_S = 3_700.0
 """The longest reset that is waited for: an hour, and a little more. After so long one call asks, whatever was told."""
 SILENT_MAX = 3
 """So many calls in a row that began after a reset and told nothing: the headers have stopped."""
-KEPT_MAX = 8_192
-"""Grants, and ends of calls, of which is kept when they were."""
 FULL = 0.9
 """A bucket is never taken for fuller than so much of it: calls that take longer to arrive than others arrive bunched up."""
 RESERVE, RESERVE_LEAST, RESERVE_FROM = 0.05, 0.5, 2.0
@@ -55,8 +53,8 @@ class Told:
         self._from_s = now
         self._out = out
         self.set_terms(cost_units, spread)
-        self._grants = _Log()
-        self._ends = _Log()
+        self._grants = Log()
+        self._ends = Log()
         self._quotas: dict[tuple[str, str], _Known] = {}
         self._each: dict[str, float] = {}
         self._guessing = True
@@ -208,7 +206,8 @@ class Told:
     def returned(self, n: int, cost: float, now: float) -> None:
         """Permits that were not used."""
         self._out = max(0, self._out - n)
-        self._ends.add(n, now)
+        # A stage uses its permits in their order, so these are the last.
+        self._grants.take_back(n)
         for known in self._quotas.values():
             known.level += cost if known.unit in self._cost_units else n * self._each_of(known.unit)
 
@@ -382,28 +381,3 @@ class _Known:
         if self.ends_s is not None:
             self._each_s = max(0.0, self.ends_s - now) / max(self.level, 1.0)
         return self._each_s
-
-
-class _Log:
-    """How many of something there were, and when."""
-
-    __slots__ = ("_sums", "_times")
-
-    def __init__(self) -> None:
-        self._times: list[float] = []
-        self._sums: list[int] = []
-
-    def add(self, n: int, now: float) -> None:
-        """So many more."""
-        self._times.append(now)
-        self._sums.append((self._sums[-1] if self._sums else 0) + n)
-        if len(self._times) >= 2 * KEPT_MAX:
-            del self._times[:KEPT_MAX]
-            del self._sums[:KEPT_MAX]
-
-    def since(self, at_s: float) -> int:
-        """Those that came after that time."""
-        if not self._sums:
-            return 0
-        i = bisect_right(self._times, at_s)
-        return self._sums[-1] - (self._sums[i - 1] if i else 0)

@@ -56,6 +56,15 @@ def test_what_is_under_way_may_not_have_been_counted() -> None:
     assert drawn(known, 10.0) == 6
 
 
+def test_permits_that_come_back_unused_were_never_sent() -> None:
+    """An answer of a call that began while they were out says nothing less for them, then or later."""
+    known = told(10.0, quota(10, 5.0), out=2)
+    assert drawn(known, 10.0, 8) == 8
+    known.returned(5, 0.0, 10.2)
+    known.ended(1, (heard(10.3, quota(9, 4.7), began_s=9.9),), 10.3)
+    assert drawn(known, 10.3) == 6, "of nine, three are under way"
+
+
 def test_after_the_reset_one_call_asks_and_its_answer_says_how_it_stands() -> None:
     known = told(10.0, quota(0, 5.0))
     assert drawn(known, 15.0) == 1
