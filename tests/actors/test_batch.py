@@ -13,7 +13,7 @@ from headrace.actors.exits import Exits, Port
 from headrace.actors.frontier import SIZE, Frontier, bits_of
 from headrace.actors.identity import Bundle, Plain
 from headrace.actors.outlets import ONWARD
-from headrace.actors.protocol import Outcomes, Press, Rows, Status
+from headrace.actors.protocol import Outcomes, Press, Rows, Settled, Status
 from tests.actors.fake import Fake, Name
 
 NEXT, KEEPER, LEDGER, CONDUCTOR = map(Name, ("next", "keeper", "ledger", "conductor"))
@@ -138,7 +138,7 @@ def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> Non
     assert fake.take_for(journal) == [], "it was told in that life"
     assert fake.actor.statistics().traffic.adds_up
     fake.receive(protocol.EndOfRows(5))
-    assert not [m for _, m in fake.told if isinstance(m, Outcomes)], "none of them is interrupted besides"
+    assert not [m for _, m in fake.told if isinstance(m, Outcomes | Settled)], "none of them is interrupted besides"
 
 
 def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_at_the_end() -> None:
@@ -146,7 +146,7 @@ def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_a
     fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, known=[Bundle((1, 4))]), "batch")
     fake.receive(Rows(range(2), ["a", "b"]), protocol.EndOfRows(2))
     (outcomes,) = [m for whom, m in fake.told if whom == KEEPER]
-    assert [(e.seq, e.status, e.value) for e in outcomes.ended] == [(1, Status.INTERRUPTED, "b")]
+    assert [(e.seq, e.status, e.value, e.attempts) for e in outcomes.ended] == [(1, Status.INTERRUPTED, "b", 1)]
     traffic = fake.actor.statistics().traffic
     assert (traffic.here, traffic.interrupted, traffic.batched, traffic.adds_up) == (0, 1, 1, True)
 
@@ -252,6 +252,9 @@ def test_a_batch_of_nothing_but_pieces_stands_in_their_order() -> None:
     fake.receive(Rows([(2, 1, 3), (2, 0, 3), (2, 2, 3)], ["b", "a", "c"]))
     (rows,) = fake.take(Rows)
     assert (list(rows.seqs), rows.values) == ([Bundle(((2, 0, 3), (2, 1, 3), (2, 2, 3)))], [["a", "b", "c"]])
+    # Only where all are plain rows, there is a bit for each; also where there is one row alone.
+    fake.receive(Rows([(3, 1, 2)], ["d"]), protocol.EndOfRows(4))
+    assert [list(m.seqs) for m in fake.take(Rows)] == [[Bundle(((3, 1, 2),), 0)]]
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))

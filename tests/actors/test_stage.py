@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from headrace.actors import protocol
+from headrace.actors.exits import Exits, Port
+from headrace.actors.outlets import ONWARD, Onward, Sieve, Switch, Tap
 from headrace.actors.protocol import Answered, Epoch, Kind, PermitsGranted, Rows, Status
+from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import StageTerms
+from tests.actors.fake import Fake
 from tests.actors.stages import (
     CONDUCTOR,
+    GOVERNOR,
     NEXT,
     answer,
     assigned,
@@ -127,3 +137,30 @@ def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> N
     assert protocol.Drained not in kinds
     fake.pass_time(0.1)
     assert len(fake.take(protocol.Drained)) == 1
+
+
+def ending(outlet: Any, workers: int = 4) -> Fake:
+    """A stage of coroutines that lets its rows go so."""
+    terms, exits = StageTerms("call", workers, concurrent=True), Exits("call", {ONWARD: Port(NEXT)})
+    return Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), outlet), "stage")
+
+
+@pytest.mark.parametrize("outlet", [Onward(), Tap(), Sieve(), Switch()], ids=lambda outlet: type(outlet).__name__)
+def test_what_a_stage_counts_adds_up_at_any_time_whatever_its_answers_mean(outlet: Any) -> None:
+    fake = ending(outlet)
+    for message in (protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4)):
+        fake.receive(message)
+        assert fake.actor.statistics().traffic.adds_up
+    ((worker, assign),) = assigned(fake)
+    for seqs, answers in (([1], [None]), ([2, 0], ["", None])):
+        fake.receive(Answered(assign.id, worker, seqs, answers, [], [], False, 0.01))
+        assert fake.actor.statistics().traffic.adds_up
+    assert fake.actor.statistics().traffic.here == 1
+
+
+def test_a_row_that_goes_on_as_it_was_is_its_own_whatever_part_of_its_assignment_was_answered() -> None:
+    fake = ending(Tap())
+    fake.receive(protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(answer(worker, assign, [2]), answer(worker, assign, [3, 0]), answer(worker, assign, [1]))
+    assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([2], ["c"]), ([3, 0], ["d", "a"]), ([1], ["b"])]
