@@ -430,7 +430,7 @@ def test_why_a_run_was_aborted_is_told_to_all() -> None:
 def test_what_is_not_open_in_time_is_waited_for_no_longer() -> None:
     fake = conducted()
     fake.pass_time(LifeTerms().open_s)
-    closed_refs(fake)
+    assert fake.told_to(LEDGER, protocol.CloseAccount), "it is over at once"
     ended = end(fake)
     assert (ended.state, [str(e) for e in ended.errors]) == (
         State.FAILED,
@@ -451,7 +451,9 @@ def test_deaths_before_the_run_began_are_heard_of_in_their_order() -> None:
     assert ended.errors[0].__notes__ == ["then: ActorDied: stage died: RuntimeError: second"]
 
 
-def test_a_run_that_drains_because_a_part_failed_did_not_go_well_and_no_row_without_an_outcome_is_another_error() -> None:
+def test_a_run_that_drains_because_a_part_failed_did_not_go_well_and_no_row_without_an_outcome_is_another_error() -> (
+    None
+):
     fake = running()
     fake.receive(protocol.Failing(SINK, OSError("full"), drain=True))
     fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -168,6 +169,14 @@ def test_rows_are_settled_once_whether_they_come_as_ranges_or_one_by_one() -> No
         fake.receive(Settled(Status.DELIVERED, first))
         with pytest.raises(AssertionError, match="settled twice"):
             fake.receive(Settled(Status.DELIVERED, again))
+
+
+@pytest.mark.parametrize("again", [range(5, 6), [5], [7]])
+def test_rows_that_came_before_their_turn_are_settled_once_too_when_their_turn_has_come(again: Any) -> None:
+    fake = opened(rows=10)
+    fake.receive(Settled(Status.DELIVERED, range(4, 8)), Settled(Status.DELIVERED, range(4)))
+    with pytest.raises(AssertionError, match="settled twice"):
+        fake.receive(Settled(Status.DELIVERED, again))
 
 
 def test_the_gravest_outcome_counts_whatever_the_order() -> None:
