@@ -306,8 +306,9 @@ def test_what_is_known_of_released_rows_without_looking_is_true(data: st.DataObj
 def test_the_bits_of_spans_that_are_released_together_are_those_of_all_of_them() -> None:
     fake = started()
     fake.receive(Rows(Plain([4, 6], 0b101), ["e", "g"], None, range(4, 8)), Rows(range(8, 10), ["i", "j"]))
+    fake.receive(Gaps(range(10, 12)), Rows(Plain([13], 1), ["n"], None, range(12, 14)))
     fake.receive(Rows(Plain([1, 3], 0b101), ["b", "d"], None, range(4)))
     (rows,) = fake.take(Rows)
-    assert list(rows.seqs) == [1, 3, 4, 6, 8, 9]
+    assert list(rows.seqs) == [1, 3, 4, 6, 8, 9, 13]
     assert isinstance(rows.seqs, Plain)
-    assert rows.seqs.bits == 0b110101101, "nobody needs to look through them again"
+    assert rows.seqs.bits == 0b1000110101101, "nobody needs to look through them again"

@@ -164,3 +164,13 @@ def test_a_row_that_goes_on_as_it_was_is_its_own_whatever_part_of_its_assignment
     ((worker, assign),) = assigned(fake)
     fake.receive(answer(worker, assign, [2]), answer(worker, assign, [3, 0]), answer(worker, assign, [1]))
     assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([2], ["c"]), ([3, 0], ["d", "a"]), ([1], ["b"])]
+
+
+def test_rows_that_came_as_a_range_are_called_and_go_on_as_one() -> None:
+    """So that a chunk of them costs no more than one of them, here and behind."""
+    fake = ending(Onward())
+    fake.receive(protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    assert assign.seqs == range(4)
+    fake.receive(Answered(assign.id, worker, assign.seqs, list("ABCD"), [], [], True, 0.01))
+    assert fake.take(Rows) == [Rows(range(4), list("ABCD"))]
