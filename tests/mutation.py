@@ -66,7 +66,8 @@ TESTED_BY = {
     "desk": ["desk"],
     "sink": ["sink"],
     "source": ["source"],
-    "lane": [*STAGE],
+    "lane": ["lane", *STAGE],
+    "launcher": ["lane", *STAGE],
 }
 """Test files that are run first; of other modules, the one of the same name and those of the stage."""
 SLOW = "tests/actors/test_pace.py"

@@ -199,6 +199,24 @@ def test_a_batch_is_full_by_bytes_and_a_row_that_is_larger_goes_alone() -> None:
     assert went(fake) == [["aaa", "bb"], ["cccccccc"], ["d"]]
 
 
+def test_a_row_that_would_make_a_batch_too_large_is_the_first_one_of_the_next() -> None:
+    fake = gathering(bytes_max=5, size=len)
+    fake.receive(Rows(range(3), ["aaa", "bbb", "c"]), protocol.EndOfRows(3))
+    assert went(fake) == [["aaa"], ["bbb", "c"]]
+
+
+@given(st.permutations(range(8)))
+def test_the_batches_of_keys_stand_in_the_order_of_their_rows_too(order: list[int]) -> None:
+    fake = gathering(count=4, key=lambda row: row % 2)
+    fake.receive(Rows(order, list(order)))
+    (rows,) = fake.take(Rows)
+    bundles = dict(zip(rows.seqs, rows.values, strict=True))
+    assert sorted(bundles.values()) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    for bundle, values in bundles.items():
+        assert isinstance(bundle, Bundle)
+        assert (list(bundle.members), bundle.bits) == (values, 0b1010101)
+
+
 def test_a_key_that_cannot_be_found_is_the_row_s_error() -> None:
     fake = gathering(count=2, key=lambda row: row["k"])
     fake.receive(Rows(range(3), [{"k": 1}, {}, {"k": 1}]))

@@ -9,7 +9,7 @@ import pytest
 from headrace.actors import protocol
 from headrace.actors.exits import Exits, Port
 from headrace.actors.outlets import ONWARD, Onward, Sieve, Switch, Tap
-from headrace.actors.protocol import Answered, Epoch, Kind, PermitsGranted, Rows, Status
+from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
 from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import StageTerms
 from tests.actors.fake import Fake
@@ -174,3 +174,30 @@ def test_rows_that_came_as_a_range_are_called_and_go_on_as_one() -> None:
     assert assign.seqs == range(4)
     fake.receive(Answered(assign.id, worker, assign.seqs, list("ABCD"), [], [], True, 0.01))
     assert fake.take(Rows) == [Rows(range(4), list("ABCD"))]
+
+
+def test_attempts_name_only_rows_that_took_more_than_one() -> None:
+    fake = staged(workers=4, concurrent=True)
+    fake.receive(Rows(range(4), list("abcd"), {3: 2}), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    faults = [Fault(1, Kind.TRANSIENT, ConnectionError()), Fault(2, Kind.PENDING, RuntimeError(), 1.0)]
+    fake.receive(Answered(assign.id, worker, [0], ["A"], faults, [], False, 0.01))
+    fake.receive(answer(worker, assign, [3]))
+    assert [m.attempts for m in fake.told_to(NEXT, Rows)] == [None, {3: 2}]
+    fake.told = []
+    fake.pass_time(10.0)
+    fake.receive(PermitsGranted(Epoch(0), 2))
+    fake.receive(*(answer(worker, a, list(a.seqs)) for worker, a in assigned(fake)))
+    assert [n for m in fake.take(Rows) for n in (m.attempts or {}).items()] == [(1, 2)], "a ticket is no attempt"
+
+
+def test_what_a_worker_answers_after_it_was_given_up_reaches_nobody_and_is_counted_L05() -> None:
+    fake = staged(workers=1, on_unknown="quarantine")
+    fake.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.Died(worker, TimeoutError()))
+    assert list(ends(fake)) == [0]
+    fake.receive(answer(worker, assign, [0], complete=True))
+    assert fake.told == []
+    counted = fake.actor.statistics()
+    assert (counted.late, counted.answered, counted.in_flight) == (1, 0, 0)

@@ -396,18 +396,3 @@ def test_a_row_whose_deadline_has_passed_is_not_called_again_when_its_worker_is_
     assert assigned(fake) == []
     fake.receive(PermitsGranted(Epoch(0), 3))
     assert assigned(fake) == []
-
-
-def test_attempts_name_only_rows_that_took_more_than_one() -> None:
-    fake = staged(workers=4, concurrent=True)
-    fake.receive(Rows(range(4), list("abcd"), {3: 2}), PermitsGranted(Epoch(0), 4))
-    ((worker, assign),) = assigned(fake)
-    faults = [Fault(1, Kind.TRANSIENT, ConnectionError()), Fault(2, Kind.PENDING, RuntimeError(), 1.0)]
-    fake.receive(Answered(assign.id, worker, [0], ["A"], faults, [], False, 0.01))
-    fake.receive(answer(worker, assign, [3]))
-    assert [m.attempts for m in fake.told_to(NEXT, Rows)] == [None, {3: 2}]
-    fake.told = []
-    fake.pass_time(10.0)
-    fake.receive(PermitsGranted(Epoch(0), 2))
-    fake.receive(*(answer(worker, a, list(a.seqs)) for worker, a in assigned(fake)))
-    assert [n for m in fake.take(Rows) for n in (m.attempts or {}).items()] == [(1, 2)], "a ticket is no attempt"
