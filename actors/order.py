@@ -163,7 +163,7 @@ class Order:
         own, *others = places(seq)
         self._plant(own, what)
         for other in others:
-            # Each piece of a batch tells of all rows that were in it.
+            # Each piece of a batch tells of all rows that were in it. None of them has passed: they stand behind its first.
             self._plant(other, _GAP, again=True)
 
     def _put_one(self, seq: int, what: _Row | _Gap | Ended) -> None:
@@ -183,13 +183,11 @@ class Order:
     def _plant(self, at: Place, what: _Row | _Gap | Ended, again: bool = False) -> None:
         seq = at[0]
         if len(at) == 1:
-            if again and (seq < self.next or self._known.has(seq)):
+            if again and self._known.has(seq):
                 return
             self._put_one(seq, what)
             return
         if seq < self.next:
-            if again:
-                return
             raise AssertionError(f"a piece of row {seq} ended twice: {self.next} was next")
         tree = self._trees.setdefault(seq, _Tree())
         for i in range(1, len(at) - 2, 2):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors.backlog import Backlog, as_seqs
-from headrace.actors.identity import Column, Id
+from headrace.actors.identity import Column, Id, place
 
 
 def test_a_row_put_back_goes_before_all_others_L54() -> None:
@@ -90,3 +91,42 @@ def test_as_many_are_taken_as_were_asked_for_where_so_many_wait(chunks: list[int
     assert first[1] == list(range(len(first[1])))
     assert len(backlog) == total - len(first[1])
     assert len(backlog.seqs()) == len(backlog)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["append", "take", "put_first", "remove"]), st.integers(0, 9)), max_size=40))
+def test_whatever_is_done_to_it_it_holds_what_a_list_would_hold(steps: list[tuple[str, int]]) -> None:
+    """Against a plain list: rows that were put back, in their order, and then the others, as they came."""
+    backlog, again, queue, taken, n = Backlog(), list[Id](), list[Id](), list[Id](), 0
+    for step, size in steps:
+        match step:
+            case "append":
+                backlog.append(range(n, n + size), [str(seq) for seq in range(n, n + size)])
+                queue.extend(range(n, n + size))
+                n += size
+            case "take":
+                seqs, values = backlog.take(size)
+                expected = [*again, *queue][:size]
+                assert list(seqs) == expected[: len(seqs)]
+                assert values == [str(seq) for seq in seqs]
+                assert seqs or not expected, "it gives something where something waits"
+                taken.extend(seqs)
+                again, queue = [s for s in again if s not in seqs], [s for s in queue if s not in seqs]
+            case "put_first" if taken:
+                seq = taken.pop(size % len(taken))
+                backlog.put_first(seq, str(seq))
+                again = sorted([*again, seq], key=place)
+            case "remove":
+                waits = [*again, *queue]
+                one = waits[size % len(waits)] if waits and size else -1
+                assert backlog.remove(one) == ((True, str(one)) if one != -1 else (False, None))
+                again, queue = [s for s in again if s != one], [s for s in queue if s != one]
+        assert (len(backlog), backlog.seqs()) == (len(again) + len(queue), [*again, *queue])
+
+
+@pytest.mark.parametrize("chunks", [[1, 3], [1, 1, 3], [2, 9]])
+def test_a_chunk_that_is_too_short_is_filled_up_from_the_next_one(chunks: list[int]) -> None:
+    backlog, total = Backlog(), 0
+    for size in chunks:
+        backlog.append(range(total, total + size), list(range(total, total + size)))
+        total += size
+    assert backlog.take(3) == (range(3), [0, 1, 2])

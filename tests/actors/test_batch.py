@@ -13,7 +13,7 @@ from headrace.actors.exits import Exits, Port
 from headrace.actors.frontier import SIZE, Frontier, bits_of
 from headrace.actors.identity import Bundle, Plain
 from headrace.actors.outlets import ONWARD
-from headrace.actors.protocol import Outcomes, Press, Rows, Status
+from headrace.actors.protocol import Outcomes, Press, Rows, Settled, Status
 from tests.actors.fake import Fake, Name
 
 NEXT, KEEPER, LEDGER, CONDUCTOR = map(Name, ("next", "keeper", "ledger", "conductor"))
@@ -138,7 +138,7 @@ def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> Non
     assert fake.take_for(journal) == [], "it was told in that life"
     assert fake.actor.statistics().traffic.adds_up
     fake.receive(protocol.EndOfRows(5))
-    assert not [m for _, m in fake.told if isinstance(m, Outcomes)], "none of them is interrupted besides"
+    assert not [m for _, m in fake.told if isinstance(m, Outcomes | Settled)], "none of them is interrupted besides"
 
 
 def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_at_the_end() -> None:
@@ -146,7 +146,7 @@ def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_a
     fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, known=[Bundle((1, 4))]), "batch")
     fake.receive(Rows(range(2), ["a", "b"]), protocol.EndOfRows(2))
     (outcomes,) = [m for whom, m in fake.told if whom == KEEPER]
-    assert [(e.seq, e.status, e.value) for e in outcomes.ended] == [(1, Status.INTERRUPTED, "b")]
+    assert [(e.seq, e.status, e.value, e.attempts) for e in outcomes.ended] == [(1, Status.INTERRUPTED, "b", 1)]
     traffic = fake.actor.statistics().traffic
     assert (traffic.here, traffic.interrupted, traffic.batched, traffic.adds_up) == (0, 1, 1, True)
 
@@ -190,13 +190,31 @@ def test_every_row_is_in_one_batch_in_order_and_no_batch_is_too_large(
     assert [row for b in bundles if isinstance(b, Bundle) for row in b.members] == list(range(n))
     for b in bundles:
         assert isinstance(b, Bundle)
-        assert b.bits in (0, bits_of(b.members)[1])
+        assert b.bits == bits_of(b.members)[1], "who settles it need not look through its rows"
 
 
 def test_a_batch_is_full_by_bytes_and_a_row_that_is_larger_goes_alone() -> None:
     fake = gathering(bytes_max=5, size=len)
     fake.receive(Rows(range(4), ["aaa", "bb", "cccccccc", "d"]), protocol.EndOfRows(4))
     assert went(fake) == [["aaa", "bb"], ["cccccccc"], ["d"]]
+
+
+def test_a_row_that_would_make_a_batch_too_large_is_the_first_one_of_the_next() -> None:
+    fake = gathering(bytes_max=5, size=len)
+    fake.receive(Rows(range(3), ["aaa", "bbb", "c"]), protocol.EndOfRows(3))
+    assert went(fake) == [["aaa"], ["bbb", "c"]]
+
+
+@given(st.permutations(range(8)))
+def test_the_batches_of_keys_stand_in_the_order_of_their_rows_too(order: list[int]) -> None:
+    fake = gathering(count=4, key=lambda row: row % 2)
+    fake.receive(Rows(order, list(order)))
+    (rows,) = fake.take(Rows)
+    bundles = dict(zip(rows.seqs, rows.values, strict=True))
+    assert sorted(bundles.values()) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    for bundle, values in bundles.items():
+        assert isinstance(bundle, Bundle)
+        assert (list(bundle.members), bundle.bits) == (values, 0b1010101)
 
 
 def test_a_key_that_cannot_be_found_is_the_row_s_error() -> None:
@@ -252,6 +270,9 @@ def test_a_batch_of_nothing_but_pieces_stands_in_their_order() -> None:
     fake.receive(Rows([(2, 1, 3), (2, 0, 3), (2, 2, 3)], ["b", "a", "c"]))
     (rows,) = fake.take(Rows)
     assert (list(rows.seqs), rows.values) == ([Bundle(((2, 0, 3), (2, 1, 3), (2, 2, 3)))], [["a", "b", "c"]])
+    # Only where all are plain rows, there is a bit for each; also where there is one row alone.
+    fake.receive(Rows([(3, 1, 2)], ["d"]), protocol.EndOfRows(4))
+    assert [list(m.seqs) for m in fake.take(Rows)] == [[Bundle(((3, 1, 2),), 0)]]
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))

@@ -430,7 +430,7 @@ def test_why_a_run_was_aborted_is_told_to_all() -> None:
 def test_what_is_not_open_in_time_is_waited_for_no_longer() -> None:
     fake = conducted()
     fake.pass_time(LifeTerms().open_s)
-    closed_refs(fake)
+    assert fake.told_to(LEDGER, protocol.CloseAccount), "it is over at once"
     ended = end(fake)
     assert (ended.state, [str(e) for e in ended.errors]) == (
         State.FAILED,
@@ -449,3 +449,53 @@ def test_deaths_before_the_run_began_are_heard_of_in_their_order() -> None:
     ended = end(fake)
     assert str(ended.errors[0]) == "sink died: RuntimeError: first"
     assert ended.errors[0].__notes__ == ["then: ActorDied: stage died: RuntimeError: second"]
+
+
+def test_a_run_that_drains_because_a_part_failed_did_not_go_well_and_no_row_without_an_outcome_is_another_error() -> (
+    None
+):
+    fake = running()
+    fake.receive(protocol.Failing(SINK, OSError("full"), drain=True))
+    fake.receive(*(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    closed_refs(fake)
+    fake.receive(protocol.AccountClosed(Counts(9, delivered=7, interrupted=2), 2))
+    (ended,) = fake.take(protocol.RunEnded)
+    assert (ended.state, [str(e) for e in ended.errors], ended.notes) == (State.FAILED, ["full"], [])
+
+
+def test_who_says_late_that_it_has_drained_has_nothing_closed_twice_L17() -> None:
+    """The abort's time was up, and all is being closed without it."""
+    fake = running()
+    fake.receive(protocol.Abort("enough"))
+    fake.pass_time(LifeTerms().abort_s)
+    fake.receive(*(protocol.Drained(ref) for ref in LINE))
+    assert closed_refs(fake) == ["reader", "writer"]
+    assert len(fake.told_to(LEDGER, protocol.CloseAccount)) == 1
+
+
+def test_nobody_waits_for_a_dead_resource_to_close() -> None:
+    fake = running()
+    fake.receive(protocol.Died(READER, RuntimeError("bug")), *(protocol.Drained(ref) for ref in LINE))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.Close)] == [READER, WRITER]
+
+
+@pytest.mark.parametrize("error", [None, OSError("no such file")])
+def test_what_opens_after_its_time_is_closed_with_the_others_and_what_does_not_is_not_L21(
+    error: BaseException | None,
+) -> None:
+    fake = conducted()
+    fake.receive(protocol.Opened(WRITER))
+    fake.pass_time(LifeTerms().open_s)
+    fake.receive(protocol.Opened(READER, error))
+    assert closed_refs(fake) == (["writer"] if error is not None else ["writer", "reader"])
+
+
+def test_a_run_whose_keeper_is_dead_ends_at_once_and_has_failed() -> None:
+    keeper = Name("keeper")
+    conductor = Conductor(CALLER, LifeTerms())
+    conductor.set_cast(Cast([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Start(), protocol.Died(keeper, RuntimeError("bug")))
+    fake.receive(*(protocol.Drained(ref) for ref in LINE), protocol.AccountClosed(Counts(), 0))
+    (ended,) = fake.take(protocol.RunEnded)
+    assert (ended.state, str(ended.errors[0])) == (State.FAILED, "keeper died: RuntimeError: bug")

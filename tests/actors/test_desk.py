@@ -153,6 +153,14 @@ def test_who_withdraws_before_its_rows_have_gone_leaves_nothing_behind() -> None
     assert fake.take_for(OFFICE) == [protocol.Drained(fake.me)]
 
 
+def test_who_withdraws_when_all_its_rows_have_gone_takes_no_one_s_place_in_the_queue() -> None:
+    fake = desk(room=2)
+    fake.receive(protocol.Submit(STAGE, [0, 1], ONE), protocol.Withdraw(ONE))
+    assert fake.actor.statistics().waiting == 0
+    fake.receive(protocol.Submit(STAGE, ["x"], TWO))
+    assert fake.actor.statistics().waiting == 1
+
+
 def test_it_says_that_it_has_ended_only_when_all_clerks_are_back_and_all_stages_have_ended() -> None:
     other = Name("other stage")
     fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, 4), Line(other, GOVERNOR, 4)], clerks=1), "desk")

@@ -105,6 +105,16 @@ def test_a_reorder_buffer_next_door_hears_of_a_whole_span_with_the_rows_that_it_
     assert (SIDE, Gaps([6])) in fake.told, "these are no span"
 
 
+def test_a_reorder_buffer_that_rows_come_to_by_two_edges_hears_of_no_span_with_the_rows_of_one_of_them() -> None:
+    """Those of the other edge would be taken for gone."""
+    both = {name: Port(MAIN, missed=(SIDE,), reorders=True) for name in ("a", "b")}
+    out, fake = exits({**both, "c": Port(SIDE, missed=(MAIN,), reorders=True)})
+    out.send_apart(range(3), [("a", [0], ["x"]), ("b", [1], ["y"]), ("c", [2], ["z"])])
+    assert fake.told_to(MAIN, Gaps) == [Gaps([2])]
+    assert fake.told_to(MAIN, Rows) == [Rows([0], ["x"]), Rows([1], ["y"])]
+    assert fake.told_to(SIDE, Rows) == [Rows([2], ["z"], None, range(3))]
+
+
 def test_how_many_rows_may_go_is_what_the_target_with_the_least_room_can_take() -> None:
     out, _ = exits()
     assert out.room == UNLIMITED
@@ -153,6 +163,12 @@ def test_who_waits_for_a_row_hears_that_it_has_ended_and_each_outcome_goes_where
     ]
     traffic = out.traffic(5, 0)
     assert (traffic.quarantined, traffic.dropped, traffic.failed, traffic.adds_up) == (2, 2, 1, True)
+
+
+def test_a_quarantine_hears_of_bad_rows_alone() -> None:
+    out, fake = exits(quarantine=QUARANTINE)
+    out.end([ended(0, Status.DROPPED)])
+    assert fake.told == [(LEDGER, Settled(Status.DROPPED, [0]))]
 
 
 def test_without_a_quarantine_what_is_bad_is_counted_at_once() -> None:
@@ -334,7 +350,7 @@ class Answers(list[Any]):
 
 
 def test_the_rows_of_a_batch_go_on_under_their_own_names_where_each_has_a_value() -> None:
-    out, fake = exits(quarantine=QUARANTINE)
+    out, fake = exits(behind=(KEEPER,), quarantine=QUARANTINE)
     unbundle = Unbundle()
     batches = [Bundle((0, 2)), Bundle((1, 3)), Bundle((4, 5)), Bundle((6,))]
     unbundle.leave(out, batches, [Answers(["a", "c"]), ["b"], "ef", ("g",)], batches, {batches[1]: 2})
@@ -346,8 +362,11 @@ def test_the_rows_of_a_batch_go_on_under_their_own_names_where_each_has_a_value(
     ]
     assert str(bad[0].error) == "node: 1 values for the 2 rows of the batch; return one for each row"
     assert str(bad[1].error) == "node: str where a list of 2 values was expected, one for each row"
-    traffic = out.traffic(4, 0, unbundle.made)
-    assert (traffic.split, traffic.made, traffic.went, traffic.adds_up) == (2, 3, 3, True)
+    fake.told = []
+    unbundle.leave(out, [Bundle((7, 8))], [["h", "i"]], [["h", "i"]], None)
+    assert fake.told == [(MAIN, Rows(range(7, 9), ["h", "i"], None))], "where none is bad, nobody hears of any"
+    traffic = out.traffic(5, 0, unbundle.made)
+    assert (traffic.split, traffic.made, traffic.went, traffic.adds_up) == (3, 5, 5, True)
 
 
 def forked(join: bool) -> tuple[Fork, Exits, Fake]:

@@ -154,6 +154,9 @@ def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_thi
         (Status.INTERRUPTED, [merged(0, 2)]),
     ]
     assert not [m for _, m in fake.told if isinstance(m, Rows | protocol.Decided)]
+    ended = [end for m in fake.told_to(KEEPER, Outcomes) for end in m.ended]
+    assert [(end.seq, end.value, end.attempts) for end in ended] == [(merged(0, 2), "r", 1)]
+    assert fake.actor.statistics().traffic.adds_up
     fake.receive(*[protocol.EndOfRows(1)] * 3)
     assert fake.take(protocol.Drained)
 
@@ -307,6 +310,10 @@ def test_what_a_join_counts_adds_up_at_any_time() -> None:
     assert (traffic.came, traffic.went, traffic.quarantined) == (4, 4, 1)
     assert traffic.ways == {ONWARD: 2, LATE: 2}
     assert traffic.adds_up
+    dropping = joined(require="any")
+    dropping.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]), Rows([part(0, 1, 2)], ["b"]))
+    traffic = dropping.actor.statistics().traffic
+    assert (traffic.merged, traffic.dropped, traffic.adds_up) == (1, 1, True)
     waiting = joined()
     waiting.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"]))
     traffic = waiting.actor.statistics().traffic
@@ -315,9 +322,9 @@ def test_what_a_join_counts_adds_up_at_any_time() -> None:
 
 def test_attempts_of_a_row_that_goes_on_without_some_parts_are_told_too() -> None:
     fake = joined(require="any")
-    fake.receive(Forked([0], ["r"]), Rows([part(0, 0, 2)], ["a"], {part(0, 0, 2): 3}))
-    (rows,) = fake.take(Rows)
-    assert rows.attempts == {merged(0, 2): 3}
+    fake.receive(Forked(range(2), ["r", "s"]), Rows([part(0, 0, 2)], ["a"], {part(0, 0, 2): 3}))
+    fake.receive(Rows([part(1, 0, 2)], ["b"], {part(1, 0, 2): 2}))
+    assert [rows.attempts for rows in fake.take(Rows)] == [{merged(0, 2): 3}, {merged(1, 2): 2}]
 
 
 def test_an_aborted_join_says_no_word() -> None:

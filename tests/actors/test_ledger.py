@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
+from headrace.actors.frontier import SIZE
 from headrace.actors.identity import Bundle, Id, children, merged, parts
-from headrace.actors.ledger import Ledger
+from headrace.actors.ledger import LAZY, Ledger, Settlement
 from headrace.actors.past import Past
 from headrace.actors.protocol import Counts, Settled, Status
 from tests.actors.fake import Fake, Name
@@ -169,6 +171,14 @@ def test_rows_are_settled_once_whether_they_come_as_ranges_or_one_by_one() -> No
             fake.receive(Settled(Status.DELIVERED, again))
 
 
+@pytest.mark.parametrize("again", [range(5, 6), [5], [7]])
+def test_rows_that_came_before_their_turn_are_settled_once_too_when_their_turn_has_come(again: Any) -> None:
+    fake = opened(rows=10)
+    fake.receive(Settled(Status.DELIVERED, range(4, 8)), Settled(Status.DELIVERED, range(4)))
+    with pytest.raises(AssertionError, match="settled twice"):
+        fake.receive(Settled(Status.DELIVERED, again))
+
+
 def test_the_gravest_outcome_counts_whatever_the_order() -> None:
     gravity = [Status.DROPPED, Status.DELIVERED, Status.QUARANTINED, Status.FAILED, Status.INTERRUPTED]
     for lesser, graver in itertools.pairwise(gravity):
@@ -273,3 +283,19 @@ def test_who_holds_the_oldest_row_is_pressed_when_the_source_can_read_no_more() 
     assert fake.take(protocol.Press) == [], "once for each row"
     fake.receive(Settled(Status.DELIVERED, [0]), protocol.RowsGiven(10))
     assert fake.take(protocol.Press) == [protocol.Press(1)]
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_of_rows_that_are_settled_nothing_is_kept_however_many_there_are_L30(blocks: bool) -> None:
+    """They come in any order, one by one or as ranges; only those ahead of one that is not settled must be known."""
+    settlement = Settlement()
+    span = SIZE if blocks else 1
+    for row in range(0, 1000 * span, 2 * span):
+        if blocks:
+            settlement.add_some(row, (1 << span) - 1)
+            settlement.add_some(row + span, (1 << span) - 1)
+        else:
+            settlement.add_some(row, 1)
+            settlement.add(row + 1, row + 2)
+        assert len(settlement._ranges) + len(settlement._ahead) <= 2 * LAZY
+    assert settlement.mark == 1000 * span

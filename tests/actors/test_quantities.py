@@ -83,6 +83,16 @@ def test_whatever_a_timer_is_set_to_a_clock_can_hold_it_L60(seconds: float) -> N
     assert 0.0 <= bounded_s(seconds) <= LONGEST_S
 
 
+@pytest.mark.parametrize(
+    ("seconds", "timer"),
+    [(0.0, 0.0), (2.5, 2.5), (-1.0, 0.0), (-math.inf, 0.0), (math.nan, 0.0), (math.inf, LONGEST_S), (2e9, LONGEST_S)],
+)
+def test_a_time_that_is_over_is_over_at_once_and_one_that_never_comes_is_as_long_as_can_be_L60(
+    seconds: float, timer: float
+) -> None:
+    assert bounded_s(seconds) == timer
+
+
 ANYTHING = st.one_of(
     st.floats(), st.integers(), st.text(), st.none(), st.booleans(), st.decimals(), st.binary(), st.complex_numbers(),
     st.none().map(lambda _: Hostile()), st.sampled_from([10**400, [1], {}, object()]),
@@ -167,6 +177,46 @@ def test_equal_keys_share_a_queue() -> None:
     assert key_of(("a", 1)) == ("a", 1)
     assert key_of(("a", Tenant("b"))) == key_of(("a", Tenant("b")))
     assert "a" not in repr(key_of(Tenant("a")))[8:]
+
+
+def test_an_object_that_is_a_key_is_no_other_kind_of_key() -> None:
+    """A table compares keys whose hashes are the same."""
+
+    class Ghost:
+        def __hash__(self) -> int:
+            return hash("a")
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+    ghost = key_of(Ghost())
+    table: dict[Any, int] = {ghost: 1}
+    assert "a" not in table
+    table["a"] = 2
+    assert (table[ghost], table["a"]) == (1, 2)
+
+
+def test_objects_whose_hashes_differ_are_not_compared() -> None:
+    """Their `__eq__` is somebody else's code, and may be slow or say anything."""
+
+    class Agreeable:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = object.__hash__
+
+    one, other = Agreeable(), Agreeable()
+    assert ObjectKey(one) == ObjectKey(one)
+    assert ObjectKey(one) != ObjectKey(other)
+
+
+@pytest.mark.parametrize("answer", ["4111 1111 1111 1111", {"card": "4111"}, b"4111", ["4111"]])
+@pytest.mark.parametrize("read", [weight_of, size_of, check_after_s])
+def test_what_a_row_holds_is_in_no_message(read: Any, answer: Any) -> None:
+    with pytest.raises(BadAnswer) as told:
+        read(answer)
+    assert "4111" not in str(told.value)
+    assert f"a {type(answer).__name__}" in str(told.value), "only what kind of thing it is"
 
 
 def test_a_timedelta_says_when_to_ask_again() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, children, merged, parts, place, places
+from headrace.actors.frontier import bits_of
+from headrace.actors.identity import Bundle, Id, Plain, children, merged, parted, parts, place, places
 from headrace.actors.protocol import Ended, Gaps, Outcomes, Rows, Status
 from headrace.actors.reorder import Reorder
 from tests.actors.fake import Fake, Name
@@ -99,7 +100,8 @@ def test_whatever_rows_become_they_are_released_in_order_and_none_is_waited_for_
     ids = [one for row in range(total) for one in grown(data, row, 3)]
     while len(ids) > 2 and data.draw(st.booleans()):
         members = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3, unique=True))
-        ids = [one for one in ids if one not in members] + [Bundle(tuple(sorted(members, key=place)))]
+        bundle = Bundle(tuple(sorted(members, key=place)))
+        ids = [one for one in ids if one not in members] + grown(data, bundle, 1)
     absent = set(data.draw(st.lists(st.sampled_from(ids), unique=True))) if ids else set()
     fake = started()
     got: list[Id] = []
@@ -247,3 +249,66 @@ def test_attempts_go_with_a_chunk_that_is_released_as_it_came() -> None:
     told = fake.take(Rows)
     assert [seq for m in told for seq in m.seqs] == [2, 3, 4]
     assert {seq: n for m in told for seq, n in (m.attempts or {}).items()} == {3: 2}
+
+
+def test_each_piece_of_a_batch_says_anew_which_rows_were_in_it_and_nobody_waits_for_these() -> None:
+    fake = started()
+    fake.receive(Rows(children(Bundle((0, 2, (4, 0, 1))), 2), ["a", "b"]), Rows([1, 3, 5], ["c", "d", "e"]))
+    assert released(fake) == [*children(Bundle((0, 2, (4, 0, 1))), 2), 1, 3, 5]
+
+
+def test_the_end_of_a_piece_is_told_in_its_turn_where_all_outcomes_are_wanted_L01() -> None:
+    fake = started(whole=True)
+    one, two, three = children(0, 3)
+    fake.receive(Rows([three], ["c"]), ended(two))
+    assert fake.told == []
+    fake.receive(Rows([one], ["a"]))
+    told = [m for whom, m in fake.told if whom == SINK]
+    assert [[e.seq for e in m.ended] if isinstance(m, Outcomes) else list(m.seqs) for m in told] == [
+        [one],
+        [two],
+        [three],
+    ]
+
+
+def test_rows_none_of_which_come_are_no_news_to_the_sink() -> None:
+    fake = started()
+    fake.receive(Gaps(range(3)), Gaps([3, 4]), Rows([], [], None, range(5, 9)))
+    assert fake.told == []
+    assert fake.actor.statistics().next == 9
+
+
+@given(st.data())
+def test_what_is_known_of_released_rows_without_looking_is_true(data: st.DataObject) -> None:
+    """A ledger settles rows by the bits that go with them, and does not look at the rows. They come as a route or a filter
+    lets them go: some rows of a span, the spans in any order."""
+    begin, spans = data.draw(st.integers(0, 9)), []
+    first = begin
+    for length in data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5)):
+        spans.append(
+            (range(first, first + length), data.draw(st.lists(st.booleans(), min_size=length, max_size=length)))
+        )
+        first += length
+    fake = Fake(Reorder(SINK, CONDUCTOR, first=begin))
+    for span, chosen in data.draw(st.permutations(spans)):
+        (some,) = parted(span, [chosen])
+        fake.receive(Rows(some, [str(seq) for seq in some], None, span))
+    told = fake.take(Rows)
+    assert [seq for m in told for seq in m.seqs] == [
+        s for span, chosen in spans for s, c in zip(span, chosen, strict=True) if c
+    ]
+    for m in told:
+        assert m.values == [str(seq) for seq in m.seqs]
+        if type(m.seqs) is Plain and m.seqs.bits:
+            assert (m.seqs[0], m.seqs.bits) == bits_of(list(m.seqs))
+
+
+def test_the_bits_of_spans_that_are_released_together_are_those_of_all_of_them() -> None:
+    fake = started()
+    fake.receive(Rows(Plain([4, 6], 0b101), ["e", "g"], None, range(4, 8)), Rows(range(8, 10), ["i", "j"]))
+    fake.receive(Gaps(range(10, 12)), Rows(Plain([13], 1), ["n"], None, range(12, 14)))
+    fake.receive(Rows(Plain([1, 3], 0b101), ["b", "d"], None, range(4)))
+    (rows,) = fake.take(Rows)
+    assert list(rows.seqs) == [1, 3, 4, 6, 8, 9, 13]
+    assert isinstance(rows.seqs, Plain)
+    assert rows.seqs.bits == 0b1000110101101, "nobody needs to look through them again"

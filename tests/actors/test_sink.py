@@ -174,3 +174,12 @@ def test_a_row_that_could_not_be_written_in_an_earlier_life_is_not_tried_again_L
     assert [(list(part.seqs), part.values) for part in write.batch if isinstance(part, Rows)] == [([0, 2], ["a", "c"])]
     (outcomes,) = [m for ref, m in told if ref == QUARANTINE and isinstance(m, protocol.Outcomes)]
     assert [(end.seq, end.value) for end in outcomes.ended] == [(1, "b")]
+
+
+def test_where_every_row_can_be_written_nobody_hears_of_any_that_cannot_L62() -> None:
+    """Neither in this life, nor of one that has ended as it did in an earlier one."""
+    fake = quarantined({7: Ended(7, Status.QUARANTINED, ValueError("why"), 2, None, "out")})
+    fake.receive(Rows(range(2), ["a", "b"]), protocol.Written())
+    fake.receive(Rows([2], ["c"]), protocol.Written(None, {}))
+    assert [type(m) for whom, m in fake.told if whom in (QUARANTINE, JOURNAL)] == []
+    assert [m.status for m in fake.take(Settled)] == [Status.DELIVERED] * 2

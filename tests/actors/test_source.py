@@ -110,6 +110,8 @@ def test_a_drain_waits_a_moment_for_the_read_that_is_under_way_and_reads_no_more
     assert [m.values for m in fake.told_to(FIRST, Rows)] == [["a"]]
     assert fake.told_to(FIRST, protocol.EndOfRows) == [protocol.EndOfRows(1)]
     assert reads(fake) == [9], "the one that was under way"
+    fake.pass_time(10.0)
+    assert fake.told == [], "it has ended, and does so once"
     quiet = reading()
     quiet.receive(protocol.Demand(9), protocol.Drain())
     quiet.pass_time(0.9)
@@ -197,3 +199,10 @@ def test_a_source_that_waits_for_room_alone_says_so_where_a_run_may_be_suspended
     fake.told = []
     fake.receive(ReadDone(["a"], False))
     assert fake.told_to(CONDUCTOR, protocol.Resting) == [protocol.Resting(fake.me, 0)]
+
+
+def test_rows_before_the_first_one_that_is_to_be_done_are_no_news_to_who_waits_L23() -> None:
+    fake = reading(past=Past(first=2))
+    fake.receive(protocol.Demand(2), ReadDone(["a", "b"], False))
+    assert fake.told_to(GAPS, protocol.Gaps) == []
+    assert fake.told_to(FIRST, Rows) == []

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from headrace.actors import protocol
-from headrace.actors.protocol import Answered, Epoch, Kind, PermitsGranted, Rows, Status
+from headrace.actors.exits import Exits, Port
+from headrace.actors.outlets import ONWARD, Onward, Sieve, Switch, Tap
+from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
+from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import StageTerms
+from tests.actors.fake import Fake
 from tests.actors.stages import (
     CONDUCTOR,
+    GOVERNOR,
     NEXT,
     answer,
     assigned,
@@ -127,3 +137,67 @@ def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> N
     assert protocol.Drained not in kinds
     fake.pass_time(0.1)
     assert len(fake.take(protocol.Drained)) == 1
+
+
+def ending(outlet: Any, workers: int = 4) -> Fake:
+    """A stage of coroutines that lets its rows go so."""
+    terms, exits = StageTerms("call", workers, concurrent=True), Exits("call", {ONWARD: Port(NEXT)})
+    return Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), outlet), "stage")
+
+
+@pytest.mark.parametrize("outlet", [Onward(), Tap(), Sieve(), Switch()], ids=lambda outlet: type(outlet).__name__)
+def test_what_a_stage_counts_adds_up_at_any_time_whatever_its_answers_mean(outlet: Any) -> None:
+    fake = ending(outlet)
+    for message in (protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4)):
+        fake.receive(message)
+        assert fake.actor.statistics().traffic.adds_up
+    ((worker, assign),) = assigned(fake)
+    for seqs, answers in (([1], [None]), ([2, 0], ["", None])):
+        fake.receive(Answered(assign.id, worker, seqs, answers, [], [], False, 0.01))
+        assert fake.actor.statistics().traffic.adds_up
+    assert fake.actor.statistics().traffic.here == 1
+
+
+def test_a_row_that_goes_on_as_it_was_is_its_own_whatever_part_of_its_assignment_was_answered() -> None:
+    fake = ending(Tap())
+    fake.receive(protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(answer(worker, assign, [2]), answer(worker, assign, [3, 0]), answer(worker, assign, [1]))
+    assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([2], ["c"]), ([3, 0], ["d", "a"]), ([1], ["b"])]
+
+
+def test_rows_that_came_as_a_range_are_called_and_go_on_as_one() -> None:
+    """So that a chunk of them costs no more than one of them, here and behind."""
+    fake = ending(Onward())
+    fake.receive(protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    assert assign.seqs == range(4)
+    fake.receive(Answered(assign.id, worker, assign.seqs, list("ABCD"), [], [], True, 0.01))
+    assert fake.take(Rows) == [Rows(range(4), list("ABCD"))]
+
+
+def test_attempts_name_only_rows_that_took_more_than_one() -> None:
+    fake = staged(workers=4, concurrent=True)
+    fake.receive(Rows(range(4), list("abcd"), {3: 2}), PermitsGranted(Epoch(0), 4))
+    ((worker, assign),) = assigned(fake)
+    faults = [Fault(1, Kind.TRANSIENT, ConnectionError()), Fault(2, Kind.PENDING, RuntimeError(), 1.0)]
+    fake.receive(Answered(assign.id, worker, [0], ["A"], faults, [], False, 0.01))
+    fake.receive(answer(worker, assign, [3]))
+    assert [m.attempts for m in fake.told_to(NEXT, Rows)] == [None, {3: 2}]
+    fake.told = []
+    fake.pass_time(10.0)
+    fake.receive(PermitsGranted(Epoch(0), 2))
+    fake.receive(*(answer(worker, a, list(a.seqs)) for worker, a in assigned(fake)))
+    assert [n for m in fake.take(Rows) for n in (m.attempts or {}).items()] == [(1, 2)], "a ticket is no attempt"
+
+
+def test_what_a_worker_answers_after_it_was_given_up_reaches_nobody_and_is_counted_L05() -> None:
+    fake = staged(workers=1, on_unknown="quarantine")
+    fake.receive(Rows([0], ["a"]), PermitsGranted(Epoch(0), 1))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.Died(worker, TimeoutError()))
+    assert list(ends(fake)) == [0]
+    fake.receive(answer(worker, assign, [0], complete=True))
+    assert fake.told == []
+    counted = fake.actor.statistics()
+    assert (counted.late, counted.answered, counted.in_flight) == (1, 0, 0)

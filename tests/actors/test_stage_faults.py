@@ -11,6 +11,7 @@ from headrace.actors.actor import UnknownMessage
 from headrace.actors.past import Answer
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
 from headrace.actors.retry import Backoff
+from headrace.actors.text import remarks_of
 from headrace.actors.worker import Progress
 from tests.actors.stages import (
     CONDUCTOR,
@@ -136,6 +137,8 @@ def test_what_becomes_of_a_row_that_fails_is_what_was_said(on_error: Any) -> Non
     (end,) = ends(fake).values()
     status = {"quarantine": Status.QUARANTINED, "fail": Status.FAILED, "drop": Status.DROPPED}[on_error]
     assert end.status is status
+    where = ["row 0 in 'call'"] if on_error == "fail" else []
+    assert remarks_of(error) == where, "the error of a run that has failed says which row it was"
 
 
 def test_a_row_that_is_refused_too_often_ends_and_says_how_to_allow_more() -> None:

@@ -9,7 +9,7 @@ import pytest
 from headrace.actors import protocol
 from headrace.actors.exits import Exits, Port
 from headrace.actors.outlets import ONWARD
-from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
+from headrace.actors.protocol import Answered, Epoch, PermitsGranted, Rows, Status
 from headrace.actors.record import Record
 from headrace.actors.stage import Stage
 from headrace.actors.stage_terms import StageTerms
@@ -23,7 +23,6 @@ from tests.actors.stages import (
     answer,
     assigned,
     ends,
-    refused,
     staged,
     wanted,
 )
@@ -99,19 +98,19 @@ def test_in_a_cooldown_coroutines_that_have_not_begun_are_recalled_and_calls_on_
 
 
 def test_calls_on_a_loop_get_as_many_permits_as_there_are_slots_and_some_ahead_where_they_are_plenty() -> None:
-    fake = staged(workers=16, concurrent=True)
+    fake = staged(workers=56, concurrent=True)
     fake.receive(Rows(range(100), list(range(100))))
-    assert wanted(fake) == 18, "an eighth of them ahead, so that a slot that comes free is used at once"
-    fake.receive(PermitsGranted(Epoch(0), 18))
+    assert wanted(fake) == 63, "an eighth of them ahead, so that a slot that comes free is used at once"
+    fake.receive(PermitsGranted(Epoch(0), 63))
     ((worker, assign),) = assigned(fake)
-    assert len(assign.seqs) == 18
-    fake.receive(answer(worker, assign, [0, 1, 2]))
-    assert wanted(fake) == 3
+    assert len(assign.seqs) == 63
+    fake.receive(answer(worker, assign, list(range(8))))
+    assert wanted(fake) == 8
     # They are scarce from now on, so that none is held which another could use.
-    fake.receive(PermitsGranted(Epoch(0), 3, paced=True))
+    fake.receive(PermitsGranted(Epoch(0), 8, paced=True))
     assert [len(a.seqs) for _, a in assigned(fake)] == [1]
-    fake.receive(answer(worker, assign, [3, 4, 5]))
-    assert [len(a.seqs) for _, a in assigned(fake)] == [2]
+    fake.receive(answer(worker, assign, [8, 9, 10]))
+    assert [len(a.seqs) for _, a in assigned(fake)] == [3]
 
 
 def test_calls_on_threads_get_a_permit_for_each_idle_worker_where_they_are_scarce_and_a_set_ahead_where_not() -> None:
@@ -136,30 +135,21 @@ def test_quick_calls_go_in_chunks_that_grow_and_a_slow_one_makes_them_small_at_o
     assert sizes == [1, 2, 4, 6, 6, 1]
 
 
-def test_one_key_s_cooldown_keeps_no_other_key_from_its_calls() -> None:
-    fake = staged(workers=2, key=lambda row: row)
-    fake.receive(Rows(range(2), ["a", "b"]))
-    fake.receive(protocol.CooldownBegan(Epoch(1), 9.0, protocol.Closure.REFUSED, "a"))
-    fake.receive(PermitsGranted(Epoch(0), 1, "a"), PermitsGranted(Epoch(0), 1, "b"))
-    assert [m.key for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == ["a"]
-    assert [list(a.seqs) for _, a in assigned(fake)] == [[1]]
-
-
-def test_credit_and_weights_come_out_even_whatever_the_order() -> None:
-    fake = staged(workers=4, weigh=lambda row: row)
-    fake.receive(Rows(range(3), [3.0, 5.0, 2.0]))
-    (asked,) = fake.take(protocol.PermitsWanted)
-    assert asked.costs == (3.0, 5.0, 2.0)
-    fake.receive(PermitsGranted(Epoch(0), 2, cost=8.0, paced=True))
-    work = assigned(fake)
-    assert [list(a.seqs) for _, a in work] == [[0], [1]]
-    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
-    fake.told = []
-    fake.receive(PermitsGranted(Epoch(0), 1, cost=2.0, paced=True))
-    assert [(m.n, m.cost) for m in fake.take(protocol.PermitsReturned)] == [(1, 2.0)]
-    fake.receive(protocol.CooldownEnded(Epoch(1)))
-    (asked,) = fake.take(protocol.PermitsWanted)
-    assert (asked.n, asked.costs) == (1, (2.0,)), "it is asked for anew"
+def test_a_call_that_is_quicker_than_the_others_makes_chunks_larger_by_and_by() -> None:
+    """One that was quick by chance shall not make the next chunk long."""
+    fake = staged(workers=1)
+    fake.receive(Rows(range(100), list(range(100))), PermitsGranted(Epoch(0), 100))
+    sizes = []
+    for took_s in [1e-3, 1e-5, 1e-5, 1e-5, 1e-5]:
+        ((worker, assign),) = assigned(fake)
+        sizes.append(n := len(assign.seqs))
+        fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, took_s * n))
+    # A call is taken to last 1, 0.5, 0.26, 0.13 and 0.07 ms; a chunk is 1 ms of them, and twice the one before it at most.
+    assert sizes == [1, 1, 1, 2, 4]
+    ((worker, assign),) = assigned(fake)
+    fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, 1.9e-4 * len(assign.seqs)))
+    ((worker, assign),) = assigned(fake)
+    assert len(assign.seqs) == 5, "a slower one is believed at once"
 
 
 def test_a_function_for_keys_or_weights_that_fails_is_the_row_s_error() -> None:
@@ -212,60 +202,6 @@ def test_a_stage_that_leaves_gives_back_what_it_holds_and_is_discharged_L16() ->
     assert fake.told == [], "it is over"
 
 
-def test_a_key_keeps_its_lane_while_its_rows_rest() -> None:
-    fake = staged(workers=2, key=lambda value: value[0])
-    fake.receive(Rows([0], ["k1"]), PermitsGranted(Epoch(0), 1, "k"))
-    ((worker, assign),) = assigned(fake)
-    fault = Fault(0, Kind.TRANSIENT, ConnectionError())
-    fake.receive(Answered(assign.id, worker, [], [], [fault], [], True, 0.01))
-    # Another row of the key comes while the first one rests between two attempts.
-    fake.receive(Rows([1], ["k2"]))
-    fake.pass_time(1.0)
-    wanted = sum(m.n for m in fake.take(protocol.PermitsWanted))
-    assert wanted == 2
-    fake.receive(PermitsGranted(Epoch(0), 2, "k"))
-    assert {s for _, a in assigned(fake) for s in a.seqs} == {0, 1}
-    assert fake.take(protocol.PermitsReturned) == []
-
-
-def test_a_key_that_could_not_ask_because_no_worker_was_free_asks_when_one_is() -> None:
-    fake = staged(workers=1, key=lambda row: row)
-    fake.receive(Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 1, "a", paced=True))
-    ((worker, assign),) = assigned(fake)
-    fake.receive(refused(worker, assign))
-    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED, "a"))
-    fake.receive(PermitsGranted(Epoch(0), 1, "b", paced=True))
-    ((worker, assign),) = assigned(fake)
-    fake.receive(protocol.CooldownEnded(Epoch(1), key="a"))
-    assert fake.take(protocol.PermitsWanted) == [], "the only worker is busy"
-    fake.receive(Answered(assign.id, worker, [1], ["B"], [], [], True, 0.1))
-    assert [m.key for m in fake.take(protocol.PermitsWanted)] == ["a"]
-
-
-def test_wishes_in_an_order_that_rows_have_left_since_are_taken_back_and_made_anew() -> None:
-    fake = staged(workers=4, weigh=lambda row: row)
-    fake.receive(Rows(range(3), [30.0, 5.0, 10.0]))
-    fake.receive(PermitsGranted(Epoch(0), 1, cost=30.0, paced=True))
-    ((worker, assign),) = assigned(fake)
-    fake.receive(refused(worker, assign))
-    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED), protocol.CooldownEnded(Epoch(1)))
-    fake.told = []
-    # The refused row is the next one, and the permit that comes is worth less: others may never come while it is held.
-    fake.receive(PermitsGranted(Epoch(1), 1, cost=5.0, paced=True))
-    told = [m for _, m in fake.told]
-    assert [type(m) for m in told if not isinstance(m, protocol.PermitsWanted)] == [
-        protocol.WishesWithdrawn,
-        protocol.PermitsReturned,
-    ]
-    fake.told = []
-    open_wishes = 2
-    fake.receive(protocol.WishesForgotten(open_wishes))
-    (wanted,) = fake.take(protocol.PermitsWanted)
-    assert wanted.costs == (30.0, 5.0, 10.0)
-    fake.receive(PermitsGranted(Epoch(1), 1, cost=30.0, paced=True))
-    assert [list(a.seqs) for _, a in assigned(fake)] == [[0]]
-
-
 def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage() -> None:
     exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
     record = Record("call", JOURNAL, holds=True)
@@ -286,47 +222,29 @@ def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage
     assert [m.n for m in fake.take(protocol.Appetite)] == [2]
 
 
-def test_a_row_starts_only_when_its_whole_weight_has_been_granted() -> None:
-    fake = staged(workers=4, weigh=lambda row: row)
-    fake.receive(Rows(range(2), [3.0, 5.0]))
-    fake.receive(PermitsGranted(Epoch(0), 1, cost=2.5, paced=True))
-    assert [m.cost for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [2.5]
-    assert assigned(fake) == []
+def test_permits_that_wait_for_room_are_used_as_soon_as_there_is_some() -> None:
+    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
+    terms = StageTerms("call", 4)
+    fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
+    fake.receive(protocol.Start(), Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 2))
+    assert assigned(fake) == [], "what stands after it takes no row yet"
+    fake.receive(protocol.Appetite(2, NEXT))
+    assert sum(len(a.seqs) for _, a in assigned(fake)) == 2
 
 
-def test_what_one_row_weighs_is_used_up_for_the_next_one() -> None:
-    fake = staged(workers=4, weigh=lambda row: row)
-    fake.receive(Rows(range(2), [3.0, 3.0]))
-    fake.receive(PermitsGranted(Epoch(0), 2, cost=5.0, paced=True))
-    assert [list(a.seqs) for _, a in assigned(fake)] == [[0]]
+def test_workers_are_numbered_in_the_order_in_which_they_are_born() -> None:
+    """Their names are those of their threads, and stand in the log."""
+    fake = staged(workers=3)
+    fake.receive(Rows(range(3), ["a", "b", "c"]), PermitsGranted(Epoch(0), 3))
+    assert [ref.name for ref in fake.children] == ["call_0", "call_1", "call_2"]
 
 
-def test_nothing_is_kept_of_the_weight_of_a_row_that_was_answered() -> None:
-    fake = staged(workers=1, weigh=lambda row: row)
-    fake.receive(Rows([0], [3.0]), PermitsGranted(Epoch(0), 1, cost=3.0, paced=True))
-    ((worker, assign),) = assigned(fake)
-    fake.receive(answer(worker, assign, [0], complete=True))
-    (lane,) = fake.actor._launcher.lanes  # type: ignore[attr-defined]
-    assert lane._weights == {}
-
-
-def test_rows_of_a_key_that_waits_keep_no_other_key_s_away() -> None:
-    """However many of them wait, more are asked for."""
-    fake = staged(workers=2, key=lambda row: row)
-    (asked,) = fake.take(protocol.Appetite)
-    assert asked.n > 1000
-
-
-def test_a_worker_that_comes_free_takes_the_row_of_another_key_that_holds_a_permit() -> None:
-    fake = staged(workers=1, key=lambda row: row)
-    fake.receive(Rows([0, 1], ["a", "b"]))
-    fake.receive(PermitsGranted(Epoch(0), 1, "a", paced=True))
-    ((worker, assign),) = assigned(fake)
-    fake.receive(PermitsGranted(Epoch(0), 1, "b", paced=True))
-    assert assigned(fake) == [], "its only worker is busy"
-    fake.receive(answer(worker, assign, [0], complete=True))
-    ((_, other),) = assigned(fake)
-    assert list(other.seqs) == [1]
+def test_in_a_cooldown_nothing_is_asked_for_and_all_of_it_afterwards() -> None:
+    fake = staged(workers=4)
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED), Rows(range(3), ["a", "b", "c"]))
+    assert wanted(fake) == 0
+    fake.receive(protocol.CooldownEnded(Epoch(1)))
+    assert wanted(fake) == 3
 
 
 def test_a_permit_that_waited_long_for_a_worker_is_given_back_and_asked_for_anew_L55() -> None:
@@ -345,3 +263,14 @@ def test_a_permit_that_waited_long_for_a_worker_is_given_back_and_asked_for_anew
     assert assigned(fake) == []
     fake.receive(PermitsGranted(Epoch(0), 1, paced=True))
     assert [list(a.seqs) for _, a in assigned(fake)] == [[1]]
+
+
+def test_calls_with_a_time_out_need_one_timer_between_them() -> None:
+    """And not one for each, of which nearly all would ring for a call that has ended long since."""
+    fake = staged(workers=4, timeout_s=1.0)
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4, paced=True))
+    assert len(assigned(fake)) == 4
+    assert fake.timers_set == 1
+    fake.pass_time(1.0)
+    assert len(fake.abandoned) == 4
+    assert fake.timers_set == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.actors.text import visible
+from headrace.actors.text import add_note, remark, remarks_of, visible
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,27 @@ from headrace.actors.text import visible
 def test_only_line_feeds_stay_and_only_where_several_lines_may_be_L81(text: str, line: str, lines: str) -> None:
     assert visible(text) == line
     assert visible(text, multiline=True) == lines
+
+
+class Noted(Exception):
+    """An exception whose class has notes of its own, in a form that Python does not give them."""
+
+    __notes__ = ("one of the class",)  # type: ignore[assignment]
+
+
+def test_notes_that_are_no_list_are_in_nobody_s_way() -> None:
+    error = Noted("bad")
+    assert remarks_of(error) == []
+    remark(error, "row", "row 5 in 'call'")
+    add_note(error, "then: OSError")
+    assert remarks_of(error) == ["row 5 in 'call'"]
+    assert list(error.__notes__) == ["row 5 in 'call'", "then: OSError"]
+
+
+@pytest.mark.parametrize("notes", [None, 5, "text", ("a", "b")])
+def test_whatever_stands_for_its_notes_an_exception_can_be_remarked_on(notes: object) -> None:
+    error = ValueError("bad")
+    error.__notes__ = notes  # type: ignore[assignment]
+    assert remarks_of(error) == []
+    remark(error, "row", "row 5 in 'call'")
+    assert remarks_of(error) == ["row 5 in 'call'"]
