@@ -173,6 +173,7 @@ class Checker:
         self._stages: dict[Mailbox, _Stage] = {}
         self._runs: dict[Mailbox, _Run] = {}
         self._gates: dict[tuple[Mailbox, Key], _Gate] = {}
+        self._discharged: set[tuple[Mailbox, Any]] = set()
         self._first_id: dict[Mailbox, int | None] = {}
         self._waiters: dict[Any, tuple[int, set[int]]] = {}
         p = protocol
@@ -347,6 +348,9 @@ class Checker:
             overtakers.add(served)
 
     def _heard_wanted(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.PermitsWanted) -> None:
+        if (me, message.stage) in self._discharged:
+            # It asked, and was gone before that was heard.
+            return
         wishes = self._gate(me, message.key).wishes
         waits, overtakers = wishes.get(message.stage, (0, set()))
         wishes[message.stage] = (waits + message.n, overtakers)
@@ -355,6 +359,7 @@ class Checker:
         self._gate(me, message.key).wishes.pop(message.stage, None)
 
     def _heard_discharge(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Discharge) -> None:
+        self._discharged.add((me, message.stage))
         for (governor, _), gate in self._gates.items():
             if governor is me:
                 gate.wishes.pop(message.stage, None)
