@@ -501,10 +501,13 @@ class Gate:
         """When to call again without being told anything; None if only a message can change something."""
         if self.state is GateState.COOLING:
             return self.until_s
-        if not self._wishes or self.state is GateState.PROBING:
+        if not self._wishes:
             return None
-        waits = []
         wish = next(iter(self._wishes.values()))[0]
+        if self.state is GateState.PROBING:
+            # One call at a time, whatever the rate of calls says; but a row's weight must be there for it.
+            return self._weight_at(wish, now) if not self._out else None
+        waits = []
         if self._pace.bucket is not None:
             waits.append(self._pace.bucket.wait_s(1.0, now))
         waits += [bucket.wait_s(1.0, now) for bucket in self._counting]
@@ -517,6 +520,14 @@ class Gate:
             return let_in_at if let_in_at is None else max(let_in_at, now + max(wait_s, TICK_S))
         # Nothing to wait for but a call's end: its message will bring us back.
         return now + max(wait_s, TICK_S) if wait_s > 0.0 else None
+
+    def _weight_at(self, wish: _Wish, now: float) -> float | None:
+        """When there is enough for what the next row weighs; None where rows have no weight."""
+        weight = wish.costs[0] if wish.costs else 1.0
+        waits = [bucket.wait_s(weight, now) for bucket in self._weighing]
+        if self._told is not None:
+            waits.append(self._told.wait_s(weight, now))
+        return now + max(TICK_S, *waits) if self._weighing else None
 
     @property
     def scarce(self) -> bool:

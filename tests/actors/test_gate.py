@@ -331,6 +331,22 @@ def test_rows_that_fail_beside_one_that_is_answered_are_no_outage() -> None:
     assert not gate.ended(STAGE, 10, 1, tuple(range(9)), 0.0)
 
 
+def test_a_probe_of_a_row_that_is_too_heavy_now_goes_when_its_weight_is_there_L40() -> None:
+    """Nobody else is left to wake the gate: it must wake itself."""
+    gate = Gate(Terms(rates=(Rate(10.0, 10.0, "cost"),), outage_after=1), 0.0)
+    gate.want(STAGE, 1, (40.0,))
+    assert granted(gate, 0.0) == 1, "it is heavier than the bucket, which goes into debt for it"
+    assert gate.ended(STAGE, 1, 0, (1,), 0.1)
+    gate.close_for_outage(0.1, 0.5)
+    assert gate.end_cooldown(gate.until_s)
+    gate.want(STAGE, 1, (5.0,))
+    assert granted(gate, 0.4) == 0
+    at_s = gate.wake_at(0.4)
+    assert at_s == pytest.approx(3.5)
+    assert granted(gate, 3.5) == 1
+    assert gate.wake_at(3.5) is None, "it waits for its probe"
+
+
 def test_probes_come_later_each_time_up_to_their_ceiling_and_begin_anew_after_an_answer_L40() -> None:
     gate = failing_gate(probe_s=0.4, probe_max_s=1.0)
     now, waits = 0.0, []
