@@ -50,6 +50,8 @@ from .text import remark
 from .trials import TURNS_MAX, Recess, Trials, Trouble
 from .worker import Progress
 
+LAST_FEW = 9
+"""So many rows may be at fault themselves, where they are all that is left: fewer than make an outage."""
 APPETITE = 3
 """Chunks that are here for each worker: the one that it has in hand, the next one, and one on its way."""
 PATIENCE_S = 0.05
@@ -199,11 +201,7 @@ class Stage(Actor):
             case protocol.Died(who, error, estate):
                 self._on_worker_died(who, error, estate)
             case protocol.OutageOverdue(since_s):
-                error = OutageDeadlineExceeded(
-                    f"stage {self._terms.name!r}: no call has gone through for {since_s:.0f} s; "
-                    f"raise outage_deadline, or run again when the service is back"
-                )
-                self._tell(self._conductor, protocol.Failing(self.context.me, error))
+                self._on_outage_overdue(since_s)
             case protocol.AccountGivenUp(since_s, words):
                 self._on_given_up(AccountShut(self._terms.limit or f"stage {self._terms.name!r}", since_s, words))
             case protocol.Appetite(n, who):
@@ -686,6 +684,31 @@ class Stage(Actor):
         if not self._assignments:
             self._leaving = False
             self._leave()
+
+    def _on_outage_overdue(self, since_s: float) -> None:
+        """No call has gone through for too long: the run fails, so that it can go on when the service is back. But where a
+        few rows are left that have all been called, and no other ones to come, it may be that they are at fault."""
+        last = self._last_few()
+        said = "no call has gone through" if not last else f"no call of the last {len(last)} rows has gone through"
+        text = (
+            f"stage {self._terms.name!r}: {said} for {since_s:.0f} s; raise outage_deadline, or "
+            f"{'run' if not last else 'try them'} again when the service is back"
+        )
+        if not last:
+            self._tell(self._conductor, protocol.Failing(self.context.me, OutageDeadlineExceeded(text)))
+            return
+        for seq, lane in last:
+            found, value = self._take_out(seq, lane)
+            self._end(seq, value, found, OutageDeadlineExceeded(text))
+        self._finish_if_done()
+
+    def _last_few(self) -> list[tuple[Id, Lane]]:
+        """All rows that are here, with their lanes; none, where there may be others whose calls go through."""
+        if self._total is None or self._rows_here > LAST_FEW or self._parked or self._record.held:
+            return []
+        here = [(seq, lane) for lane in self._launcher.lanes for seq in lane.backlog.seqs()]
+        here += [(seq, lane) for seq, (_, lane) in self._resting.items()]
+        return here if len(here) == self._rows_here and all(seq in self._troubles for seq, _ in here) else []
 
     # --- time ---
 

@@ -398,3 +398,32 @@ def test_a_row_whose_deadline_has_passed_is_not_called_again_when_its_worker_is_
     assert assigned(fake) == []
     fake.receive(PermitsGranted(Epoch(0), 3))
     assert assigned(fake) == []
+
+
+@pytest.mark.parametrize("rows", [3, 12])
+def test_an_outage_that_only_the_last_few_rows_meet_ends_them_and_not_the_run_L40(rows: int) -> None:
+    fake = staged(workers=rows)
+    fake.receive(Rows(range(rows), ["x"] * rows), PermitsGranted(Epoch(0), rows), protocol.EndOfRows(rows))
+    for worker, assign in assigned(fake):
+        fake.receive(faulted(worker, assign, Kind.TRANSIENT))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.OUTAGE))
+    fake.take(protocol.Outcomes)
+    fake.receive(protocol.OutageOverdue(600.0))
+    told = [type(m.error).__name__ for _, m in fake.told if isinstance(m, protocol.Failing)]
+    gone = ends(fake)
+    if rows > 9:
+        assert (told, gone) == (["OutageDeadlineExceeded"], {})
+        return
+    assert told == []
+    assert {seq: end.status for seq, end in gone.items()} == dict.fromkeys(range(rows), Status.QUARANTINED)
+    assert "no call of the last 3 rows has gone through for 600 s" in str(gone[0].error)
+
+
+def test_an_outage_fails_the_run_where_other_rows_may_come_L40() -> None:
+    fake = staged(workers=1)
+    fake.receive(Rows([0], ["x"]), PermitsGranted(Epoch(0), 1))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(faulted(worker, assign, Kind.TRANSIENT))
+    fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.OUTAGE), protocol.OutageOverdue(600.0))
+    assert [type(m) for _, m in fake.told if isinstance(m, protocol.Failing)] == [protocol.Failing]
+    assert ends(fake) == {}
