@@ -91,9 +91,10 @@ class Governor(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
+        now = context.now()
         for key, gate in self._gates.items():
-            gate.hand_over(context.now())
-            self._sleep(key, gate)
+            gate.hand_over(now)
+            self._sleep(key, gate, now)
 
     def bequest(self) -> dict[Key, Gate]:
         """What was learned, for the next governor of this limit. To be asked for when this one has ended."""
@@ -202,7 +203,7 @@ class Governor(Actor):
         now = self.context.now()
         if gate.turned_away(away.epoch, away.n, away.retry_after_s, away.words, now):
             self._closed_again(gate, away.key, now)
-        self._sleep(away.key, gate)
+        self._sleep(away.key, gate, now)
 
     def _closed_again(self, gate: Gate, key: Key, now: float) -> None:
         """Tell all; and if it is for an account that has been exhausted for longer than anybody waits, that too."""
@@ -219,7 +220,7 @@ class Governor(Actor):
         now = self.context.now()
         if gate.hit(hit.epoch, hit.retry_after_s, now, hit.took_s, hit.n):
             self._closed_again(gate, hit.key, now)
-        self._sleep(hit.key, gate)
+        self._sleep(hit.key, gate, now)
 
     def _on_wake(self, key: Key, at_s: float) -> None:
         if self._wakes.get(key) != at_s:
@@ -237,16 +238,17 @@ class Governor(Actor):
         gate = self._gates.get(key)
         if gate is None:
             return
-        grants = gate.grant(self.context.now())
+        now = self.context.now()
+        grants = gate.grant(now)
         scarce = gate.scarce
         for grant in grants:
             self._granted += grant.n
             self.context.tell(grant.stage, protocol.PermitsGranted(gate.epoch, grant.n, key, grant.cost, scarce))
-        self._sleep(key, gate)
+        self._sleep(key, gate, now)
 
-    def _sleep(self, key: Key, gate: Gate) -> None:
-        """Have a wake-up on the way for the next thing that only time brings."""
-        now = self.context.now()
+    def _sleep(self, key: Key, gate: Gate, now: float) -> None:
+        """Have a wake-up on the way for the next thing that only time brings. `now`: when the gate was asked what it gives.
+        By a later look at the clock there may be something to give, and nothing to wait for."""
         at_s = gate.wake_at(now)
         if at_s is None:
             return

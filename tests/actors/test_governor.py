@@ -260,3 +260,27 @@ def test_permits_granted_are_used_returned_or_out_whatever_happens_L16(data: st.
         counted = fake.actor.statistics()
         assert counted.granted == counted.used + counted.returned + counted.out
         assert counted.out == sum(held.values())
+
+
+class Hurried(Fake):
+    """Time passes between any two looks at the clock, as it does where a thread has to wait for its turn."""
+
+    step_s = 0.0
+
+    def now(self) -> float:
+        self._now += self.step_s
+        return super().now()
+
+
+@pytest.mark.parametrize("step_s", [0.0, 0.0005, 0.003, 0.02])
+def test_a_permit_that_is_there_by_a_later_look_at_the_clock_is_given_L48(step_s: float) -> None:
+    """Else nobody would ever wake the governor: whoever waits for the permit waits for ever."""
+    governor = Governor(Terms(rates=(Rate(1000.0, 1.0),)))
+    fake = Hurried(governor, "governor")
+    stage = Name("stage")
+    fake.receive(protocol.Enlist(stage))
+    fake.step_s = step_s
+    fake.receive(protocol.PermitsWanted(stage, 3))
+    for _ in range(3):
+        fake.pass_time(1.0)
+    assert sum(m.n for m in fake.take(protocol.PermitsGranted)) == 3
