@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -139,6 +140,10 @@ def _bury(loop: asyncio.AbstractEventLoop) -> None:
     with contextlib.suppress(BaseException):
         for task in asyncio.all_tasks(loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                # It never had its first turn: without this, Python says that nobody awaited it.
+                coroutine.close()
     try:
         loop.close()
     except BaseException:
