@@ -22,7 +22,7 @@ LEAVE_S = 5.0
 """Whoever leaves calls under way gives them so long to end, where no `drain_timeout` says otherwise."""
 STILL_S = 60.0
 """At the interpreter's end, an executor none of whose calls has ended for so long is given up."""
-QUIET_S = 1.0
+QUIET_S = 2.0
 """What takes no longer than this is not worth a line."""
 
 
