@@ -122,7 +122,18 @@ def with_servers(script: Script, seed: int) -> Script:
                 tokens=[1.0, 40.0],
             )
         )
-    return _stated(random, replace(script, service=services))
+    return unhurried(_stated(random, replace(script, service=services)))
+
+
+def unhurried(script: Script) -> Script:
+    """The same, but that the way to a server takes no time where a stage gives its calls little: where most of them take
+    longer than their time-out, no row is at fault, all are called again and again, and a run takes hours."""
+    hurried = {stage.service for stage in script.stage if stage.timeout is not None}
+    if script.executor is not None and script.executor.timeout is not None:
+        hurried.add(script.executor.service)
+    replace = msgspec.structs.replace
+    services = [replace(each, travel=0.0) if each.name in hurried else each for each in script.service]
+    return replace(script, service=services)
 
 
 def _quotas(random: Random, rate: float, rows: int) -> list[QuotaTable]:
