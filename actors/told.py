@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 
 from .protocol import Heard, Quota, Refill, Spent
-from .sent import Log
+from .sent import Tally
 
 LONGEST_S = 3_700.0
 """The longest reset that is waited for: an hour, and a little more. After so long one call asks, whatever was told."""
@@ -53,8 +53,8 @@ class Told:
         self._from_s = now
         self._out = out
         self.set_terms(cost_units, spread)
-        self._grants = Log()
-        self._ends = Log()
+        self._grants = Tally()
+        self._ends = Tally()
         self._quotas: dict[tuple[str, str], _Known] = {}
         self._each: dict[str, float] = {}
         self._guessing = True
