@@ -9,11 +9,10 @@ import heapq
 import itertools
 import math
 import random
-from bisect import bisect_right
-from collections import deque
 from typing import Any, NamedTuple, Protocol
 
 from headrace.actors.gate import Gate, Terms
+from headrace.scenarios.quotas import ChangeTable, QuotaTable, quota_of
 from tests.actors.fake import Name
 
 STAGE = Name("stage")
@@ -22,6 +21,8 @@ LATE_S = 0.0003
 
 Span = tuple[float, float]
 """Between these, evenly distributed; seconds."""
+Change = tuple[float, float]
+"""From which second on how much is allowed."""
 
 
 class Server(Protocol):
@@ -38,116 +39,81 @@ class Server(Protocol):
         ...
 
 
-class Bucket:
+class Counting:
+    """A server that counts as those of the scenarios do."""
+
+    def __init__(self, table: QuotaTable, hint_s: float | None = None) -> None:
+        self.hint_s = hint_s
+        self._quota = quota_of(table)
+
+    def admits(self, now: float) -> bool:
+        return self._quota.take(now)
+
+    def left(self, now: float) -> None:
+        self._quota.left()
+
+
+def _in_all(changes: list[Change], since: float, until: float) -> float:
+    """What of so much a second there is between two times. `changes`: from when on how much it is."""
+    ends = [*(at for at, _ in changes[1:]), math.inf]
+    spans = ((max(at, since), min(end, until), much) for (at, much), end in zip(changes, ends, strict=True))
+    return sum(max(0.0, end - at) * much for at, end, much in spans)
+
+
+class Bucket(Counting):
     """A token bucket: `per_s` calls, `burst` saved up. `changes`: (second, rate) pairs."""
 
     def __init__(
-        self,
-        per_s: float = 200.0,
-        burst: float = 20.0,
-        hint_s: float | None = None,
-        changes: tuple[tuple[float, float], ...] = (),
+        self, per_s: float = 200.0, burst: float = 20.0, hint_s: float | None = None, changes: tuple[Change, ...] = ()
     ) -> None:
-        self.hint_s = hint_s
-        self._rates = [(0.0, per_s), *changes]
-        self._burst = burst
-        self._tokens, self._at = burst, 0.0
-
-    def _per_s(self, now: float) -> float:
-        return self._rates[bisect_right(self._rates, now, key=lambda change: change[0]) - 1][1]
-
-    def admits(self, now: float) -> bool:
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s(now))
-        self._at = now
-        # Tokens are sums of floats: what is there but for rounding is there.
-        if self._tokens < 1.0 - 1e-6:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def left(self, now: float) -> None:
-        pass
+        tables = [ChangeTable(at, per_s=rate) for at, rate in changes]
+        super().__init__(QuotaTable("bucket", per_s=per_s, burst=burst, change=tables), hint_s)
+        self._rates, self._burst = [(0.0, per_s), *changes], burst
 
     def ideal(self, since: float, until: float, latency_s: float) -> float:
-        ends = [*(at for at, _ in self._rates[1:]), math.inf]
-        spans = ((max(at, since), min(end, until), rate) for (at, rate), end in zip(self._rates, ends, strict=True))
-        return sum(max(0.0, end - at) * rate for at, end, rate in spans) + (self._burst if since == 0.0 else 0.0)
+        return _in_all(self._rates, since, until) + (self._burst if since == 0.0 else 0.0)
 
 
-class Fixed:
+class Fixed(Counting):
     """`n` calls a window of `every_s`; the first one ends after `first_s`. `tells`: refusals bring the seconds left."""
 
     def __init__(self, n: int, every_s: float, first_s: float | None = None, tells: bool = False) -> None:
-        self.hint_s: float | None = None
-        self._n, self._every_s, self._tells = n, every_s, tells
-        self._ends = every_s if first_s is None else first_s
-        self._used = 0
+        offset = 0.0 if first_s is None else every_s - first_s
+        super().__init__(QuotaTable("fixed", calls=n, every=every_s, offset=offset))
+        self._per_s, self._tells = n / every_s, tells
 
     def admits(self, now: float) -> bool:
-        while now >= self._ends:
-            self._ends += self._every_s
-            self._used = 0
-        if self._used >= self._n:
-            if self._tells:
-                self.hint_s = self._ends - now
-            return False
-        self._used += 1
-        return True
-
-    def left(self, now: float) -> None:
-        pass
+        well = super().admits(now)
+        standing = self._quota.standing(now)
+        if self._tells and not well and standing is not None:
+            self.hint_s = standing.reset_s
+        return well
 
     def ideal(self, since: float, until: float, latency_s: float) -> float:
-        return self._n * (until - since) / self._every_s
+        return self._per_s * (until - since)
 
 
-class Sliding:
+class Sliding(Counting):
     """`n` calls in any `every_s` seconds."""
 
     def __init__(self, n: int, every_s: float) -> None:
-        self.hint_s: float | None = None
-        self._n, self._every_s = n, every_s
-        self._recent: deque[float] = deque()
-
-    def admits(self, now: float) -> bool:
-        while self._recent and self._recent[0] <= now - self._every_s:
-            self._recent.popleft()
-        if len(self._recent) >= self._n:
-            return False
-        self._recent.append(now)
-        return True
-
-    def left(self, now: float) -> None:
-        pass
+        super().__init__(QuotaTable("sliding", calls=n, every=every_s))
+        self._per_s = n / every_s
 
     def ideal(self, since: float, until: float, latency_s: float) -> float:
-        return self._n * (until - since) / self._every_s
+        return self._per_s * (until - since)
 
 
-class InFlight:
+class InFlight(Counting):
     """`n` calls at once."""
 
     def __init__(self, n: int, changes: tuple[tuple[float, int], ...] = ()) -> None:
-        self.hint_s: float | None = None
-        self._n = [(0.0, n), *changes]
-        self._inside = 0
-
-    def admits(self, now: float) -> bool:
-        if self._inside >= self._allowed(now):
-            return False
-        self._inside += 1
-        return True
-
-    def _allowed(self, now: float) -> int:
-        return self._n[bisect_right(self._n, now, key=lambda change: change[0]) - 1][1]
-
-    def left(self, now: float) -> None:
-        self._inside -= 1
+        tables = [ChangeTable(at, calls=calls) for at, calls in changes]
+        super().__init__(QuotaTable("concurrency", calls=n, change=tables))
+        self._calls: list[Change] = [(0.0, n), *changes]
 
     def ideal(self, since: float, until: float, latency_s: float) -> float:
-        ends = [*(at for at, _ in self._n[1:]), math.inf]
-        spans = ((max(at, since), min(end, until), n) for (at, n), end in zip(self._n, ends, strict=True))
-        return sum(max(0.0, end - at) * n for at, end, n in spans) / latency_s
+        return _in_all(self._calls, since, until) / latency_s
 
 
 class Chance:
@@ -272,16 +238,13 @@ class Play:
     def _on_pump(self, _: Any) -> None:
         while self._held and self._idle and self._backlog and not self._cooling:
             self._held, self._idle, self._backlog = self._held - 1, self._idle - 1, self._backlog - 1
-            self._at(self._now + self._within(self._latency.way), "arrive", (self._gate_epoch(), self._now))
+            self._at(self._now + self._within(self._latency.way), "arrive", (self.gate.epoch, self._now))
         room = self._idle if self.gate.scarce else self._idle + self._workers
         wanted = min(self._backlog, room) - self._held - self._asked
         if wanted > 0 and not self._cooling:
             self._asked += wanted
             self.gate.want(STAGE, wanted, ())
             self._grant()
-
-    def _gate_epoch(self) -> Any:
-        return self.gate.epoch
 
     def _grant(self) -> None:
         for grant in self.gate.grant(self._now):
@@ -325,18 +288,12 @@ class Play:
         else:
             self.refused += 1
             self._backlog += 1
-            if self._hit(epoch, hint_s, self._now - sent):
+            if self.gate.hit(epoch, hint_s, self._now, self._now - sent):
                 self.cooldowns += 1
                 self._cooling = True
                 self.gate.returned(STAGE, self._held, 0.0, self._now)
                 self._held = 0
             self._sleep()
-        self._ended(well, self._now - sent, epoch)
+        self.gate.ended(STAGE, 1, int(well), (), self._now - sent, self._now, epoch)
         self._grant()
         self._on_pump(None)
-
-    def _hit(self, epoch: Any, hint_s: float | None, took_s: float) -> bool:
-        return self.gate.hit(epoch, hint_s, self._now, took_s)
-
-    def _ended(self, well: bool, took_s: float, epoch: Any) -> None:
-        self.gate.ended(STAGE, 1, int(well), (), took_s, self._now, epoch)
