@@ -99,6 +99,11 @@ class _Wish(msgspec.Struct):
     n: int
     costs: deque[float]
 
+    @property
+    def weight(self) -> float:
+        """What its next row weighs; 1 where nobody has said."""
+        return self.costs[0] if self.costs else 1.0
+
 
 class Gate:
     """See the module. Every `now` is `context.now()`."""
@@ -461,7 +466,7 @@ class Gate:
     def _take_weighed(self, wish: _Wish, n: int, now: float) -> tuple[int, float]:
         taken, cost = 0, 0.0
         while taken < n:
-            weight = wish.costs[0] if wish.costs else 1.0
+            weight = wish.weight
             if not all(bucket.affords(weight, now) for bucket in self._weighing):
                 break
             if self._told is not None:
@@ -503,31 +508,22 @@ class Gate:
             return self.until_s
         if not self._wishes:
             return None
-        wish = next(iter(self._wishes.values()))[0]
+        weight = next(iter(self._wishes.values()))[0].weight
+        waits = [bucket.wait_s(weight, now) for bucket in self._weighing]
+        if self._told is not None:
+            waits.append(self._told.wait_s(weight, now))
         if self.state is GateState.PROBING:
             # One call at a time, whatever the rate of calls says; but a row's weight must be there for it.
-            return self._weight_at(wish, now) if not self._out else None
-        waits = []
+            return now + max(TICK_S, *waits) if self._weighing and not self._out else None
         if self._pace.bucket is not None:
             waits.append(self._pace.bucket.wait_s(1.0, now))
         waits += [bucket.wait_s(1.0, now) for bucket in self._counting]
-        waits += [bucket.wait_s(wish.costs[0] if wish.costs else 1.0, now) for bucket in self._weighing]
-        if self._told is not None:
-            waits.append(self._told.wait_s(wish.costs[0] if wish.costs else 1.0, now))
         wait_s = max(waits, default=0.0)
         if self._room_in_flight(now) < 1:
             let_in_at = self._pace.wake_at(now)
             return let_in_at if let_in_at is None else max(let_in_at, now + max(wait_s, TICK_S))
         # Nothing to wait for but a call's end: its message will bring us back.
         return now + max(wait_s, TICK_S) if wait_s > 0.0 else None
-
-    def _weight_at(self, wish: _Wish, now: float) -> float | None:
-        """When there is enough for what the next row weighs; None where rows have no weight."""
-        weight = wish.costs[0] if wish.costs else 1.0
-        waits = [bucket.wait_s(weight, now) for bucket in self._weighing]
-        if self._told is not None:
-            waits.append(self._told.wait_s(weight, now))
-        return now + max(TICK_S, *waits) if self._weighing else None
 
     @property
     def scarce(self) -> bool:
