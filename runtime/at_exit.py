@@ -27,7 +27,7 @@ QUIET_S = 2.0
 
 
 class Unfinished(Protocol):
-    """A run or an executor."""
+    """What must be ended before the interpreter is: a run, or an executor."""
 
     pid: int
 
@@ -38,7 +38,7 @@ class Unfinished(Protocol):
         """Wait for the end, within a bound, and `say` what is to be said."""
 
     def cut_short(self) -> None:
-        """End now."""
+        """End at once, whatever is under way."""
 
 
 _unfinished: weakref.WeakSet[Unfinished] = weakref.WeakSet()
@@ -46,18 +46,13 @@ _exiting = False
 
 
 def note(one: Unfinished) -> None:
-    """It has begun."""
+    """A run or an executor has begun."""
     _unfinished.add(one)
 
 
 def forget(one: Unfinished) -> None:
-    """It has ended."""
+    """A run or an executor has ended, so nobody need wait for it."""
     _unfinished.discard(one)
-
-
-def all_unfinished() -> list[Unfinished]:
-    """Those that have begun and not ended."""
-    return list(_unfinished)
 
 
 def exiting() -> bool:

@@ -195,7 +195,7 @@ class Contents:
 
     def _globals(self, function: types.FunctionType, code: Code, name: str) -> Iterator[tuple[str, bytes]]:
         known = function.__globals__
-        for module, digest in imported_by(code.imports, known.get("__package__"), self._is_own_file):
+        for module, digest in imported_by(code.imports, known.get("__package__"), self._is_own):
             yield f"what it imports as {module!r}", digest
         for key in sorted(code.names):
             if key not in known:
@@ -277,16 +277,10 @@ class Contents:
             parts += [self.digest((each, member.value), name) for each, member in kind.__members__.items()]
         return _hash("class", *parts)
 
-    def _is_own(self, module: str | None) -> bool:
-        """Whether a module is the user's, not the standard library's or an installed package's."""
-        return module is not None and (module.partition(".")[0] in self._packages or _is_users(module))
-
-    def _is_own_file(self, module: str, file: str) -> bool:
-        """The same of a module that need not have been imported, by the file that it is in."""
-        top = module.partition(".")[0]
-        return top in self._packages or not (
-            top in sys.stdlib_module_names or top == "headrace" or os.path.abspath(file).startswith(_installed())
-        )
+    def _is_own(self, module: str | None, file: str | None = None) -> bool:
+        """Whether a module is the user's, not the standard library's or an installed package's. `file`: where it is, if it
+        need not have been imported."""
+        return module is not None and (module.partition(".")[0] in self._packages or _is_users(module, file))
 
 
 def _fast(value: Any) -> bytes | None:
@@ -373,13 +367,13 @@ def _is_from_elsewhere(key: str, value: Any, is_own: Callable[[str], bool]) -> b
 
 
 @functools.cache
-def _is_users(module: str) -> bool:
+def _is_users(module: str, file: str | None = None) -> bool:
     top = module.partition(".")[0]
     if top == "__main__":
         return True
     if top in sys.stdlib_module_names or top == "headrace":
         return False
-    file = getattr(sys.modules.get(module), "__file__", None)
+    file = file or getattr(sys.modules.get(module), "__file__", None)
     return file is not None and not os.path.abspath(file).startswith(_installed())
 
 
