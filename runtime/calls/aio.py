@@ -135,6 +135,9 @@ class LoopCalls:
             if context_of is not None:
                 base = context_of(value)
             self._queue.append(_Call(assign.id, seq, value, attempts.get(seq, 1), states.get(seq), self, base))
+        if self._thread.dead:
+            self._give_back()
+            return
         for _ in range(min(self._slots - len(self._tasks), len(assign.seqs))):
             self._hire()
 

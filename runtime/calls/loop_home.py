@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -49,7 +49,8 @@ class LoopHome:
             try:
                 if self._dead is not None:
                     raise self._dead
-                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+                future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+                self.loop.call_soon_threadsafe(self._begin, coroutine, future)
             except RuntimeError as error:
                 coroutine.close()
                 raise LoopDied(f"the event loop {self._name} is over: {told(error)}") from error
@@ -99,6 +100,28 @@ class LoopHome:
 
     # --- on the loop's thread ---
 
+    @property
+    def dead(self) -> bool:
+        """There will be no loop any more: what begins now never ends."""
+        return self._dead is not None
+
+    def _begin(self, coroutine: Coroutine[Any, Any, Any], future: concurrent.futures.Future[Any]) -> None:
+        if future.done():
+            # Whoever waits was told of the loop's end before the loop came to this.
+            coroutine.close()
+            return
+
+        def settle(task: asyncio.Task[Any]) -> None:
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                if task.cancelled():
+                    future.set_exception(concurrent.futures.CancelledError())
+                elif (error := task.exception()) is not None:
+                    future.set_exception(error)
+                else:
+                    future.set_result(task.result())
+
+        self.task(coroutine, copy_context()).add_done_callback(settle)
+
     def task(self, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
         """A task of ours, which begins with the next turn of the loop, whatever its task factory does with others."""
         return asyncio.Task(coroutine, loop=self.loop, context=context)
@@ -131,6 +154,8 @@ class LoopHome:
         self._tell(died, awaited)
         if self._failed is not None and not self.over:
             self._failed(died)
+        # What was asked for before, and not done yet, finds the loop dead and gives its rows back.
+        self._work()
 
     def _tell(self, died: LoopDied, awaited: set[concurrent.futures.Future[Any]]) -> None:
         with self._mutex:

@@ -147,6 +147,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 class VirtualLoopThread:
     """Has the face of `LoopThread`."""
 
+    dead = False
+    """A virtual loop ends with all that is on it."""
+
     def __init__(self, simulation: Simulation, name: str) -> None:
         self._simulation = simulation
         self.loop = VirtualLoop(simulation, name)  # type: ignore[abstract]
@@ -163,7 +166,6 @@ class VirtualLoopThread:
         return task
 
     def left_alone(self, task: asyncio.Task[Any]) -> bool:
-        """A virtual loop ends with all that is on it."""
         return False
 
     def at_death(self, mourner: Callable[..., object]) -> None:

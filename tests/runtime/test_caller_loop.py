@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 from loguru import logger
+from tests.actors.fake import Name
 
-from headrace.actors.protocol import State
+from headrace.actors.protocol import Answered, Assign, State
 from headrace.runtime import ConfigError, Executor, Pipeline, Retry, RunFailed
+from headrace.runtime.calls.aio import LoopCalls
+from headrace.runtime.calls.caller_loop import CallerLoop
 from headrace.runtime.errors import DeadlineExceeded, LoopDied
 
 WAIT_S = 30.0
@@ -344,6 +347,35 @@ def test_the_death_of_the_caller_s_loop_is_told_to_who_waits_for_an_executor_L69
         executor[0].shutdown()
 
     _ended_by_itself(WAIT_S, body)
+
+
+def test_what_was_asked_of_a_loop_before_its_end_begins_no_more_after_it_L69_L80() -> None:
+    made: list[int] = []
+
+    async def call(row: int) -> None:
+        made.append(row)
+
+    async def main() -> tuple[list[Answered], BaseException | None]:
+        home = CallerLoop("calls")
+        answers: list[Answered] = []
+        calls = LoopCalls(home, call, 2, "test")
+        before = asyncio.all_tasks()
+        calls.begin(Assign(1, [0, 1], [0, 1]), Name("worker"), answers.append)
+        waiting = concurrent.futures.ThreadPoolExecutor(1).submit(lambda: home.run(call(2)))
+        # The coroutine is with the loop, which has not had a turn since.
+        while not (home._awaited and not home._mutex.locked()):
+            time.sleep(0)
+        home.perish()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+        home.stop(1.0)
+        return answers, waiting.exception(WAIT_S)
+
+    answers, error = asyncio.run(main())
+    assert isinstance(error, LoopDied)
+    assert [answer.unstarted for answer in answers] == [[0, 1]]
+    assert made == []
 
 
 def test_nothing_of_ours_is_left_on_the_caller_s_loop_L80() -> None:
