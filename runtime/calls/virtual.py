@@ -12,6 +12,8 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
+from loguru import logger
+
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
 
@@ -127,7 +129,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """What nobody waits for is nobody's error, as on a loop without a handler, but for the log."""
+        """Logs what a callback raised, which nobody else would hear of; a task has whoever awaits it."""
+        error = context.get("exception")
+        if "handle" in context and error is not None:
+            logger.opt(exception=error).error("a callback on the simulated event loop {} raised", self._mailbox.name)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As above."""

@@ -8,8 +8,8 @@
     round-robin   each in turn: no chance at all
 
 Besides, threads differ from a turn-taking scheduler in three ways that matter: a handler may be interrupted between two of
-its messages (`preempt`), a thread that has something to do may not get a core for a while (`lag_s`), and work takes time
-(`step_s`).
+its messages (`preempt`), a thread that has something to do may not get a core for a while, or lose it in the middle of a
+handler, between two looks at the clock (`lag_s`), and work takes time (`step_s`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `depth`: of pct. `sticky`: the chance that the actor that went last goes on, where it can. `preempt`: the chance that
     a handler is interrupted before its messages are out. `lag`: the chance that an actor that is woken sleeps on, for
-    up to `lag_s` seconds. `step_s`: seconds that each step takes.
+    up to `lag_s` seconds; with any, time may also pass between two of an actor's looks at the clock. `step_s`: seconds that
+    each step takes.
     """
 
     policy: Policy = "uniform"

@@ -33,6 +33,8 @@ from headrace.actors.quantities import bounded_s
 
 from .schedule import Schedule, picker_of
 
+STALL = 0.1
+"""The chance that time passes between two looks of an actor at the clock, where there is lag."""
 SPILL = 512
 """Steps between two looks at the history and at the bounds."""
 FOREVER = float("inf")
@@ -257,7 +259,7 @@ class Carrier:
             self._simulation.wake(self)
 
     def now(self) -> float:
-        return self._simulation.now
+        return self._simulation.look(self)
 
     def random(self) -> float:
         return self._simulation.random()
@@ -373,6 +375,9 @@ class Simulation:
         self._watcher: Watcher | None = None
         self._watch: dict[type, Callable[[float, Mailbox, Any, Any], None]] = {}
         self._chance = Random(f"{seed}:steps")
+        self._stalls = Random(f"{seed}:stalls").random if self.schedule.lag else None
+        self._looker: Carrier | None = None
+        self._looked_at = 0.0
         self._picker = picker_of(self.schedule, self._chance)
         self._ready: list[Carrier] = []
         self._events: list[tuple[float, int, Event]] = []
@@ -422,6 +427,16 @@ class Simulation:
 
     def clock(self) -> float:
         """Virtual monotonic seconds."""
+        return self.now
+
+    def look(self, carrier: Carrier) -> float:
+        """What an actor reads off the clock: where there is lag, its thread may have lost its core since it last looked,
+        also within one handler."""
+        if self._stalls is not None:
+            again = carrier is self._looker and self.now == self._looked_at
+            if again and self._stalls() < STALL:
+                self.now += self._stalls() * self.schedule.lag_s
+            self._looker, self._looked_at = carrier, self.now
         return self.now
 
     def call_at(self, when_s: float, function: Callable[..., object], *arguments: Any) -> Event:

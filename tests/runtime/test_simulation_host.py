@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
@@ -231,6 +232,24 @@ def test_asyncio_runs_in_virtual_time() -> None:
     simulation.close()
 
 
+def test_what_a_callback_on_a_virtual_loop_raises_is_logged() -> None:
+    simulation = Simulation(0, Schedule())
+    thread = VirtualLoopThread(simulation, "loop")
+    lines: list[str] = []
+    logger.enable("headrace")
+    handler = logger.add(lines.append, level="ERROR")
+    try:
+        start(simulation, lambda: thread.call_soon(int, "seven"))
+        simulation.run()
+        simulation.close()
+    finally:
+        logger.remove(handler)
+        logger.disable("headrace")
+    assert len(lines) == 1
+    assert "a callback on the simulated event loop loop raised" in lines[0]
+    assert "ValueError" in lines[0]
+
+
 class _Ready:
     def __init__(self, number: int, priority: float) -> None:
         self.number = number
@@ -252,3 +271,21 @@ def test_round_robin_takes_turns() -> None:
     ready = [_Ready(4, 0), _Ready(1, 0), _Ready(9, 0)]
     picker = RoundRobin()
     assert [ready[picker.pick(ready)].number for _ in range(6)] == [1, 4, 9, 1, 4, 9]
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.005])
+def test_time_may_pass_between_two_looks_at_the_clock_where_there_is_lag_L48(lag_s: float) -> None:
+    """A thread can lose its core in the middle of a handler: what it read off the clock before may be old by then."""
+    simulation = Simulation(0, Schedule(lag=0.02 if lag_s else 0.0, lag_s=lag_s))
+    actor = Quick()
+    passed: list[float] = []
+
+    def look_twice() -> None:
+        began = actor.context.now()
+        passed.append(actor.context.now() - began)
+
+    start(simulation, *[look_twice] * 200, actor=actor)
+    simulation.run(100.0)
+    assert len(passed) == 200
+    assert any(passed) == bool(lag_s)
+    assert max(passed) <= lag_s

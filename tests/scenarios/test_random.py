@@ -9,7 +9,7 @@ from headrace.scenarios.play import play
 from tests.scenarios.random_scripts import random_script
 
 FOUND = [282, 477, 719, 2532, 3013, 4543, 6561, 14389, 16188, 26244, 33, 216, 1112, 1360, 235851, 201328, 100]
-FOUND += [588721612, 984814243, 3964, 87, 2804, 1597, 20264003]
+FOUND += [588721612, 984814243, 3964, 87, 2804, 1597, 20264003, 20266568]
 """Seeds that once broke something, in the core or in the checker."""
 
 
