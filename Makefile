@@ -21,11 +21,12 @@ test: $(STAMP)
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+# Types of the project, and what a user's type checker says of the user's code.
 types: $(STAMP)
-	@$(BIN)/mypy
+	@$(BIN)/mypy && HEADRACE_TYPES=1 $(BIN)/python -m pytest -q tests/typed
 
 contract: $(STAMP)
-	@$(BIN)/lint-imports
+	@PYTHONPATH=.typing $(BIN)/lint-imports
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 import msgspec
 
@@ -53,11 +53,14 @@ class JoinTerms(msgspec.Struct, frozen=True):
     bare: bool = False
 
 
+T = TypeVar("T")
+
+
 class PartsMissing(HeadraceError, RuntimeError):
     """A row lacks parts that its join requires."""
 
 
-class Parts(dict[str, Any]):
+class Parts(dict[str, T]):
     """The parts of one row, by branch. `missing`: why the others are not there: their error; None where there is none (it
     was dropped, or went elsewhere, or is not here yet)."""
 
@@ -68,7 +71,7 @@ class Merging(msgspec.Struct, frozen=True):
     """What a join gives to the one who merges: the row as it was forked, and its parts."""
 
     row: Any
-    parts: Parts
+    parts: Parts[Any]
 
 
 class _Odd:
@@ -145,7 +148,7 @@ class Join(Actor):
         self._late = 0
         # What is said in one turn goes as one message.
         self._made_seqs: list[Id] = []
-        self._made_values: list[Merging | Parts] = []
+        self._made_values: list[Merging | Parts[Any]] = []
         self._made_attempts: dict[Id, int] = {}
         self._merged = 0
         self._merged_names: list[Id] = []
@@ -462,7 +465,7 @@ class Join(Actor):
                 self._late_exits.live_on(Status.DROPPED, len(seqs))
                 self._late_exits.report(Status.DROPPED, seqs)
 
-    def _end(self, made: Id, row: Any, values: Parts, attempts: int) -> None:
+    def _end(self, made: Id, row: Any, values: Parts[Any], attempts: int) -> None:
         missing = values.missing
         why = ", ".join(
             f"{name} ({told(error)})" if error is not None else f"{name} (not here)" for name, error in missing.items()

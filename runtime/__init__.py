@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UnwritableRows,
     )
     from .executor import Executor
+    from .flow import Flow
     from .journal.options import Journal
     from .limits import Limit, Quota, Refill, Retry
     from .pipeline import Pipeline
@@ -46,6 +47,7 @@ __all__ = [
     "ConfigError",
     "DurableSink",
     "Executor",
+    "Flow",
     "HeadraceError",
     "InterruptibleSource",
     "Journal",
@@ -79,6 +81,7 @@ _HOME = {
     "ConfigError": "errors",
     "DurableSink": "connectors.port",
     "Executor": "executor",
+    "Flow": "flow",
     "HeadraceError": "errors",
     "Journal": "journal.options",
     "Limit": "limits",

@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     words: str | None = None
 
 
-Classifier = Callable[[BaseException], "Verdict | Kind | str | None"]
+Classifier = Callable[[BaseException], Verdict | Kind | str | None]
 """A user's own: a `Verdict`, one of the words of `WORDS`, or None, which leaves the decision to Headrace."""
 
 WORDS = ("transient", "permanent", "refused", "exhausted")

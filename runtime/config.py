@@ -51,6 +51,7 @@ from .connectors.formats import text_encoding
 from .connectors.input_file import is_standard_input
 from .connectors.port import SinkConnector, SourceConnector
 from .errors import ConfigError, GraphError
+from .flow import Flow
 from .journal.options import COMMIT_S, Journal, Payloads, Sync
 from .limits import Limit, Retry, as_retry
 from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
@@ -183,7 +184,7 @@ class File(Struct, forbid_unknown_fields=True):
 class Job(Struct, frozen=True):
     """A pipeline out of a file, with what its run is told."""
 
-    pipeline: Pipeline
+    pipeline: Flow[Any]
     max_quarantined: float | None
     drain_timeout: float | None
     journal: Journal | None = None
@@ -210,34 +211,31 @@ def _build(reading: Reading, file: File) -> Job | None:
     name = file.name or reading.path.stem
     bounded = reading.attempt("window", lambda: Pipeline(name, window=file.window, ordered=file.ordered))
     # Without a window, so that the rest of the file is looked at, too.
-    pipeline = bounded or Pipeline(name, ordered=file.ordered)
+    beginning = bounded or Pipeline(name, ordered=file.ordered)
+    flow: Flow[Any] = beginning
     source = _source(reading, file.source) if file.source is not None else None
     rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
-        reading.attempt("source", lambda: pipeline.source(source, rows=rows))
+        flow = reading.attempt("source", lambda: beginning.source(source, rows=rows)) or flow
     where: dict[str, str] = {}
-
-    def note_nodes(key: str) -> None:
-        where.update((name, key) for name in pipeline.nodes if name not in where)
-
     for i, stage in enumerate(file.stage or ()):
         if stage is not None:
-            _add_stage(reading, pipeline, stage, f"stage[{i}]")
-            note_nodes(f"stage[{i}]")
+            flow = _add_stage(reading, flow, stage, f"stage[{i}]")
+            where = dict.fromkeys(flow.nodes, f"stage[{i}]") | where
     several = isinstance(reading.data.get("sink"), list)
     sinks_ = [
         (f"sink[{i}]" if several else "sink", table) for i, table in enumerate(file.sink or ()) if table is not None
     ]
     # Those at the end of the line first.
     for key, table in sorted(sinks_, key=lambda pair: pair[1].after is not None):
-        _add_sink(reading, pipeline, table, key)
-        note_nodes(key)
+        flow = _add_sink(reading, flow, table, key)
+        where = dict.fromkeys(flow.nodes, key) | where
     quarantine = _sink(reading, file.quarantine, "quarantine") if file.quarantine is not None else None
     if quarantine is not None:
-        reading.attempt("quarantine", partial(pipeline.quarantine, quarantine))
+        flow = reading.attempt("quarantine", partial(flow.quarantine, quarantine)) or flow
     kept = file.journal
     journal = reading.attempt("journal", lambda: _journal(kept)) if kept is not None else None
-    job = Job(pipeline, file.max_quarantined, file.drain_timeout, journal)
+    job = Job(flow, file.max_quarantined, file.drain_timeout, journal)
     if not reading.mistakes:
         try:
             job.plan()
@@ -253,15 +251,22 @@ def _journal(table: JournalTable) -> Journal:
     return Journal(table.path, table.sync, table.within, table.payloads, tuple(table.redact))
 
 
-def _add_sink(reading: Reading, pipeline: Pipeline, table: SinkTable, key: str) -> None:
+def _add_sink(reading: Reading, flow: Flow[Any], table: SinkTable, key: str) -> Flow[Any]:
+    """The flow with this sink; the flow as it is, where there are mistakes."""
     sink = _sink(reading, table, key)
     if sink is None or reading.mistakes:
-        return
-    if table.after is not None:
-        reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(table.after)))
-    if not reading.mistakes:
-        options: dict[str, Any] = {"name": table.name, "ordered": table.ordered, "on_error": table.on_error}
-        reading.attempt(key, lambda: pipeline.sink(sink, **options))
+        return flow
+    before = _after(reading, flow, table.after, key)
+    if reading.mistakes:
+        return flow
+    options: dict[str, Any] = {"name": table.name, "ordered": table.ordered, "on_error": table.on_error}
+    return reading.attempt(key, lambda: before.sink(sink, **options)) or before
+
+
+def _after(reading: Reading, flow: Flow[Any], after: str | list[str] | None, key: str) -> Flow[Any]:
+    if after is None or reading.mistakes:
+        return flow
+    return reading.attempt(f"{key}.after", lambda: flow.after(*_names(after))) or flow
 
 
 def _names(after: str | list[str] | None) -> list[str]:
@@ -272,7 +277,8 @@ def _rows(reading: Reading, table: SourceTable) -> Any:
     return table.rows if table.rows in (None, "infer") else named(reading, table.rows, "source.rows")
 
 
-def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str) -> None:
+def _add_stage(reading: Reading, flow: Flow[Any], stage: StageTable, key: str) -> Flow[Any]:
+    """The flow with this node; the flow as it is, where there are mistakes."""
     kind = stage.kind or "map"
     for name in _said(reading, key):
         if name not in (*_KEYS[kind], "kind", "name", "after"):
@@ -282,14 +288,13 @@ def _add_stage(reading: Reading, pipeline: Pipeline, stage: StageTable, key: str
     function = _function(reading, stage, kind, key)
     limit = reading.attempt(f"{key}.limit", lambda: _limit(reading, stage.limit, f"{key}.limit"))
     retry = reading.attempt(f"{key}.retry", lambda: _retry(reading, stage.retry, f"{key}.retry"))
-    if stage.after is not None and not reading.mistakes:
-        reading.attempt(f"{key}.after", lambda: pipeline.after(*_names(stage.after)))
+    before = _after(reading, flow, stage.after, key)
     if reading.mistakes:
-        return
+        return flow
     called = stage.name
     if called is None and stage.call is not None and kind not in ("join", "batch"):
         called = stage.call.split(":")[1].split(".")[-1]
-    reading.attempt(key, lambda: stage.add(pipeline, called, function, limit, retry, stage.version))
+    return reading.attempt(key, lambda: stage.add(before, called, function, limit, retry, stage.version)) or before
 
 
 def _said(reading: Reading, key: str) -> list[str]:

@@ -1,8 +1,17 @@
-"""A graph as it is written down: the nodes and edges so far."""
+"""A pipeline as it is written down so far: a value, so that two that go on from one place are two."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .calls.loop_home import LoopHome
+from .connectors.port import SinkConnector, SourceConnector
+from .contracts import Contract
 from .errors import ConfigError
+from .limits import Retry
 from .names import NAME_CHARS_MAX, check_name
 from .plan import SOURCE, Edge, Node
 
@@ -10,15 +19,34 @@ End = tuple[str, str]
 """A node and its port, from which the next edge begins."""
 
 
-class Draft:
-    """The nodes and edges so far."""
+class SourceDraft(msgspec.Struct, frozen=True):
+    """Where the rows come from. `made`: gives the connector that is read, held to the contract, when it is given the loop.
+    `connector`: the one that the user gave, if it was one. `columns`: gives the names of its columns, if it knows them."""
 
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.edges: list[Edge] = []
+    made: Callable[[Callable[[], LoopHome]], SourceConnector]
+    connector: SourceConnector | None = None
+    columns: Callable[[], list[str] | None] | None = None
+    contract: Contract | str | None = None
+    retry: Retry = Retry()
 
-    def add(self, node: Node, ends: list[End]) -> None:
-        """A node after these."""
+
+class Draft(msgspec.Struct, frozen=True):
+    """The nodes and edges so far, and what is known of the whole. The methods that change something give another draft."""
+
+    name: str
+    window: int | None
+    ordered: bool
+    source: SourceDraft | None = None
+    quarantine: SinkConnector | None = None
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+
+    def with_(self, **changes: Any) -> Draft:
+        """The same with some fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+    def add(self, node: Node, ends: tuple[End, ...]) -> Draft:
+        """With a node after these ends. Raises `ConfigError` for a name that cannot be, or is another node's."""
         check_name(node.kind, node.name)
         if node.name == SOURCE:
             raise ConfigError(
@@ -26,8 +54,13 @@ class Draft:
             )
         if any(other.name == node.name for other in self.nodes):
             raise ConfigError(f"two nodes are named {node.name!r}; name one of them with name=")
-        self.nodes.append(node)
-        self.edges += [Edge(before, port, node.name) for before, port in ends]
+        edges = tuple(Edge(before, port, node.name) for before, port in ends)
+        return self.with_(nodes=(*self.nodes, node), edges=self.edges + edges)
+
+    def goes_on_from(self, other: Draft) -> bool:
+        """Whether it was written by adding to the other one."""
+        names = [node.name for node in self.nodes[: len(other.nodes)]]
+        return names == [node.name for node in other.nodes]
 
     def named(self) -> set[str]:
         """The names of the nodes so far."""

@@ -7,7 +7,7 @@ import concurrent.futures
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
@@ -29,6 +29,7 @@ from .waiters import Batch, CallFuture, Task
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Executor(concurrent.futures.Executor):
@@ -176,9 +177,19 @@ class Executor(concurrent.futures.Executor):
             if not future.done():
                 future.let_go(function_name(fn))
 
+    @overload
+    def execute_batch(
+        self, fn: Callable[[U], Awaitable[T]], rows: Iterable[U], timeout: float | None = None
+    ) -> list[Outcome[T]]: ...
+
+    @overload
+    def execute_batch(
+        self, fn: Callable[[U], T], rows: Iterable[U], timeout: float | None = None
+    ) -> list[Outcome[T]]: ...
+
     def execute_batch(
         self, fn: Callable[[Any], Any], rows: Iterable[Any], timeout: float | None = None
-    ) -> list[Outcome]:
+    ) -> list[Outcome[Any]]:
         """Call `fn` with each row; the outcomes, in the order of the rows. No row's error is raised.
 
         Raises `TimeoutError` after `timeout` seconds; what has not begun by then does not begin.

@@ -1,63 +1,80 @@
 """How a graph is written down: rows flow from one node to the next, part ways and meet again.
 
-A `Flow` is the place where the next node will stand: one way or several that have come together there. Its methods add
-a node, move on, and return it. A branch is a function that is given a flow of its own.
+A `Flow` is the place where the next node will stand: one way, or several that have come together there. It is a value: each
+method gives another flow, which has one node more, and leaves the one that it was called on as it was, so that
+`a = base.map(f); b = base.map(g)` are two pipelines.
+
+A flow knows the type of the rows there, `Flow[T]`, as far as functions are annotated: mypy and pyright say at the line which
+function does not fit.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Literal, Never, TypeVar, Unpack, overload
 
 import msgspec
 
 from headrace.actors.awaitables import discard, is_awaitable
-from headrace.actors.join import LATE, Require
+from headrace.actors.join import LATE, Parts, Require
 
-from .calls.answers import Kind, check_answers_at_once, check_function
+from .call_options import CallOptions, stage_plan
+from .calls.answers import Kind, check_answers_at_once
 from .connectors.check import as_sink
 from .connectors.port import SinkConnector
 from .draft import Draft, End
 from .errors import ConfigError
-from .limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from .names import check_name, connector_name, function_name
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
 from .quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
-from .quantities import WORKERS as WORKER_COUNT
+from .runnable import Runnable
 
-WORKERS = 16
-"""Calls in flight of a node that does not say."""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
+V = TypeVar("V")
+
+Answer = Callable[[T], Coroutine[Any, Any, U]] | Callable[[T], Awaitable[U]] | Callable[[T], U]
 
 
-class Flow:
-    """See the module."""
+class Flow(Runnable[T_co], Generic[T_co]):
+    """Where the next node will stand, and the whole pipeline up to there; see `headrace.runtime.flow`.
 
-    def __init__(self, draft: Draft, ends: list[End], ordered: bool, branch: str = "sink") -> None:
-        self._draft = draft
-        self._branch = branch
-        self._ends = ends
-        self._ordered = ordered
-        self._forked: str | None = None
-        """The fork that has just been made, as long as nothing has come after it."""
-        self._sunk: list[End] = []
-        """Where the last sink stands, as long as nothing but sinks has come after it."""
+    `T_co` is the type of the rows there. Every method gives a new flow. All methods raise `ConfigError` for what cannot be,
+    and `TypeError` for an option that there is not.
+    """
 
-    def after(self, *names: str) -> Self:
+    def __init__(
+        self,
+        draft: Draft,
+        ends: tuple[End, ...],
+        inside: bool = False,
+        sink_name: str = "sink",
+        forked: str | None = None,
+        sunk: tuple[End, ...] = (),
+    ) -> None:
+        """For `Pipeline`, and for the methods here. `inside`: it is a branch that is being built. `sink_name`: of a sink
+        that has none of its own. `forked`: the fork that has just been made, as long as nothing has come after it. `sunk`:
+        where the last sink stands, as long as nothing but sinks has come after it."""
+        super().__init__(draft, ends, inside)
+        self._sink_name = sink_name
+        self._forked = forked
+        self._sunk = sunk
+
+    def after(self, *names: str) -> Flow[Any]:
         """What is added next stands after these nodes, wherever they are: `"score"`, or a branch of a fork or route, as
         `"triage.review"`. So graphs can be written down that are no nested branches.
 
             .route(triage, ["review"], name="triage")
             .after("triage.review").map(look_at).after("triage", "look_at").sink(save)
         """
-        self._ends = [self._end(name) for name in names]
-        self._branch = self._ends[0][1] if len(names) == 1 and self._ends[0][1] else "sink"
-        self._forked = None
-        self._sunk = []
-        return self
+        ends = tuple(self._end(name) for name in names)
+        branch = ends[0][1] if len(names) == 1 else ""
+        return self._next(self._draft, ends, "after", sink_name=branch or "sink")
 
     def _end(self, name: str) -> End:
-        known = self._draft.named() | {SOURCE}
+        known = self.nodes | {SOURCE}
         if name in known:
             return name, ""
         node, _, port = name.rpartition(".")
@@ -67,70 +84,100 @@ class Flow:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"after {name!r}: no node before it has this name{hint}")
 
-    @property
-    def nodes(self) -> set[str]:
-        """The names of all nodes so far."""
-        return self._draft.named()
-
     # --- nodes that call a function ---
 
-    def map(
-        self,
-        function: Callable[[Any], Any],
-        *,
-        name: str | None = None,
-        workers: int = WORKERS,
-        limit: Limit | str | None = None,
-        retry: Retry | int | None = None,
-        timeout: float | None = None,
-        deadline: float | None = None,
-        on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
-        on_unknown: Literal["retry", "quarantine"] = "retry",
-        version: str | int | None = None,
-    ) -> Self:
+    @overload
+    def map(self, function: Callable[[T_co], Awaitable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    @overload
+    def map(self, function: Callable[[T_co], U], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    def map(self, function: Callable[[T_co], Any], **options: Unpack[CallOptions]) -> Flow[Any]:
         """A stage that calls `function` with each row; its result is the row from there on.
 
-        `workers`: calls in flight at most; threads for a function, places on one event loop for a coroutine function. What
-        a plain function gives as a coroutine (a lambda around one, a method of a client) is awaited on that loop, and its
-        thread waits for it, so a coroutine function itself is the better thing to give.
-        `timeout`: seconds for one attempt, waits not included. `deadline`: seconds for a row in this stage, all waits
-        included. `on_error`: what becomes of a row whose attempts are used up. `on_unknown`: of one whose call may or may
-        not have happened. `version`: what `function` is to a journal, in place of its code and of what it uses: under the
-        same version a run goes on whatever was edited, under another one it does not.
+            .map(geocode, workers=32, limit="200/s", retry=5, timeout=10.0)
 
-        Raises `ConfigError`, as all methods here do.
+        A function runs on a thread, a coroutine function on an event loop. What a plain function gives as a coroutine (a
+        lambda around one, a method of a client) is awaited on that loop, and its thread waits for it, so a coroutine
+        function itself is the better thing to give. The options are those of `CallOptions`.
         """
-        return self._call(
-            "map", function, name, workers, limit, retry, timeout, deadline, on_error, on_unknown, version
-        )
+        return self._call("map", function, options)
 
-    def flat_map(self, function: Callable[[Any], Any], *, name: str | None = None, **options: Any) -> Self:
+    @overload
+    def flat_map(self, function: Callable[[T_co], AsyncIterable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    @overload
+    def flat_map(
+        self, function: Callable[[T_co], Awaitable[Iterable[U]]], **options: Unpack[CallOptions]
+    ) -> Flow[U]: ...
+
+    @overload
+    def flat_map(self, function: Callable[[T_co], Iterable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    def flat_map(self, function: Callable[[T_co], Any], **options: Unpack[CallOptions]) -> Flow[Any]:
         """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
         asynchronous one.
 
-        They keep the place of their row, and among themselves their order. A row of which none come is dropped. Options as
-        of `map`.
+            .flat_map(lambda page: page["items"])
+
+        They keep the place of their row, and among themselves their order. A row of which none come is dropped.
         """
-        return self._call("flat_map", function, name, **options)
+        return self._call("flat_map", function, options)
 
-    def filter(self, function: Callable[[Any], Any] | str, *, name: str | None = None, **options: Any) -> Self:
+    def filter(self, function: Callable[[T_co], Any] | str, **options: Unpack[CallOptions]) -> Flow[T_co]:
         """Rows of which `function`, or an expression such as `"risk > 0.8"`, says yes go on as they are; the others are
-        dropped. Options as of `map`."""
-        return self._call("filter", as_function(function, "filter"), name, **options)
+        dropped. The options are those of `CallOptions`."""
+        return self._call("filter", as_function(function, "filter"), options)
 
-    def tap(self, function: Callable[[Any], object], *, name: str | None = None, **options: Any) -> Self:
-        """Calls `function` with each row for what it does; the row goes on as it is. Options as of `map`."""
-        return self._call("tap", function, name, **options)
+    def tap(self, function: Callable[[T_co], object], **options: Unpack[CallOptions]) -> Flow[T_co]:
+        """Calls `function` with each row for what it does; the row goes on as it is. The options are those of
+        `CallOptions`."""
+        return self._call("tap", function, options)
+
+    def where(self, function: Callable[[Any], Any] | str) -> Flow[T_co]:
+        """Only rows of which `function`, or an expression, says yes are let in: a filter before everything else, whenever it
+        is added."""
+        name = self._draft.unused("where")
+        first = tuple(edge for edge in self._draft.edges if edge.before == SOURCE)
+        bare = self._draft.with_(edges=tuple(edge for edge in self._draft.edges if edge.before != SOURCE))
+        filtered = Flow[Any](bare, ((SOURCE, ""),)).filter(function, name=name)._draft
+        draft = filtered.with_(edges=filtered.edges + tuple(Edge(name, edge.port, edge.after) for edge in first))
+        moved = {(SOURCE, ""): (name, "")}
+        ends = tuple(moved.get(end, end) for end in self._ends)
+        sunk = tuple(moved.get(end, end) for end in self._sunk)
+        return self._next(draft, ends, "where", forked=self._forked, sunk=sunk)
+
+    @overload
+    def route(
+        self,
+        function: Callable[[T_co], object] | str,
+        branches: None = None,
+        *,
+        name: str | None = None,
+        options: CallOptions | None = None,
+        **more: Callable[[Flow[T_co]], Flow[U]],
+    ) -> Flow[T_co | U]: ...
+
+    @overload
+    def route(
+        self,
+        function: Callable[[T_co], object] | str,
+        branches: Mapping[str, Branch] | Sequence[str],
+        *,
+        name: str | None = None,
+        options: CallOptions | None = None,
+        **more: Branch,
+    ) -> Flow[Any]: ...
 
     def route(
         self,
-        function: Callable[[Any], str | Awaitable[str | None] | None] | str,
+        function: Callable[[T_co], object] | str,
         branches: Mapping[str, Branch] | Sequence[str] | None = None,
         *,
         name: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: CallOptions | None = None,
         **more: Branch,
-    ) -> Self:
+    ) -> Flow[Any]:
         """Sends each row the way that `function`, or an expression, names: one of the branches, or None, the way on (in
         an expression, "").
 
@@ -138,21 +185,27 @@ class Flow:
 
         A branch that does not end in a sink comes back to the way on. Yes and no count as "true" and "false". A row
         that is sent where no branch is goes to quarantine. `branches`: those whose names are no identifiers; or names
-        alone, whose ways are told by `after`. `options`: as of `map`.
+        alone, whose ways are told by `after`. `options`: as of `map`, since names that follow are branches.
         """
         named = _branches("route", branches, more)
-        says = as_function(function, "route")
-        at = self._call("route", says, name, branches=tuple(named), **dict(options or {}))._ends[0][0]
+        told: CallOptions = {"name": name, **(options or {})} if name is not None else {**(options or {})}
+        node = self._calling("route", as_function(function, "route"), told, tuple(named))
+        draft, ends = self._added(node), [(node.name, "")]
         for branch, build in named.items():
             if build is not None:
-                self._ends += self._built(at, branch, build)
-        return self
+                draft, came = _built(draft, node.name, branch, build)
+                ends += came
+        return self._next(draft, tuple(ends), "route")
 
     # --- nodes that part and bring together ---
 
     def fork(
-        self, branches: Mapping[str, Branch] | Sequence[str] | None = None, *, name: str | None = None, **more: Branch
-    ) -> Self:
+        self,
+        branches: Mapping[str, Branch] | Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        **more: Callable[[Flow[T_co]], Flow[U]],
+    ) -> Forked[T_co, U]:
         """Sends each row along every branch at once; `join` brings the parts together again.
 
             .fork(summary=lambda flow: flow.map(ask_a), second=lambda flow: flow.map(ask_b))
@@ -164,12 +217,12 @@ class Flow:
         """
         named = _branches("fork", branches, more)
         plan = ForkPlan(self._named(name, "fork"), tuple(named))
-        self._add(plan)
-        self._ends = [
-            end for branch, build in named.items() if build is not None for end in self._built(plan.name, branch, build)
-        ]
-        self._forked = plan.name
-        return self
+        draft, ends = self._added(plan), list[End]()
+        for branch, build in named.items():
+            if build is not None:
+                draft, came = _built(draft, plan.name, branch, build)
+                ends += came
+        return self._gives(Forked(draft, tuple(ends), self._inside, self._sink_name, plan.name), "fork")
 
     def join(
         self,
@@ -180,9 +233,8 @@ class Flow:
         on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
         late: Branch | bool | None = None,
         fork: str | None = None,
-        name: str | None = None,
-        **options: Any,
-    ) -> Self:
+        **options: Unpack[CallOptions],
+    ) -> Flow[Any]:
         """Brings together what the branches of the `fork` before it made of a row; of the one of that name, after `after`.
 
         `require`: "all" parts; "any", the first that comes; a number, at least so many of those that come; "best",
@@ -190,8 +242,8 @@ class Flow:
         what becomes of a row that lacks parts. `late`: a branch for parts that come afterwards, which ends in a sink;
         without it they are dropped, and counted; True: its way is told by `after("NAME.late")`. `merge(row, parts)`
         gives the row from here on, of the row before the fork and a dict of the parts by branch, whose `missing` says
-        which are not there, and why; without it, the row is that dict. Further options are those of `map`, for the
-        calls of `merge`.
+        which are not there, and why; without it, the row is that dict. Further options are those of `CallOptions`, for the
+        calls of `merge`; `name` is that of the join.
         """
         fork = fork or self._forked
         if fork is None:
@@ -201,15 +253,20 @@ class Flow:
             require = option("join", "require", require, PARTS)
         if on_missing not in ("quarantine", "drop", "fail"):
             raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
+        name = options.pop("name", None)
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
         plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None, late=bool(late))
-        self._add(plan)
-        if callable(late) and self._built(plan.name, LATE, late):
-            raise ConfigError("join: late= is a branch that ends in a sink")
-        if merge is not None:
-            self._call("merge", merge, self._draft.unused(f"{plan.name}.merge"), **options)
-        return self
+        draft = self._added(plan)
+        if callable(late):
+            draft, ends = _built(draft, plan.name, LATE, late)
+            if ends:
+                raise ConfigError("join: late= is a branch that ends in a sink")
+        joined = self._next(draft, ((plan.name, ""),), "join")
+        if merge is None:
+            return joined
+        options["name"] = draft.unused(f"{plan.name}.merge")
+        return joined._call("merge", merge, options)
 
     def batch(
         self,
@@ -217,12 +274,14 @@ class Flow:
         *,
         within: float | None = None,
         max_bytes: int | None = None,
-        key: Callable[[Any], Hashable] | str | None = None,
-        size: Callable[[Any], int] | None = None,
+        key: Callable[[T_co], Hashable] | str | None = None,
+        size: Callable[[T_co], int] | None = None,
         name: str | None = None,
-    ) -> Self:
+    ) -> Flow[list[T_co]]:
         """Gathers rows into lists: of `count` rows, of `max_bytes`, or of what has come `within` so many seconds after the
         first; whichever comes first. What is left at the end goes on.
+
+            .batch(100, within=5.0).map(insert_many)
 
         `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
         default, of its JSON. Neither is `async`: they must answer at once, and a row for which they raise goes to
@@ -239,22 +298,22 @@ class Flow:
         by = as_function(key, "key") if key is not None else None
         check_answers_at_once("batch", "key=", by)
         check_answers_at_once("batch", "size=", measure)
-        self._add(BatchPlan(self._named(name, "batch"), count, max_bytes, within, by, measure))
-        return self
+        return self._stands(BatchPlan(self._named(name, "batch"), count, max_bytes, within, by, measure))
 
-    def unbatch(self, *, name: str | None = None) -> Self:
+    def unbatch(self: Flow[Iterable[U]], *, name: str | None = None) -> Flow[U]:
         """The rows of a batch go on by themselves, at their own places: a list with one value for each of them."""
-        self._add(UnbatchPlan(self._named(name, "unbatch")))
-        return self
+        return self._stands(UnbatchPlan(self._named(name, "unbatch")))
+
+    # --- where rows leave ---
 
     def sink(
         self,
-        sink: SinkConnector | Callable[[Any], object],
+        sink: SinkConnector | Callable[[T_co], object],
         *,
         name: str | None = None,
         ordered: bool | None = None,
         on_error: Literal["abort", "drain"] = "abort",
-    ) -> Self:
+    ) -> Flow[Never]:
         """Where rows leave: a connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that
         gets one row's value a call. Another sink right after it gets the same rows.
 
@@ -268,111 +327,145 @@ class Flow:
         connector = as_sink(sink)
         if any(isinstance(node, SinkPlan) and node.connector is connector for node in self._draft.nodes):
             raise ConfigError(f"sink: {connector_name(connector)} is a sink already; two would write over each other")
-        if not self._ends:
-            self._ends = [self._second_way()]
-        else:
-            self._sunk = list(self._ends)
-        in_order = self._ordered if ordered is None else ordered
-        base = self._named(name, self._branch)
-        sunk = self._sunk
-        self._add(SinkPlan(base, connector, in_order, on_error))
-        self._ends, self._sunk = [], sunk
-        return self
+        in_order = self._draft.ordered if ordered is None else ordered
+        draft, ends, sunk = self._draft, self._ends, self._ends
+        if not ends:
+            draft, way, sunk = _second_way(draft, self._sunk)
+            ends = (way,)
+        if name is None:
+            name = draft.unused(self._sink_name)
+        draft = draft.add(SinkPlan(name, connector, in_order, on_error), ends)
+        return self._next(draft, (), "sink", sunk=sunk)
 
-    def _second_way(self) -> End:
-        """One more way from where the last sink stands: the first time, by a fork put in front of it."""
-        draft = self._draft
-        first, port = self._sunk[0]
-        fork = next((node for node in draft.nodes if isinstance(node, ForkPlan) and node.name == first), None)
-        # Whoever writes a fork down lets things stand after its branches.
-        if fork is None or port:
-            sink = next(edge.after for edge in draft.edges if (edge.before, edge.port) == self._sunk[0])
-            draft.edges = [edge for edge in draft.edges if edge.after != sink]
-            fork = ForkPlan(draft.unused("sinks"), (sink,))
-            draft.add(fork, self._sunk)
-            draft.edges.append(Edge(fork.name, sink, sink))
-            self._sunk = [(fork.name, "")]
-        way = str(len(fork.branches) + 1)
-        draft.nodes[draft.nodes.index(fork)] = msgspec.structs.replace(fork, branches=(*fork.branches, way))
-        return fork.name, way
+    def quarantine(self, sink: SinkConnector | Callable[[Any], object]) -> Flow[T_co]:
+        """Where rows go that could not be delivered, as dicts: seq, stage, error, message, attempts, row."""
+        if self._draft.quarantine is not None:
+            raise ConfigError(f"pipeline {self.name!r} has a quarantine already")
+        draft = self._draft.with_(quarantine=as_sink(sink))
+        return self._next(draft, self._ends, "quarantine", forked=self._forked, sunk=self._sunk)
 
     # --- how it is done ---
 
-    def _call(
-        self,
-        kind: Kind,
-        function: Callable[..., Any],
-        name: str | None = None,
-        workers: int = WORKERS,
-        limit: Limit | str | None = None,
-        retry: Retry | int | None = None,
-        timeout: float | None = None,
-        deadline: float | None = None,
-        on_error: Literal["quarantine", "fail", "drop"] = "quarantine",
-        on_unknown: Literal["retry", "quarantine"] = "retry",
-        version: str | int | None = None,
-        branches: tuple[str, ...] = (),
-    ) -> Self:
-        if not callable(function):
-            raise ConfigError(f"{kind}: {type(function).__name__} is not callable; give a function of a row")
-        workers = option(kind, "workers", workers, WORKER_COUNT)
-        timeout, deadline = checked_times(kind, timeout, deadline)
-        check_on_unknown(kind, on_unknown)
-        if on_error not in ("quarantine", "fail", "drop"):
-            raise ConfigError(f"{kind}: on_error={on_error!r}: 'quarantine', 'fail' or 'drop'")
-        if isinstance(version, bool) or not isinstance(version, str | int | None):
-            raise ConfigError(f"{kind}: version= is text or a whole number, not {type(version).__name__}")
-        name = self._draft.unused(function_name(function)) if name is None else name
-        policy = as_retry(retry) or Retry()
-        check_function(kind, function)
-        limited = as_limit(limit)
-        for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
-            check_answers_at_once(kind, what, asked)
-        check_answers_at_once(kind, "retry=Retry(classify=...)", policy.classify)
-        self._add(
-            StagePlan(
-                name,
-                function,
-                workers,
-                limited,
-                policy,
-                timeout,
-                deadline,
-                on_error,
-                on_unknown,
-                kind,
-                branches,
-                None if version is None else str(version),
-            )
-        )
-        return self
+    def _call(self, kind: Kind, function: Callable[..., Any], options: CallOptions) -> Flow[Any]:
+        return self._stands(self._calling(kind, function, options))
+
+    def _calling(
+        self, kind: Kind, function: Callable[..., Any], options: CallOptions, branches: tuple[str, ...] = ()
+    ) -> StagePlan:
+        name = options.get("name")
+        if name is None:
+            name = self._draft.unused(function_name(function) if callable(function) else kind)
+        return stage_plan(kind, function, name, options, branches)
 
     def _named(self, name: str | None, base: str) -> str:
         return self._draft.unused(base) if name is None else name
 
-    def _add(self, node: Node) -> None:
+    def _stands(self, node: Node) -> Flow[Any]:
+        return self._next(self._added(node), ((node.name, ""),), node.kind)
+
+    def _added(self, node: Node) -> Draft:
         if not self._ends:
             raise ConfigError(
                 f"{node.name!r} stands after a sink, from which nothing goes on; let the sink be a branch of a fork"
             )
-        self._draft.add(node, self._ends)
-        self._ends = [(node.name, "")]
-        self._forked = None
-        self._sunk = []
+        return self._draft.add(node, self._ends)
 
-    def _built(self, at: str, branch: str, build: Branch) -> list[End]:
-        """Where a branch leads to."""
-        flow = Flow(self._draft, [(at, branch)], self._ordered, branch)
-        built = build(flow)
-        if built is not flow:
-            if is_awaitable(built):
-                discard(built)
-            raise ConfigError(f"branch {branch!r} of {at!r}: the function must return the flow that it was given")
-        return flow._ends
+    def _next(
+        self,
+        draft: Draft,
+        ends: tuple[End, ...],
+        how: str,
+        *,
+        sink_name: str | None = None,
+        forked: str | None = None,
+        sunk: tuple[End, ...] = (),
+    ) -> Flow[Any]:
+        """Another flow. `how`: the method that gives it."""
+        named = self._sink_name if sink_name is None else sink_name
+        return self._gives(Flow[Any](draft, ends, self._inside, named, forked, sunk), how)
 
 
-Branch = Callable[[Flow], Flow]
-"""Builds a branch: is given its flow, adds nodes to it, returns it."""
+class Forked(Flow[U], Generic[T, U]):
+    """Right after a `fork`: `T` is the type of the rows before it, `U` of what its branches give."""
+
+    @overload  # type: ignore[override]
+    def join(
+        self,
+        *,
+        merge: Callable[[T, Parts[U]], Awaitable[V]],
+        require: Require = "all",
+        within: float | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Flow[V]: ...
+
+    @overload
+    def join(
+        self,
+        *,
+        merge: Callable[[T, Parts[U]], V],
+        require: Require = "all",
+        within: float | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Flow[V]: ...
+
+    @overload
+    def join(
+        self,
+        *,
+        merge: None = None,
+        require: Require = "all",
+        within: float | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        name: str | None = None,
+    ) -> Flow[Parts[U]]: ...
+
+    def join(self, **options: Any) -> Flow[Any]:
+        """As `Flow.join`, with the types of what was forked."""
+        return super().join(**options)
+
+
+Branch = Callable[[Flow[Any]], Flow[Any]]
+"""Builds a branch: is given its flow, and returns the flow that has the nodes of the branch."""
+
+
+def _built(draft: Draft, at: str, branch: str, build: Branch) -> tuple[Draft, tuple[End, ...]]:
+    """The draft with a branch, and where that leads to."""
+    flow = Flow[Any](draft, ((at, branch),), True, branch)
+    built: Any = build(flow)
+    if not isinstance(built, Flow) or not built._draft.goes_on_from(draft):
+        if is_awaitable(built):
+            discard(built)
+        raise ConfigError(
+            f"branch {branch!r} of {at!r}: the function must return the flow that it was given, with what it adds to it"
+        )
+    built._check_nothing_dropped()
+    return built._draft, built._ends
+
+
+def _second_way(draft: Draft, sunk: tuple[End, ...]) -> tuple[Draft, End, tuple[End, ...]]:
+    """One more way from where the last sink stands: the first time, by a fork put in front of it. The draft, the way, and
+    where the sinks stand now."""
+    first, port = sunk[0]
+    fork = next((node for node in draft.nodes if isinstance(node, ForkPlan) and node.name == first), None)
+    # Whoever writes a fork down lets things stand after its branches.
+    if fork is None or port:
+        sink = next(edge.after for edge in draft.edges if (edge.before, edge.port) == sunk[0])
+        fork = ForkPlan(draft.unused("sinks"), (sink,))
+        bare = draft.with_(edges=tuple(edge for edge in draft.edges if edge.after != sink))
+        forked = bare.add(fork, sunk)
+        draft = forked.with_(edges=(*forked.edges, Edge(fork.name, sink, sink)))
+        sunk = ((fork.name, ""),)
+    way = str(len(fork.branches) + 1)
+    wider = msgspec.structs.replace(fork, branches=(*fork.branches, way))
+    return draft.with_(nodes=tuple(wider if node is fork else node for node in draft.nodes)), (fork.name, way), sunk
 
 
 def _branches(

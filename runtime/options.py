@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from .call_options import WORKERS, CallOptions
 from .classify import Classifier
-from .flow import WORKERS
+from .flow import Flow
 from .limits import Limit, Retry
-from .pipeline import Pipeline
 
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -81,16 +81,16 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     def add(
         self,
-        pipeline: Pipeline,
+        flow: Flow[Any],
         name: str | None,
         function: Any,
         limit: Limit | None,
         retry: Retry | None,
         version: str | int | None = None,
-    ) -> None:
-        """Add the node. `function`: what it calls, of a batch its key, of a join what merges. `version`: what that is to a
-        journal. Raises `ConfigError`."""
-        options: dict[str, Any] = {
+    ) -> Flow[Any]:
+        """The flow with this node. `function`: what it calls, of a batch its key, of a join what merges. `version`: what
+        that is to a journal. Raises `ConfigError`."""
+        options: CallOptions = {
             "workers": self.workers,
             "limit": limit,
             "retry": retry,
@@ -102,23 +102,26 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
         }
         match self.kind:
             case "fork":
-                pipeline.fork(self.branches, name=name)
+                return flow.fork(self.branches, name=name)
             case "join":
-                pipeline.join(
+                if function is None:
+                    options = {}
+                options["name"] = name
+                return flow.join(
                     require=self.require,
                     within=self.within,
                     merge=function,
                     on_missing=self.on_missing,
                     late=self.late,
                     fork=self.fork,
-                    name=name,
-                    **(options if function is not None else {}),
+                    **options,
                 )
             case "batch":
-                pipeline.batch(self.count, within=self.within, max_bytes=self.max_bytes, key=function, name=name)
+                return flow.batch(self.count, within=self.within, max_bytes=self.max_bytes, key=function, name=name)
             case "unbatch":
-                pipeline.unbatch(name=name)
+                return flow.unbatch(name=name)
             case "route":
-                pipeline.route(function, self.branches, name=name, options=options)
+                return flow.route(function, self.branches, name=name, options=options)
             case kind:
-                getattr(pipeline, kind)(function, name=name, **options)
+                added: Flow[Any] = getattr(flow, kind)(function, name=name, **options)
+                return added

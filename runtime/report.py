@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from .assembly import Parts
     from .plan import Plan
 
+T = TypeVar("T")
+
 Ask = Callable[[Sequence[Any]], Sequence[Any]]
 _PLAIN = (SOURCE, "map", "sink")
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of one row. `value` is the result where it was delivered, else the row as it was where it ended.
-    `branch`: the path of forks and outputs under the row, as indices; empty for most."""
+class Outcome(msgspec.Struct, Generic[T], frozen=True):
+    """What became of one row. `value` is the result where it was delivered, of type `T`; else the row as it was where it
+    ended. `branch`: the path of forks and outputs under the row, as indices; empty for most."""
 
     seq: int
     status: Status
-    value: Any
+    value: T
     error: BaseException | None = None
     attempts: int = 1
     branch: tuple[int, ...] = ()

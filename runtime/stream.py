@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from functools import partial
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from headrace.actors import protocol
 
@@ -20,6 +20,8 @@ from .calls.caller_loop import Whose
 from .errors import ConfigError
 from .report import Outcome
 from .run import Run
+
+T = TypeVar("T")
 
 
 class Handover:
@@ -29,7 +31,7 @@ class Handover:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._batch: deque[Outcome] = deque()
+        self._batch: deque[Outcome[Any]] = deque()
         self._ended = False
         self._left = False
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
@@ -75,13 +77,13 @@ class Handover:
             self._batch.clear()
             self._condition.notify_all()
 
-    def take(self) -> list[Outcome]:
+    def take(self) -> list[Outcome[Any]]:
         """The next batch; empty at the end."""
         with self._condition:
             self._condition.wait_for(lambda: self._batch or self._ended)
             return self._taken()
 
-    async def take_async(self) -> list[Outcome]:
+    async def take_async(self) -> list[Outcome[Any]]:
         """As `take`, without blocking the loop."""
         while True:
             with self._condition:
@@ -92,7 +94,7 @@ class Handover:
                 self._waiter = (loop, future)
             await future
 
-    def _taken(self) -> list[Outcome]:
+    def _taken(self) -> list[Outcome[Any]]:
         batch = list(self._batch)
         self._batch.clear()
         self._condition.notify_all()
@@ -107,7 +109,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 Starter = Callable[[Handover], Run]
 
 
-class Stream(Iterator[Outcome], AsyncIterator[Outcome]):
+class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
     """The outcomes of a run, in the order of the rows, one for each row. Nothing is started before the first is asked for.
 
     Leaving the loop, `close` and `aclose` stop the source, finish the calls that are under way, and close everything, within
@@ -118,13 +120,13 @@ class Stream(Iterator[Outcome], AsyncIterator[Outcome]):
     def __init__(self, start: Starter, loop: Whose = "own") -> None:
         self._start = start
         self._loop = loop
-        self._outcomes: Generator[Outcome, None, None] | None = None
-        self._async_outcomes: AsyncGenerator[Outcome, None] | None = None
+        self._outcomes: Generator[Outcome[Any], None, None] | None = None
+        self._async_outcomes: AsyncGenerator[Outcome[Any], None] | None = None
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Outcome:
+    def __next__(self) -> Outcome[T]:
         if self._outcomes is None:
             if self._loop == "caller":
                 raise ConfigError(
@@ -147,7 +149,7 @@ class Stream(Iterator[Outcome], AsyncIterator[Outcome]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Outcome:
+    async def __anext__(self) -> Outcome[T]:
         if self._async_outcomes is None:
             self._async_outcomes = _iterate_async(self._start)
         return await anext(self._async_outcomes)
@@ -175,7 +177,7 @@ def _leave(handover: Handover, run: Run) -> None:
 # The generators hold no reference to their stream: one that is dropped in the middle is closed at once.
 
 
-def _iterate(start: Starter) -> Generator[Outcome, None, None]:
+def _iterate(start: Starter) -> Generator[Outcome[Any], None, None]:
     handover = Handover()
     run = start(handover)
     run.leaving = partial(_leave, handover, run)
@@ -194,7 +196,7 @@ def _iterate(start: Starter) -> Generator[Outcome, None, None]:
     run.wait()
 
 
-async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome, None]:
+async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome[Any], None]:
     handover = Handover()
     run = start(handover)
     run.leaving = partial(_leave, handover, run)

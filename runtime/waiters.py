@@ -241,14 +241,14 @@ class Batch:
         self._left = len(rows)
         self._complete = office.ground.event()
         self._mutex = threading.Lock()
-        self.outcomes: list[Outcome | None] = [None] * len(rows)
+        self.outcomes: list[Outcome[Any] | None] = [None] * len(rows)
 
     def put(self, waited: Waited, /) -> None:
         place, status = waited.place, waited.status
         value = waited.value if status is Status.DELIVERED else self._rows[place]
         self._note(place, Outcome(place, status, value, waited.error, waited.attempts))
 
-    def _note(self, place: int, outcome: Outcome) -> None:
+    def _note(self, place: int, outcome: Outcome[Any]) -> None:
         with self._mutex:
             if self.outcomes[place] is not None:
                 return
@@ -272,7 +272,7 @@ class Batch:
         if not begun:
             self._office.withdraw(self)
 
-    def wait(self, timeout: float | None) -> list[Outcome]:
+    def wait(self, timeout: float | None) -> list[Outcome[Any]]:
         if self._left and not self._complete.wait(timeout):
             raise TimeoutError(f"{self._left} of {len(self._rows)} rows have no outcome after {timeout:g} s")
         return [outcome for outcome in self.outcomes if outcome is not None]

@@ -101,7 +101,7 @@ class Callers:
                 future.cancel()
         event.wait(batch.timeout)
 
-    def _check(self, rows: list[int], outcomes: list[Outcome]) -> None:
+    def _check(self, rows: list[int], outcomes: list[Outcome[Any]]) -> None:
         self.answered += len(outcomes)
         if [outcome.seq for outcome in outcomes] != list(range(len(rows))):
             self.complaints.append((Invariant.ORDERED, f"outcomes of {[o.seq for o in outcomes]}"))

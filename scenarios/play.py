@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
+from headrace.runtime.flow import Flow
 from headrace.runtime.hosts.schedule import Schedule
 from headrace.runtime.hosts.virtual_time import EPOCH_S, real_monotonic
 from headrace.runtime.pipeline import Pipeline
@@ -210,9 +211,8 @@ def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event
     table = script.pipeline
     mutable = any(quirk.does in ("mutate", "writes") for stage in script.stage for quirk in stage.quirk)
     name = script.name or "scenario"
-    pipeline = Pipeline(name, window=table.window, ordered=table.ordered)
     source = ScriptedSource(script.source, diary, event(), number * RUN_IDS, mutable)
-    pipeline.source(source, retry=script.source.retry)
+    flow = Pipeline(name, window=table.window, ordered=table.ordered).source(source, retry=script.source.retry)
     shared: dict[str, Any] = {}
 
     def function_of(stage: StageTable) -> Any:
@@ -222,17 +222,17 @@ def plan_of(script: Script, number: int, diary: Diary, event: Callable[[], Event
         return function
 
     for stage in script.stage:
-        _add_node(pipeline, stage, function_of)
+        flow = _add_node(flow, stage, function_of)
     suffix = f" {number}" if number else ""
     # Those at the end of the main line first.
     for sink in sorted(script.sink, key=lambda sink: bool(sink.after)):
         if sink.after:
-            pipeline.after(*sink.after)
+            flow = flow.after(*sink.after)
         ordered = table.ordered if sink.ordered is None else sink.ordered
         connector = ScriptedSink(f"{sink.name}{suffix}", sink, diary, event(), ordered)
-        pipeline.sink(connector, name=sink.name, ordered=ordered, on_error=sink.on_error)
-    pipeline.quarantine(ScriptedSink(f"quarantine{suffix}", script.quarantine, diary, event(), False))
-    return pipeline.plan(max_quarantined=table.max_quarantined, drain_timeout=table.drain_timeout)
+        flow = flow.sink(connector, name=sink.name, ordered=ordered, on_error=sink.on_error)
+    flow = flow.quarantine(ScriptedSink(f"quarantine{suffix}", script.quarantine, diary, event(), False))
+    return flow.plan(max_quarantined=table.max_quarantined, drain_timeout=table.drain_timeout)
 
 
 def check_graph(script: Script) -> None:
@@ -246,15 +246,15 @@ def check_graph(script: Script) -> None:
             world.close()
 
 
-def _add_node(pipeline: Pipeline, stage: StageTable, function_of: Callable[[StageTable], Any]) -> None:
+def _add_node(flow: Flow[Any], stage: StageTable, function_of: Callable[[StageTable], Any]) -> Flow[Any]:
     if stage.after:
-        pipeline.after(*stage.after)
+        flow = flow.after(*stage.after)
     function, keys = None, stage.keys
     if stage.kind == "batch":
         function = (lambda row: id_of(row) % keys) if keys is not None else None
     elif stage.kind not in ("fork", "unbatch"):
         function = function_of(stage)
-    stage.add(pipeline, stage.name, function, limit_of(stage.limit), retry_of(stage.retry))
+    return stage.add(flow, stage.name, function, limit_of(stage.limit), retry_of(stage.retry))
 
 
 def stage_function(stage: StageTable, name: str, transport: Transports, diary: Diary, managed: bool = True) -> Any:

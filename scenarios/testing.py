@@ -1,6 +1,6 @@
 """For tests of your own pipelines: run them in simulation, in virtual time, with faults, inside your own test suite.
 
-    from headrace.runtime import Pipeline, RateLimited
+    from headrace import Pipeline, RateLimited
     from headrace.scenarios.testing import kill_worker, simulate
 
     def test_a_storm_loses_no_row():
@@ -29,8 +29,8 @@ from headrace.actors.protocol import State
 from headrace.runtime.calls.aio import runs_on_a_loop
 from headrace.runtime.connectors.memory import IteratorSource
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.flow import Flow
 from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.pipeline import Pipeline
 from headrace.runtime.plan import Plan, StagePlan
 from headrace.runtime.report import RunReport
 
@@ -113,7 +113,7 @@ class Simulated(msgspec.Struct, frozen=True):
 
 
 def simulate(
-    pipeline: Pipeline,
+    pipeline: Flow[Any],
     *,
     seed: int = 0,
     faults: Sequence[Fault] = (),

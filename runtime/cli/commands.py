@@ -66,7 +66,7 @@ def run(
     """
     job = read_job(file)
     if where is not None:
-        _add_where(job, where)
+        job = _with_where(job, where)
     run_job(job, file, journal, accept_changes, Shown(as_json, quiet, log, traceback), suspend_after)
 
 
@@ -115,11 +115,14 @@ def graph(file: Path, form: str, output: Path | None) -> None:
         wrong(f"{output}: cannot be written: {error.strerror}")
 
 
-def _add_where(job: Job, where: str) -> None:
+def _with_where(job: Job, where: str) -> Job:
+    from msgspec.structs import replace
+
     from ..errors import ConfigError
 
     try:
-        job.pipeline.where(where)
-        job.plan()
+        narrowed = replace(job, pipeline=job.pipeline.where(where))
+        narrowed.plan()
     except ConfigError as error:
         wrong(f"--where: {error}")
+    return narrowed

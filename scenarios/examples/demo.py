@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from headrace.runtime import Limit, Pipeline, Retry, RunFailed, sinks, sources
+from headrace import Limit, Pipeline, Retry, RunFailed, sinks, sources
 from headrace.runtime.progress import watch
 
 HERE = Path(__file__).parent

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.runtime import Pipeline, sinks, sources
+from headrace import Flow, Pipeline, sinks, sources
 
 HERE = Path(__file__).parent
 TILT = math.radians(23.44)
@@ -67,7 +67,7 @@ def words(airport: Airport) -> list[dict[str, str]]:
     return [{"icao": airport.icao, "word": word} for word in airport.name.split()]
 
 
-def pipeline(out: Path) -> Pipeline:
+def pipeline(out: Path) -> Flow[Any]:
     """The graph."""
     return (
         Pipeline("airports")

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from headrace.runtime import Limit, Pipeline, RateLimited
+from headrace.runtime import Flow, Limit, Pipeline, RateLimited
 
 
 def same(x: int) -> int:
@@ -43,14 +43,14 @@ def no_op() -> dict[str, Any]:
     return result(ours / theirs, 10.0, f"{ours:,.0f} rows/s against {theirs:,.0f}")
 
 
-def _us_a_row(build: Callable[[Pipeline], Pipeline], n: int = 300_000) -> float:
+def _us_a_row(build: Callable[[Flow[Any]], Flow[Any]], n: int = 300_000) -> float:
     began = time.perf_counter()
     build(Pipeline().source(range(n))).run()
     return (time.perf_counter() - began) / n * 1e6
 
 
 def _against_a_map(
-    function: Callable[[int], Any], build: Callable[[Pipeline], Pipeline], budget: float
+    function: Callable[[int], Any], build: Callable[[Flow[Any]], Flow[Any]], budget: float
 ) -> dict[str, Any]:
     # Side by side, in turns: the machine's pace changes.
     pairs = [(_us_a_row(lambda p: p.map(function)), _us_a_row(build)) for _ in range(5)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from headrace.runtime import Limit, Pipeline, ReadResult, Retry
+from headrace.runtime import Flow, Limit, Pipeline, ReadResult, Retry
 
 # --- what is raised ---
 
@@ -179,16 +179,16 @@ def _same(flow: Any) -> Any:
     return flow.map(lambda row: row)
 
 
-def source() -> Pipeline:
+def source() -> Flow[Any]:
     """A pipeline whose rows are the names of all kinds."""
     return Pipeline("job").source(list(KINDS))
 
 
-def _from(orders: Orders) -> Pipeline:
+def _from(orders: Orders) -> Flow[Any]:
     return Pipeline("job").source(orders)
 
 
-ROWS_FAULT: dict[str, Callable[[Raise], Pipeline]] = {
+ROWS_FAULT: dict[str, Callable[[Raise], Flow[Any]]] = {
     "map": lambda boom: source().map(boom, name="ask"),
     "a coroutine function": lambda boom: source().map(_async(boom), name="ask", retry=2),
     "a coroutine of a plain function": lambda boom: source().map(lambda row: _async(boom)(row), name="ask"),
@@ -207,12 +207,12 @@ ROWS_FAULT: dict[str, Callable[[Raise], Pipeline]] = {
 CLASSIFIER = "classify"
 
 
-def with_classifier(boom: Raise) -> Pipeline:
+def with_classifier(boom: Raise) -> Flow[Any]:
     """Whose classifier raises, asked about the error of a row."""
     return source().map(_fails, name="ask", retry=Retry(2, base=0.001, classify=boom))
 
 
-RUN_FAILS: dict[str, tuple[Callable[[Raise], Pipeline], str]] = {
+RUN_FAILS: dict[str, tuple[Callable[[Raise], Flow[Any]], str]] = {
     "open of a source": (lambda boom: _from(Orders("open", boom)).map(str), "open() of the source 'orders'"),
     "read of a source": (lambda boom: _from(Orders("read", boom)).map(str), "read() of the source 'orders'"),
     "prepare": (lambda boom: source().map(Strategy("prepare", boom)), "prepare() of Strategy"),
@@ -223,7 +223,7 @@ RUN_FAILS: dict[str, tuple[Callable[[Raise], Pipeline], str]] = {
 }  # fmt: skip
 """The run cannot go on, and says who is to blame."""
 
-RUN_GOES_ON: dict[str, tuple[Callable[[Raise], Pipeline], str]] = {
+RUN_GOES_ON: dict[str, tuple[Callable[[Raise], Flow[Any]], str]] = {
     "close of a source": (lambda boom: _from(Orders("close", boom)).map(str), "close() of the source 'orders'"),
     "close of a sink": (lambda boom: source().map(str).sink(Bills("close", boom)), "close() of the sink 'sink' (bills)"),
     "close of a function": (lambda boom: source().map(Strategy("close", boom)), "close() of Strategy"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from headrace.runtime import ConfigError, Executor, Limit, Pipeline, ReadResult, Retry, RunFailed, current_call
+from headrace.runtime import ConfigError, Executor, Flow, Limit, Pipeline, ReadResult, Retry, RunFailed, current_call
 from headrace.runtime.errors import AttemptTimedOut
 from headrace.scenarios.testing import simulate
 
@@ -165,7 +165,7 @@ def test_filters_routes_taps_and_merges_await_too_L68() -> None:
     async def tap(row: int) -> None:
         tapped.append(row)
 
-    def got(build: Callable[[Pipeline], Any]) -> list[Any]:
+    def got(build: Callable[[Flow[Any]], Any]) -> list[Any]:
         rows: list[Any] = []
         build(Pipeline().source(range(4))).sink(rows.append).start().wait(HANGS_S)
         return rows
@@ -361,7 +361,7 @@ class AsyncConnector:
 
 def test_connectors_may_be_asynchronous_L68() -> None:
     source, sink = AsyncConnector(), AsyncConnector()
-    report = Pipeline().source(source).sink(sink).start().wait(HANGS_S)  # type: ignore[arg-type]
+    report = Pipeline().source(source).sink(sink).start().wait(HANGS_S)  # type: ignore[call-overload]
     assert report.delivered == 3
     assert (source.log, sink.log) == (["open", "close"], ["open", 1, 2, 3, "close"])
 
@@ -438,4 +438,4 @@ def test_an_interrupt_is_called_where_nobody_awaits_it_L68() -> None:
             pass
 
     with pytest.raises(ConfigError, match="its 'interrupt' is async"):
-        Pipeline().source(Interruptible())  # type: ignore[arg-type]
+        Pipeline().source(Interruptible())  # type: ignore[call-overload]

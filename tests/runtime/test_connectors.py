@@ -65,7 +65,7 @@ def _without(cls: type, *names: str, **more: Any) -> Any:
 
 def test_a_connector_needs_no_base_class_and_no_name() -> None:
     sink = Writes()
-    report = Pipeline().source(Reads()).sink(sink).start().wait(HANGS_S)  # type: ignore[arg-type]
+    report = Pipeline().source(Reads()).sink(sink).start().wait(HANGS_S)  # type: ignore[call-overload]
     assert (report.delivered, sink.rows) == (3, [1, 2, 3])
 
 
@@ -139,7 +139,7 @@ def test_a_class_is_no_connector() -> None:
     with pytest.raises(
         ConfigError, match=r"source: Reads is a class, not rows: give an object of it, such as Reads\(...\)"
     ):
-        Pipeline().source(Reads)  # type: ignore[arg-type]
+        Pipeline().source(Reads)  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match=r"sink: the class Writes where an instance is expected; give Writes\(...\)"):
         Pipeline().source([1]).sink(Writes)  # type: ignore[arg-type]
 
@@ -147,7 +147,7 @@ def test_a_class_is_no_connector() -> None:
 def test_what_is_no_source_is_told() -> None:
     """What looks like one has tests in `connectors/test_given.py`."""
     with pytest.raises(ConfigError, match="int is no connector, iterable or async iterable"):
-        Pipeline().source(7)  # type: ignore[arg-type]
+        Pipeline().source(7)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("given", ["out.jsonl", Path("out.jsonl"), 7, None])
@@ -203,7 +203,7 @@ def test_names_are_one_line_that_can_be_seen(name: Any) -> None:
         lambda: Pipeline().source([1]).route(str, branch),
     ):
         with pytest.raises(ConfigError, match="name"):
-            build()  # type: ignore[no-untyped-call]
+            build()
 
 
 def test_names_with_dots_and_other_scripts_are_names() -> None:

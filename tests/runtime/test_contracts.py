@@ -9,14 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headrace.runtime import ConfigError, Pipeline, sources
+from headrace.runtime import ConfigError, Flow, Pipeline, sources
 from headrace.runtime.contracts import Contract
 from headrace.runtime.errors import BadInput
 from headrace.runtime.expressions import Expression
@@ -45,7 +45,7 @@ def tenders(tmp_path: Path) -> Path:
     return path
 
 
-def held(pipeline: Pipeline) -> tuple[list[Any], list[Any]]:
+def held(pipeline: Flow[Any]) -> tuple[list[Any], list[Any]]:
     good: list[Any] = []
     bad: list[Any] = []
     pipeline.sink(good.append).quarantine(bad.append).run()
@@ -271,7 +271,7 @@ def test_a_contract_that_a_stage_cannot_take_is_told_by_name(build: Callable[...
 
 
 def test_where_annotations_say_nothing_nothing_is_complained_of() -> None:
-    Pipeline().source([], rows=Tender).map(rename).map(score).map(lambda s: s).map(rename).plan()
+    Pipeline().source([], rows=cast(Any, Tender)).map(rename).map(score).map(lambda s: cast(Any, s)).map(rename).plan()
     Pipeline().source([], rows=Place).map(dict).plan()
     Pipeline().source([], rows=Tender).batch(3).unbatch().map(rename).plan()
     Pipeline().source([]).map(score).filter("score > 0.1").plan()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from headrace.actors.protocol import State
-from headrace.runtime import Executor, Pipeline, Retry
+from headrace.runtime import Executor, Flow, Pipeline, Retry
 from headrace.runtime.errors import CannotStartThread, HeadraceError, LoopDied, RunFailed
 from headrace.runtime.hosts.dispatcher import Lanes
 from headrace.runtime.run import Run
@@ -45,7 +45,7 @@ def rows() -> Iterator[int]:
     yield from range(50)
 
 
-def pipeline() -> Pipeline:
+def pipeline() -> Flow[Any]:
     return Pipeline().source(rows()).map(call, workers=4).map(count, workers=2, retry=Retry(3, base=0.001))
 
 

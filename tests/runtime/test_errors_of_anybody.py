@@ -188,7 +188,7 @@ def test_an_executor_hands_it_to_its_caller_L72(kind: str) -> None:
     with Executor(2) as executor:
         error = executor.submit(boom).exception(HANGS_S)
         assert error is raised[0]
-        outcomes: list[Outcome] = executor.execute_batch(boom, [1, 2], timeout=HANGS_S)
+        outcomes: list[Outcome[Any]] = executor.execute_batch(boom, [1, 2], timeout=HANGS_S)
         assert {id(outcome.error) for outcome in outcomes} == set(map(id, raised[1:]))
         assert executor.submit(str, 1).result(HANGS_S) == "1"
 

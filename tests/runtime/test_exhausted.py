@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from loguru import logger
 
-from headrace.runtime import Executor, Limit, Pipeline, Retry, RunFailed, progress
+from headrace.runtime import Executor, Flow, Limit, Pipeline, Retry, RunFailed, progress
 from headrace.runtime.config import read
 from headrace.runtime.errors import AccountShut, ConfigError
 from headrace.runtime.options import LimitOptions
@@ -130,7 +130,7 @@ def test_a_run_goes_on_from_its_journal_with_every_row_that_waited_L71(tmp_path:
         answered.append(row)
         return row
 
-    def pipeline() -> Pipeline:
+    def pipeline() -> Flow[Any]:
         return (
             Pipeline("job")
             .source(range(100))

@@ -263,7 +263,7 @@ def _built(text: str, path: Path) -> Any:
         told = str(error)
         assert "no fork stands right before it" in told or "let a sink stand after 'join.late'" in told, told
         return told
-    return _described([job, job.plan(), job.pipeline._reads], [])
+    return _described([job, job.plan(), job.pipeline._draft.source], [])
 
 
 def _described(value: Any, within: list[Any]) -> Any:

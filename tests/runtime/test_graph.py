@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from headrace.actors.protocol import Status
-from headrace.runtime import ConfigError, Pipeline, RunFailed, TransientError
+from headrace.runtime import ConfigError, Flow, Pipeline, RunFailed, TransientError
 from headrace.runtime.drawing import dot, line, mermaid, svg, tree
 from headrace.runtime.errors import NoSuchRoute, NotAligned, PartsMissing
 
@@ -26,7 +26,7 @@ def same(row: Any) -> Any:
     return row
 
 
-def collected(pipeline: Pipeline) -> list[Any]:
+def collected(pipeline: Flow[Any]) -> list[Any]:
     got: list[Any] = []
     report = pipeline.sink(got.append).run()
     assert all(node.traffic.adds_up for node in report.nodes)
@@ -280,10 +280,10 @@ def test_a_batch_whose_call_fails_is_tried_again_whole() -> None:
 
 def test_any_number_of_sinks_gets_the_same_rows() -> None:
     sinks: list[list[int]] = [[], [], []]
-    pipeline = Pipeline().source(range(50))
+    flow = Pipeline().source(range(50))
     for sink in sinks:
-        pipeline.sink(sink.append)
-    report = pipeline.run()
+        flow = flow.sink(sink.append)
+    report = flow.run()
     assert sinks == [list(range(50))] * 3
     assert report.delivered == 50
 

@@ -55,7 +55,7 @@ def calls() -> Iterator[Calls]:
     made.let_go.set()
 
 
-def stream_of(calls: Calls, kind: str, **options: Any) -> Stream:
+def stream_of(calls: Calls, kind: str, **options: Any) -> Stream[Any]:
     function = getattr(calls, kind)
     return Pipeline(window=16).source(range(100_000)).map(function, workers=4).stream(drain_timeout=0.05, **options)
 

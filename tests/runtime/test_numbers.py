@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 from headrace import runtime
 from headrace.actors.protocol import Kind
-from headrace.runtime import Executor, Limit, Pending, Pipeline, RateLimited, Retry, Verdict
+from headrace.runtime import Executor, Flow, Limit, Pending, Pipeline, RateLimited, Retry, Verdict
+from headrace.runtime.call_options import CallOptions
 from headrace.runtime.errors import BadAnswer, ConfigError, RunFailed
 from headrace.runtime.journal.options import Journal
 from headrace.runtime.limits import parse_rate
 from headrace.runtime.progress import watch
 from headrace.runtime.quantities import hint_s
+from headrace.runtime.runnable import RunOptions
 
 END_S = 30.0
 """A bound on what must end at once: only a hang takes so long."""
@@ -34,11 +36,11 @@ def same(x: Any) -> Any:
     return x
 
 
-def five() -> Pipeline:
+def five() -> Flow[Any]:
     return Pipeline().source(range(5))
 
 
-def ends(pipeline: Pipeline, **options: Any) -> Any:
+def ends(pipeline: Flow[Any], **options: Any) -> Any:
     """The report of a run, which must end."""
     run = pipeline.sink(lambda value: None).start(**options)
     try:
@@ -82,6 +84,14 @@ async def _call(**options: Any) -> None:
         assert await executor.call(same, 1, **options) == 1
 
 
+# With a time-out of next to nothing no call is ever answered, which is an outage.
+PATIENCE: dict[str, Any] = {"retry": 1, "limit": Limit(outage_deadline=0.01)}
+
+
+def merge(row: Any, parts: Any) -> Any:
+    return row
+
+
 TRIED: dict[str, Callable[..., Any]] = {
     "Limit": lambda **o: ends(five().map(same, limit=Limit("1000/s", **o))),
     "Retry": lambda **o: ends(five().map(same, retry=Retry(**o))),
@@ -90,16 +100,18 @@ TRIED: dict[str, Callable[..., Any]] = {
     "Executor.execute_batch": _batch,
     "Executor.call": lambda **o: asyncio.run(_call(**o)),
     "Pipeline": lambda **o: ends(Pipeline(**o).source(range(5)).map(same)),
+    "Flow.flat_map": lambda **o: ends(five().flat_map(lambda x: [x], **{**PATIENCE, **o})),
+    "Flow.filter": lambda **o: ends(five().filter(bool, **{**PATIENCE, **o})),
+    "Flow.tap": lambda **o: ends(five().tap(same, **{**PATIENCE, **o})),
     "Pipeline.source": lambda **o: ends(Pipeline().source(range(5), **o).map(same)),
-    # With a time-out of next to nothing no call is ever answered, which is an outage.
-    "Pipeline.map": lambda **o: ends(five().map(same, **{"retry": 1, "limit": Limit(outage_deadline=0.01), **o})),
-    "Pipeline.batch": lambda **o: ends(five().batch(**{"count": 2, **o})),
-    "Pipeline.join": lambda **o: ends(five().fork(a=same, b=same).join(**o)),
-    "Pipeline.start": lambda **o: ends(five().map(same), **o),
-    "Pipeline.run": lambda **o: five().map(same).run(**o),
-    "Pipeline.run_async": lambda **o: asyncio.run(five().map(same).run_async(**o)),
-    "Pipeline.plan": lambda **o: five().map(same).plan(**o),
-    "Pipeline.stream": _stream,
+    "Flow.map": lambda **o: ends(five().map(same, **{**PATIENCE, **o})),
+    "Flow.batch": lambda **o: ends(five().batch(**{"count": 2, **o})),
+    "Flow.join": lambda **o: ends(five().fork(a=same, b=same).join(**{"merge": merge, **PATIENCE, **o})),
+    "Flow.start": lambda **o: ends(five().map(same), **o),
+    "Flow.run": lambda **o: five().map(same).run(**o),
+    "Flow.run_async": lambda **o: asyncio.run(five().map(same).run_async(**o)),
+    "Flow.plan": lambda **o: five().map(same).plan(**o),
+    "Flow.stream": _stream,
     "Run.wait": _waits("wait"),
     "Run.wait_ended": _waits("wait_ended"),
     "watch": lambda **o: watch(five().map(same).start(), 5, __import__("io").StringIO(), **o),
@@ -120,11 +132,21 @@ def _options_of(owner: str, function: Any) -> list[tuple[str, str]]:
         hints = {name: str(kind) for name, kind in function.__annotations__.items()}
         return [(owner, name) for name in function.__struct_fields__ if _takes_a_number(hints[name])]
     of = vars(function).get("__init__", object) if isinstance(function, type) else function
+    hints = {name: str(parameter.annotation) for name, parameter in inspect.signature(of).parameters.items()}
+    hints |= {name: str(hint) for name, hint in _unpacked(hints.get("options", "")).items()}
     return [
         (owner, name)
-        for name, parameter in inspect.signature(of).parameters.items()
-        if name not in ("self", "args", "kwargs") and _takes_a_number(str(parameter.annotation))
+        for name, hint in hints.items()
+        if name not in ("self", "args", "kwargs") and _takes_a_number(hint)
     ]
+
+
+def _unpacked(hint: str) -> dict[str, Any]:
+    """The options that `**options: Unpack[...]` stands for."""
+    for kind in (CallOptions, RunOptions):
+        if hint == f"Unpack[{kind.__name__}]":
+            return inspect.get_annotations(kind)
+    return {}
 
 
 def _all_options() -> list[tuple[str, str]]:
@@ -135,7 +157,8 @@ def _all_options() -> list[tuple[str, str]]:
             continue
         found += _options_of(name, public)
         for method, function in inspect.getmembers(public, inspect.isfunction):
-            if not method.startswith("_"):
+            # What a pipeline is asked for beside its source, it is asked for as a flow.
+            if not method.startswith("_") and (name != "Pipeline" or method in vars(public)):
                 found += _options_of(f"{name}.{method}", function)
     return [(owner, option) for owner, option in dict.fromkeys(found) if f"{owner}.{option}" not in NO_OPTION]
 
@@ -150,9 +173,9 @@ OPTIONS = _all_options()
 
 def test_every_public_option_that_takes_a_number_is_found_and_tried_L60() -> None:
     assert {owner for owner, _ in OPTIONS} <= set(TRIED), "an option is new: say in TRIED how to try it"
-    assert {("Limit", "cooldown"), ("Retry", "base"), ("Pipeline.map", "timeout"), ("Executor", "max_workers"),
-            ("Pipeline", "window"), ("Pipeline.batch", "within"), ("Journal", "within"), ("Run.wait", "timeout"),
-            ("Pipeline.start", "suspend_after"), ("Pipeline.join", "require")} <= set(OPTIONS)  # fmt: skip
+    assert {("Limit", "cooldown"), ("Retry", "base"), ("Flow.map", "timeout"), ("Executor", "max_workers"),
+            ("Pipeline", "window"), ("Flow.batch", "within"), ("Journal", "within"), ("Run.wait", "timeout"),
+            ("Flow.start", "suspend_after"), ("Flow.join", "require")} <= set(OPTIONS)  # fmt: skip
 
 
 def _raised_by(owner: str, option: str, value: Any) -> Exception | None:
@@ -183,7 +206,7 @@ def test_hostile_numbers_are_told_or_taken_whatever_the_option_L60(value: Any) -
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@example(("Pipeline.map", "timeout"), math.inf)
+@example(("Flow.map", "timeout"), math.inf)
 @given(
     st.sampled_from(OPTIONS),
     st.floats() | st.integers() | st.text() | st.decimals() | st.fractions() | st.none() | st.binary(),
@@ -195,7 +218,7 @@ def test_any_value_of_any_option_is_told_or_the_run_ends_L60(option: tuple[str, 
 @pytest.mark.parametrize("option", ["timeout", "deadline"])
 def test_an_option_that_no_clock_can_hold_is_told_with_its_range_and_with_none_L60(option: str) -> None:
     with pytest.raises(ConfigError, match=rf"map: {option}=inf: seconds greater than 0, at most 1e\+09 .*, or None"):
-        five().map(same, **{option: math.inf})  # type: ignore[arg-type]
+        five().map(same, **{option: math.inf})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +230,7 @@ def test_a_rate_out_of_range_is_told_L60(rate: Any) -> None:
 
 
 def test_other_kinds_of_numbers_are_numbers_L60() -> None:
-    assert five().map(same, timeout=Decimal("2.5"), deadline=Fraction(7, 2)).run().delivered == 5  # type: ignore[arg-type]
+    assert five().map(same, timeout=Decimal("2.5"), deadline=Fraction(7, 2)).run().delivered == 5  # type: ignore[call-overload]
 
 
 # --- hints of the other side ---
@@ -297,7 +320,7 @@ def test_a_pending_that_says_no_time_is_the_rows_error_L60() -> None:
         None, "soon", "5", b"5", [], Evil(), math.nan, math.inf, 1e300, 1.0000001e9, 10**400, True,
     )  # fmt: skip
     for value in values:
-        report = ends(five().map(once(lambda value=value: Pending(value))))  # type: ignore[misc]
+        report = ends(five().map(once(lambda value=value: Pending(value))))  # type: ignore[arg-type,misc]
         assert (report.delivered, report.quarantined) == (4, 1)
         with pytest.raises(BadAnswer, match="check_after_s is a finite number of seconds"):
             Pending(value)

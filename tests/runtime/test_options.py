@@ -178,9 +178,8 @@ def test_on_unknown_L45() -> None:
         return x
 
     for on_unknown, delivered in (("retry", 1), ("quarantine", 0)):
-        pipeline = Pipeline().source([1])
-        pipeline.map(slow_once, timeout=0.05, on_unknown=on_unknown, retry=Retry(2, base=0.001))  # type: ignore[arg-type]
-        assert pipeline.run().delivered == delivered
+        options: Any = {"timeout": 0.05, "on_unknown": on_unknown, "retry": Retry(2, base=0.001)}
+        assert Pipeline().source([1]).map(slow_once, **options).run().delivered == delivered
 
 
 def test_window_L45() -> None:

@@ -14,6 +14,7 @@ from loguru import logger
 
 from headrace.runtime import (
     ConfigError,
+    Flow,
     Limit,
     Pipeline,
     RateLimited,
@@ -421,7 +422,7 @@ def test_weights_draw_on_their_own_rate() -> None:
 
 
 def test_two_runs_that_name_a_limit_share_it_and_its_governor_ends_with_them() -> None:
-    def limited() -> Pipeline:
+    def limited() -> Flow[Any]:
         return Pipeline().source(range(30)).map(int, limit=Limit("100/s", name="shared"))
 
     began = time.monotonic()
@@ -477,7 +478,6 @@ def test_an_outage_burns_no_attempts_and_rows_wait_it_out_L40() -> None:
     [
         (lambda: Pipeline().run(), "no source"),
         (lambda: Pipeline(window=0), "window=0"),
-        (lambda: Pipeline().source([]).source([]), "a source already"),
         (lambda: Pipeline().map(cast(Any, 3)), "not callable"),
         (lambda: Pipeline().map(str, workers=0), "workers=0"),
         (lambda: Pipeline().map(str, timeout=0), "timeout=0"),

@@ -207,7 +207,7 @@ def test_a_quota_that_is_told_is_kept_to_before_anything_is_refused_L74(on: str)
 
     out: list[int] = []
     limit = Limit(headers=left)
-    function = ask if on == "threads" else ask_async
+    function: Any = ask if on == "threads" else ask_async
     report = simulate(
         Pipeline().source(range(110)).map(function, workers=8, limit=limit).sink(out.append), seed=3
     ).report

@@ -42,12 +42,12 @@ def test_one_file_for_two_is_told_before_anything_runs_L61(tmp_path: Path, spell
     path.write_text("1\n2\n")
     sink = sinks.jsonl(SPELLINGS[spelling](path), if_exists="replace")
     calls: list[int] = []
-    pipeline = Pipeline().source(sources.jsonl(path) if role == "the source" else [1, 2]).map(calls.append)
-    pipeline.sink(sink)
+    given: Any = sources.jsonl(path) if role == "the source" else [1, 2]
+    pipeline = Pipeline().source(given).map(calls.append).sink(sink)
     if role == "a second sink":
-        pipeline.sink(sinks.jsonl(path, if_exists="replace"))
+        pipeline = pipeline.sink(sinks.jsonl(path, if_exists="replace"))
     if role == "the quarantine":
-        pipeline.quarantine(sinks.jsonl(path, if_exists="replace"))
+        pipeline = pipeline.quarantine(sinks.jsonl(path, if_exists="replace"))
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(ConfigError, match=r"the sink .* writes it.*give each of them a file of its own"):
         pipeline.run(journal=path if role == "the journal" else None)

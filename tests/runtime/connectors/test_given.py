@@ -53,7 +53,7 @@ def test_what_is_no_source_is_told_with_the_mend_L89(given: Any, says: str) -> N
 
 def test_a_coroutine_is_told_and_not_left_unawaited_L68() -> None:
     with pytest.raises(ConfigError, match="await it first, or write an async generator"):
-        Pipeline().source(answer())  # type: ignore[arg-type]
+        Pipeline().source(answer())  # type: ignore[call-overload]
 
 
 def test_what_is_iterable_is_still_a_source() -> None:
@@ -124,9 +124,9 @@ def test_a_connector_with_a_contract_keeps_its_places_and_is_known_again_L27(tmp
     stops.version = "1"  # type: ignore[attr-defined]
 
     def run() -> Any:
-        pipeline = Pipeline("job", window=16).source(numbers, rows=Row)
-        pipeline.map(stops, name="f", workers=1, retry=1, on_error="fail").sink(got.append).quarantine(bad.append)
-        return pipeline.run(journal=tmp_path / "run.db")
+        rows = Pipeline("job", window=16).source(numbers, rows=Row)
+        flow = rows.map(stops, name="f", workers=1, retry=1, on_error="fail").sink(got.append).quarantine(bad.append)
+        return flow.run(journal=tmp_path / "run.db")
 
     with pytest.raises(RunFailed, match="stop here"):
         run()

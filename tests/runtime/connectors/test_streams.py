@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headrace.runtime import ConfigError, Pipeline, RunFailed, sources
+from headrace.runtime import ConfigError, Flow, Pipeline, RunFailed, sources
 from headrace.runtime.config import read
 
 ROWS = "n,name\n" + "".join(f"{n},name {n}\n" for n in range(20_000))
@@ -31,7 +31,7 @@ def pipe(tmp_path: Path) -> Path:
     return tmp_path / "pipe"
 
 
-def job(pipe: Path, got: Callable[[Any], object], function: Any = dict) -> Pipeline:
+def job(pipe: Path, got: Callable[[Any], object], function: Any = dict) -> Flow[Any]:
     return Pipeline("job").source(sources.csv(pipe)).map(function, name="f", on_error="fail", retry=1).sink(got)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from tests.runtime.journal.test_journal import Breaks, rows_in
 
-from headrace.runtime import Journal, Pending, Pipeline, RunFailed, sinks
+from headrace.runtime import Flow, Journal, Pending, Pipeline, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import export
 from headrace.runtime.journal.begin import begin
@@ -182,7 +182,7 @@ class Ask:
         return {"n": row, "text": "of no importance " * 2}
 
 
-def _everything(folder: Path, ask: Ask) -> Pipeline:
+def _everything(folder: Path, ask: Ask) -> Flow[Any]:
     """A graph that has something of all that a journal knows."""
     pipeline = Pipeline("job", window=200).source(range(300)).map(ask, name="ask", retry=1)
     line = pipeline.fork(

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 from loguru import logger
 
-from headrace.runtime import ConfigError, Pipeline
+from headrace.runtime import ConfigError, Flow, Pipeline
 from headrace.runtime.connectors.memory import IterableSource
 from headrace.runtime.journal.fingerprint import (
     Fingerprint,
@@ -394,13 +394,12 @@ def test_what_rows_are_held_to_is_part_of_the_work_L63() -> None:
 @pytest.mark.parametrize("kind", ["map", "filter", "tap", "flat_map", "route"])
 def test_a_version_said_of_a_stage_stands_for_its_function_L63(kind: str) -> None:
     def built(function: Any, version: Any) -> Fingerprint:
-        pipeline = Pipeline("job").source([1])
+        flow: Flow[Any] = Pipeline("job").source([1])
         if kind == "route":
-            pipeline.route(function, {"a": lambda flow: flow.sink(print)}, name="ask", options={"version": version})
+            flow = flow.route(function, {"a": lambda way: way.sink(print)}, name="ask", options={"version": version})
         else:
-            getattr(pipeline, kind)(function, name="ask", version=version)
-        plan = pipeline.plan()
-        return fingerprint_of(plan, IterableSource([1]))
+            flow = getattr(flow, kind)(function, name="ask", version=version)
+        return fingerprint_of(flow.plan(), IterableSource([1]))
 
     def told(old: Fingerprint, new: Fingerprint) -> list[str]:
         return [each.text for each in differences(old, new)]
@@ -420,10 +419,10 @@ def test_a_version_of_another_type_is_told(version: Any) -> None:
 
 def test_a_sink_that_comes_or_goes_is_told_with_what_becomes_of_its_rows() -> None:
     def built(*names: str) -> Fingerprint:
-        pipeline = Pipeline("job").source([1])
+        flow: Flow[Any] = Pipeline("job").source([1])
         for name in names:
-            pipeline.sink([].append, name=name)
-        return fingerprint_of(pipeline.plan(), IterableSource([1]))
+            flow = flow.sink([].append, name=name)
+        return fingerprint_of(flow.plan(), IterableSource([1]))
 
     told = [each.text for each in differences(built("a"), built("b"))]
     assert "a: is gone; what was written there stays, and is not completed: a file is named .part" in told

@@ -141,9 +141,9 @@ def test_a_renamed_stage_that_is_accepted_is_another_one_and_the_journal_stays_s
         return row
 
     def run(name: str, kind: str = "map", **options: Any) -> Any:
-        pipeline = Pipeline("job").source(range(100))
-        getattr(pipeline, kind)(versioned(work), name=name, workers=1, retry=1, on_error="fail")
-        return pipeline.sink(sinks.jsonl(out)).run(journal=tmp_path / "run.db", **options)
+        flow = getattr(Pipeline("job").source(range(100)), kind)
+        flow = flow(versioned(work), name=name, workers=1, retry=1, on_error="fail")
+        return flow.sink(sinks.jsonl(out)).run(journal=tmp_path / "run.db", **options)
 
     with pytest.raises(RunFailed):
         run("f")
@@ -167,10 +167,9 @@ def test_answers_of_a_node_that_is_of_another_kind_now_are_not_taken_for_its_own
         got.append(row)
 
     def run(kind: str, **options: Any) -> Any:
-        pipeline = Pipeline("job").source(range(30))
-        getattr(pipeline, kind)(versioned(even), name="even")
-        pipeline.tap(versioned(last), workers=1, retry=1, on_error="fail")
-        return pipeline.run(journal=tmp_path / "run.db", **options)
+        flow = getattr(Pipeline("job").source(range(30)), kind)(versioned(even), name="even")
+        flow = flow.tap(versioned(last), workers=1, retry=1, on_error="fail")
+        return flow.run(journal=tmp_path / "run.db", **options)
 
     with pytest.raises(RunFailed):
         run("map")

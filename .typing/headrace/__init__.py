@@ -1,0 +1,1 @@
+../../runtime/public/__init__.py
