@@ -96,8 +96,8 @@ Told = (
 class Desk(Actor):
     """See the module. `clerks`: at most so many."""
 
-    def __init__(self, office: Ref, lines: list[Line], clerks: int) -> None:
-        self._office = office
+    def __init__(self, core: Ref, lines: list[Line], clerks: int) -> None:
+        self._core = core
         self._lines = {line.stage: line for line in lines}
         self._queues: dict[Ref, deque[_Submission]] = {line.stage: deque() for line in lines}
         self._fed = {line.stage: 0 for line in lines}
@@ -156,13 +156,13 @@ class Desk(Actor):
                 self._drained.add(who)
                 self._end_if_done()
             case protocol.Failing():
-                self.context.tell(self._office, message)
+                self.context.tell(self._core, message)
             case protocol.Died(who, error):
                 line = self._lines.get(who)
                 if line is not None:
                     # Others may have its permits, where they share a governor (L16).
                     self.context.tell(line.governor, protocol.Discharge(who))
-                self.context.tell(self._office, protocol.Failing(who, error))
+                self.context.tell(self._core, protocol.Failing(who, error))
             case protocol.EndOfRows():
                 pass
             case _:
@@ -263,7 +263,7 @@ class Desk(Actor):
             for stage in self._lines:
                 self.context.tell(stage, protocol.EndOfRows(self._next))
         if len(self._drained) == len(self._lines) and len(self._idle_clerks) == len(self._clerks):
-            self.context.tell(self._office, protocol.Drained(self.context.me))
+            self.context.tell(self._core, protocol.Drained(self.context.me))
 
     def statistics(self) -> DeskStatistics:
         return DeskStatistics(

@@ -13,8 +13,7 @@ from loguru import logger
 
 if TYPE_CHECKING:
     from . import sinks, sources
-    from .call import CallInfo, current_call
-    from .classify import Verdict
+    from .calls.current import CallInfo, current_call
     from .connectors.port import (
         DurableSink,
         InterruptibleSource,
@@ -33,14 +32,16 @@ if TYPE_CHECKING:
         TransientError,
         UnwritableRows,
     )
-    from .executor import Executor
-    from .flow import Flow
+    from .executor.executor import Executor
     from .journal.options import Journal
     from .limits import Limit, Quota, Refill, Retry
-    from .pipeline import Pipeline
-    from .report import Outcome, RunReport
-    from .run import Run
-    from .stream import Stream
+    from .pipeline.flow import Flow
+    from .pipeline.pipeline import Pipeline
+    from .run.outcome import Outcome
+    from .run.report import RunReport
+    from .run.run import Run
+    from .run.stream import Stream
+    from .verdicts.classify import Verdict
 
 __all__ = [
     "CallInfo",
@@ -77,35 +78,35 @@ __all__ = [
 ]
 
 _HOME = {
-    "CallInfo": "call",
+    "CallInfo": "calls.current",
     "ConfigError": "errors",
     "DurableSink": "connectors.port",
-    "Executor": "executor",
-    "Flow": "flow",
+    "Executor": "executor.executor",
+    "Flow": "pipeline.flow",
     "HeadraceError": "errors",
     "Journal": "journal.options",
     "Limit": "limits",
-    "Outcome": "report",
+    "Outcome": "run.outcome",
     "Pending": "errors",
     "InterruptibleSource": "connectors.port",
-    "Pipeline": "pipeline",
+    "Pipeline": "pipeline.pipeline",
     "PlacedSource": "connectors.port",
     "RateLimited": "errors",
     "Quota": "limits",
     "ReadResult": "connectors.port",
     "Refill": "limits",
     "Retry": "limits",
-    "Run": "run",
+    "Run": "run.run",
     "RunAborted": "errors",
     "RunFailed": "errors",
-    "RunReport": "report",
+    "RunReport": "run.report",
     "SinkConnector": "connectors.port",
     "SourceConnector": "connectors.port",
-    "Stream": "stream",
+    "Stream": "run.stream",
     "TransientError": "errors",
     "UnwritableRows": "errors",
-    "Verdict": "classify",
-    "current_call": "call",
+    "Verdict": "verdicts.classify",
+    "current_call": "calls.current",
 }
 
 # A library is silent unless its user says otherwise: `logger.enable("headrace")`.

@@ -13,7 +13,6 @@ from headrace.actors.protocol import Quota as Quota
 from headrace.actors.protocol import Refill as Refill
 from headrace.actors.retry import Backoff
 
-from .classify import Classifier
 from .errors import ConfigError
 from .quantities import (
     ATTEMPTS,
@@ -28,6 +27,7 @@ from .quantities import (
     option,
     optional,
 )
+from .verdicts.classify import Classifier
 
 if TYPE_CHECKING:
     from .verdicts.quotas import Reader

@@ -29,7 +29,7 @@ from .connectors.jsonl_sink import JsonlSink
 from .connectors.part_file import IfExists
 
 if TYPE_CHECKING:
-    from .connectors.tables import SqliteSink
+    from .connectors.sqlite import SqliteSink
 
 __all__ = ["IfExists", "csv", "jsonl", "sqlite"]
 
@@ -70,6 +70,6 @@ def sqlite(
     `if_exists` is "append" unless it is said. `if_exists`: see the module. Raises `ConfigError`.
     """
     # What is not used is not imported (L46).
-    from .connectors.tables import SqliteSink
+    from .connectors.sqlite import SqliteSink
 
     return SqliteSink(path, table, key=key, if_exists=if_exists)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from headrace.actors.protocol import Status
 from headrace.runtime.errors import RunAborted
-from headrace.runtime.executor import Executor
-from headrace.runtime.report import Outcome
+from headrace.runtime.executor.executor import Executor
+from headrace.runtime.run.outcome import Outcome
 
 from .script import BatchTable, ExecutorTable, id_of, limit_of, retry_of
 from .verdict import Invariant

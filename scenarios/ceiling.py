@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from headrace.actors.pace import small_burst
-from headrace.runtime.hosts.schedule import Schedule
+from headrace.runtime.hosts.simulation.policies import Schedule
 
 from .latency import spread_s
 from .outside import Service

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.runtime.hosts.virtual_time import real_monotonic
+from headrace.runtime.hosts.simulation.clock import real_monotonic
 
 from .play import Played, play
 from .script import Script, read

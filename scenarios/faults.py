@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.actors import protocol
 from headrace.actors.worker import Worker
-from headrace.runtime.hosts.simulation import Carrier, Mailbox
+from headrace.runtime.hosts.simulation.system import Carrier, Mailbox
 from headrace.runtime.limits import as_limit
 
 from .history import KINDS, Call, Reply

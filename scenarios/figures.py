@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.runtime.report import RunReport
+from headrace.runtime.run.report import RunReport
 
 from .latency import mean_s
 from .quotas import QuotaTable

@@ -21,7 +21,7 @@ from headrace.actors.identity import Id, place, row_of, show
 from headrace.actors.past import NEW, Past
 from headrace.actors.protocol import Closure, Key, Kind, Seqs, State, Status
 from headrace.actors.source import DRAIN_PATIENCE_S
-from headrace.runtime.hosts.simulation import Killed, Mailbox, Simulation
+from headrace.runtime.hosts.simulation.system import Killed, Mailbox, Simulation
 
 from .outside import concerns_many
 from .script import id_of

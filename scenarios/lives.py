@@ -22,10 +22,10 @@ from headrace.actors.identity import Bundle, Id, place, show, span_of
 from headrace.actors.past import LASTING, Past, past_of
 from headrace.actors.protocol import State
 from headrace.actors.record import Keeps
-from headrace.runtime.call import CallInfo
+from headrace.runtime.calls.current import CallInfo
 from headrace.runtime.errors import BadInput, ConfigError, JournalError, UnwritableRows
+from headrace.runtime.graph.plan import QUARANTINE, Plan
 from headrace.runtime.journal.port import Journaling
-from headrace.runtime.plan import QUARANTINE, Plan
 
 from .play import SimulatedOutside, plan_of
 from .script import Script, id_of

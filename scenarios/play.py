@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from headrace.runtime.flow import Flow
-from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.hosts.virtual_time import EPOCH_S, real_monotonic
-from headrace.runtime.pipeline import Pipeline
-from headrace.runtime.plan import Plan
+from headrace.runtime.graph.plan import Plan
+from headrace.runtime.hosts.simulation.clock import EPOCH_S, real_monotonic
+from headrace.runtime.hosts.simulation.policies import Schedule
+from headrace.runtime.pipeline.flow import Flow
+from headrace.runtime.pipeline.pipeline import Pipeline
 
 from .callers import Callers
 from .ceiling import watch_ceilings

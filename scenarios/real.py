@@ -20,9 +20,9 @@ import httpx
 import msgspec
 
 from headrace.actors import protocol
-from headrace.runtime.executor import Executor
-from headrace.runtime.report import RunReport
-from headrace.runtime.run import Run
+from headrace.runtime.executor.executor import Executor
+from headrace.runtime.run.report import RunReport
+from headrace.runtime.run.run import Run
 
 from .callers import Callers
 from .figures import Figures, figures_of, merged, misses

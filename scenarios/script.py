@@ -15,10 +15,10 @@ from msgspec import Meta, Struct, field
 from headrace.actors import protocol
 from headrace.actors.protocol import Message
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.hosts.schedule import Schedule
+from headrace.runtime.files.options import LimitOptions, NodeOptions, RetryOptions
+from headrace.runtime.files.strict_toml import Reading
+from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.runtime.limits import Limit, Retry, as_limit, as_retry
-from headrace.runtime.options import LimitOptions, NodeOptions, RetryOptions
-from headrace.runtime.tables import Reading
 
 from .dialects import Dialect
 from .latency import Latency, LatencyTable

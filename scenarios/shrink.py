@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.hosts.virtual_time import real_monotonic
+from headrace.runtime.hosts.simulation.clock import real_monotonic
+from headrace.runtime.hosts.simulation.policies import Schedule
 
 from .play import Played, play
 from .script import Script, StageTable

@@ -19,10 +19,10 @@ import msgspec
 import psutil
 
 from headrace.actors.protocol import Counts, State
-from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.hosts.virtual_time import real_monotonic
-from headrace.runtime.report import RunReport
-from headrace.runtime.run import Run
+from headrace.runtime.hosts.simulation.clock import real_monotonic
+from headrace.runtime.hosts.simulation.policies import Schedule
+from headrace.runtime.run.report import RunReport
+from headrace.runtime.run.run import Run
 
 from .faults import Faults
 from .play import SimulatedOutside, plan_of

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from headrace.actors.protocol import BadRow
-from headrace.runtime.call import CallInfo, current_call
+from headrace.runtime.calls.current import CallInfo, current_call
 from headrace.runtime.errors import BadInput, Pending, UnwritableRows
 
 from .history import Call, Reply

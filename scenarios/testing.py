@@ -26,13 +26,13 @@ from typing import Any
 import msgspec
 
 from headrace.actors.protocol import State
-from headrace.runtime.calls.aio import runs_on_a_loop
-from headrace.runtime.connectors.memory import IteratorSource
+from headrace.runtime.calls.coroutines import runs_on_a_loop
+from headrace.runtime.connectors.iterables import IteratorSource
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.flow import Flow
-from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.plan import Plan, StagePlan
-from headrace.runtime.report import RunReport
+from headrace.runtime.graph.plan import Plan, StagePlan
+from headrace.runtime.hosts.simulation.policies import Schedule
+from headrace.runtime.pipeline.flow import Flow
+from headrace.runtime.run.report import RunReport
 
 from .faults import Faults
 from .latency import LatencyTable
@@ -179,7 +179,7 @@ def _noted(plan: Plan, world: World) -> Plan:
 
 def _note_calls(stage: StagePlan, world: World) -> Any:
     name, function = stage.name, stage.function
-    from headrace.runtime.call import current_call
+    from headrace.runtime.calls.current import current_call
 
     from .history import Call
 

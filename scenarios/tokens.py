@@ -17,7 +17,7 @@ from headrace.actors.identity import Bundle, Id, Ids, Place, members_of, parent,
 from headrace.actors.join import JoinTerms
 from headrace.actors.past import NEW, Past
 from headrace.actors.protocol import Status
-from headrace.runtime.hosts.simulation import Mailbox
+from headrace.runtime.hosts.simulation.system import Mailbox
 
 from .verdict import Invariant
 

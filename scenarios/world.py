@@ -14,20 +14,21 @@ from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.past import NEW
 from headrace.actors.protocol import Counts, State
-from headrace.runtime.assembly import Parts, assemble, end_of
 from headrace.runtime.calls.loop_home import LoopHome
-from headrace.runtime.calls.virtual import VirtualLoopThread
-from headrace.runtime.executor import Executor
-from headrace.runtime.graph import join_terms
-from headrace.runtime.ground import ExecutorTerms
+from headrace.runtime.executor.core import ExecutorCore
+from headrace.runtime.executor.executor import Executor
+from headrace.runtime.executor.host import ExecutorTerms
+from headrace.runtime.graph.plan import SOURCE, BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
+from headrace.runtime.graph.topology import join_terms
 from headrace.runtime.hosts.port import Address
-from headrace.runtime.hosts.schedule import Schedule
-from headrace.runtime.hosts.simulation import Mailbox, Signal, Simulation, Stuck, System
-from headrace.runtime.hosts.virtual_time import virtual_time
+from headrace.runtime.hosts.simulation.clock import virtual_time
+from headrace.runtime.hosts.simulation.event_loop import VirtualLoopThread
+from headrace.runtime.hosts.simulation.policies import Schedule
+from headrace.runtime.hosts.simulation.system import Mailbox, Signal, Simulation, Stuck, System
 from headrace.runtime.journal.port import Journaling
-from headrace.runtime.office import Office
-from headrace.runtime.plan import SOURCE, BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
-from headrace.runtime.report import RunReport, report_of
+from headrace.runtime.run.report import RunReport, report_of
+from headrace.runtime.run.roster import Roster
+from headrace.runtime.run.wiring import assemble, end_of
 
 from .history import Fault, History
 from .invariants import Checker, RunTerms
@@ -133,7 +134,7 @@ class SimulatedRun:
         """Everything is in the history."""
 
 
-def _node_terms(plan: Plan, parts: Parts) -> Iterator[NodeTerms]:
+def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
     for node in plan.nodes:
         at = cast(Mailbox, parts.nodes[node.name])
         match node:
@@ -153,7 +154,7 @@ def _node_terms(plan: Plan, parts: Parts) -> Iterator[NodeTerms]:
         yield NodeTerms(cast(Mailbox, parts.quarantine), "quarantine")
 
 
-class Ground:
+class ExecutorHost:
     """What a simulated executor stands on."""
 
     def __init__(self, world: World) -> None:
@@ -178,27 +179,27 @@ class Ground:
     def named(self, name: str) -> Any:
         return name
 
-    def opened(self, office: Office) -> None:
+    def opened(self, core: ExecutorCore) -> None:
         """The world keeps its executors itself."""
 
-    def left(self, office: Office) -> None:
+    def left(self, core: ExecutorCore) -> None:
         """One has ended."""
         self._world.one_has_ended()
 
 
 class SimulatedExecutor(Executor):
-    """An executor of a world; the same code on another ground."""
+    """An executor of a world; the same code on another host."""
 
     def __init__(self, world: World, **options: Any) -> None:
         self._world = world
         super().__init__(thread_name_prefix="executor", **options)
 
-    def _open(self, terms: ExecutorTerms) -> Office:
-        return Office(terms, cast(Any, Ground(self._world)))
+    def _open(self, terms: ExecutorTerms) -> ExecutorCore:
+        return ExecutorCore(terms, cast(Any, ExecutorHost(self._world)))
 
     @property
-    def office(self) -> Office:
-        return self._office
+    def core(self) -> ExecutorCore:
+        return self._core
 
 
 class _Person(Actor):
@@ -263,9 +264,9 @@ class World:
         """Open an executor, as `Executor(...)` does."""
         executor = SimulatedExecutor(self, **options)
         self.executors.append(executor)
-        office = executor.office
-        for stage in (office.threads_stage, office.loop_stage):
-            keyed, spares = office.terms.limit.key is not None, office.terms.retry is not None
+        core = executor.core
+        for stage in (core.threads_stage, core.loop_stage):
+            keyed, spares = core.terms.limit.key is not None, core.terms.retry is not None
             self.checker.watch_stage(cast(Mailbox, stage), keyed, spares)
         return executor
 
@@ -327,7 +328,7 @@ class World:
         for executor in self.executors:
             # When nobody is left to call, it may end once all are answered.
             executor.shutdown(wait=False)
-        if all(executor.office.ended.is_set() for executor in self.executors) and not self.finishing:
+        if all(executor.core.ended.is_set() for executor in self.executors) and not self.finishing:
             self.finishing = True
             self.simulation.call_at(self.simulation.now + AFTERWARDS_S, self.simulation.finish)
 
@@ -343,7 +344,7 @@ class World:
             self.checker.check_stalled(simulation.now)
             if self.people and self.checker.breach is None:
                 self.checker.fail(Invariant.ANSWERED, f"{self.people} callers still wait after {simulation.now:.3f} s")
-        left = sum(len(executor.office.outstanding) for executor in self.executors)
+        left = sum(len(executor.core.outstanding) for executor in self.executors)
         if left and self.checker.breach is None:
             self.checker.fail(Invariant.ANSWERED, f"{left} callers of an executor were never answered")
 

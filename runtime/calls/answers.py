@@ -12,8 +12,8 @@ from headrace.actors.awaitables import NOT_AWAITABLE, is_awaitable
 from headrace.actors.join import Merging
 
 from ..errors import ConfigError
-from .aio import runs_on_a_loop
 from .awaiting import collected, is_settled, settled_iterable, settled_list
+from .coroutines import runs_on_a_loop
 
 Kind = Literal["map", "filter", "route", "flat_map", "tap", "merge"]
 Function = Callable[..., Any]

@@ -22,7 +22,7 @@ from contextvars import Context, copy_context
 from loguru import logger
 
 from ..errors import LoopDied
-from ..hosts.starting import started
+from ..hosts.threads.starting import started
 from ..text import told
 from .loop_home import LoopHome
 

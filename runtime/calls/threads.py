@@ -14,10 +14,10 @@ from headrace.actors.identity import Id, row_of, show
 from headrace.actors.protocol import Answered, Fault, Heard, Kind
 from headrace.actors.worker import Progress, Tell
 
-from ..call import CallInfo, Ear, _current
-from ..classify import Classifier, fault_of
+from ..verdicts.classify import Classifier, fault_of
 from .awaiting import Awaiting, Loop, is_settled
 from .contexts import differ
+from .current import CallInfo, Ear, _current
 
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader

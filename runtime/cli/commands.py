@@ -13,7 +13,7 @@ from .output import Group, say, wrong
 from .scenarios import scenario, soak
 
 if TYPE_CHECKING:
-    from ..config import Job
+    from ..files.pipeline_file import Job
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -75,7 +75,7 @@ def run(
 def check(file: Path) -> None:
     """Say what is wrong with FILE, all of it, or show its graph; run nothing."""
     plan = read_job(file).plan()
-    from ..drawing import line, tree
+    from ..graph.drawing import line, tree
 
     say(f"{file}: {line(plan) or tree(plan)}")
 
@@ -95,8 +95,8 @@ def graph(file: Path, form: str, output: Path | None) -> None:
     """Draw the graph that FILE describes."""
     job = read_job(file)
     plan = job.plan()
-    from .. import drawing
     from ..errors import ConfigError
+    from ..graph import drawing
 
     try:
         drawn = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg}[form](plan)

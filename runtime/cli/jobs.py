@@ -17,10 +17,10 @@ import click
 from .output import say, say_json, wrong
 
 if TYPE_CHECKING:
-    from ..config import Job
     from ..connectors.file_identity import FileUse
-    from ..journal.again import Again
-    from ..report import RunReport
+    from ..files.pipeline_file import Job
+    from ..journal.requeue import Again
+    from ..run.report import RunReport
 
 FAILED, QUARANTINED, SUSPENDED, INTERRUPTED, READER_GONE = 1, 3, 75, 130, 141
 
@@ -63,8 +63,8 @@ def run_job(
     from ..connectors.stream_output import ReaderGone
     from ..errors import ConfigError, RunFailed
     from ..journal.options import Journal
-    from ..progress import watch
-    from ..signals import draining
+    from ..run.progress import watch
+    from ..run.signals import draining
     from ..text import traceback_of
 
     if log is not None:
@@ -129,8 +129,8 @@ def own_output(path: Path) -> FileUse:
 
 def read_job(file: Path) -> Job:
     """The job that a file describes, or the end."""
-    from ..config import read
     from ..errors import ConfigError
+    from ..files.pipeline_file import read
 
     try:
         return read(file)

@@ -15,8 +15,8 @@ from .origin import origin_of
 from .output import TEXT, say, say_json, wrong
 
 if TYPE_CHECKING:
-    from ..journal.again import Again
-    from ..journal.file import JournalFile, RunRow
+    from ..journal.requeue import Again
+    from ..journal.sqlite.file import JournalFile, RunRow
 
 TRUST = click.option(
     "--trust", is_flag=True, help="Run the code that JOURNAL names, though its job file is somewhere else or another's."
@@ -104,8 +104,8 @@ def retry(
     Nothing is marked before all that the run works with is open. What succeeds comes at the end of the outputs; the
     file of the quarantine keeps its old records.
     """
-    from ..journal.again import Again, look
     from ..journal.explain import run_named
+    from ..journal.requeue import Again, look
 
     again = Again(frozenset(rows), error)
     with _looking_into(journal) as file:
@@ -202,7 +202,7 @@ def _check_output(output: Path, journal: Path) -> None:
     """What a command writes is not the journal that it reads."""
     from ..connectors.file_identity import check_uses
     from ..errors import ConfigError
-    from ..holding import uses_of_a_run
+    from ..run.output_files import uses_of_a_run
 
     try:
         check_uses([*uses_of_a_run(journal, None), own_output(output)])
@@ -284,7 +284,7 @@ def _audit_key() -> bytes | None:
 def _looking_into(journal: Path, write: bool = False) -> Iterator[JournalFile]:
     """A journal; what is wrong with it or with what is asked of it is told, and ends the command."""
     from ..errors import ConfigError
-    from ..journal.file import JournalFile, in_words
+    from ..journal.sqlite.file import JournalFile, in_words
 
     try:
         file = JournalFile(str(journal), new=False, write=write)

@@ -22,7 +22,7 @@ import click
 from .output import say, wrong
 
 if TYPE_CHECKING:
-    from ..journal.file import RunRow
+    from ..journal.sqlite.file import RunRow
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..names import connector_name
 from ..text import told
 from .given import refuse_mistakes
-from .memory import CallableSink
+from .iterables import CallableSink
 from .port import SinkConnector, SourceConnector
 
 Role = Literal["source", "sink"]

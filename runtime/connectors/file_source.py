@@ -14,13 +14,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from headrace.actors.protocol import BadRow
-from headrace.runtime.contracts import INFER, INFER_ROWS, Contract
 from headrace.runtime.errors import BadInput, ConfigError
+from headrace.runtime.rows.contracts import INFER, INFER_ROWS, Contract
 
 from .formats import Form, form_of, refuse_other_formats, text_encoding
 from .input_file import Input, RegularFile, is_standard_input, is_stream, open_input, read_past, unpacked
+from .iterables import IteratorSource
 from .line_blocks import DIGEST_CHARS, LineBlocks
-from .memory import IteratorSource
 
 if TYPE_CHECKING:
     from hashlib import _Hash

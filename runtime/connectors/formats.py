@@ -45,7 +45,7 @@ _FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
     (b"PK\x03\x04", "a ZIP archive", "unpack it first: unzip FILE"),
     (b"PK\x05\x06", "an empty ZIP archive", "unpack it first: unzip FILE"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another Office file", _EXPORT),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another ExecutorCore file", _EXPORT),
     (b"SQLite format 3\x00", "an SQLite database", _EXPORT),
     (b"PAR1", "a Parquet file", _EXPORT),
     (b"ARROW1", "an Arrow file", _EXPORT),

@@ -26,8 +26,8 @@ import msgspec
 from ..errors import ConfigError
 from .file_lock import FileLock, Holder, holder
 from .file_mark import Stamp, mark_of, set_mark, stamp_of
+from .file_presence import Presence
 from .port import RunInfo, Written
-from .presence import Presence
 
 IfExists = Literal["error", "replace", "append"]
 """What becomes of what stands under an output's name; see `headrace.runtime.sinks`."""

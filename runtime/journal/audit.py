@@ -24,10 +24,10 @@ from headrace.actors.identity import show
 from headrace.runtime.errors import ConfigError, HeadraceError
 
 from . import parquet
-from .codec import decode_bits, decode_id, decode_ids
 from .explain import account_of, run_named
-from .file import Damaged, JournalFile
-from .view import view
+from .sqlite.file import Damaged, JournalFile
+from .values.codec import decode_bits, decode_id, decode_ids
+from .values.view import view
 
 KEY = "HEADRACE_AUDIT_KEY"
 """The variable of the environment that has the key."""

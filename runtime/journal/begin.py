@@ -14,19 +14,19 @@ from loguru import logger
 
 from headrace.actors.outlets import branch_of_answer
 from headrace.runtime.connectors.port import SourceConnector
-from headrace.runtime.contracts import item_of, signature_of
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.plan import QUARANTINE, SOURCE, Plan, StagePlan
+from headrace.runtime.graph.plan import QUARANTINE, SOURCE, Plan, StagePlan
+from headrace.runtime.rows.contracts import item_of, signature_of
 
-from .again import Again
-from .file import JournalFile, RunRow, in_words
-from .fingerprint import Fingerprint, differences, fingerprint_of
 from .memory import Memory
 from .options import Journal
 from .port import Journaling
-from .schema import TALLIED
-from .sqlite import SqliteStore
-from .values import Values
+from .requeue import Again
+from .sqlite.file import JournalFile, RunRow, in_words
+from .sqlite.schema import TALLIED
+from .sqlite.store import SqliteStore
+from .values.columns import Values
+from .work.fingerprint import Fingerprint, differences, fingerprint_of
 
 
 def begin(

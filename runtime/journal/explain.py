@@ -15,10 +15,10 @@ from headrace.runtime.connectors.csv_source import CsvSource
 from headrace.runtime.connectors.jsonl_source import JsonlSource
 from headrace.runtime.errors import ConfigError
 
-from .codec import decode_bits, decode_id, decode_ids, decode_span
-from .file import JournalFile, RunRow
-from .fingerprint import Fingerprint, Node
-from .view import view
+from .sqlite.file import JournalFile, RunRow
+from .values.codec import decode_bits, decode_id, decode_ids, decode_span
+from .values.view import view
+from .work.fingerprint import Fingerprint, Node
 
 
 class RunLine(msgspec.Struct, frozen=True):

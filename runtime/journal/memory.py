@@ -21,10 +21,10 @@ from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.names import connector_name
 
-from .contents import Contents
-from .file import JournalFile
 from .mistakes import in_words
-from .typed import is_plain
+from .sqlite.file import JournalFile
+from .values.typed import is_plain
+from .work.contents import Contents
 
 UNKNOWN = 0
 """The digest of a row that cannot be compared."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace import Limit, Pipeline, Retry, RunFailed, sinks, sources
-from headrace.runtime.progress import watch
+from headrace.runtime.run.progress import watch
 
 HERE = Path(__file__).parent
 QUOTA_PER_S = 200.0

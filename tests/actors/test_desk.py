@@ -9,7 +9,7 @@ from headrace.actors.desk import Clerk, Desk, Line
 from headrace.actors.protocol import Ended, Rows, Status, Waited
 from tests.actors.fake import Fake, Name
 
-OFFICE, STAGE, GOVERNOR, ONE, TWO = map(Name, ("office", "stage", "governor", "one", "two"))
+OFFICE, STAGE, GOVERNOR, ONE, TWO = map(Name, ("core", "stage", "governor", "one", "two"))
 
 
 def desk(room: int = 4) -> Fake:

@@ -259,7 +259,7 @@ def simulation() -> dict[str, Any]:
     """Messages, timers and calls a second in simulation, every invariant checked, one core; best of ten."""
     import msgspec
 
-    from headrace.runtime.hosts.schedule import Schedule
+    from headrace.runtime.hosts.simulation.policies import Schedule
     from headrace.scenarios.play import play
     from headrace.scenarios.script import find, read
 

@@ -1,4 +1,4 @@
-"""The verdicts of `headrace.runtime.classify` against the real packages (L66): `make clients` installs and runs them.
+"""The verdicts of Headrace against the real packages (L66): `make clients` installs and runs them.
 
 `failures` says what can go wrong and which verdict is right. `misbehaving` and `protocols` have the servers that make it go
 wrong. The clients stand in `http_clients`, `database_clients` and `grpc_clients`. `services` starts a real PostgreSQL and a

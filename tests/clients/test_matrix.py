@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.runtime.classify import Verdict, classify
+from headrace.runtime.verdicts.classify import Verdict, classify
 
 from . import database_clients, grpc_clients, http_clients, misbehaving, protocols, services
 from .failures import DATABASE, HINT_S, HINTED, NETWORK, STATUS, Target, does_not_happen, right

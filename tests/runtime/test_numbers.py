@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from headrace import runtime
 from headrace.actors.protocol import Kind
 from headrace.runtime import Executor, Flow, Limit, Pending, Pipeline, RateLimited, Retry, Verdict
-from headrace.runtime.call_options import CallOptions
 from headrace.runtime.errors import BadAnswer, ConfigError, RunFailed
 from headrace.runtime.journal.options import Journal
 from headrace.runtime.limits import parse_rate
-from headrace.runtime.progress import watch
+from headrace.runtime.pipeline.call_options import CallOptions
+from headrace.runtime.pipeline.runnable import RunOptions
 from headrace.runtime.quantities import hint_s
-from headrace.runtime.runnable import RunOptions
+from headrace.runtime.run.progress import watch
 
 END_S = 30.0
 """A bound on what must end at once: only a hang takes so long."""

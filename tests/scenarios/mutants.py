@@ -29,8 +29,8 @@ from headrace.actors.source import Source
 from headrace.actors.stage import Stage
 from headrace.actors.trials import Trials
 from headrace.actors.worker import Worker
-from headrace.runtime.office import Office
-from headrace.runtime.resources import Resource, Strategies
+from headrace.runtime.executor.core import ExecutorCore
+from headrace.runtime.run.io_actors import Resource, Strategies
 from headrace.scenarios.verdict import Invariant
 
 
@@ -175,7 +175,7 @@ MUTANTS = (
     ),
     Mutant(
         "an abort that does not answer those who wait",
-        Office,
+        ExecutorCore,
         "give_up",
         "for waiter in list(self.outstanding):",
         "for waiter in list(self.outstanding)[:-1]:",

@@ -20,11 +20,11 @@ from headrace.actors.past import Past, past_of
 from headrace.actors.record import Record
 from headrace.actors.reorder import Reorder
 from headrace.actors.source import Source
-from headrace.runtime.assembly import _Assembly
-from headrace.runtime.journal.file import JournalFile, RunRow
-from headrace.runtime.journal.sqlite import SqliteStore
-from headrace.runtime.journal.values import Values
-from headrace.runtime.resources import Writer
+from headrace.runtime.journal.sqlite.file import JournalFile, RunRow
+from headrace.runtime.journal.sqlite.store import SqliteStore
+from headrace.runtime.journal.values.columns import Values
+from headrace.runtime.run.io_actors import Writer
+from headrace.runtime.run.wiring import _Assembly
 from headrace.scenarios import lives
 from headrace.scenarios.lives import Disk, Lived, live, unpickled
 from headrace.scenarios.script import (
@@ -115,7 +115,7 @@ def tame(script: Script, seed: int) -> Script:
         replace(
             s,
             outage=[],
-            # An account that is exhausted ends a life; what goes on in the next one, tests/runtime/test_exhausted.py sees.
+            # An account that is exhausted ends a life; what goes on in the next one is tried in `test_exhausted.py`.
             exhausted=[],
             trouble=[_passing(t) for t in s.trouble],
             travel=0.0 if s.name in hurried else s.travel,

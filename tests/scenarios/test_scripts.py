@@ -30,7 +30,7 @@ ELSEWHERE = {
     "L27": "a resumed run: the journal",
     "L36": "a resumed run: the journal",
     "L57": "a resumed run: the journal",
-    "L28": "what is told of progress, and when: tests/runtime/test_options.py",
+    "L28": "what is told of progress, and when: tests/runtime/pipeline/test_options.py",
     "L46": "what is imported: tests/system/test_command.py",
 }
 """Lessons that no scenario can show, and where they are answered."""

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.actors import protocol
 from headrace.actors.protocol import Control, Message
-from headrace.runtime.hosts.schedule import Schedule
+from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.scenarios.explore import explore
 from headrace.scenarios.figures import Figures, ideal_s, misses
 from headrace.scenarios.history import KINDS

@@ -69,7 +69,7 @@ def test_the_graph_in_a_file_gives_what_a_plain_loop_gives(tmp_path: Path) -> No
 
 
 def test_both_are_the_same_graph(tmp_path: Path) -> None:
-    from headrace.runtime.config import read
+    from headrace.runtime.files.pipeline_file import read
 
     shutil.copy(EXAMPLES / "airports.csv", tmp_path)
     (tmp_path / "out").mkdir()

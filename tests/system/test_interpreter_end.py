@@ -15,7 +15,8 @@ END_S = 50.0
 
 HEAD = """
 import asyncio, os, signal, sys, threading, time
-from headrace.runtime import Executor, Pipeline, at_exit
+from headrace.runtime import Executor, Pipeline
+from headrace.runtime.process import at_exit
 # Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 begun, ended = [], []
@@ -155,8 +156,8 @@ def interrupt_once_begun():
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt_once_begun, daemon=True).start()
 at_exit.LEAVE_S = at_exit.QUIET_S = 0.2
-import headrace.runtime.executor
-headrace.runtime.executor.LEAVE_S = 0.2
+import headrace.runtime.executor.executor
+headrace.runtime.executor.executor.LEAVE_S = 0.2
 """
 
 

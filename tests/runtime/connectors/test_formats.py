@@ -16,8 +16,8 @@ import pytest
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime import ConfigError, sources
-from headrace.runtime.config import read
 from headrace.runtime.connectors import csv_source
+from headrace.runtime.files.pipeline_file import read
 
 
 def rows_of(source: Any) -> tuple[list[Any], list[tuple[str, Any]]]:

@@ -16,7 +16,7 @@ import pytest
 
 from headrace.runtime import ConfigError, Pipeline, RunFailed, sinks
 from headrace.runtime.connectors.port import RunInfo
-from headrace.runtime.connectors.tables import SqliteSink
+from headrace.runtime.connectors.sqlite import SqliteSink
 
 
 def sql(path: Path, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -343,7 +343,7 @@ def test_a_database_that_is_busy_is_waited_for_L92(tmp_path: Path) -> None:
 
 
 def test_a_database_that_stays_busy_is_told_L92(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.runtime.connectors.tables.BUSY_S", 0.05)
+    monkeypatch.setattr("headrace.runtime.connectors.sqlite.BUSY_S", 0.05)
     path = tmp_path / "out.db"
     sink = SqliteSink(path, "t")
     sink.open()

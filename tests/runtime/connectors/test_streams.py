@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.runtime import ConfigError, Flow, Pipeline, RunFailed, sources
-from headrace.runtime.config import read
+from headrace.runtime.files.pipeline_file import read
 
 ROWS = "n,name\n" + "".join(f"{n},name {n}\n" for n in range(20_000))
 

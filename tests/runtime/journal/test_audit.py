@@ -21,7 +21,7 @@ from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal import audit, parquet
 from headrace.runtime.journal.audit import Broken, examine, export, prune, verify
-from headrace.runtime.journal.file import JournalFile
+from headrace.runtime.journal.sqlite.file import JournalFile
 
 
 def work(row: int) -> dict[str, int]:

@@ -23,7 +23,7 @@ from headrace.runtime import Flow, Journal, Pending, Pipeline, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import export
 from headrace.runtime.journal.begin import begin
-from headrace.runtime.journal.file import Damaged, JournalFile
+from headrace.runtime.journal.sqlite.file import Damaged, JournalFile
 
 
 def test_what_is_no_journal_is_told_and_left_as_it_is(tmp_path: Path) -> None:

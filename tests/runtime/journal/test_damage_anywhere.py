@@ -14,11 +14,11 @@ from tests.runtime.journal.conftest import versioned
 
 from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.journal import wal
 from headrace.runtime.journal.audit import examine, export
 from headrace.runtime.journal.explain import explain, runs
-from headrace.runtime.journal.file import JournalFile
 from headrace.runtime.journal.mistakes import in_words
+from headrace.runtime.journal.sqlite import wal
+from headrace.runtime.journal.sqlite.file import JournalFile
 
 ROWS = 120
 

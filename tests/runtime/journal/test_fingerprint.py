@@ -22,8 +22,8 @@ import pytest
 from loguru import logger
 
 from headrace.runtime import ConfigError, Flow, Pipeline
-from headrace.runtime.connectors.memory import IterableSource
-from headrace.runtime.journal.fingerprint import (
+from headrace.runtime.connectors.iterables import IterableSource
+from headrace.runtime.journal.work.fingerprint import (
     Fingerprint,
     Function,
     Node,
@@ -250,7 +250,7 @@ import functools, sys
 sys.path.insert(0, {folder!r})
 import {module} as job
 import msgspec
-from headrace.runtime.journal.fingerprint import function_of
+from headrace.runtime.journal.work.fingerprint import function_of
 print(msgspec.json.encode([function_of(each) for each in job.FUNCTIONS]).decode())
 """
 MODULE = '''

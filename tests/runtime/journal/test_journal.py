@@ -17,8 +17,8 @@ from tests.runtime.journal.conftest import versioned
 
 from headrace.runtime import Pipeline, RunFailed, sinks, sources
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.journal.again import try_again
-from headrace.runtime.journal.file import JournalFile
+from headrace.runtime.journal.requeue import try_again
+from headrace.runtime.journal.sqlite.file import JournalFile
 
 
 class Score(msgspec.Struct):

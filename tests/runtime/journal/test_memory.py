@@ -13,7 +13,7 @@ from tests.runtime.journal.conftest import versioned
 
 from headrace.runtime import Pipeline, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.journal import fingerprint
+from headrace.runtime.journal.work import fingerprint
 
 
 class Runs:

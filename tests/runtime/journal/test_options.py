@@ -15,9 +15,9 @@ from headrace.actors import protocol
 from headrace.runtime import Journal, Pending, Pipeline, Retry, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import export
-from headrace.runtime.journal.file import JournalFile
 from headrace.runtime.journal.options import REDACTED, redacted
-from headrace.runtime.journal.sqlite import SqliteStore
+from headrace.runtime.journal.sqlite.file import JournalFile
+from headrace.runtime.journal.sqlite.store import SqliteStore
 
 SECRET = "anna@example.org"
 
@@ -217,7 +217,7 @@ def test_what_is_redacted_is_gone_and_nothing_else(value: Any, paths: list[tuple
 
 
 def test_the_file_of_a_job_says_how_its_journal_is_kept(tmp_path: Path) -> None:
-    from headrace.runtime.config import read
+    from headrace.runtime.files.pipeline_file import read
 
     (tmp_path / "in.csv").write_text("n\n1\n")
     job = tmp_path / "job.toml"

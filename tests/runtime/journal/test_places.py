@@ -17,7 +17,7 @@ import pytest
 
 from headrace.runtime import Pipeline
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.journal.file import JournalFile
+from headrace.runtime.journal.sqlite.file import JournalFile
 
 
 def run(path: Path | str) -> None:

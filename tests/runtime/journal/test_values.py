@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.options import REDACTED, Journal
-from headrace.runtime.journal.typed import DEPTH_MAX
-from headrace.runtime.journal.values import Partial, Unkept, Values
-from headrace.runtime.journal.view import view
+from headrace.runtime.journal.values.columns import Partial, Unkept, Values
+from headrace.runtime.journal.values.typed import DEPTH_MAX
+from headrace.runtime.journal.values.view import view
 
 
 class Colour(enum.Enum):

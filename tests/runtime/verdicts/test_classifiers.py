@@ -13,9 +13,9 @@ import pytest
 from headrace.actors.protocol import Kind
 from headrace.actors.text import remarks_of
 from headrace.runtime import Limit, Pipeline, Retry, RunFailed, Verdict
-from headrace.runtime.classify import classify, fault_of
 from headrace.runtime.errors import AccountShut
 from headrace.runtime.verdicts import plugins
+from headrace.runtime.verdicts.classify import classify, fault_of
 
 from .shapes import http
 
@@ -68,7 +68,7 @@ def test_a_machine_without_descriptors_finds_them_later_L66(installed: Path) -> 
     install(installed, "late_classifier", code, "late = late_classifier:classify")
     script = """
 import errno, os, resource
-from headrace.runtime.classify import classify
+from headrace.runtime.verdicts.classify import classify
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 held = []
 try:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.actors.protocol import Kind
 from headrace.actors.quantities import LONGEST_S
 from headrace.runtime import Verdict
-from headrace.runtime.classify import classify, retry_after_s
+from headrace.runtime.verdicts.classify import classify, retry_after_s
 from headrace.runtime.verdicts.hints import Headers, asked_s, duration_s, none_left, reset_s, seconds_of
 
 from .shapes import http, shaped

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.actors.protocol import Kind
 from headrace.runtime import RateLimited, TransientError, Verdict
-from headrace.runtime.classify import classify, fault_of
+from headrace.runtime.verdicts.classify import classify, fault_of
 from headrace.runtime.verdicts.judge import judge
 from headrace.runtime.verdicts.reading import CARRIERS, MOST
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from headrace.actors.protocol import Kind
 from headrace.runtime import Verdict
-from headrace.runtime.classify import classify
 from headrace.runtime.verdicts import table
+from headrace.runtime.verdicts.classify import classify
 from headrace.runtime.verdicts.codes import row_of_code
 from headrace.runtime.verdicts.row import Row, Word, by_value
 from headrace.runtime.verdicts.statuses import row_of_status

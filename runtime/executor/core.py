@@ -1,0 +1,404 @@
+"""The actors behind an executor, and what becomes of them when the interpreter ends."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import copy
+import itertools
+import os
+import threading
+from collections.abc import Callable, Hashable
+from contextvars import copy_context
+from typing import Any
+
+import msgspec
+from loguru import logger
+
+from headrace.actors import protocol
+from headrace.actors.awaitables import at_once
+from headrace.actors.desk import Desk, DeskStatistics, Line
+from headrace.actors.exits import Exits, Port
+from headrace.actors.governor import Governor, GovernorStatistics
+from headrace.actors.outlets import ONWARD
+from headrace.actors.protocol import State
+from headrace.actors.stage import Stage
+from headrace.actors.stage_terms import StageStatistics, StageTerms
+from headrace.actors.worker import Worker
+
+from ..calls.caller_loop import CallerLoop
+from ..calls.coroutines import LoopCalls
+from ..calls.loop_home import LoopHome
+from ..calls.threads import ThreadCalls
+from ..errors import ConfigError, LoopDied, RunAborted
+from ..hosts.port import Address
+from ..hosts.threads.system import ANSWER_S, Callback
+from ..limits import Limit, Retry
+from ..process import at_exit
+from ..process.forks import of_the_parent
+from ..run import shared_limits as governors
+from ..run.report import RunReport, StageReport, spent_of
+from ..text import message_of, told, traceback_of, visible
+from .futures import Batch, CallFuture, Task, call, call_async, context_of
+from .host import ExecutorHost, ExecutorTerms, ThreadsHost
+
+NEVER = 1 << 62
+"""So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
+STOP_S = 1.0
+"""Seconds for idle threads to end."""
+
+_numbers = itertools.count(1)
+
+
+class ExecutorCore:
+    """The actors behind an executor. They do not know it, so that one that is forgotten can be collected."""
+
+    def __init__(self, terms: ExecutorTerms, host: ExecutorHost | None = None) -> None:
+        self.pid = os.getpid()
+        self.terms = terms
+        self.host = host = host or ThreadsHost()
+        self.began = host.monotonic()
+        # Of whoever opened it. A call runs in that of whoever submitted it (L73).
+        self._context = copy_context()
+        # In the order of their coming.
+        self.outstanding: dict[CallFuture | Batch, None] = {}
+        self.workers: set[threading.Thread] = set()
+        self.ended = threading.Event()
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._broken: BaseException | None = None
+        self._at_end: list[Callable[[], object]] = []
+        self._loop_home: LoopHome | None = None
+        self._threads = itertools.count()
+        self._parked = 0
+        self._system = system = host.actors(terms.prefix or f"headrace-executor-{next(_numbers)}")
+        self._desk = system.address("desk")
+        self.threads_stage = system.address("threads")
+        self.loop_stage = system.address("loop")
+        self._governor = self._new_governor()
+        room = None if terms.limit.key is not None else 2 * terms.max_workers
+        lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
+        if terms.loop == "caller":
+            self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
+        try:
+            self._host_actors(lines)
+        except BaseException:
+            system.stop(STOP_S)
+            if self._loop_home is not None:
+                self._loop_home.stop(STOP_S)
+            if terms.limit.name is not None:
+                host.release_governor(terms.limit.name, self._desk)
+            raise
+        host.opened(self)
+
+    def _host_actors(self, lines: list[Line]) -> None:
+        terms, system = self.terms, self._system
+        watch = Callback("executor", self._on_told)
+        system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
+        for address, on_loop in ((self.threads_stage, False), (self.loop_stage, True)):
+            stage = Stage(
+                self._stage_terms("loop" if on_loop else "threads", on_loop),
+                self._governor,
+                Exits(
+                    "loop" if on_loop else "threads", {ONWARD: Port(self._desk)}, behind=(self._desk,), taker=self._desk
+                ),
+                self._desk,
+                self._new_loop_worker if on_loop else self._new_thread_worker,
+            )
+            system.host(address, stage, self._desk)
+
+    def _new_governor(self) -> Address:
+        terms = self.terms.limit.terms
+        if self.terms.limit.name is not None:
+            return self.host.shared_governor(self.terms.limit.name, terms, self._desk)
+        if not terms.stated:
+            # Calls of an executor may wait for each other, so it must not begin with fewer than it has workers.
+            terms = msgspec.structs.replace(terms, concurrency=terms.concurrency or self.terms.max_workers)
+        if self.terms.retry is None:
+            terms = msgspec.structs.replace(terms, outage_after=NEVER)
+        address = self._system.address("governor")
+        self._system.host(address, Governor(terms), self._desk)
+        return address
+
+    def _stage_terms(self, name: str, on_loop: bool) -> StageTerms:
+        terms, limit = self.terms, self.terms.limit
+        key: Callable[[Task], Hashable] | None = None
+        weigh: Callable[[Task], float] | None = None
+        if (key_of := limit.key) is not None:
+            key = lambda task: task.context.copy().run(key_of, *task.args, **task.kwargs)  # noqa: E731
+        if (cost_of := limit.cost) is not None:
+            weigh = lambda task: task.context.copy().run(cost_of, *task.args, **task.kwargs)  # noqa: E731
+        return StageTerms(
+            name=name,
+            workers=terms.max_workers,
+            concurrent=on_loop,
+            timeout_s=terms.timeout,
+            deadline_s=terms.deadline,
+            backoff=(terms.retry or Retry(1)).backoff,
+            on_unknown=terms.on_unknown,
+            # Calls may wait for each other, so none may stand behind another in one worker.
+            chunk_max=1,
+            key=key,
+            weigh=weigh,
+            weight_max=limit.terms.weight_max,
+            hint_max_s=limit.terms.hint_max_s,
+            # Without a retry each failure is its caller's at once; with one, nobody waits for calls that are not there.
+            trial_s=None if terms.retry is None else 0.0,
+            limit=limit.called(self._system.name),
+            gives_up="rows",
+        )
+
+    def _new_thread_worker(self, stage: Any) -> Worker:
+        classify = self.terms.retry.classify if self.terms.retry else None
+        name, monotonic, reader = self._system.name, self.host.monotonic, self.terms.limit.headers
+        set_up, timeout = self._set_up_thread, self.terms.timeout
+        calls = ThreadCalls(call, name, timeout, classify, set_up, monotonic, self._loop, self._context, reader)
+        return Worker(stage, calls)
+
+    def _new_loop_worker(self, stage: Any) -> Worker:
+        assert self._loop_home is not None, "a loop is there before the first coroutine function"
+        terms = self.terms
+        classify = terms.retry.classify if terms.retry else None
+        calls = LoopCalls(
+            self._loop_home,
+            call_async,
+            terms.max_workers,
+            self._system.name,
+            terms.timeout,
+            classify,
+            context_of=context_of,
+            reader=terms.limit.headers,
+        )
+        return Worker(stage, calls)
+
+    def _set_up_thread(self) -> None:
+        thread = self.host.named(f"{self._system.name}_{next(self._threads)}")
+        self.workers.add(thread)
+        if self.terms.initializer is None:
+            return
+        try:
+            at_once("initializer=", self.terms.initializer(*self.terms.initargs))
+        except BaseException as error:
+            self._break("a worker's initializer raised", error)
+            raise
+
+    # --- the caller's side ---
+
+    def submit(self, stage: Address, values: list[Any], waiter: CallFuture | Batch) -> None:
+        with self._mutex:
+            if self._broken is not None:
+                raise concurrent.futures.BrokenExecutor(message_of(self._broken)) from self._broken
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if at_exit.exiting():
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            self._prepare(stage)
+            self.outstanding[waiter] = None
+            self._desk.put(protocol.Submit(stage, values, waiter))
+
+    def _prepare(self, stage: Address) -> None:
+        """Have a thread ready for one more worker, and one for the clerk: it may be too late when they are hired."""
+        if not self._parked:
+            self._system.park()
+        if self._parked < self.terms.max_workers:
+            self._system.park()
+            self._parked += 1
+        if stage is self.loop_stage:
+            self._make_loop()
+
+    def _loop(self) -> LoopHome:
+        """The loop, for what plain functions give to be awaited (L68)."""
+        with self._mutex:
+            if self.ended.is_set():
+                raise RuntimeError("the executor has ended")
+            return self._make_loop()
+
+    def _make_loop(self) -> LoopHome:
+        if self._loop_home is None:
+            self._loop_home = self.host.loop(f"{self._system.name}.loop", self._on_loop_failed, self._context)
+        return self._loop_home
+
+    def _on_loop_failed(self, died: LoopDied) -> None:
+        self._on_told(protocol.Failing(Callback("loop", lambda _: None), died))
+
+    def withdraw(self, waiter: CallFuture | Batch) -> None:
+        self.outstanding.pop(waiter, None)
+        self._desk.put(protocol.Withdraw(waiter))
+
+    @property
+    def closed(self) -> bool:
+        """It takes no more calls."""
+        return self._closed
+
+    def close(self) -> None:
+        """Take no more; end when all is answered. In a child that was forked there is nobody to be told."""
+        if self.pid != os.getpid():
+            return
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+        self._desk.put(protocol.EndOfSubmits())
+
+    def give_up(self, error: BaseException, *, begun: bool) -> None:
+        for waiter in list(self.outstanding):
+            try:
+                waiter.give_up(error, begun=begun)
+            except BaseException as worse:
+                # Whatever a waiter does with its answer, the next one gets his.
+                logger.warning("an answer could not be given: {}", told(worse))
+
+    def abort(self, error: BaseException) -> None:
+        """Answer everybody now, and end."""
+        with self._mutex:
+            self._closed = True
+        self.give_up(error, begun=True)
+        for stage in (self.threads_stage, self.loop_stage):
+            stage.put(protocol.Abort(message_of(error)))
+        self._end(0.1)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until everything has ended. In a thread of the executor itself: not at all."""
+        if self._system.is_mine(threading.current_thread()):
+            return
+        self.ended.wait(timeout)
+        if self.ended.is_set():
+            self._system.stop(STOP_S)
+
+    async def ended_async(self) -> None:
+        """As `wait`, without blocking the loop."""
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        with self._mutex:
+            if self.ended.is_set():
+                return
+            self._at_end.append(lambda: done.set_result(None))
+        # Whoever does not wait any more shall not cancel what others set.
+        await asyncio.shield(asyncio.wrap_future(done))
+
+    def check_not_here(self, what: str, instead: str) -> None:
+        """Raises `ConfigError` on the thread of the caller's loop, which would wait for itself."""
+        home = self._loop_home
+        if isinstance(home, CallerLoop) and home.here and not self.ended.is_set():
+            raise ConfigError(
+                f"{what} would block the event loop that the calls of this executor (loop='caller') are made on: {instead}"
+            )
+
+    def after_fork(self) -> None:
+        """In the child: nobody here will answer what the parent's callers wait for."""
+        error = of_the_parent("this call", self.pid)
+        for waiter in list(self.outstanding):
+            waiter.after_fork(error)
+
+    def set_limit(self, limit: Limit) -> None:
+        # A child that is forked later begins with what holds now, under the name that the limit has.
+        now = copy.copy(self.terms.limit)
+        now.rates, now.terms = limit.rates, limit.terms
+        self.terms = msgspec.structs.replace(self.terms, limit=now)
+        governors.retune(self._governor, self.terms.limit.name, limit.terms)
+
+    def report(self) -> RunReport:
+        whom = [self._desk, self.threads_stage, self.loop_stage, self._governor]
+        desk, *stages, limit = self._system.ask(whom, 0.0 if self.ended.is_set() else ANSWER_S)
+        counted = desk if isinstance(desk, DeskStatistics) else DeskStatistics(0, 0, 0, 0, 0, 0)
+        governor = limit if isinstance(limit, GovernorStatistics) else None
+        calls = [s for s in stages if isinstance(s, StageStatistics)]
+        reports = tuple(StageReport(s, governor) for s in calls if s.rows)
+        return RunReport(
+            name=self._system.name,
+            state=State.COMPLETED if self.ended.is_set() else State.DRAINING if self._closed else State.RUNNING,
+            rows=counted.rows,
+            delivered=sum(s.answered for s in calls),
+            dropped=0,
+            quarantined=0,
+            failed=counted.answered - sum(s.answered for s in calls),
+            interrupted=0,
+            calls=sum(s.calls for s in calls),
+            refusals=sum(s.refusals for s in calls),
+            cooldowns=governor.cooldowns if governor else 0,
+            elapsed_s=self.host.monotonic() - self.began,
+            stages=reports,
+            spent=spent_of(reports),
+        )
+
+    # --- at the interpreter's end ---
+
+    def wind_up(self, hurried: bool) -> None:
+        """Take no more; `hurried`, what has not begun does not begin."""
+        self.close()
+        if isinstance(self._loop_home, CallerLoop):
+            self._loop_home.perish_if_still()
+        if hurried:
+            self.give_up(RunAborted("the interpreter is ending"), begun=False)
+
+    def wait_wound_up(self, hurried: bool) -> None:
+        """Until all calls are made, as long as now and then one of them ends."""
+        self.wait(at_exit.QUIET_S)
+        if self.ended.is_set():
+            return
+        name = self._system.name
+        at_exit.say(f"the interpreter ends when {name} has made its calls ({self._waiting()}); Ctrl-C aborts them")
+        still_s, before = at_exit.LEAVE_S if hurried else at_exit.STILL_S, self._progress()
+        while True:
+            self.wait(still_s)
+            if self.ended.is_set():
+                return
+            before, last = self._progress(), before
+            if before == last:
+                break
+        at_exit.say(
+            f"{name} is aborted at the interpreter's end: no call has ended for {still_s:g} s ({self._waiting()})"
+        )
+        self.cut_short()
+
+    def _waiting(self) -> str:
+        return f"{len(self.outstanding)} callers wait"
+
+    def _progress(self) -> int | None:
+        [desk] = self._system.ask([self._desk])
+        return desk.answered if isinstance(desk, DeskStatistics) else None
+
+    def cut_short(self) -> None:
+        """Answer everybody now."""
+        self.abort(RunAborted("the interpreter is ending"))
+
+    # --- what the actors tell ---
+
+    def _on_told(self, message: Any) -> None:
+        match message:
+            case protocol.Drained():
+                self._end(STOP_S)
+            case protocol.Failing(_, error) | protocol.Died(_, error):
+                try:
+                    self._break(told(error), error)
+                finally:
+                    self._end(STOP_S)
+            case _:
+                raise TypeError(f"an executor was told {type(message).__name__}")
+
+    def _break(self, what: str, error: BaseException) -> None:
+        broken = concurrent.futures.BrokenExecutor(f"{what}; this executor is not usable any more")
+        broken.__cause__ = error
+        with self._mutex:
+            if self._broken is None:
+                self._broken = broken
+        self.give_up(broken, begun=True)
+        logger.error("executor {} is broken: {}\n{}", visible(self._system.name), what, traceback_of(error))
+
+    def _end(self, timeout_s: float) -> None:
+        with self._mutex:
+            if self.ended.is_set():
+                return
+            self._closed = True
+            self.ended.set()
+            at_end, self._at_end = self._at_end, []
+        self._system.stop(timeout_s)
+        if self._loop_home is not None:
+            self._loop_home.stop(timeout_s)
+        if self.terms.limit.name is not None:
+            for stage in (self.threads_stage, self.loop_stage):
+                # One that was stopped in the middle could not say so.
+                self._governor.put(protocol.Discharge(stage))
+            self.host.release_governor(self.terms.limit.name, self._desk)
+        self.host.left(self)
+        for function in at_end:
+            function()

@@ -1,0 +1,166 @@
+"""A pipeline's graph for people: as a tree of text, for Mermaid, for Graphviz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import ConfigError
+from ..names import connector_name
+from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
+from .topology import Graph
+
+
+def label_of(node: Node) -> str:
+    """What a node is, in a few words."""
+    match node:
+        case StagePlan():
+            what = "" if node.kind in ("map", "merge") else f"{node.kind} "
+            limit = f", {', '.join(node.limit.rates)}" if node.limit.rates else ""
+            return f"{what}{node.name} ({node.workers}{' on a loop' if node.concurrent else ''}{limit})"
+        case ForkPlan(name):
+            return _named("fork", name)
+        case JoinPlan(name, _, require, within):
+            return f"{_named('join', name)} ({require}{f', within {within:g} s' if within is not None else ''})"
+        case BatchPlan(name, count, bytes_max, within, key):
+            parts = [f"{count} rows"] if count is not None else []
+            parts += [f"{bytes_max} bytes"] if bytes_max is not None else []
+            parts += [f"within {within:g} s"] if within is not None else []
+            parts += ["by key"] if key is not None else []
+            return f"{_named('batch', name)} ({', '.join(parts)})"
+        case UnbatchPlan(name):
+            return _named("unbatch", name)
+        case SinkPlan(_, connector, ordered):
+            return f"{connector_name(connector)}{'' if ordered else ' (as they come)'}"
+
+
+def _named(what: str, name: str) -> str:
+    return name if name.startswith(what) else f"{what} {name}"
+
+
+def line(plan: Plan) -> str | None:
+    """In one line, where it is one."""
+    graph = Graph(plan.nodes, plan.edges)
+    if any(len(graph.ways(name)) > 1 for name in graph.nodes):
+        return None
+    return " → ".join(["source", *(label_of(graph.nodes[name]) for name in graph.order)])
+
+
+def tree(plan: Plan) -> str:
+    """Line by line: branches are indented, and what they come back to stands below them."""
+    return "\n".join([plan.name, *_Tree(Graph(plan.nodes, plan.edges)).lines(SOURCE, "", None)])
+
+
+class _Tree:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._told: set[str] = set()
+
+    def lines(self, name: str, indent: str, until: str | None) -> Iterator[str]:
+        """What stands after a node, up to where its branch meets the others."""
+        at: str | None = name
+        while at is not None:
+            ways = self._graph.ways(at)
+            onward = ways.get("") or self._meeting(at)
+            branches = [(port, after) for port, after in ways.items() if port]
+            for i, (port, after) in enumerate(branches):
+                last = i == len(branches) - 1
+                head, body = ("└─ ", "   ") if last else ("├─ ", "│  ")
+                if after in (onward, until):
+                    yield f"{indent}{head}{port}: goes on"
+                else:
+                    stop = onward if onward is not None else until
+                    yield from self._entry(after, f"{indent}{head}{port}: ", indent + body, stop)
+            if onward is None or onward == until:
+                return
+            at = onward if onward not in self._told else None
+            yield self._say(onward, indent)
+
+    def _entry(self, name: str, first: str, indent: str, until: str | None) -> Iterator[str]:
+        known = name in self._told
+        yield self._say(name, first)
+        if not known:
+            yield from self.lines(name, indent, until)
+
+    def _say(self, name: str, before: str) -> str:
+        if name in self._told:
+            return f"{before}to {name}"
+        self._told.add(name)
+        return before + label_of(self._graph.nodes[name])
+
+    def _meeting(self, name: str) -> str | None:
+        """The first node that several of its branches lead to."""
+        reached = [self._reach(after) for after in self._graph.ways(name).values()]
+        return next((n for n in self._graph.order if sum(n in each for each in reached) > 1), None)
+
+    def _reach(self, name: str) -> set[str]:
+        found = {name}
+        for after in self._graph.ways(name).values():
+            found |= self._reach(after)
+        return found
+
+
+def mermaid(plan: Plan) -> str:
+    """A Mermaid flowchart."""
+    graph = Graph(plan.nodes, plan.edges)
+    ids = {name: f"n{i}" for i, name in enumerate([SOURCE, *graph.order])}
+    lines = ["flowchart TD", f"    {ids[SOURCE]}([{_quoted('source')}])"]
+    for name in graph.order:
+        begin, end = _MERMAID[type(graph.nodes[name])]
+        lines.append(f"    {ids[name]}{begin}{_quoted(label_of(graph.nodes[name]))}{end}")
+    for edge in plan.edges:
+        way = f"|{_quoted(edge.port)}|" if edge.port else ""
+        lines.append(f"    {ids[edge.before]} -->{way} {ids[edge.after]}")
+    return "\n".join(lines)
+
+
+_MERMAID = {
+    StagePlan: ("[", "]"),
+    ForkPlan: ("{{", "}}"),
+    JoinPlan: ("{{", "}}"),
+    BatchPlan: ("[[", "]]"),
+    UnbatchPlan: ("[[", "]]"),
+    SinkPlan: ("[(", ")]"),
+}
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "#quot;") + '"'
+
+
+def dot(plan: Plan) -> str:
+    """A graph in Graphviz's language."""
+    graph = Graph(plan.nodes, plan.edges)
+    ids = {name: f"n{i}" for i, name in enumerate([SOURCE, *graph.order])}
+    lines = [f"digraph {_escaped(plan.name)} {{", "    node [shape=box, fontname=sans];"]
+    lines.append(f'    {ids[SOURCE]} [label="source", shape=oval];')
+    for name in graph.order:
+        node = graph.nodes[name]
+        lines.append(f"    {ids[name]} [label={_escaped(label_of(node))}, shape={_DOT[type(node)]}];")
+    for edge in plan.edges:
+        way = f" [label={_escaped(edge.port)}]" if edge.port else ""
+        lines.append(f"    {ids[edge.before]} -> {ids[edge.after]}{way};")
+    return "\n".join([*lines, "}"])
+
+
+_DOT = {
+    StagePlan: "box",
+    ForkPlan: "hexagon",
+    JoinPlan: "hexagon",
+    BatchPlan: "box3d",
+    UnbatchPlan: "box3d",
+    SinkPlan: "cylinder",
+}
+
+
+def _escaped(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def svg(plan: Plan) -> str:
+    """A picture, laid out by Graphviz. Needs the extra `graph`; raises `ConfigError` without it."""
+    try:
+        import pygraphviz
+    except ImportError:
+        raise ConfigError("a picture needs the extra 'graph': pip install 'headrace[graph]'") from None
+    drawn: bytes = pygraphviz.AGraph(string=dot(plan)).draw(format="svg", prog="dot")
+    return drawn.decode().rstrip()

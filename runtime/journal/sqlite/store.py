@@ -1,0 +1,285 @@
+"""A run in a journal's file: what is told is written down, all of a commit or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from headrace.actors import protocol
+from headrace.actors.identity import Bundle, Id, Ids, plain, rows_of, span_of
+from headrace.actors.ledger import Settlement
+from headrace.actors.past import LASTING, Past
+from headrace.actors.protocol import Ended
+from headrace.actors.record import Keeps
+from headrace.runtime.connectors.file_presence import Gone
+from headrace.runtime.errors import JournalError, name_of
+from headrace.runtime.text import message_of
+
+from ..mistakes import wrong
+from ..options import Journal
+from ..requeue import Again, mark_again
+from ..values.codec import encode_bits, encode_id, encode_ids
+from ..values.columns import Values
+from .file import JournalFile, Progress, RunRow
+from .recovery import Recovery
+from .schema import MARKS
+
+_pack = msgspec.msgpack.encode
+
+
+class SqliteStore:
+    """One run in a journal. `values`: how each stage's answers are written down; `options`: how the journal is kept."""
+
+    def __init__(
+        self, journal: JournalFile, run: int, values: dict[str, Values], options: Journal | None = None
+    ) -> None:
+        self.name = journal.path
+        self._journal = journal
+        self._db = journal.db
+        self._run = run
+        self._values = values
+        options = options or Journal()
+        self._discreet = options.discreet
+        self._until_done = options.payloads == "until_done"
+        self._forgotten = 0
+        """Rows before this have no answers any more, where they are kept only until the rows are done."""
+        self._node = journal.number_of
+        self._clock = time.time() - time.monotonic()
+        self._settled = Settlement()
+        self._progress = journal.progress_of(run)
+        self._reach = self._progress.reach
+        self._first: list[Callable[[Progress], object]] = []
+        """What the first commit writes before all else: nothing is changed before the run has opened what it works with."""
+        self.given: Callable[[], Iterable[tuple[int, bytes]]] = tuple
+        """Digests of the rows that have been read since it was asked last, as (first row, four bytes a row)."""
+
+    def past(
+        self,
+        again: Again | None = None,
+        forget: Iterable[str] = (),
+        renew: RunRow | None = None,
+        other_rows: bool = False,
+    ) -> Past:
+        """What a life that begins now is left. Raises `Damaged`, `ConfigError`.
+
+        What it changes in the journal is written with the first commit, so that a run that cannot begin has changed nothing.
+        `again`: these rows in quarantine are to be tried again. `forget`: nodes whose answers mean something else now.
+        `renew`: the run, where its fingerprint is another one. `other_rows`: the source may give others
+        than it did.
+        """
+        journal, run = self._journal, self._run
+        if again is not None:
+            self._first.append(lambda progress: again.note(mark_again(journal, progress, again)))
+        for node in forget:
+            self._first.append(lambda progress, node=node: self._forget(progress, node))  # type: ignore[misc]
+        if other_rows:
+            self._first.append(journal.forget_given)
+        if renew is not None:
+            self._first.append(lambda _: journal.save_run(renew))
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            # As it will be; then as it was.
+            self._write_first()
+            past = Recovery(journal, run, self._values).past()
+        finally:
+            self._db.execute("ROLLBACK")
+        self._progress = journal.progress_of(run)
+        if past.again:
+            come = [(run, status.value, row, row, -1, None) for status, row in past.again]
+            self._first.append(lambda _: self._insert("settled", come))
+        self._settled = Settlement(past.first)
+        for first, bits in past.done:
+            self._settled.add_some(first, bits)
+        return past
+
+    def _write_first(self) -> None:
+        for write in self._first:
+            write(self._progress)
+        self._journal.save_progress(self._progress)
+
+    def _forget(self, progress: Progress, node: str) -> None:
+        number = self._journal.numbers.get(node)
+        if number is not None:
+            self._journal.forget_answers(progress, max(0, progress.mark - progress.reach), _LAST, node=number)
+
+    # --- what is told ---
+
+    def keeps(self, stage: str) -> Keeps:
+        """Answers and states of a stage, as bytes, or as a `Partial` answer. Raise `Unkept`."""
+        return Keeps(self._values[stage].encode, Values(stage).encode)
+
+    def commit(self, entries: list[Any]) -> None:
+        """All of these, durable when it returns. Raises `JournalError`."""
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                if self._first:
+                    self._write_first()
+                self._write(entries)
+            self._first = []
+            self._journal.check_presence()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.name}: {wrong(error)}; what was committed before is safe") from error
+        except Gone as gone:
+            raise JournalError(str(gone)) from None
+
+    def _write(self, entries: list[Any]) -> None:
+        run, node, insert = self._run, self._node, self._insert
+        answers: list[tuple[Any, ...]] = []
+        settled: list[tuple[Any, ...]] = []
+        total = self._progress.total
+        for entry in entries:
+            match entry:
+                case protocol.Answers():
+                    self._answers(entry, answers)
+                case protocol.Settled(status, seqs, sink, place):
+                    if sink is not None and status in LASTING:
+                        first, last, ids = _ends_of(seqs)
+                        at = _pack(place) if place is not None else None
+                        insert("written", [(run, node(sink), status.value, first, last, ids, at, time.time())])
+                case protocol.RowsSettled(status, seqs):
+                    if status in LASTING:
+                        first, bits = span_of(seqs)
+                        last = first + bits.bit_length() - 1
+                        settled.append((run, status.value, first, last, bits.bit_count(), encode_bits(bits)))
+                        self._settled.add_some(first, bits)
+                case protocol.Ends(name, ended, at_s):
+                    insert("ended", [self._end(name, end, at_s) for end in ended if end.status in LASTING])
+                case protocol.Faulted(name, faults, at_s, took_s):
+                    insert("fault", [self._fault(name, fault, at_s, took_s) for fault in faults])
+                case protocol.Parked(name, seq, state, at_s, after_s):
+                    due = self._clock + at_s + after_s
+                    insert("parked", [(run, _row(seq), node(name), encode_id(seq), due, state)])
+                case protocol.Cooled(name, at_s, until_s, closure):
+                    times = (self._clock + at_s, self._clock + until_s)
+                    insert("cooldown", [(run, node(name), *times, closure.value)])
+                case protocol.ReadTo(row, place, ended):
+                    if ended:
+                        total = row
+                    if place is not None:
+                        self._journal.put("read", (run, row, _pack(place)))
+                case protocol.Formed(name, bundles):
+                    insert("batch", [self._batch(name, bundle) for bundle in bundles])
+                case protocol.Decided(name, seqs, parts):
+                    words = zip(seqs, parts, strict=True)
+                    insert("word", [(run, _row(s), node(name), encode_id(s), _pack(word)) for s, word in words])
+                case _:
+                    raise AssertionError(f"a journal has no {type(entry).__name__}")
+        insert("answer", answers)
+        insert("settled", settled)
+        insert("given", [(run, first, digests) for first, digests in self.given()])
+        self._go_forward(total)
+
+    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """What is told again replaces what was told, where a table has one row for each."""
+        sealed = self._journal.all_sealed(table, rows)
+        if not sealed:
+            return
+        db, tally = self._db, self._progress.tally
+        db.execute("SAVEPOINT rows")
+        try:
+            db.executemany(f"INSERT INTO {table} VALUES ({MARKS[table]})", sealed)
+        except sqlite3.IntegrityError:
+            db.execute("ROLLBACK TO rows")
+            for row in sealed:
+                self._journal.remove(self._progress, table, row[:4])
+                db.execute(f"INSERT INTO {table} VALUES ({MARKS[table]})", row)
+                n, adds = tally.get(table, (0, 0))
+                tally[table] = n + 1, adds + row[-1]
+        else:
+            n, adds = tally.get(table, (0, 0))
+            tally[table] = n + len(sealed), adds + sum([row[-1] for row in sealed])
+        db.execute("RELEASE rows")
+
+    def _go_forward(self, total: int | None) -> None:
+        progress, mark, reach = self._progress, self._settled.mark, self._reach
+        progress.mark, progress.reach, progress.total = mark, reach, total
+        # Only the last place before the mark will be asked for.
+        self._db.execute(
+            "DELETE FROM read WHERE run = ?1 AND row < (SELECT max(row) FROM read WHERE run = ?1 AND row <= ?2)",
+            (self._run, mark - reach),
+        )
+        if self._until_done:
+            # What batches tie to a row that is not done may be needed again.
+            done = mark if mark == total else mark - reach
+            if done > self._forgotten:
+                self._journal.forget_answers(progress, self._forgotten, done - 1)
+                self._forgotten = done
+        self._journal.save_progress(progress)
+
+    def _answers(self, entry: protocol.Answers, rows: list[tuple[Any, ...]]) -> None:
+        run, node, tries = self._run, self._node(entry.node), entry.attempts or {}
+        at, took = self._clock + entry.at_s, entry.took_s
+        if not tries and plain(entry.seqs) and set(map(type, entry.values)) == {bytes}:
+            rows += [
+                (run, seq, node, b"", 1, at, took, value, 1)
+                for seq, value in zip(entry.seqs, entry.values, strict=True)
+            ]
+            return
+        for seq, value in zip(entry.seqs, entry.values, strict=True):
+            is_row = type(seq) is int
+            whole = type(value) is bytes
+            rows.append(
+                (
+                    run,
+                    seq if is_row else _row(seq),
+                    node,
+                    b"" if is_row else encode_id(seq),
+                    tries.get(seq, 1),
+                    at,
+                    took,
+                    value if whole else value.data,
+                    int(whole),
+                )
+            )
+
+    def _end(self, name: str, end: Ended, at_s: float) -> tuple[Any, ...]:
+        error = end.error
+        what = (name_of(error), self._message(error)) if error is not None else (None, None)
+        path, at = encode_id(end.seq), self._clock + at_s
+        return (self._run, _row(end.seq), self._node(name), path, end.attempts, at, end.status.value, *what)
+
+    def _fault(self, name: str, fault: protocol.Fault, at_s: float, took_s: float) -> tuple[Any, ...]:
+        seq, error = fault.seq, fault.error
+        hint = float(fault.retry_after_s) if fault.retry_after_s is not None else None
+        what = (fault.kind.value, name_of(error), self._message(error), hint)
+        return (self._run, _row(seq), self._node(name), encode_id(seq), self._clock + at_s, took_s, *what)
+
+    def _message(self, error: BaseException) -> str | None:
+        return None if self._discreet else message_of(error)
+
+    def _batch(self, name: str, bundle: Id) -> tuple[Any, ...]:
+        assert isinstance(bundle, Bundle)
+        rows = list(rows_of(bundle))
+        first, last = min(rows), max(rows)
+        self._reach = max(self._reach, last - first + 1)
+        return (self._run, self._node(name), first, last, encode_ids([bundle]))
+
+    def close(self, complete: bool) -> None:
+        """Let go of the file."""
+        state = "completed" if complete else "interrupted"
+        try:
+            n, began, *_ = self._journal.lives_of(self._run)[-1]
+            self._journal.save_life(self._run, n, began, time.time(), state)
+        finally:
+            self._journal.close()
+
+
+_LAST = (1 << 63) - 1
+"""No row has a higher number."""
+
+
+def _row(seq: Id) -> int:
+    return min(rows_of(seq))
+
+
+def _ends_of(seqs: Ids) -> tuple[int, int, bytes | None]:
+    """(first row, last row, who they are); None where they are all rows between."""
+    if type(seqs) is range:
+        return seqs.start, seqs.stop - 1, None
+    rows = [row for seq in seqs for row in rows_of(seq)]
+    return min(rows), max(rows), encode_ids(list(seqs))

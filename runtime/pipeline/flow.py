@@ -1,0 +1,499 @@
+"""How a graph is written down: rows flow from one node to the next, part ways and meet again.
+
+A `Flow` is the place where the next node will stand: one way, or several that have come together there. It is a value: each
+method gives another flow, which has one node more, and leaves the one that it was called on as it was, so that
+`a = base.map(f); b = base.map(g)` are two pipelines.
+
+A flow knows the type of the rows there, `Flow[T]`, as far as functions are annotated: mypy and pyright say at the line which
+function does not fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Literal, Never, TypeVar, Unpack, overload
+
+import msgspec
+
+from headrace.actors.awaitables import discard, is_awaitable
+from headrace.actors.join import LATE, Parts, Require
+
+from ..calls.answers import Kind, check_answers_at_once
+from ..connectors.check import as_sink
+from ..connectors.port import SinkConnector
+from ..errors import ConfigError
+from ..graph.plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
+from ..names import check_name, connector_name, function_name
+from ..quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
+from .call_options import CallOptions, stage_plan
+from .draft import Draft, End
+from .runnable import Runnable
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
+V = TypeVar("V")
+
+Answer = Callable[[T], Coroutine[Any, Any, U]] | Callable[[T], Awaitable[U]] | Callable[[T], U]
+
+
+class Flow(Runnable[T_co], Generic[T_co]):
+    """Where the next node will stand, and the whole pipeline up to there; see the module.
+
+    `T_co` is the type of the rows there. Every method gives a new flow. All methods raise `ConfigError` for what cannot be,
+    and `TypeError` for an option that there is not.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        ends: tuple[End, ...],
+        inside: bool = False,
+        sink_name: str = "sink",
+        forked: str | None = None,
+        sunk: tuple[End, ...] = (),
+    ) -> None:
+        """For `Pipeline`, and for the methods here. `inside`: it is a branch that is being built. `sink_name`: of a sink
+        that has none of its own. `forked`: the fork that has just been made, as long as nothing has come after it. `sunk`:
+        where the last sink stands, as long as nothing but sinks has come after it."""
+        super().__init__(draft, ends, inside)
+        self._sink_name = sink_name
+        self._forked = forked
+        self._sunk = sunk
+
+    def after(self, *names: str) -> Flow[Any]:
+        """What is added next stands after these nodes, wherever they are: `"score"`, or a branch of a fork or route, as
+        `"triage.review"`. So graphs can be written down that are no nested branches.
+
+            .route(triage, ["review"], name="triage")
+            .after("triage.review").map(look_at).after("triage", "look_at").sink(save)
+        """
+        ends = tuple(self._end(name) for name in names)
+        branch = ends[0][1] if len(names) == 1 else ""
+        return self._next(self._draft, ends, "after", sink_name=branch or "sink")
+
+    def _end(self, name: str) -> End:
+        known = self.nodes | {SOURCE}
+        if name in known:
+            return name, ""
+        node, _, port = name.rpartition(".")
+        if node in known:
+            return node, port
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"after {name!r}: no node before it has this name{hint}")
+
+    # --- nodes that call a function ---
+
+    @overload
+    def map(self, function: Callable[[T_co], Awaitable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    @overload
+    def map(self, function: Callable[[T_co], U], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    def map(self, function: Callable[[T_co], Any], **options: Unpack[CallOptions]) -> Flow[Any]:
+        """A stage that calls `function` with each row; its result is the row from there on.
+
+            .map(geocode, workers=32, limit="200/s", retry=5, timeout=10.0)
+
+        A function runs on a thread, a coroutine function on an event loop. What a plain function gives as a coroutine (a
+        lambda around one, a method of a client) is awaited on that loop, and its thread waits for it, so a coroutine
+        function itself is the better thing to give. The options are those of `CallOptions`.
+        """
+        return self._call("map", function, options)
+
+    @overload
+    def flat_map(self, function: Callable[[T_co], AsyncIterable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    @overload
+    def flat_map(
+        self, function: Callable[[T_co], Awaitable[Iterable[U]]], **options: Unpack[CallOptions]
+    ) -> Flow[U]: ...
+
+    @overload
+    def flat_map(self, function: Callable[[T_co], Iterable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
+
+    def flat_map(self, function: Callable[[T_co], Any], **options: Unpack[CallOptions]) -> Flow[Any]:
+        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
+        asynchronous one.
+
+            .flat_map(lambda page: page["items"])
+
+        They keep the place of their row, and among themselves their order. A row of which none come is dropped.
+        """
+        return self._call("flat_map", function, options)
+
+    def filter(self, function: Callable[[T_co], Any] | str, **options: Unpack[CallOptions]) -> Flow[T_co]:
+        """Rows of which `function`, or an expression such as `"risk > 0.8"`, says yes go on as they are; the others are
+        dropped. The options are those of `CallOptions`."""
+        return self._call("filter", as_function(function, "filter"), options)
+
+    def tap(self, function: Callable[[T_co], object], **options: Unpack[CallOptions]) -> Flow[T_co]:
+        """Calls `function` with each row for what it does; the row goes on as it is. The options are those of
+        `CallOptions`."""
+        return self._call("tap", function, options)
+
+    def where(self, function: Callable[[Any], Any] | str) -> Flow[T_co]:
+        """Only rows of which `function`, or an expression, says yes are let in: a filter before everything else, whenever it
+        is added."""
+        name = self._draft.unused("where")
+        first = tuple(edge for edge in self._draft.edges if edge.before == SOURCE)
+        bare = self._draft.with_(edges=tuple(edge for edge in self._draft.edges if edge.before != SOURCE))
+        filtered = Flow[Any](bare, ((SOURCE, ""),)).filter(function, name=name)._draft
+        draft = filtered.with_(edges=filtered.edges + tuple(Edge(name, edge.port, edge.after) for edge in first))
+        moved = {(SOURCE, ""): (name, "")}
+        ends = tuple(moved.get(end, end) for end in self._ends)
+        sunk = tuple(moved.get(end, end) for end in self._sunk)
+        return self._next(draft, ends, "where", forked=self._forked, sunk=sunk)
+
+    @overload
+    def route(
+        self,
+        function: Callable[[T_co], object] | str,
+        branches: None = None,
+        *,
+        name: str | None = None,
+        options: CallOptions | None = None,
+        **more: Callable[[Flow[T_co]], Flow[U]],
+    ) -> Flow[T_co | U]: ...
+
+    @overload
+    def route(
+        self,
+        function: Callable[[T_co], object] | str,
+        branches: Mapping[str, Branch] | Sequence[str],
+        *,
+        name: str | None = None,
+        options: CallOptions | None = None,
+        **more: Branch,
+    ) -> Flow[Any]: ...
+
+    def route(
+        self,
+        function: Callable[[T_co], object] | str,
+        branches: Mapping[str, Branch] | Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        options: CallOptions | None = None,
+        **more: Branch,
+    ) -> Flow[Any]:
+        """Sends each row the way that `function`, or an expression, names: one of the branches, or None, the way on (in
+        an expression, "").
+
+            .route(lambda row: "review" if row.risk > 0.8 else None, review=lambda flow: flow.sink(save))
+
+        A branch that does not end in a sink comes back to the way on. Yes and no count as "true" and "false". A row
+        that is sent where no branch is goes to quarantine. `branches`: those whose names are no identifiers; or names
+        alone, whose ways are told by `after`. `options`: as of `map`, since names that follow are branches.
+        """
+        named = _branches("route", branches, more)
+        told: CallOptions = {"name": name, **(options or {})} if name is not None else {**(options or {})}
+        node = self._calling("route", as_function(function, "route"), told, tuple(named))
+        draft, ends = self._added(node), [(node.name, "")]
+        for branch, build in named.items():
+            if build is not None:
+                draft, came = _built(draft, node.name, branch, build)
+                ends += came
+        return self._next(draft, tuple(ends), "route")
+
+    # --- nodes that part and bring together ---
+
+    def fork(
+        self,
+        branches: Mapping[str, Branch] | Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        **more: Callable[[Flow[T_co]], Flow[U]],
+    ) -> Forked[T_co, U]:
+        """Sends each row along every branch at once; `join` brings the parts together again.
+
+            .fork(summary=lambda flow: flow.map(ask_a), second=lambda flow: flow.map(ask_b))
+            .join(require=1, within=30.0, merge=both)
+
+        Each branch gets a shallow copy of a dict, list or set, and any other row as it is. Without a `join`, what the
+        branches give goes on as rows of their own. A branch that ends in a sink takes no part in a join. `branches`: as
+        of `route`.
+        """
+        named = _branches("fork", branches, more)
+        plan = ForkPlan(self._named(name, "fork"), tuple(named))
+        draft, ends = self._added(plan), list[End]()
+        for branch, build in named.items():
+            if build is not None:
+                draft, came = _built(draft, plan.name, branch, build)
+                ends += came
+        return self._gives(Forked(draft, tuple(ends), self._inside, self._sink_name, plan.name), "fork")
+
+    def join(
+        self,
+        *,
+        require: Require = "all",
+        within: float | None = None,
+        merge: Callable[[Any, Any], Any] | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Flow[Any]:
+        """Brings together what the branches of the `fork` before it made of a row; of the one of that name, after `after`.
+
+        `require`: "all" parts; "any", the first that comes; a number, at least so many of those that come; "best",
+        whatever comes. `within`: seconds from the fork on, after which it goes on with what is there. `on_missing`:
+        what becomes of a row that lacks parts. `late`: a branch for parts that come afterwards, which ends in a sink;
+        without it they are dropped, and counted; True: its way is told by `after("NAME.late")`. `merge(row, parts)`
+        gives the row from here on, of the row before the fork and a dict of the parts by branch, whose `missing` says
+        which are not there, and why; without it, the row is that dict. Further options are those of `CallOptions`, for the
+        calls of `merge`; `name` is that of the join.
+        """
+        fork = fork or self._forked
+        if fork is None:
+            raise ConfigError("join: no fork stands right before it")
+        within = optional("join", "within", within, SECONDS)
+        if not (isinstance(require, str) and require in ("all", "any", "best")):
+            require = option("join", "require", require, PARTS)
+        if on_missing not in ("quarantine", "drop", "fail"):
+            raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
+        name = options.pop("name", None)
+        if merge is None and options:
+            raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
+        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None, late=bool(late))
+        draft = self._added(plan)
+        if callable(late):
+            draft, ends = _built(draft, plan.name, LATE, late)
+            if ends:
+                raise ConfigError("join: late= is a branch that ends in a sink")
+        joined = self._next(draft, ((plan.name, ""),), "join")
+        if merge is None:
+            return joined
+        options["name"] = draft.unused(f"{plan.name}.merge")
+        return joined._call("merge", merge, options)
+
+    def batch(
+        self,
+        count: int | None = None,
+        *,
+        within: float | None = None,
+        max_bytes: int | None = None,
+        key: Callable[[T_co], Hashable] | str | None = None,
+        size: Callable[[T_co], int] | None = None,
+        name: str | None = None,
+    ) -> Flow[list[T_co]]:
+        """Gathers rows into lists: of `count` rows, of `max_bytes`, or of what has come `within` so many seconds after the
+        first; whichever comes first. What is left at the end goes on.
+
+            .batch(100, within=5.0).map(insert_many)
+
+        `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
+        default, of its JSON. Neither is `async`: they must answer at once, and a row for which they raise goes to
+        quarantine. A batch stands at the place of its first row.
+        """
+        if count is None and within is None and max_bytes is None:
+            raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
+        count = optional("batch", "count", count, ROWS)
+        within = optional("batch", "within", within, SECONDS)
+        max_bytes = optional("batch", "max_bytes", max_bytes, BYTES)
+        if size is not None and max_bytes is None:
+            raise ConfigError("batch: size= is for max_bytes=, which is missing")
+        measure = size or (json_size if max_bytes is not None else None)
+        by = as_function(key, "key") if key is not None else None
+        check_answers_at_once("batch", "key=", by)
+        check_answers_at_once("batch", "size=", measure)
+        return self._stands(BatchPlan(self._named(name, "batch"), count, max_bytes, within, by, measure))
+
+    def unbatch(self: Flow[Iterable[U]], *, name: str | None = None) -> Flow[U]:
+        """The rows of a batch go on by themselves, at their own places: a list with one value for each of them."""
+        return self._stands(UnbatchPlan(self._named(name, "unbatch")))
+
+    # --- where rows leave ---
+
+    def sink(
+        self,
+        sink: SinkConnector | Callable[[T_co], object],
+        *,
+        name: str | None = None,
+        ordered: bool | None = None,
+        on_error: Literal["abort", "drain"] = "abort",
+    ) -> Flow[Never]:
+        """Where rows leave: a connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that
+        gets one row's value a call. Another sink right after it gets the same rows.
+
+        `ordered`: in the order of the source; by default as the pipeline says. `on_error`: what a failed write does to the
+        rest of the run: aborts it, or lets it finish what is under way (`drain`). The run has failed either way.
+        """
+        if on_error not in ("abort", "drain"):
+            raise ConfigError(f"sink: on_error={on_error!r}: 'abort' or 'drain'")
+        if not self._ends and not self._sunk:
+            raise ConfigError("nothing leads to this sink")
+        connector = as_sink(sink)
+        if any(isinstance(node, SinkPlan) and node.connector is connector for node in self._draft.nodes):
+            raise ConfigError(f"sink: {connector_name(connector)} is a sink already; two would write over each other")
+        in_order = self._draft.ordered if ordered is None else ordered
+        draft, ends, sunk = self._draft, self._ends, self._ends
+        if not ends:
+            draft, way, sunk = _second_way(draft, self._sunk)
+            ends = (way,)
+        if name is None:
+            name = draft.unused(self._sink_name)
+        draft = draft.add(SinkPlan(name, connector, in_order, on_error), ends)
+        return self._next(draft, (), "sink", sunk=sunk)
+
+    def quarantine(self, sink: SinkConnector | Callable[[Any], object]) -> Flow[T_co]:
+        """Where rows go that could not be delivered, as dicts: seq, stage, error, message, attempts, row."""
+        if self._draft.quarantine is not None:
+            raise ConfigError(f"pipeline {self.name!r} has a quarantine already")
+        draft = self._draft.with_(quarantine=as_sink(sink))
+        return self._next(draft, self._ends, "quarantine", forked=self._forked, sunk=self._sunk)
+
+    # --- how it is done ---
+
+    def _call(self, kind: Kind, function: Callable[..., Any], options: CallOptions) -> Flow[Any]:
+        return self._stands(self._calling(kind, function, options))
+
+    def _calling(
+        self, kind: Kind, function: Callable[..., Any], options: CallOptions, branches: tuple[str, ...] = ()
+    ) -> StagePlan:
+        name = options.get("name")
+        if name is None:
+            name = self._draft.unused(function_name(function) if callable(function) else kind)
+        return stage_plan(kind, function, name, options, branches)
+
+    def _named(self, name: str | None, base: str) -> str:
+        return self._draft.unused(base) if name is None else name
+
+    def _stands(self, node: Node) -> Flow[Any]:
+        return self._next(self._added(node), ((node.name, ""),), node.kind)
+
+    def _added(self, node: Node) -> Draft:
+        if not self._ends:
+            raise ConfigError(
+                f"{node.name!r} stands after a sink, from which nothing goes on; let the sink be a branch of a fork"
+            )
+        return self._draft.add(node, self._ends)
+
+    def _next(
+        self,
+        draft: Draft,
+        ends: tuple[End, ...],
+        how: str,
+        *,
+        sink_name: str | None = None,
+        forked: str | None = None,
+        sunk: tuple[End, ...] = (),
+    ) -> Flow[Any]:
+        """Another flow. `how`: the method that gives it."""
+        named = self._sink_name if sink_name is None else sink_name
+        return self._gives(Flow[Any](draft, ends, self._inside, named, forked, sunk), how)
+
+
+class Forked(Flow[U], Generic[T, U]):
+    """Right after a `fork`: `T` is the type of the rows before it, `U` of what its branches give."""
+
+    @overload  # type: ignore[override]
+    def join(
+        self,
+        *,
+        merge: Callable[[T, Parts[U]], Awaitable[V]],
+        require: Require = "all",
+        within: float | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Flow[V]: ...
+
+    @overload
+    def join(
+        self,
+        *,
+        merge: Callable[[T, Parts[U]], V],
+        require: Require = "all",
+        within: float | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Flow[V]: ...
+
+    @overload
+    def join(
+        self,
+        *,
+        merge: None = None,
+        require: Require = "all",
+        within: float | None = None,
+        on_missing: Literal["quarantine", "drop", "fail"] = "quarantine",
+        late: Branch | bool | None = None,
+        fork: str | None = None,
+        name: str | None = None,
+    ) -> Flow[Parts[U]]: ...
+
+    def join(self, **options: Any) -> Flow[Any]:
+        """As `Flow.join`, with the types of what was forked."""
+        return super().join(**options)
+
+
+Branch = Callable[[Flow[Any]], Flow[Any]]
+"""Builds a branch: is given its flow, and returns the flow that has the nodes of the branch."""
+
+
+def _built(draft: Draft, at: str, branch: str, build: Branch) -> tuple[Draft, tuple[End, ...]]:
+    """The draft with a branch, and where that leads to."""
+    flow = Flow[Any](draft, ((at, branch),), True, branch)
+    built: Any = build(flow)
+    if not isinstance(built, Flow) or not built._draft.goes_on_from(draft):
+        if is_awaitable(built):
+            discard(built)
+        raise ConfigError(
+            f"branch {branch!r} of {at!r}: the function must return the flow that it was given, with what it adds to it"
+        )
+    built._check_nothing_dropped()
+    return built._draft, built._ends
+
+
+def _second_way(draft: Draft, sunk: tuple[End, ...]) -> tuple[Draft, End, tuple[End, ...]]:
+    """One more way from where the last sink stands: the first time, by a fork put in front of it. The draft, the way, and
+    where the sinks stand now."""
+    first, port = sunk[0]
+    fork = next((node for node in draft.nodes if isinstance(node, ForkPlan) and node.name == first), None)
+    # Whoever writes a fork down lets things stand after its branches.
+    if fork is None or port:
+        sink = next(edge.after for edge in draft.edges if (edge.before, edge.port) == sunk[0])
+        fork = ForkPlan(draft.unused("sinks"), (sink,))
+        bare = draft.with_(edges=tuple(edge for edge in draft.edges if edge.after != sink))
+        forked = bare.add(fork, sunk)
+        draft = forked.with_(edges=(*forked.edges, Edge(fork.name, sink, sink)))
+        sunk = ((fork.name, ""),)
+    way = str(len(fork.branches) + 1)
+    wider = msgspec.structs.replace(fork, branches=(*fork.branches, way))
+    return draft.with_(nodes=tuple(wider if node is fork else node for node in draft.nodes)), (fork.name, way), sunk
+
+
+def _branches(
+    kind: str, branches: Mapping[str, Branch] | Sequence[str] | None, more: Mapping[str, Branch]
+) -> dict[str, Branch | None]:
+    """What builds each branch; None where that is told by `after`."""
+    told: Mapping[str, Branch | None] = branches if isinstance(branches, Mapping) else dict.fromkeys(branches or ())
+    named = {**told, **more}
+    if not named:
+        raise ConfigError(f"{kind}: without branches; name each, {kind}(..., review=lambda flow: flow.sink(...))")
+    for name, build in named.items():
+        if build is not None and not callable(build):
+            raise ConfigError(f"{kind}: branch {name!r} is a {type(build).__name__}; a function of a flow is expected")
+        check_name(f"{kind}: branch", name)
+    return named
+
+
+def as_function(function: Callable[[Any], Any] | str, name: str) -> Callable[[Any], Any]:
+    """A function as it is; text as an expression of that name. Raises `ConfigError`."""
+    if not isinstance(function, str):
+        return function
+    from ..rows.expressions import Expression
+
+    return Expression(function, name)
+
+
+def json_size(row: Any) -> int:
+    """Bytes of a row, as JSON; of bytes and text, as they are."""
+    if isinstance(row, bytes):
+        return len(row)
+    return len(row.encode()) if isinstance(row, str) else len(msgspec.json.encode(row, enc_hook=str))

@@ -1,0 +1,346 @@
+"""How a pipeline that was written down is run, started, streamed or planned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from headrace.actors.conductor import LifeTerms
+
+from ..calls.caller_loop import Whose, check_whose
+from ..connectors.file_identity import FileUse
+from ..connectors.iterables import NullSink
+from ..connectors.port import RunInfo, SinkConnector
+from ..errors import ConfigError
+from ..graph.plan import BatchPlan, Edge, Plan, SinkPlan
+from ..graph.topology import Graph
+from ..graph.typecheck import check
+from ..journal.options import Journal, as_journal
+from ..journal.port import Journaling
+from ..process.at_exit import LEAVE_S
+from ..quantities import QUARANTINED, SECONDS_OR_ZERO, optional
+from ..rows.contracts import Contract
+from ..run.output_files import check_files, hold, uses_of_a_run
+from ..run.report import RunReport
+from ..run.run import Run
+from ..run.signals import draining
+from ..run.stream import Stream
+from .call_options import check_known
+from .draft import Draft, End
+
+if TYPE_CHECKING:
+    # Nothing of a journal is imported before there is one.
+    from ..journal.requeue import Again
+
+STREAM_WINDOW_MIN = 64
+"""Rows under way in a stream, at least."""
+
+T_co = TypeVar("T_co", covariant=True)
+F = TypeVar("F", bound="Runnable[Any]")
+
+
+class RunOptions(TypedDict, total=False):
+    """What `run`, `run_async` and `start` take.
+
+    `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
+    seconds that a drain may take before it becomes an abort: calls on the loop are cancelled then, and those on threads
+    left to themselves.
+
+    `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained; or a
+    `Journal`, which also says how it is kept. What a call has answered is durable within 50 ms, and is not called
+    again. Where the source, the functions or the graph are not what they were, `ConfigError` says how, unless
+    `accept_changes`, which logs how. `suspend_after`: end the run, as suspended, when for so many seconds nothing was left
+    to do but to wait for rows that are `Pending`.
+
+    `loop`: where all that is asynchronous runs: "own" is an event loop of the run, on a thread of its own, on which
+    `prepare` and `close` can make and close the clients that calls use; "caller" the loop that runs here, so that calls
+    can use clients that the application has already (an aiohttp session, an httpx client, a connection pool). Nothing
+    may block that loop, so the run is then awaited: `await run`, `async with`. If that loop ends first, the run fails.
+    """
+
+    max_quarantined: float | None
+    drain_timeout: float | None
+    journal: str | os.PathLike[str] | Journal | None
+    accept_changes: bool
+    suspend_after: float | None
+    loop: Whose
+
+
+class _Use:
+    """Whether anything came of a flow. `how`: the method that gave it."""
+
+    __slots__ = ("how", "used")
+
+    def __init__(self) -> None:
+        self.how = ""
+        self.used = False
+
+
+class Runnable(Generic[T_co]):
+    """A pipeline up to some place, which can be run from there: what a `Flow` is besides a place for the next node."""
+
+    def __init__(self, draft: Draft, ends: tuple[End, ...], inside: bool = False) -> None:
+        """`ends`: the ways that no node stands after yet. `inside`: it is a branch that is being built."""
+        self._draft = draft
+        self._ends = ends
+        self._inside = inside
+        self._use = _Use()
+        self._before: Runnable[Any] | None = None
+        self._given: list[tuple[weakref.ref[Any], _Use]] = []
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline."""
+        return self._draft.name
+
+    @property
+    def nodes(self) -> set[str]:
+        """The names of all nodes so far."""
+        return self._draft.named()
+
+    def _gives(self, flow: F, how: str) -> F:
+        """Note that a method gave this flow, so that it is told when it is dropped by mistake."""
+        self._use.used = True
+        flow._use.how = how
+        flow._before = self
+        self._given.append((weakref.ref(flow), flow._use))
+        return flow
+
+    def _check_nothing_dropped(self) -> None:
+        """Raises `ConfigError` where a method was called for what it does, as if it changed the flow."""
+        self._use.used = True
+        flow: Runnable[Any] | None = self
+        while flow is not None:
+            for given, use in flow._given:
+                if given() is None and not use.used:
+                    raise ConfigError(
+                        f"pipeline {self.name!r}: what .{use.how}(...) gave was dropped, so it is no part of the pipeline; "
+                        f"a flow is a value, which no method changes: write flow = flow.{use.how}(...)"
+                    )
+            flow = flow._before
+
+    def start(
+        self,
+        *,
+        origin: str | os.PathLike[str] | None = None,
+        again: Again | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run:
+        """Start a run and return its handle at once. The options are those of `RunOptions`. Raises `ConfigError`.
+
+        `origin`: the file that describes the pipeline, for `headrace resume`. `again`: rows in quarantine that are to be
+        tried again, for `headrace retry`.
+        """
+        check_known("start", options, RunOptions)
+        loop, journal = options.get("loop", "own"), options.get("journal")
+        check_whose("start", loop)
+        suspend_after = optional("run", "suspend_after", options.get("suspend_after"), SECONDS_OR_ZERO)
+        plan = self.plan(max_quarantined=options.get("max_quarantined"), drain_timeout=options.get("drain_timeout"))
+        if journal is None:
+            if again is not None:
+                raise ConfigError("again needs a journal: it says which rows are in quarantine")
+            if suspend_after is not None:
+                raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
+            self.check_files(None, origin)
+            id_ = uuid.uuid4().hex
+            return self._started(plan, None, id_, None, None, loop)
+        from ..journal.begin import begin
+
+        plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
+        told = os.path.abspath(origin) if origin is not None else None
+        kept = as_journal(journal)
+        self.check_files(kept.path, origin)
+        path = os.path.abspath(kept.path) if kept.path is not None else ""
+        if path and not os.path.exists(path):
+            # Nothing is known of earlier lives, so that all can be told before there is a journal.
+            hold(plan, self._run_info(plan, "", path)).release()
+        journaling, key = begin(plan, kept, options.get("accept_changes", False), told, again)
+        try:
+            return self._started(plan, journaling, key, path, journaling.past.places, loop)
+        except ConfigError:
+            journaling.store.close(False)
+            raise
+
+    def _started(
+        self,
+        plan: Plan,
+        journaling: Journaling | None,
+        id_: str,
+        journal: str | None,
+        places: Mapping[str, Any] | None,
+        loop: Whose,
+    ) -> Run:
+        """A run whose outputs are held until it has ended."""
+        outputs = hold(plan, self._run_info(plan, id_, journal), places)
+        try:
+            return Run(plan, journaling, id_, outputs, loop)
+        except BaseException:
+            outputs.release()
+            raise
+
+    def _run_info(self, plan: Plan, id_: str, journal: str | None) -> RunInfo:
+        columns = self._columns()
+        return RunInfo(plan.name, id_, journal, tuple(columns) if columns else None, plan.rows_in_flight)
+
+    def check_files(
+        self, journal: str | os.PathLike[str] | None, origin: str | os.PathLike[str] | None, *others: FileUse
+    ) -> None:
+        """See that no two parts of the pipeline use one file of which one of them writes it, nor the journal, nor the file
+        that describes the pipeline, nor `others`. Raises `ConfigError`, naming both."""
+        source = self._draft.source
+        reads = source.connector if source is not None else None
+        check_files(self._draft.nodes, self._draft.quarantine, reads, [*uses_of_a_run(journal, origin), *others])
+
+    def run(self, **options: Unpack[RunOptions]) -> RunReport:
+        """Run to the end, and give the report. The options are those of `RunOptions`. Raises `RunFailed` if it could not go
+        on, and `ConfigError` for `loop="caller"`, since it blocks the loop that runs here; that is what `run_async` is for.
+
+        In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
+        application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit` with
+        the status 143 for SIGTERM, so that no script goes on with a part of the rows as if they were all. Either has the
+        report:
+
+            try:
+                report = pipeline.run()
+            except KeyboardInterrupt as interrupt:
+                report = interrupt.report
+        """
+        if options.get("loop") == "caller":
+            raise ConfigError(
+                "run: loop='caller': run() would block the event loop that its calls are to be made on; await run_async()"
+            )
+        with draining() as signals:
+            run = self.start(**options)
+            signals.govern(run)
+            try:
+                report = run.wait()
+            except BaseException:
+                if not run.done:
+                    run.abort("the caller was interrupted")
+                raise
+        signals.raise_for(report)
+        return report
+
+    async def run_async(self, **options: Unpack[RunOptions]) -> RunReport:
+        """Run to the end without blocking the event loop, and give the report. Coroutine functions are called on the loop
+        that runs here, where the application's own clients work, or with `loop="own"` on another. The other
+        options are those of `RunOptions`.
+
+        Where the task that awaits this is cancelled (by `asyncio.wait_for`, a client that hangs up, Ctrl-C), the run is
+        drained: no more rows are read, calls under way are finished for `drain_timeout` seconds (5 by default), then
+        those on the loop are cancelled and those on threads left to themselves. Then the task goes on with its cancellation.
+        To cancel it once more cuts that short. Raises `RunFailed` as `run` does.
+
+            report = await Pipeline().source(rows).map(ask_with_my_session, workers=100).run_async()
+        """
+        options.setdefault("loop", "caller")
+        run = self.start(**options)
+        try:
+            return await run
+        except asyncio.CancelledError:
+            if not run.done:
+                await run.leave()
+            raise
+
+    def stream(
+        self,
+        *,
+        max_quarantined: float | None = None,
+        drain_timeout: float | None = LEAVE_S,
+        loop: Whose = "own",
+    ) -> Stream[T_co]:
+        """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
+
+        Lazy and bounded: nothing is read before the first outcome is asked for, and no more rows are under way than the
+        window holds, by default four for each worker. Raises `RunFailed` as `run` does.
+
+        Leaving the loop early stops the source, finishes the calls under way and closes everything, and returns when that is
+        done: with `break`, with an error, by cancelling the task, or when the stream is collected as garbage (an `async for`
+        that is left needs `async with` around it, or leaves that to the end of its event loop). Calls that take longer than
+        `drain_timeout` seconds are given up: those on a loop are cancelled, those on threads left to themselves; None waits
+        as long as they take. `loop`: as of `start`; with "caller", use `async for`.
+        """
+        if not self._ends:
+            raise ConfigError(f"pipeline {self.name!r} has a sink: stream() takes its place")
+        if self._draft.quarantine is not None:
+            raise ConfigError(
+                f"pipeline {self.name!r} has a quarantine: stream() gives the rows in quarantine among its outcomes"
+            )
+        # What is wrong is told here, not at the first outcome.
+        plan = self._plan(NullSink(), True, max_quarantined, drain_timeout)
+        workers = sum(stage.workers for stage in plan.stages)
+        window = self._draft.window or max(STREAM_WINDOW_MIN, 4 * workers)
+        if loop != "caller":
+            check_whose("stream", loop)
+        return Stream(
+            lambda handover: Run(
+                self._plan(handover, True, max_quarantined, drain_timeout, window),
+                loop=loop,
+            ),
+            loop,
+        )
+
+    def plan(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Plan:
+        """What `start` would run, checked, for another host than threads. Raises `ConfigError`."""
+        return self._plan(NullSink(), False, max_quarantined, drain_timeout)
+
+    def _columns(self) -> list[str] | None:
+        source = self._draft.source
+        return source.columns() if source is not None and source.columns is not None else None
+
+    def _row_type(self) -> Any:
+        """What the source's rows are, as far as is known: by the contract, or as columns of text."""
+        contract = self._draft.source.contract if self._draft.source is not None else None
+        if isinstance(contract, Contract):
+            return contract.kind
+        columns = self._columns()
+        # Of inferred columns, the names are known beforehand.
+        kind = str if contract is None else Any
+        return TypedDict("Row", dict.fromkeys(columns, kind)) if columns else None  # type: ignore[operator]
+
+    def _plan(
+        self,
+        sink: SinkConnector,
+        whole: bool,
+        max_quarantined: float | None,
+        drain_timeout: float | None,
+        window: int | None = None,
+    ) -> Plan:
+        draft = self._draft
+        if self._inside:
+            raise ConfigError("a branch is run by the pipeline that it is a part of: return its flow")
+        self._check_nothing_dropped()
+        if draft.source is None:
+            raise ConfigError(f"pipeline {self.name!r} has no source")
+        max_quarantined = optional("run", "max_quarantined", max_quarantined, QUARANTINED)
+        drain_timeout = optional("run", "drain_timeout", drain_timeout, SECONDS_OR_ZERO)
+        nodes, edges = list(draft.nodes), list(draft.edges)
+        if self._ends:
+            name = draft.unused("sink")
+            nodes.append(SinkPlan(name, sink, draft.ordered, whole=whole))
+            edges += [Edge(before, port, name) for before, port in self._ends]
+        for node in nodes:
+            if isinstance(node, BatchPlan) and window is None and (node.count or 0) > (draft.window or node.count or 0):
+                raise ConfigError(f"{node.name!r} gathers {node.count} rows, and window={draft.window} lets in fewer")
+        # Here, so that what is wrong is told before anything runs.
+        check(Graph(nodes, edges), self._row_type())
+        check_files(nodes, draft.quarantine, draft.source.connector)
+        contract = draft.source.contract
+        return Plan(
+            name=self.name,
+            source=draft.source.made,
+            source_retry=draft.source.retry,
+            nodes=tuple(nodes),
+            edges=tuple(edges),
+            quarantine=draft.quarantine,
+            window=window or draft.window,
+            max_quarantined=max_quarantined,
+            life=LifeTerms(drain_s=drain_timeout),
+            rows=contract.kind if isinstance(contract, Contract) else contract,
+        )
