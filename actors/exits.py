@@ -46,8 +46,8 @@ class Exits:
     """The ways out of one node.
 
     `behind`: who waits for rows by name anywhere behind it. `taker`: the one among them who takes and settles every row's
-    outcome. `quarantine`: the sink of rows that end badly. `also`: who is told of the end besides the targets. `witness`: is
-    told of what ends, for the log. `ledger`: who is told of outcomes: the ledger, or the journal in front of it.
+    outcome. `quarantine`: the sink of rows that end badly. `also`: who is told of the end besides the targets.
+    `observers`: are told of what ends. `ledger`: who is told of outcomes: the ledger, or the journal in front of it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Exits:
         quarantine: Ref | None = None,
         ledger: Ref | None = None,
         also: tuple[Ref, ...] = (),
-        witness: Ref | None = None,
+        observers: Ref | None = None,
         journal: Ref | None = None,
     ) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class Exits:
         self._quarantine = quarantine
         self._ledger = ledger
         self._also = also
-        self._witness = witness
+        self._observers = observers
         self._journal = journal
         # Reorder buffers that rows come to by one edge alone: with its rows, they can be told of all that do not take it.
         self._next_door = {
@@ -159,8 +159,8 @@ class Exits:
             tell(self._journal, protocol.Ends(self.name, ended, self._context.now()))
         for ref in self._behind:
             tell(ref, outcomes)
-        if self._witness is not None:
-            tell(self._witness, outcomes)
+        if self._observers is not None:
+            tell(self._observers, protocol.RowsEnded(ended))
         if self._taker is not None:
             return
         settled: dict[Status, list[Id]] = {}

@@ -103,6 +103,12 @@ class Outcomes(Message, frozen=True):
     ended: list[Ended]
 
 
+class RowsEnded(Message, frozen=True):
+    """Any node → observers: the same, once for each row. No actor acts on it."""
+
+    ended: list[Ended]
+
+
 class Gaps(Message, frozen=True):
     """Any node → Reorder or Join behind it: rows that will not come to you, for they went elsewhere (L42)."""
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .run.report import RunReport
     from .run.run import Run
     from .run.stream import Stream
+    from .telemetry.observer import Observer
     from .verdicts.classify import Verdict
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "InterruptibleSource",
     "Journal",
     "Limit",
+    "Observer",
     "Outcome",
     "Pending",
     "Pipeline",
@@ -93,6 +95,7 @@ _HOME = {
     "PlacedSource": "connectors.port",
     "RateLimited": "errors",
     "Quota": "limits",
+    "Observer": "telemetry.observer",
     "ReadResult": "connectors.port",
     "Refill": "limits",
     "Retry": "limits",

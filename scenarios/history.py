@@ -69,6 +69,7 @@ Detail = Callable[[Any], Any]
 DETAILS: dict[type, Detail] = {
     protocol.Rows: _rows,
     protocol.Outcomes: lambda m: (_name(m.ended[0].seq) if m.ended else -1, len(m.ended)),
+    protocol.RowsEnded: lambda m: (_name(m.ended[0].seq) if m.ended else -1, len(m.ended)),
     protocol.Gaps: _rows,
     protocol.Forked: _rows,
     protocol.Press: attrgetter("seq"),

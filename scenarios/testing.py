@@ -33,6 +33,7 @@ from headrace.runtime.graph.plan import Plan, StagePlan
 from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.runtime.pipeline.flow import Flow
 from headrace.runtime.run.report import RunReport
+from headrace.runtime.telemetry.observer import Observer, check_observers
 
 from .faults import Faults
 from .latency import LatencyTable
@@ -123,15 +124,17 @@ def simulate(
     drain_timeout: float | None = None,
     until_s: float = UNTIL_S,
     history: int = 60,
+    observers: Sequence[Observer] = (),
 ) -> Simulated:
     """Run a pipeline in simulation, with every invariant checked on every message.
 
     `functions`: stand-ins by the name of their stage. `faults`: see `kill_worker`, `kill`, `hold`, `drain`, `abort`,
-    `pause`, or any `Fault`. `schedule`: None lets the seed choose. A run that fails is no error here: its report says
-    so. Raises `InvariantBroken` where Headrace breaks a promise, `ConfigError` for a pipeline that cannot be simulated.
+    `pause`, or any `Fault`. `schedule`: None lets the seed choose. `observers`: see `headrace.Observer`. A run that fails is
+    no error here: its report says so. Raises `InvariantBroken` where Headrace breaks a promise, `ConfigError` for a
+    pipeline that cannot be simulated.
     """
     plan = _with_stand_ins(pipeline.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout), functions or {})
-    world = World(seed, schedule)
+    world = World(seed, schedule, observers=check_observers(observers))
     plan = _noted(plan, world)
     run = world.start(plan)
     Faults(world, list(faults))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, BinaryIO, cast
@@ -29,6 +29,8 @@ from headrace.runtime.journal.port import Journaling
 from headrace.runtime.run.report import RunReport, report_of
 from headrace.runtime.run.roster import Roster
 from headrace.runtime.run.wiring import assemble, end_of
+from headrace.runtime.telemetry.events import RunBegan
+from headrace.runtime.telemetry.observer import Observer, Observers
 
 from .history import Fault, History
 from .invariants import Checker, RunTerms
@@ -62,6 +64,7 @@ class SimulatedRun:
         self.report: RunReport | None = None
         self._system = System(world.simulation, "" if not world.runs else f"{plan.name}-{len(world.runs) + 1}")
         self._loop: VirtualLoopThread | None = None
+        self._observers = Observers(world.simulation.clock, world.observers)
         self.parts = parts = assemble(plan, self._system, self)
         self.began = world.simulation.now
         at: dict[str, Mailbox] = {name: cast(Mailbox, ref) for name, ref in parts.nodes.items()}
@@ -83,10 +86,16 @@ class SimulatedRun:
             )
         )
 
+    def begin(self) -> None:
+        """Let it run."""
+        self._observers.tell(RunBegan(self.monotonic(), self.id, self.plan.name))
+        self.parts.conductor.put(protocol.Start())
+
     def put(self, message: Any, /) -> None:
         """Told by the conductor, or by the host about it."""
         if self.ended is None:
             self.ended = ended = end_of(message, self._journaling)
+            self._observers.hear("caller", ended)
             self.report = self.stats(ended.state, ended.counts, tuple(ended.notes))
             if ended.state in (State.COMPLETED, State.DRAINED):
                 self._check(self.report)
@@ -130,8 +139,8 @@ class SimulatedRun:
     def journal(self) -> Journaling | None:
         return self._journaling
 
-    def witness(self) -> None:
-        """Everything is in the history."""
+    def observers(self) -> Observers:
+        return self._observers
 
 
 def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
@@ -232,9 +241,10 @@ class World:
         trace: BinaryIO | None = None,
         hashed: bool = True,
         checked: bool = True,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """`hashed`: the history has a digest; without, it is only kept for the story of a breach. `checked`: every message
-        is held against the invariants."""
+        is held against the invariants. `observers`: of all its runs, called where things happen, in virtual time."""
         self.simulation = Simulation(seed, schedule)
         self.checker = Checker(self.simulation)
         self.history = History(self._name_of, trace, hashed)
@@ -243,6 +253,7 @@ class World:
         self.log = self.history.log
         self.spill = self.history.spill
         self.simulation.watch(self)
+        self.observers = observers
         self.runs: list[SimulatedRun] = []
         self.executors: list[SimulatedExecutor] = []
         self.people = 0
@@ -257,7 +268,7 @@ class World:
         """Start a run, as `Pipeline.start` does."""
         run = SimulatedRun(self, plan, first_id, journaling)
         self.runs.append(run)
-        run.parts.conductor.put(protocol.Start())
+        run.begin()
         return run
 
     def executor(self, **options: Any) -> SimulatedExecutor:

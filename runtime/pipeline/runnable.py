@@ -6,7 +6,7 @@ import asyncio
 import os
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
@@ -31,6 +31,7 @@ from ..run.report import RunReport
 from ..run.run import Run
 from ..run.signals import draining
 from ..run.stream import Stream
+from ..telemetry.observer import Observer, check_observers
 from .call_options import check_known
 from .draft import Draft, End
 
@@ -62,6 +63,8 @@ class RunOptions(TypedDict, total=False):
     `prepare` and `close` can make and close the clients that calls use; "caller" the loop that runs here, so that calls
     can use clients that the application has already (an aiohttp session, an httpx client, a connection pool). Nothing
     may block that loop, so the run is then awaited: `await run`, `async with`. If that loop ends first, the run fails.
+
+    `observers`: who is told what happens, as it happens; see `Observer`.
     """
 
     max_quarantined: float | None
@@ -70,6 +73,7 @@ class RunOptions(TypedDict, total=False):
     accept_changes: bool
     suspend_after: float | None
     loop: Whose
+    observers: Sequence[Observer]
 
 
 class _Use:
@@ -140,6 +144,7 @@ class Runnable(Generic[T_co]):
         check_known("start", options, RunOptions)
         loop, journal = options.get("loop", "own"), options.get("journal")
         check_whose("start", loop)
+        around = (loop, check_observers(options.get("observers", ())))
         suspend_after = optional("run", "suspend_after", options.get("suspend_after"), SECONDS_OR_ZERO)
         plan = self.plan(max_quarantined=options.get("max_quarantined"), drain_timeout=options.get("drain_timeout"))
         if journal is None:
@@ -149,7 +154,7 @@ class Runnable(Generic[T_co]):
                 raise ConfigError("suspend_after needs a journal: what was suspended would be lost")
             self.check_files(None, origin)
             id_ = uuid.uuid4().hex
-            return self._started(plan, None, id_, None, None, loop)
+            return self._started(plan, None, id_, None, None, *around)
         from ..journal.begin import begin
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
@@ -162,7 +167,7 @@ class Runnable(Generic[T_co]):
             hold(plan, self._run_info(plan, "", path)).release()
         journaling, key = begin(plan, kept, options.get("accept_changes", False), told, again)
         try:
-            return self._started(plan, journaling, key, path, journaling.past.places, loop)
+            return self._started(plan, journaling, key, path, journaling.past.places, *around)
         except ConfigError:
             journaling.store.close(False)
             raise
@@ -175,11 +180,12 @@ class Runnable(Generic[T_co]):
         journal: str | None,
         places: Mapping[str, Any] | None,
         loop: Whose,
+        observers: Sequence[Observer],
     ) -> Run:
         """A run whose outputs are held until it has ended."""
         outputs = hold(plan, self._run_info(plan, id_, journal), places)
         try:
-            return Run(plan, journaling, id_, outputs, loop)
+            return Run(plan, journaling, id_, outputs, loop, observers)
         except BaseException:
             outputs.release()
             raise
@@ -254,6 +260,7 @@ class Runnable(Generic[T_co]):
         max_quarantined: float | None = None,
         drain_timeout: float | None = LEAVE_S,
         loop: Whose = "own",
+        observers: Sequence[Observer] = (),
     ) -> Stream[T_co]:
         """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
 
@@ -264,7 +271,7 @@ class Runnable(Generic[T_co]):
         done: with `break`, with an error, by cancelling the task, or when the stream is collected as garbage (an `async for`
         that is left needs `async with` around it, or leaves that to the end of its event loop). Calls that take longer than
         `drain_timeout` seconds are given up: those on a loop are cancelled, those on threads left to themselves; None waits
-        as long as they take. `loop`: as of `start`; with "caller", use `async for`.
+        as long as they take. `loop`, `observers`: as of `start`; with `loop="caller"`, use `async for`.
         """
         if not self._ends:
             raise ConfigError(f"pipeline {self.name!r} has a sink: stream() takes its place")
@@ -276,12 +283,14 @@ class Runnable(Generic[T_co]):
         plan = self._plan(NullSink(), True, max_quarantined, drain_timeout)
         workers = sum(stage.workers for stage in plan.stages)
         window = self._draft.window or max(STREAM_WINDOW_MIN, 4 * workers)
+        told = check_observers(observers)
         if loop != "caller":
             check_whose("stream", loop)
         return Stream(
             lambda handover: Run(
                 self._plan(handover, True, max_quarantined, drain_timeout, window),
                 loop=loop,
+                observers=told,
             ),
             loop,
         )

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextvars import copy_context
 from queue import SimpleQueue
 from types import TracebackType
@@ -38,7 +38,9 @@ from ..limits import Limit, as_limit
 from ..process import at_exit
 from ..process.forks import of_the_parent
 from ..quantities import patience
-from ..telemetry.logs import CooldownLog, OutcomesLog
+from ..telemetry.events import RunBegan
+from ..telemetry.logs import RunLog
+from ..telemetry.observer import Observer, Observers
 from ..text import told
 from . import shared_limits as governors
 from .output_files import Outputs
@@ -63,9 +65,10 @@ class Run:
         id_: str | None = None,
         outputs: Outputs | None = None,
         loop: Whose = "own",
+        observers: Sequence[Observer] = (),
     ) -> None:
         """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. `loop`: where its coroutines
-        run. Raises `CannotStartThread` and `ConfigError`."""
+        run. `observers`: who is told what happens. Raises `CannotStartThread` and `ConfigError`."""
         check_whose("start", loop)
         self.pid = os.getpid()
         self.name = plan.name
@@ -84,7 +87,7 @@ class Run:
         self._loop_home: LoopHome | None = None
         self._mutex = threading.Lock()
         self._shared: list[tuple[str, Address]] = []
-        self._listeners: list[tuple[Address, CooldownLog]] = []
+        self._observers = Observers(time.monotonic, [RunLog(self.id, plan.name)], observers)
         # Here, since none can be started at the end: of the interpreter, or of what the system allows (L60).
         self._end: SimpleQueue[protocol.RunEnded | None] = SimpleQueue()
         self._assembled = threading.Event()
@@ -105,11 +108,7 @@ class Run:
             raise
         finally:
             self._assembled.set()
-        for stage, governor in self._parts.governors.items():
-            listener = CooldownLog(self.id, plan.name, stage)
-            self._listeners.append((governor, listener))
-            governor.put(protocol.Enlist(listener))
-        self._log.info("{} starts", plan.name)
+        self._observers.tell(RunBegan(self.monotonic(), self.id, plan.name))
         at_exit.note(self)
         self._parts.conductor.put(protocol.Start())
 
@@ -300,8 +299,8 @@ class Run:
     def journal(self) -> Journaling | None:
         return self._journaling
 
-    def witness(self) -> OutcomesLog:
-        return OutcomesLog(self.id, self._plan.name)
+    def observers(self) -> Observers:
+        return self._observers
 
     # --- at the interpreter's end ---
 
@@ -367,7 +366,9 @@ class Run:
 
     def _on_told(self, message: Any) -> None:
         # In the conductor's thread, which is one of those to be ended: the rest is another's.
-        self._end.put(end_of(message, self._journaling))
+        ended = end_of(message, self._journaling)
+        self._observers.hear("caller", ended)
+        self._end.put(ended)
 
     def _await_end(self) -> None:
         ended = self._end.get()
@@ -402,8 +403,6 @@ class Run:
             notes.append(f"left behind in calls that do not come back: {', '.join(hung)}")
         if self._loop_home is not None and not self._loop_home.stop(self._plan.life.abort_s):
             notes.append("the event loop did not end: a coroutine blocks it")
-        for governor, listener in self._listeners:
-            governor.put(protocol.Discharge(listener))
         for stage, governor in self._parts.governors.items():
             # A conductor that died could not say so.
             governor.put(protocol.Discharge(self._parts.stages[stage]))

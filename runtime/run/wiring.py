@@ -41,6 +41,7 @@ from ..graph.topology import Graph, join_terms
 from ..hosts.port import Actors, Address
 from ..journal.port import Journaling
 from ..names import connector_name
+from ..telemetry.observer import Announcer, Observers
 from .io_actors import JournalWriter, Reader, Strategies, Writer
 from .roster import Roster
 
@@ -67,8 +68,8 @@ class RunHost(Protocol):
     def journal(self) -> Journaling | None:
         """The run's journal; None where nothing need outlive it."""
 
-    def witness(self) -> Any:
-        """Who is told of rows that end badly, for the log; None where nobody wants to know."""
+    def observers(self) -> Observers:
+        """Listens for the observers of the run."""
 
 
 def assemble(plan: Plan, actors: Actors, around: RunHost) -> Roster:
@@ -115,7 +116,8 @@ class _Assembly:
         self._journal = address("journal", shared=True) if journaling is not None else None
         # Outcomes count when they are durable.
         self._account: Ref = self._journal or self._ledger
-        self._witness = around.witness()
+        self._observers = observers = around.observers()
+        self._told = observers.address("node")
         self._own_governors: list[Address] = []
         self._governors = {stage.name: self._governor(stage) for stage in plan.stages}
         self._writers: list[Address] = []
@@ -123,11 +125,16 @@ class _Assembly:
             # The loop is made before the strategies, which may need it; for others, when something is to be awaited.
             around.loop()
         conductor = Conductor(around.caller(), plan.life)
-        actors.host(self._conductor, conductor, around.caller())
+        actors.host(self._conductor, observers.listen(conductor, "conductor", "conductor"), around.caller())
+        if observers.others:
+            announcer = Announcer(observers.others)
+            at = address("observers")
+            self._host(at, announcer)
+            observers.announce_by(announcer, at)
         batches = tuple(self._nodes[n.name] for n in plan.nodes if isinstance(n, BatchPlan))
         window, limit = plan.rows_in_flight, plan.max_quarantined
         ledger = Ledger(window, self._source, self._conductor, batches, limit, self._journal, self._past)
-        self._host(self._ledger, ledger)
+        self._host(self._ledger, observers.listen(ledger, "ledger", "ledger"))
         keeper = self._host_journal(journaling)
         strategies = address("strategies")
         self._host(strategies, Strategies([stage.function for stage in plan.stages], around.loop))
@@ -214,7 +221,7 @@ class _Assembly:
             quarantine=self._quarantine,
             ledger=self._account,
             also=tuple(also),
-            witness=self._witness,
+            observers=self._told,
             journal=self._journal,
         )
 
@@ -226,7 +233,7 @@ class _Assembly:
             quarantine=self._quarantine,
             ledger=self._account,
             also=(self._quarantine,) if self._quarantine is not None else (),
-            witness=self._witness,
+            observers=self._told,
             journal=self._journal,
         )
 
@@ -253,7 +260,8 @@ class _Assembly:
             return None
         keeper = self._actors.address("keeper")
         self._host(keeper, JournalWriter(journaling.store, self._journal))
-        self._host(self._journal, Journal(keeper, self._ledger, self._conductor, journaling.within_s))
+        journal = Journal(keeper, self._ledger, self._conductor, journaling.within_s)
+        self._host(self._journal, self._observers.listen(journal, "journal", "journal"))
         return keeper
 
     def _host_source(self) -> Address:
@@ -271,7 +279,7 @@ class _Assembly:
         exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
         suspends = plan.life.suspend_s is not None
         source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past, suspends)
-        self._host(self._source, source)
+        self._host(self._source, self._observers.listen(source, "source", SOURCE))
         return reader
 
     def _host_node(self, node: Node) -> None:
@@ -279,7 +287,7 @@ class _Assembly:
         conductor = self._conductor
         match node:
             case StagePlan():
-                self._host(self._nodes[name], self._stage(node, inputs))
+                self._host(self._nodes[name], self._observers.listen(self._stage(node, inputs), "stage", name))
             case ForkPlan():
                 join = self._graph.join_of(name)
                 outlet = Fork(node.branches, self._nodes[join] if join is not None else None)
@@ -311,13 +319,17 @@ class _Assembly:
             self._governors[stage.name],
             self._exits(stage.name),
             self._conductor,
-            _worker_of(stage, self._around),
+            self._heard(_worker_of(stage, self._around), stage.name),
             outlets.get(stage.kind, Onward)(),
             inputs,
             self._before(stage.name),
             self._record(stage.name),
             self._plan.life.suspend_s is not None,
         )
+
+    def _heard(self, worker: Callable[[Ref], Actor], name: str) -> Callable[[Ref], Actor]:
+        observers = self._observers
+        return lambda ref: observers.listen(worker(ref), "worker", name)
 
     def _apart(self, function: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
         return apart(function, self._around.context) if function is not None else None

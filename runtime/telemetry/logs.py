@@ -6,71 +6,57 @@ from typing import Any
 
 from loguru import logger
 
-from headrace.actors import protocol
-from headrace.actors.identity import row_of, show
+from headrace.actors.protocol import Closure
 
 from ..errors import name_of
 from ..text import visible
+from . import events
+from .observer import Observer
 
 
-class OutcomesLog:
-    """Is told of rows that end badly, and logs them."""
-
-    __slots__ = ("_log", "name")
+class RunLog(Observer):
+    """Logs that a run begins and ends, the rows that end badly, and the cooldowns of its limits."""
 
     def __init__(self, run: str, pipeline: str) -> None:
-        self.name = "log of outcomes"
         self._log = logger.bind(run=run, pipeline=pipeline)
+        self._pipeline = pipeline
+        self._shut: set[tuple[str, Any]] = set()
+        """Stages and keys of which has been told that the account is exhausted: each probe in vain is no news."""
 
-    def put(self, message: Any, /) -> None:
-        """Told by a node."""
-        if isinstance(message, protocol.Outcomes):
-            for ended in message.ended:
-                error = visible(name_of(ended.error)) if ended.error is not None else "no error"
-                self._log.bind(stage=ended.stage, row=row_of(ended.seq)).warning(
-                    "row {} {} in {}: {} after {} attempts",
-                    show(ended.seq),
-                    ended.status.value,
-                    ended.stage,
-                    error,
-                    ended.attempts,
-                )
+    def on_run_began(self, event: events.RunBegan) -> None:
+        self._log.info("{} starts", self._pipeline)
 
+    def on_row_ended(self, event: events.RowEnded) -> None:
+        error = visible(name_of(event.error)) if event.error is not None else "no error"
+        self._log.bind(stage=event.stage, row=event.row).warning(
+            "row {} {} in {}: {} after {} attempts", event.name, event.status.value, event.stage, error, event.attempts
+        )
 
-class CooldownLog:
-    """Enlisted with a governor as if it were a stage: hears of cooldowns, and logs them."""
+    def on_cooldown_began(self, event: events.CooldownBegan) -> None:
+        log = self._log.bind(stage=event.stage)
+        if event.closure is not Closure.EXHAUSTED:
+            log.info("{}: closed ({}), epoch {}", event.stage, event.closure.value, event.epoch)
+            return
+        if (event.stage, event.key) in self._shut:
+            return
+        self._shut.add((event.stage, event.key))
+        log.warning(
+            "{}: the other side takes no call of this account for long: {}; rows wait and lose nothing, and one "
+            "call at a time asks again",
+            event.stage,
+            visible(event.words or "").rstrip("."),
+        )
 
-    __slots__ = ("_log", "_shut", "_stage", "name")
+    def on_cooldown_ended(self, event: events.CooldownEnded) -> None:
+        if event.probing and (event.stage, event.key) in self._shut:
+            return
+        probe = " for a probe" if event.probing else ""
+        self._log.bind(stage=event.stage).info("{}: open{}, epoch {}", event.stage, probe, event.epoch)
 
-    def __init__(self, run: str, pipeline: str, stage: str) -> None:
-        self.name = f"log of {stage}"
-        self._stage = stage
-        self._shut: set[Any] = set()
-        """Keys of which has been told that the account is exhausted: each probe in vain is no news."""
-        self._log = logger.bind(run=run, pipeline=pipeline, stage=stage)
-
-    def put(self, message: Any, /) -> None:
-        """Told by the governor."""
-        match message:
-            case protocol.CooldownBegan(_, _, protocol.Closure.EXHAUSTED, key, words):
-                if key not in self._shut:
-                    self._shut.add(key)
-                    self._log.warning(
-                        "{}: the other side takes no call of this account for long: {}; rows wait and lose nothing, and one "
-                        "call at a time asks again",
-                        self._stage,
-                        visible(words or "").rstrip("."),
-                    )
-            case protocol.CooldownEnded(_, True, key) if key in self._shut:
-                return
-            case protocol.Reopened(_, key) if key in self._shut:
-                self._shut.discard(key)
-                self._log.info("{}: the account takes calls again; its rows go on", self._stage)
-            case protocol.CooldownBegan(epoch, _, closure, _):
-                self._log.info("{}: closed ({}), epoch {}", self._stage, closure.value, epoch)
-            case protocol.CooldownEnded(epoch, probing, _):
-                self._log.info("{}: open{}, epoch {}", self._stage, " for a probe" if probing else "", epoch)
-            case protocol.Reopened(epoch, _):
-                self._log.info("{}: the outage is over, epoch {}", self._stage, epoch)
-            case _:
-                return
+    def on_reopened(self, event: events.Reopened) -> None:
+        log = self._log.bind(stage=event.stage)
+        if (event.stage, event.key) in self._shut:
+            self._shut.discard((event.stage, event.key))
+            log.info("{}: the account takes calls again; its rows go on", event.stage)
+        else:
+            log.info("{}: the outage is over, epoch {}", event.stage, event.epoch)

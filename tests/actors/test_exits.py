@@ -23,11 +23,11 @@ from headrace.actors.outlets import (
     Unbundle,
     branch_of_answer,
 )
-from headrace.actors.protocol import Ended, EndOfRows, Gaps, Outcomes, Rows, Settled, Status
+from headrace.actors.protocol import Ended, EndOfRows, Gaps, Outcomes, Rows, RowsEnded, Settled, Status
 from headrace.actors.relay import Relay
 from tests.actors.fake import Fake, Name
 
-MAIN, SIDE, KEEPER, OTHER_KEEPER, QUARANTINE, LEDGER, JOURNAL, WITNESS, ALSO, CONDUCTOR, BEFORE, JOIN = map(
+MAIN, SIDE, KEEPER, OTHER_KEEPER, QUARANTINE, LEDGER, JOURNAL, OBSERVERS, ALSO, CONDUCTOR, BEFORE, JOIN = map(
     Name,
     (
         "main",
@@ -37,7 +37,7 @@ MAIN, SIDE, KEEPER, OTHER_KEEPER, QUARANTINE, LEDGER, JOURNAL, WITNESS, ALSO, CO
         "quarantine",
         "ledger",
         "journal",
-        "witness",
+        "observers",
         "also",
         "conductor",
         "before",
@@ -149,14 +149,14 @@ def test_the_end_goes_along_every_edge_and_to_those_who_are_told_besides() -> No
 
 
 def test_who_waits_for_a_row_hears_that_it_has_ended_and_each_outcome_goes_where_it_is_counted() -> None:
-    out, fake = exits(behind=(KEEPER,), quarantine=QUARANTINE, witness=WITNESS, journal=JOURNAL)
+    out, fake = exits(behind=(KEEPER,), quarantine=QUARANTINE, observers=OBSERVERS, journal=JOURNAL)
     fake.pass_time(4.0)
     all_of = [ended(0), ended(1, Status.DROPPED), ended(2, Status.FAILED), ended(3), ended(4, Status.DROPPED)]
     out.end(all_of)
     assert fake.told == [
         (JOURNAL, protocol.Ends("node", all_of, 4.0)),
         (KEEPER, Outcomes(all_of)),
-        (WITNESS, Outcomes(all_of)),
+        (OBSERVERS, RowsEnded(all_of)),
         (QUARANTINE, Outcomes([all_of[0], all_of[3]])),
         (LEDGER, Settled(Status.DROPPED, [1, 4])),
         (LEDGER, Settled(Status.FAILED, [2])),
