@@ -22,7 +22,7 @@ from .bucket import Bucket
 from .identity import Id
 from .pace import INITIAL_WINDOW, Pace, learned_burst, small_burst
 from .patience import REFUSED_FOR_LONG_S, Patience
-from .protocol import Closure, Epoch, Heard, Spent
+from .protocol import Closure, Epoch, Heard, Prior, Spent
 from .quantities import DAY_S, HEAVIEST
 from .told import Told
 from .vegas import Vegas
@@ -71,6 +71,12 @@ class Terms(msgspec.Struct, frozen=True):
     def weight_max(self) -> float:
         """What the slowest rate of weights lets through in a day: a row may weigh so much at most."""
         return min((DAY_S * rate.per_s for rate in self.rates if rate.unit == "cost"), default=HEAVIEST)
+
+    @property
+    def said(self) -> str:
+        """What was stated, to be told from what was stated another time."""
+        rates = [f"{rate.per_s!r} {rate.name or 'calls'}/s" for rate in self.rates]
+        return ", ".join([*rates, *([] if self.concurrency is None else [f"{self.concurrency} in flight"])])
 
     @property
     def stated(self) -> bool:
@@ -356,21 +362,22 @@ class Gate:
         self.patience.on_reopened()
         return True
 
-    def hand_over(self, now: float) -> None:
-        """Whoever used it has gone, and others come: what was learned stands, as does a cooldown that is not over."""
-        self._wishes.clear()
-        self._in_use.clear()
-        self._waiting = self._out = 0
-        self._rate_bound = self._full = False
-        self._failing.clear()
-        self._idle_since = now
-        self.cooldowns, self.cooled_s = 0, 0.0
-        self._pace.begin_anew(now)
+    def recall(self, prior: Prior, now: float) -> None:
+        """Begin with what an earlier gate of this budget has found out. A cooldown that is not over counts as its own."""
+        self._pace.recall(prior, now)
+        until_s = min(prior.until_s or 0.0, now + max(self.terms.hint_max_s, self.terms.cooldown_max_s))
+        if until_s > now:
+            self._close(Closure.REFUSED, until_s, now)
+            self.cooldowns = 0
+            self._hinted = True
 
     @property
-    def bequeathed(self) -> bool:
-        """Whether it is worth keeping when nobody uses it."""
-        return self._pace.learned or (self.state is GateState.COOLING and self.closure is Closure.REFUSED)
+    def prior(self) -> Prior | None:
+        """What the next gate of this budget is to begin with; None if that is nothing."""
+        found = self._pace.prior
+        if self.state is GateState.COOLING and self.closure is Closure.REFUSED:
+            found = msgspec.structs.replace(found or Prior(), until_s=self.until_s)
+        return found
 
     # --- what is given ---
 

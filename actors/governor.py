@@ -1,8 +1,9 @@
 """The governor: gives permits for calls at the rate the other side allows, and closes when it says no or is out.
 
 Told: `Enlist`, `Discharge`, `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit`, `TurnedAway` by stages, of any
-number of pipelines and executors that share it; `SetLimit` by users. Tells: `PermitsGranted` to one stage; `CooldownBegan`,
-`CooldownEnded`, `Reopened`, `OutageOverdue`, `AccountGivenUp` to all of them.
+number of pipelines and executors that share it; `SetLimit` by users; `LearnedWanted` by journals. Tells: `PermitsGranted`
+to one stage; `CooldownBegan`, `CooldownEnded`, `Reopened`, `OutageOverdue`, `AccountGivenUp` to all of them; `Learned` to
+who asks.
 
 Promises: no grant between `CooldownBegan` and `CooldownEnded`; one cooldown an epoch, however many calls were refused
 (L09); it belongs to nobody but the governor (L12); permits granted = used + returned + out (L16).
@@ -11,6 +12,7 @@ The state of one budget is a `Gate`; this file keeps one for each key, and the t
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import assert_never
 
 import msgspec
@@ -18,11 +20,13 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .gate import Gate, GateState, Terms
-from .protocol import Key, Message
+from .protocol import Key, Lessons, Message
 
 KEYS_SWEEP = 1024
 """With more keys than this, idle ones are looked for whenever their number has doubled."""
 
+LATEST_KEYS = 8 * KEYS_SWEEP
+"""What was found out is looked for among so many keys, the latest; and of `KEYS_SWEEP` at most it is handed on."""
 EARLIER_S = 0.0002
 """A wake-up that is on the way is moved only if it is due sooner by more than this."""
 
@@ -61,6 +65,7 @@ Told = (
     | protocol.LimitHit
     | protocol.TurnedAway
     | protocol.SetLimit
+    | protocol.LearnedWanted
     | protocol.Start
     | protocol.Abort
     | _Wake
@@ -70,11 +75,13 @@ Told = (
 class Governor(Actor):
     """See the module."""
 
-    def __init__(self, terms: Terms, gates: dict[Key, Gate] | None = None) -> None:
-        """`gates`: what an earlier governor of the same limit has bequeathed."""
+    def __init__(self, terms: Terms, lessons: Lessons | None = None) -> None:
+        """`lessons`: what an earlier governor of the same limit has found out. Where other terms were stated then, it is
+        forgotten: they are newer than what was found out."""
         self._terms = terms
         self._stages: list[Ref] = []
-        self._gates: dict[Key, Gate] = gates or {}
+        self._gates: dict[Key, Gate] = {}
+        self._priors = lessons.priors if lessons is not None and lessons.stated == terms.said else {}
         self._wakes: dict[Key, float] = {}
         self._sweep_at = KEYS_SWEEP
         self._granted = 0
@@ -92,14 +99,18 @@ class Governor(Actor):
     def start(self, context: Context) -> None:
         super().start(context)
         now = context.now()
-        for key, gate in self._gates.items():
-            gate.hand_over(now)
+        for key, prior in self._priors.items():
+            gate = self._gates[key] = Gate(self._terms, now)
+            gate.recall(prior, now)
             self._sleep(key, gate, now)
+        self._priors = {}
 
-    def bequest(self) -> dict[Key, Gate]:
-        """What was learned, for the next governor of this limit. To be asked for when this one has ended."""
-        kept = [(key, gate) for key, gate in self._gates.items() if gate.bequeathed]
-        return dict(kept[-KEYS_SWEEP:])
+    def lessons(self) -> Lessons:
+        """What was found out, for the next governor of this limit. To be asked for when this one has ended; until then, by
+        `LearnedWanted`."""
+        latest = islice(reversed(self._gates.items()), LATEST_KEYS)
+        kept = islice(((key, prior) for key, gate in latest if (prior := gate.prior) is not None), KEYS_SWEEP)
+        return Lessons(self._terms.said, dict(reversed(list(kept))))
 
     def receive(self, message: Told) -> None:
         match message:
@@ -131,6 +142,8 @@ class Governor(Actor):
                 for key, gate in self._gates.items():
                     gate.set_terms(terms, self.context.now())
                     self._grant(key)
+            case protocol.LearnedWanted(reply_to):
+                self.context.tell(reply_to, protocol.Learned(self.context.me, self.lessons()))
             case protocol.Start() | protocol.Abort():
                 pass
             case _:

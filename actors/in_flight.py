@@ -46,12 +46,16 @@ class InFlight:
         self._lapses = 0
         self._lapsed_at = 0.0
 
-    def begin_anew(self, now: float) -> None:
-        """Calls are counted from none again."""
+    def recall(self, limit: int, now: float) -> None:
+        """An earlier one has found this, and it was tried."""
+        self.limit = self._proven = max(limit, 1)
         self._raised_at = now
-        self._raised_after = self._believed_after = 0
-        if self.limit is not None:
-            self.limit = self._proven
+        self._believed_after = -TRIED_ROUNDS * self.limit
+
+    @property
+    def found(self) -> int | None:
+        """What is to be begun with another time: without what is just being tried above it."""
+        return self._proven if self.limit is not None else None
 
     def on_refused(self, inside: int, refusal_s: float, latency_s: float, sent: int, now: float) -> None:
         """A call was refused while so many others were in flight; after how long, and how long answers take: what

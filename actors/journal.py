@@ -2,27 +2,39 @@
 
 Told: `Answers`, `Ends`, `Faulted`, `Parked`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the source, `Settled` by
 sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and `CommitFailed` by its
-keeper (a resource that may block), `CloseAccount` by the conductor. Tells: `Commit` to the keeper, `Settled` and
-`CloseAccount` to the ledger, `Kept` to stages that wait, `AccountClosed` and `Failing` to the conductor.
+keeper (a resource that may block), `CloseAccount` by the conductor, `Learned` by governors. Tells: `Commit` to the keeper,
+`Settled` and `CloseAccount` to the ledger, `Kept` to stages that wait, `LearnedWanted` to governors, `AccountClosed` and
+`Failing` to the conductor.
 
 Promises: what is told first is durable first, and nothing without all that was told before it. One commit is under way at a
 time, of all that has come; the first of it waits `within_s` at most. The ledger hears of an outcome only when it is
 durable: so rows that are not are in the window, and a slow disk slows the source. The account is closed when the rest is
 durable.
+
+What governors have found out is theirs; the journal asks for it while there is something to commit, every `LEARNED_EVERY_S`,
+and when the account is to be closed, however the run ended. Then it waits for their word, but not for long: what it has is
+older then, and no less right.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
-from .actor import Actor, Ref
-from .protocol import Message
+from .actor import Actor, Context, Ref
+from .protocol import Budget, Lessons, Message
 
 COMMIT_ROWS = 2048
 """So many rows are committed at once, also where the first of them could wait."""
+
+
+LEARNED_EVERY_S = 2.0
+"""So much of what was found out of a limit a kill may take back."""
+LEARNED_WITHIN_S = 1.0
+"""At the end, governors are waited for no longer; they never wait for anybody, so who has not answered is dead."""
 
 
 class JournalStatistics(msgspec.Struct, frozen=True):
@@ -37,6 +49,10 @@ class _Due(protocol.Control, frozen=True):
     pass
 
 
+class _Unanswered(protocol.Control, frozen=True):
+    pass
+
+
 Entry = (
     protocol.Answers
     | protocol.Ends
@@ -48,9 +64,12 @@ Entry = (
     | protocol.ReadTo
     | protocol.Settled
     | protocol.RowsSettled
+    | protocol.LimitLearned
 )
 Told = (
     Entry
+    | protocol.Learned
+    | _Unanswered
     | protocol.Committed
     | protocol.CommitFailed
     | protocol.CloseAccount
@@ -62,9 +81,19 @@ Told = (
 
 
 class Journal(Actor):
-    """See the module. `within_s`: how long an entry may wait for others; 0: not at all."""
+    """See the module. `within_s`: how long an entry may wait for others; 0: not at all. `governors`: whose lessons are kept,
+    each with what it is known by; `learned`: what is kept of them already; `learned_within_s`: see `LEARNED_WITHIN_S`."""
 
-    def __init__(self, keeper: Ref, ledger: Ref, conductor: Ref, within_s: float) -> None:
+    def __init__(
+        self,
+        keeper: Ref,
+        ledger: Ref,
+        conductor: Ref,
+        within_s: float,
+        governors: Mapping[Ref, Budget] | None = None,
+        learned: Mapping[Budget, Lessons] | None = None,
+        learned_within_s: float = LEARNED_WITHIN_S,
+    ) -> None:
         self._keeper = keeper
         self._ledger = ledger
         self._conductor = conductor
@@ -79,6 +108,16 @@ class Journal(Actor):
         self._closed: protocol.AccountClosed | None = None
         self._entries = 0
         self._commits = 0
+        self._governors = dict(governors or {})
+        self._learned = {budget for budget, lessons in (learned or {}).items() if lessons.priors}
+        self._learned_within_s = learned_within_s
+        self._unheard: set[Ref] = set()
+        """Governors that were asked, and have not answered."""
+        self._asked_at_s = 0.0
+
+    def start(self, context: Context) -> None:
+        super().start(context)
+        self._asked_at_s = context.now()
 
     def receive(self, message: Told) -> None:
         match message:
@@ -90,6 +129,7 @@ class Journal(Actor):
                 self._broken = True
                 self._pending = []
                 self._under_way = []
+                self._unheard.clear()
                 self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
                 self._go_on()
             case _Due():
@@ -97,6 +137,14 @@ class Journal(Actor):
                 self._commit()
             case protocol.CloseAccount():
                 self._closing = message
+                if self._governors and not self._broken:
+                    self._ask_what_was_learned()
+                    self.context.after(self._learned_within_s, _Unanswered())
+                self._go_on()
+            case protocol.Learned(who, lessons):
+                self._on_learned(who, lessons)
+            case _Unanswered():
+                self._unheard.clear()
                 self._go_on()
             case protocol.AccountClosed():
                 self._closed = message
@@ -112,6 +160,7 @@ class Journal(Actor):
                 | protocol.Faulted()
                 | protocol.Parked()
                 | protocol.Cooled()
+                | protocol.LimitLearned()
             ):
                 self._note(message, 1)
             case _:
@@ -148,12 +197,36 @@ class Journal(Actor):
                 kept[entry.reply_to] = kept.get(entry.reply_to, 0) + 1
         for stage, n in kept.items():
             self.context.tell(stage, protocol.Kept(n))
+        if (
+            self.context.now() - self._asked_at_s >= LEARNED_EVERY_S
+            and self._closing is None
+            and not all(isinstance(entry, protocol.LimitLearned) for entry in durable)
+        ):
+            self._ask_what_was_learned()
         self._go_on()
+
+    def _ask_what_was_learned(self) -> None:
+        self._asked_at_s = self.context.now()
+        for governor in self._governors:
+            # Who has not answered yet will tell what it knows then.
+            if governor not in self._unheard:
+                self._unheard.add(governor)
+                self.context.tell(governor, protocol.LearnedWanted(self.context.me))
+
+    def _on_learned(self, who: Ref, lessons: Lessons) -> None:
+        self._unheard.discard(who)
+        budget = self._governors[who]
+        if lessons.priors or budget in self._learned:
+            # Where all is forgotten again, that is news, too.
+            self._learned.add(budget)
+            self._note(protocol.LimitLearned(budget, lessons, self.context.now()), 0)
+        if self._closing is not None:
+            self._go_on()
 
     def _go_on(self) -> None:
         """What came meanwhile has waited long enough; when nothing is left, the account is closed."""
         self._commit()
-        if self._under_way or self._closing is None:
+        if self._under_way or self._closing is None or self._unheard:
             return
         if not self._asked:
             self._asked = True

@@ -21,7 +21,8 @@ import math
 
 from .bucket import Bucket
 from .in_flight import ALIKE, InFlight
-from .rate import AT_ODDS, FEW, RateSearch
+from .protocol import Prior
+from .rate import AT_ODDS, FEW, START, RateSearch
 from .sent import Tally
 
 INITIAL_WINDOW = 10
@@ -97,20 +98,38 @@ class Pace:
         self._unpaced_sent = self._unpaced_refused = 0
         self._trusted = AT_ODDS
 
-    def begin_anew(self, now: float) -> None:
-        """Others come, later: what was learned stands, and nothing is under way."""
-        self._sent, self._ended = Tally(), Tally()
-        self._aged = 0
-        self._probe = None
-        self._moved_at = self._run_began = self._began = now
-        self._ramp = max(self._ramp[0], self._run_answered), self._ramp[1]
-        self._run_sent = self._run_answered = 0
-        self._idle_s = 0.0
-        self.in_flight.begin_anew(now)
+    def recall(self, prior: Prior, now: float) -> None:
+        """Begin with what an earlier one has found out."""
+        if prior.in_flight is not None:
+            self.in_flight.recall(prior.in_flight, now)
+            self._refused = True
+        if prior.chance is not None:
+            self._go_unpaced(prior.chance)
+            self._refused = True
+        elif prior.rate is not None:
+            self._search = RateSearch.recalled(prior.rate, prior.sure, self._stated_per_s)
+            self._refused = True
+            if self._stated_per_s is None:
+                rate = self._search.rate
+                self._bucket = Bucket(rate, learned_burst(rate), now)
+                self._bucket.empty(now)
+
+    @property
+    def prior(self) -> Prior | None:
+        """What the next one is to begin with; None: nothing is known of the other side but what was stated."""
+        if self._unpaced:
+            return Prior(chance=self._paced_share, in_flight=self.in_flight.found)
+        let_in, seconds = max(self._ramp[0], self._run_answered), self._ramp[1]
+        rate, sure = None, True
         if self._search is not None:
-            self._search.begin_anew()
-        if self._bucket is not None:
-            self._bucket.empty(now)
+            if self._stated_per_s is None or self._search.found < 1.0:
+                rate, sure = self._search.found, self._search.sure
+        elif let_in and seconds:
+            # Refused for the first time, and not open again.
+            rate, sure = START * let_in / seconds, False
+        if rate is None and self.in_flight.limit is None:
+            return None
+        return Prior(rate, sure, self.in_flight.found)
 
     @property
     def bucket(self) -> Bucket | None:
@@ -220,7 +239,10 @@ class Pace:
 
     def _begin_unpaced(self) -> None:
         assert self._search is not None
-        self._paced_share = self._search.odds
+        self._go_unpaced(self._search.odds)
+
+    def _go_unpaced(self, paced_share: float) -> None:
+        self._paced_share = paced_share
         self._search = self._bucket = None
         self._unpaced = self._unpaced_next
         self._unpaced_next *= 2

@@ -10,7 +10,7 @@ import msgspec
 from . import protocol
 from .frontier import Frontier
 from .identity import Bundle, Id, rows_of
-from .protocol import Ended, Status
+from .protocol import Budget, Ended, Lessons, Status
 
 LASTING = frozenset({Status.DELIVERED, Status.DROPPED, Status.QUARANTINED})
 """Outcomes of rows that need not be done again. Those of a run that failed or was cut short do not last."""
@@ -24,7 +24,7 @@ class Past(msgspec.Struct, frozen=True):
     done again: `answers` and ends of calls by stage; `batches` by node; `joins`, with which parts; `parked`,
     with their state and in how many seconds they are due; `written`, by sink.
     `places`: how far each sink has written. `crowd`: as many rows must fit into the window. `again`:
-    rows that had this outcome, and are to come again.
+    rows that had this outcome, and are to come again. `learned`: what was found out of each limit.
     """
 
     first: int = 0
@@ -40,6 +40,7 @@ class Past(msgspec.Struct, frozen=True):
     places: Mapping[str, Any] = {}
     crowd: int = 0
     again: tuple[tuple[Status, int], ...] = ()
+    learned: Mapping[Budget, Lessons] = {}
 
     @property
     def rows(self) -> int:
@@ -89,6 +90,7 @@ def past_of(
     parked: dict[str, dict[Id, tuple[Any, float]]] = {}
     written: dict[str, set[Id]] = {}
     places: dict[str, Any] = {}
+    learned: dict[Budget, Lessons] = {}
     row, place = 0, None
     for entry in entries:
         match entry:
@@ -113,6 +115,8 @@ def past_of(
                 if sink is not None and what in LASTING:
                     written.setdefault(sink, set()).update(filter(done.lacks, seqs))
                     places[sink] = where if where is not None else places.get(sink)
+            case protocol.LimitLearned(budget, lessons):
+                learned[budget] = lessons
             case protocol.RowsSettled() | protocol.Formed() | protocol.Faulted() | protocol.Cooled():
                 pass
             case _:
@@ -133,6 +137,7 @@ def past_of(
         written=written,
         places={sink: where for sink, where in places.items() if where is not None},
         again=tuple(done.again),
+        learned=learned,
         crowd=len({row for of in answers.values() for seq in of for row in rows_of(seq)}),
     )
 

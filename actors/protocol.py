@@ -379,6 +379,48 @@ class AccountGivenUp(Control, frozen=True):
     words: str
 
 
+# --- what is learned of a limit: a prior to its next governor, in this process or in another life of a run -----------------
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """Whose limit it is: that of a stage, or, `shared`, one with a name of its own."""
+
+    name: str
+    shared: bool = False
+
+
+class Prior(msgspec.Struct, frozen=True):
+    """What was found out of one budget. `rate`: calls a second; or, where something was stated, a share of it. `sure`: the
+    search for it was over. `in_flight`: so many calls at once are what is limited. `chance`: no matter how fast it goes,
+    such a share of the calls is refused. `until_s`: it is closed until then, by the host's clock."""
+
+    rate: float | None = None
+    sure: bool = True
+    in_flight: int | None = None
+    chance: float | None = None
+    until_s: float | None = None
+
+
+class Lessons(msgspec.Struct, frozen=True):
+    """What was found out of a limit, by key, while so much was `stated` of it (`Terms.said`): of another it says nothing."""
+
+    stated: str
+    priors: dict[Key, Prior]
+
+
+class LearnedWanted(Message, frozen=True):
+    """Journal → Governor: what have you found out?"""
+
+    reply_to: Ref
+
+
+class Learned(Message, frozen=True):
+    """Governor → Journal."""
+
+    who: Ref
+    lessons: Lessons
+
+
 # --- work -----------------------------------------------------------------------------------------------------------------
 
 
@@ -532,6 +574,14 @@ class Cooled(Message, frozen=True):
     at_s: float
     until_s: float
     closure: Closure
+
+
+class LimitLearned(Message, frozen=True):
+    """Journal → Keeper, in a commit: what was found out of a limit until `at_s`, in the place of what it was told before."""
+
+    budget: Budget
+    lessons: Lessons
+    at_s: float = 0.0
 
 
 class Formed(Message, frozen=True):

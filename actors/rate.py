@@ -48,6 +48,8 @@ HOLD_PER_CLOSING = 20.0
 """... and so many times what a refusal closes for."""
 HOLD_CALLS = 200.0
 """... and as long as so many calls take: each time, one of them or two are refused."""
+RECALLED_CALLS = 50.0
+"""The same of a rate that an earlier search has found."""
 EARLY_HOLD_S = 1.0
 """The same where the bounds are wide."""
 LEAN, LEAN_UP, LEAN_DOWN = 0.5, 0.3, 0.6
@@ -138,6 +140,7 @@ class RateSearch:
         self._lean = LEAN
         self._floor = self._low = 0.0
         self._calls_at_odds = 0.0
+        self._closed = False
         self.at_odds = 0
         """Refusals in a row that contradict what went through before."""
         self.rate = start
@@ -150,6 +153,36 @@ class RateSearch:
         search._refusal_s = refusal_s
         search._run = _Run(sent, seconds, sent / seconds, sent / seconds)
         return search
+
+    @classmethod
+    def recalled(cls, rate: float, sure: bool, stated_per_s: float | None = None) -> RateSearch:
+        """Begun with what an earlier one has found; not `sure`: while it was searching."""
+        search = cls(1.0, stated_per_s)
+        rate = min(max(rate, RATE_MIN), search._ceiling)
+        # It may have changed since: soon find out.
+        hold_s = max(HOLD_S, RECALLED_CALLS * search._few / FEW / rate)
+        if stated_per_s is not None:
+            search._aim = search._hold(rate, rate, search._stated_hold_s(rate, hold_s))
+        elif sure:
+            search._aim = search._hold(rate, rate, hold_s)
+        else:
+            search._aim = _Aim(Phase.SECOND, rate, 0.0, SECOND_DOUBLES_S)
+        search._before = search._aim
+        search._begin_run()
+        return search
+
+    @property
+    def found(self) -> float:
+        """What is to be begun with another time."""
+        if self.sure:
+            return self._aim.goal
+        rate = min(self.rate, self._recent)
+        return rate * OVERSHOT if self._closed else rate
+
+    @property
+    def sure(self) -> bool:
+        """Whether that is more than how far a search has come."""
+        return self._aim.phase is Phase.HOLD
 
     @property
     def _per_s(self) -> float:
@@ -198,6 +231,7 @@ class RateSearch:
         self._refusal_s = max(took_s, 0.9 * self._refusal_s)
         if not fruitful:
             return
+        self._closed = True
         self._before = self._aim
         seconds = max(self._seconds - took_s, 1e-3)
         run = _Run(max(self._sent - self.rate * took_s, 0.0), seconds, self.rate, self._recent)
@@ -240,6 +274,7 @@ class RateSearch:
         self._begin_run()
 
     def _begin_run(self) -> None:
+        self._closed = False
         self._limited_s = self._seconds = self._sent = 0.0
         self.rate = self._recent = min(max(self._rate_of(self._aim), RATE_MIN), self._ceiling)
 
@@ -282,7 +317,11 @@ class RateSearch:
         steps = self._steps_before + 1 if run.seconds < STEADY_S else 0
         self._steps = steps
         goal = max(low, run.rate * max(1.0 - STEP * 3.0**steps, CUT))
-        return self._hold(goal, goal, max(hold_s, STATED_HOLD_S) if goal > LITTLE else hold_s / 4.0)
+        return self._hold(goal, goal, self._stated_hold_s(goal, hold_s))
+
+    @staticmethod
+    def _stated_hold_s(goal: float, hold_s: float) -> float:
+        return max(hold_s, STATED_HOLD_S) if goal > LITTLE else hold_s / 4.0
 
     def _between(self, low: float, high: float) -> float:
         """Where to look between bounds that are far apart: in the middle of their ratio, or nearer to the lower one."""

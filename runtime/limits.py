@@ -66,7 +66,8 @@ class Limit:
     a unit is one of weights, which `cost` gives for a row. `burst`: calls that may go at once after a pause; by default 20
     ms of the rate, at least one. `concurrency`: calls in flight, or "auto" to follow the latency. `key`: of a row; each
     key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it,
-    by turns, and what was learned of it is kept for the next one. `cooldown`: seconds after a refusal that brings no hint;
+    by turns, and what was learned of it is kept for the next one; with a journal, what was learned of any limit is, for the
+    next life of the run. `cooldown`: seconds after a refusal that brings no hint;
     doubled while nothing goes through, then a quarter of what has passed meanwhile. `max_hint`: the longest
     Retry-After that is honoured, in seconds, whether the call was refused or has failed; 0 honours none. `outage_after`: so
     many rows whose calls failed one after another are an outage. `outage_deadline`: seconds after which an outage fails the

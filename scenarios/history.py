@@ -144,6 +144,9 @@ DETAILS: dict[type, Detail] = {
     Call: attrgetter("stage", "row", "attempt"),
     Reply: attrgetter("stage", "row", "what"),
     Fault: attrgetter("what"),
+    protocol.LearnedWanted: _nothing,
+    protocol.Learned: lambda m: len(m.lessons.priors),
+    protocol.LimitLearned: attrgetter("budget.name"),
 }
 """What an entry says of each message. Timers' messages are private to their actors: their kind says enough."""
 KINDS = {kind: i for i, kind in enumerate(DETAILS, 2)}

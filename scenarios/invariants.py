@@ -143,6 +143,8 @@ class RunTerms(msgspec.Struct, frozen=True):
     """Who was open before the run began."""
     past: Past = NEW
     """What earlier lives of the run have left."""
+    closed: frozenset[tuple[Mailbox, Key]] = frozenset()
+    """Governors, and keys, that those have left in a cooldown."""
 
 
 class _Run:
@@ -231,6 +233,10 @@ class Checker:
         self._ledger_of[terms.source] = terms.ledger
         nodes = [NodeTerms(terms.source, "source"), *terms.nodes]
         self._tokens.watch_run(terms.ledger, nodes, terms.taker, terms.journal, terms.past)
+        for governor, key in terms.closed:
+            # Somebody was refused, in another life.
+            gate = self._gate(governor, key)
+            gate.hit = max(gate.hit, 0)
         for stage, keyed in terms.keyed.items():
             self._stages[stage] = watched = _Stage(keyed)
             # Those that were pending in an earlier life were tried in that.

@@ -71,6 +71,8 @@ class Disk:
         self.synced: Counter[str] = Counter()
         self.unkept: frozenset[int] = frozenset()
         """Rows whose answers the journal cannot keep."""
+        self.clock_s = 0.0
+        """When this life began: each has a clock of its own, which begins at 0."""
         self.failing: str | None = None
         """What fails next: a "commit", a "sync" or a "write"; `failed`: it has, in this life."""
         self.failing_in = 0
@@ -97,14 +99,14 @@ class Disk:
 
     def past(self) -> Past:
         """What is left to the next life."""
-        entries = [unpickled(entry) for entry in self.entries]
+        entries = [_moved(unpickled(entry), -self.clock_s) for entry in self.entries]
         settled = [(e.status, *span_of(e.seqs)) for e in self.entries if isinstance(e, protocol.RowsSettled)]
         batches = [(e.node, bundle) for e in self.entries if isinstance(e, protocol.Formed) for bundle in e.bundles]
         return past_of(settled, cast("list[tuple[str, Bundle]]", batches), entries)
 
     def commit(self, entries: list[Any]) -> None:
         """These are durable now."""
-        self.entries.extend(entries)
+        self.entries.extend(_moved(entry, self.clock_s) for entry in entries)
 
     def crash(self) -> None:
         """What was not synced may be there or not, from some place on."""
@@ -281,6 +283,7 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     try:
         world.run(script.until)
     finally:
+        disk.clock_s += world.simulation.now
         breach, idle = world.checker.breach, not world.simulation.busy
         world.close()
     if run.ended is None:
@@ -383,6 +386,18 @@ def unpickled(entry: Any) -> Any:
             return msgspec.structs.replace(entry, state=pickle.loads(entry.state))
         case _:
             return entry
+
+
+def _moved(entry: Any, by_s: float) -> Any:
+    """Times that mean the same in another life, by another clock."""
+    if not isinstance(entry, protocol.LimitLearned):
+        return entry
+    replace = msgspec.structs.replace
+    priors = {
+        key: prior if prior.until_s is None else replace(prior, until_s=prior.until_s + by_s)
+        for key, prior in entry.lessons.priors.items()
+    }
+    return replace(entry, lessons=replace(entry.lessons, priors=priors))
 
 
 def _answered(entries: list[Any]) -> set[str]:

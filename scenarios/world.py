@@ -12,8 +12,8 @@ from headrace.actors import protocol
 from headrace.actors.actor import Actor
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
-from headrace.actors.past import NEW
-from headrace.actors.protocol import Counts, State
+from headrace.actors.past import NEW, Past
+from headrace.actors.protocol import Counts, Key, State
 from headrace.runtime.calls.loop_home import LoopHome
 from headrace.runtime.executor.core import ExecutorCore
 from headrace.runtime.executor.executor import Executor
@@ -28,7 +28,7 @@ from headrace.runtime.hosts.simulation.system import Mailbox, Signal, Simulation
 from headrace.runtime.journal.port import Journaling
 from headrace.runtime.run.report import RunReport, report_of
 from headrace.runtime.run.roster import Roster
-from headrace.runtime.run.wiring import assemble, end_of
+from headrace.runtime.run.wiring import assemble, budget_of, end_of
 from headrace.runtime.telemetry.events import RunBegan
 from headrace.runtime.telemetry.observer import Observer, Observers
 
@@ -83,6 +83,7 @@ class SimulatedRun:
                 journal=cast("Mailbox | None", parts.journal),
                 keeper=cast("Mailbox | None", parts.keeper),
                 past=journaling.past if journaling is not None else NEW,
+                closed=frozenset(_closed(plan, parts, journaling.past) if journaling is not None else ()),
             )
         )
 
@@ -128,8 +129,8 @@ class SimulatedRun:
     def caller(self) -> SimulatedRun:
         return self
 
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        return self.world.shared_governor(name, terms)
+    def shared_governor(self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None) -> Address:
+        return self.world.shared_governor(name, terms, lessons)
 
     def loop(self) -> LoopHome:
         if self._loop is None:
@@ -161,6 +162,14 @@ def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
                 yield NodeTerms(at, node.kind)
     if parts.quarantine is not None:
         yield NodeTerms(cast(Mailbox, parts.quarantine), "quarantine")
+
+
+def _closed(plan: Plan, parts: Roster, past: Past) -> Iterator[tuple[Mailbox, Key]]:
+    for stage in plan.stages:
+        lessons = past.learned.get(budget_of(stage))
+        for key, prior in lessons.priors.items() if lessons is not None else ():
+            if prior.until_s is not None:
+                yield cast(Mailbox, parts.governors[stage.name]), key
 
 
 class ExecutorHost:
@@ -298,11 +307,11 @@ class World:
         self.people -= 1
         self.one_has_ended()
 
-    def shared_governor(self, name: str, terms: Terms) -> Address:
-        """The governor of a limit with a name."""
+    def shared_governor(self, name: str, terms: Terms, lessons: protocol.Lessons | None = None) -> Address:
+        """The governor of a limit with a name. `lessons`: what was learned of it before this world began."""
         if name not in self._shared:
             address = self.simulation.address(f"governor-{name}")
-            self.simulation.host(address, Governor(terms), None)
+            self.simulation.host(address, Governor(terms, lessons), None)
             self._shared[name] = address
         return self._shared[name]
 

@@ -27,6 +27,7 @@ from . import parquet
 from .explain import account_of, run_named
 from .sqlite.file import Damaged, JournalFile
 from .values.codec import decode_bits, decode_id, decode_ids
+from .values.learned import view_priors
 from .values.view import view
 
 KEY = "HEADRACE_AUDIT_KEY"
@@ -40,7 +41,7 @@ _KINDS = {
     "word": "join",
     "written": "written",
 }
-_KINDS |= {"settled": "settled"}
+_KINDS |= {"settled": "settled", "learned": "learned"}
 """What the rows of each table are called in an export."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 T = TypeVar("T")
@@ -126,6 +127,9 @@ def _records(file: JournalFile, run: int) -> Iterator[dict[str, Any]]:
     for status, first, last, n, bits in read("settled"):
         told = {"type": "settled", "status": status, "first": first, "last": last, "n": n}
         yield {**told, "rows": bits.hex() if bits is not None else None}
+    for name, shared, at, stated, priors in read("learned"):
+        told = {"type": "learned", "limit": name_of(name), "shared": bool(shared), "at": at, "stated": stated}
+        yield {**told, "priors": view_priors(priors)}
 
 
 def _payload(value: bytes | None, whole: int) -> dict[str, Any]:

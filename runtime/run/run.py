@@ -279,8 +279,8 @@ class Run:
     def caller(self) -> Callback:
         return Callback("caller", self._on_told)
 
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Inbox:
-        address = governors.acquire(name, terms, user)
+    def shared_governor(self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None) -> Inbox:
+        address = governors.acquire(name, terms, user, lessons)
         self._shared.append((name, user))
         return address
 

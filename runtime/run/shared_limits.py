@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.gate import Gate, Terms
+from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 
 from ..errors import ConfigError
@@ -34,14 +34,9 @@ class _Shared(msgspec.Struct):
     governor: Governor
 
 
-class _Learned(msgspec.Struct):
-    terms: Terms
-    gates: dict[protocol.Key, Gate]
-
-
 _mutex = threading.Lock()
 _shared: dict[str, _Shared] = {}
-_learned: dict[str, _Learned] = {}
+_learned: dict[str, protocol.Lessons] = {}
 
 
 def _after_fork() -> None:
@@ -56,16 +51,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def acquire(name: str, terms: Terms, user: Address) -> Inbox:
-    """The governor of that name. `user` is told `Died` if it dies. Raises `ConfigError` if the name has other terms."""
+def acquire(name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None = None) -> Inbox:
+    """The governor of that name. `user` is told `Died` if it dies. `lessons`: what another process has learned of it, where
+    this one has learned nothing. Raises `ConfigError` if the name has other terms."""
     with _mutex:
         known = _shared.get(name)
         if known is None:
             # It outlives the one who happens to come first, whose context it shall not hold.
             system = System("headrace.shared", Context())
             address = system.address(f"governor-{name}")
-            learned = _learned.pop(name, None)
-            governor = Governor(terms, learned.gates if learned is not None and learned.terms == terms else None)
+            governor = Governor(terms, _learned.pop(name, lessons))
             system.host(address, governor, Callback(f"watch-{name}", lambda died: _on_death(name, died)))
             known = _shared[name] = _Shared(terms, system, address, [], governor)
         elif known.terms != terms:
@@ -86,12 +81,12 @@ def release(name: str, user: Address) -> None:
         del _shared[name]
     if known.system.stop(1.0):
         return
-    gates = known.governor.bequest()
+    lessons = known.governor.lessons()
     with _mutex:
         # Who came meanwhile has begun without.
-        if gates and name not in _shared:
+        if lessons.priors and name not in _shared:
             _learned.pop(name, None)
-            _learned[name] = _Learned(known.terms, gates)
+            _learned[name] = lessons
             if len(_learned) > NAMES_MAX:
                 del _learned[next(iter(_learned))]
 

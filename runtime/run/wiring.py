@@ -16,7 +16,7 @@ from headrace.actors.exits import Exits, Port
 from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
 from headrace.actors.join import LATE, Join
-from headrace.actors.journal import Journal
+from headrace.actors.journal import LEARNED_WITHIN_S, Journal
 from headrace.actors.ledger import Ledger
 from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
 from headrace.actors.past import NEW
@@ -59,8 +59,8 @@ class RunHost(Protocol):
     def caller(self) -> Any:
         """Who is told `RunEnded`, and `Died` of the conductor."""
 
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        """The governor of a limit with a name, which others may use too."""
+    def shared_governor(self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None) -> Address:
+        """The governor of a limit with a name, which others may use too. `lessons`: what earlier lives have found out."""
 
     def loop(self) -> LoopHome:
         """The loop of this run's coroutines, made when it is first asked for."""
@@ -260,7 +260,12 @@ class _Assembly:
             return None
         keeper = self._actors.address("keeper")
         self._host(keeper, JournalWriter(journaling.store, self._journal))
-        journal = Journal(keeper, self._ledger, self._conductor, journaling.within_s)
+        # A governor that several stages share is asked once.
+        limits: dict[Ref, protocol.Budget] = {self._governors[s.name]: budget_of(s) for s in self._plan.stages}
+        # The conductor waits no longer than that for the account.
+        patience_s = min(LEARNED_WITHIN_S, self._plan.life.abort_s / 2.0)
+        told = (keeper, self._ledger, self._conductor, journaling.within_s)
+        journal = Journal(*told, limits, self._past.learned, patience_s)
         self._host(self._journal, self._observers.listen(journal, "journal", "journal"))
         return keeper
 
@@ -384,16 +389,22 @@ class _Assembly:
         return 1 + len(self._plan.nodes)
 
     def _governor(self, stage: StagePlan) -> Address:
-        terms = stage.limit.terms
+        terms, lessons = stage.limit.terms, self._past.learned.get(budget_of(stage))
         if stage.limit.name is not None:
-            return self._around.shared_governor(stage.limit.name, terms, self._conductor)
+            return self._around.shared_governor(stage.limit.name, terms, self._conductor, lessons)
         if isinstance(terms.concurrency, int) and terms.concurrency >= stage.workers and stage.limit.key is None:
             # The workers are the limit: none of them need wait for word that another one's call has ended.
             terms = msgspec.structs.replace(terms, concurrency=UNBOUND)
         address = self._actors.address(f"governor-{stage.name}", shared=True)
         self._own_governors.append(address)
-        self._host(address, Governor(terms))
+        self._host(address, Governor(terms, lessons))
         return address
+
+
+def budget_of(stage: StagePlan) -> protocol.Budget:
+    """What its limit is known by from one life to the next."""
+    name = stage.limit.name
+    return protocol.Budget(stage.name) if name is None else protocol.Budget(name, shared=True)
 
 
 def _beside(role: str, sink: str) -> str:

@@ -201,9 +201,11 @@ def test_what_was_learned_is_bequeathed_and_what_was_under_way_is_not() -> None:
     fake.pass_time(0.2)
     fake.receive(protocol.LimitHit(Epoch(0), 30.0, "a", took_s=0.1))
     assert isinstance(fake.actor, Governor)
-    gates = fake.actor.bequest()
-    assert list(gates) == ["a"]
-    heir = Fake(Governor(Terms(), gates), "heir")
+    fake.receive(protocol.LearnedWanted(fake.me))
+    assert fake.told_to(fake.me, protocol.Learned) == [protocol.Learned(fake.me, fake.actor.lessons())]
+    lessons = fake.actor.lessons()
+    assert list(lessons.priors) == ["a"]
+    heir = Fake(Governor(Terms(), lessons), "heir")
     late = Name("late")
     heir.receive(protocol.Enlist(late), protocol.PermitsWanted(late, 100, "a"))
     assert [type(m) for m in heir.take_for(late)] == [protocol.CooldownBegan], "its cooldown is not over"

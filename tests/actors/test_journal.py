@@ -7,8 +7,22 @@ from typing import Any
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.journal import COMMIT_ROWS, Journal
-from headrace.actors.protocol import Answers, Commit, Committed, Counts, Settled, Status
+from headrace.actors.actor import Ref
+from headrace.actors.journal import COMMIT_ROWS, LEARNED_EVERY_S, LEARNED_WITHIN_S, Journal
+from headrace.actors.protocol import (
+    Answers,
+    Budget,
+    Commit,
+    Committed,
+    Counts,
+    Learned,
+    LearnedWanted,
+    Lessons,
+    LimitLearned,
+    Prior,
+    Settled,
+    Status,
+)
 from tests.actors.fake import Fake, Name
 
 KEEPER, LEDGER, CONDUCTOR, STAGE, OTHER = map(Name, ("keeper", "ledger", "conductor", "stage", "other"))
@@ -101,6 +115,7 @@ def test_who_waits_for_its_answers_is_told_how_many_are_durable() -> None:
         protocol.Faulted("s", [], 0.0, 0.0),
         protocol.Parked("s", 0, None, 0.0, 1.0),
         protocol.Cooled("s", 0.0, 1.0, protocol.Closure.REFUSED),
+        LimitLearned(Budget("s"), Lessons("", {}), 0.0),
     ],
 )
 def test_whatever_it_is_told_is_made_durable(entry: Any) -> None:
@@ -160,3 +175,103 @@ def test_it_counts_what_is_durable_and_what_is_not_yet() -> None:
     fake.receive(Committed())
     counted = fake.actor.statistics()
     assert (counted.entries, counted.commits, counted.pending) == (3, 2, 0)
+
+
+MINE, SHARED = Name("governor-ask"), Name("governor-api")
+BUDGETS: dict[Ref, Budget] = {MINE: Budget("ask"), SHARED: Budget("api", shared=True)}
+NOTHING = Lessons("", {})
+
+
+def learning(within_s: float = 0.0) -> Fake:
+    return Fake(Journal(KEEPER, LEDGER, CONDUCTOR, within_s, BUDGETS), "journal")
+
+
+def rate(per_s: float) -> Lessons:
+    return Lessons("", {None: Prior(rate=per_s)})
+
+
+def asked(fake: Fake) -> list[Any]:
+    """Governors that were asked what they have found out since; all else is forgotten."""
+    found = [whom for whom, m in fake.told if isinstance(m, LearnedWanted)]
+    fake.told = []
+    return found
+
+
+def test_governors_are_asked_what_they_have_found_out_now_and_then_while_there_is_something_to_commit() -> None:
+    fake = learning()
+    fake.pass_time(100.0)
+    assert fake.told == [], "nothing happens, so nothing is asked, and no timer waits"
+    assert fake.timers_set == 0
+    fake.receive(settled(0))
+    assert asked(fake) == []
+    fake.receive(Committed())
+    assert asked(fake) == [MINE, SHARED]
+    fake.receive(Learned(MINE, rate(47.0)))
+    assert commits(fake) == [[LimitLearned(Budget("ask"), rate(47.0), 100.0)]]
+    fake.pass_time(LEARNED_EVERY_S)
+    fake.receive(Committed())
+    assert asked(fake) == [], "that this was committed is no reason to ask again"
+    fake.receive(settled(1), Committed())
+    assert asked(fake) == [MINE], "who has not answered is not asked twice"
+    fake.receive(settled(2), Committed())
+    assert asked(fake) == [], "it was asked just now"
+
+
+def test_where_a_governor_has_found_out_nothing_nothing_is_written_and_that_it_has_forgotten_all_is() -> None:
+    fake = learning()
+    fake.receive(Learned(MINE, NOTHING))
+    assert fake.told == []
+    fake.receive(Learned(MINE, rate(1.0)), Committed(), Learned(MINE, NOTHING), Committed())
+    assert commits(fake) == [[LimitLearned(Budget("ask"), found, 0.0)] for found in (rate(1.0), NOTHING)]
+    known = {Budget("api", shared=True): rate(5.0)}
+    later = Fake(Journal(KEEPER, LEDGER, CONDUCTOR, 0.0, BUDGETS, known), "journal")
+    later.receive(Learned(MINE, NOTHING), Learned(SHARED, NOTHING))
+    assert commits(later) == [[LimitLearned(Budget("api", shared=True), NOTHING, 0.0)]], (
+        "an earlier life has told of it"
+    )
+
+
+def test_at_the_end_what_was_found_out_is_durable_before_the_account_is_closed() -> None:
+    fake = learning(10.0)
+    fake.receive(settled(0), protocol.CloseAccount(CONDUCTOR, False))
+    assert fake.take_for(KEEPER) == [Commit([settled(0)])], "all else need not wait"
+    fake.receive(Committed())
+    assert fake.take_for(LEDGER) == [settled(0)]
+    fake.receive(Learned(SHARED, NOTHING))
+    assert fake.told == [], "one of them is missing"
+    fake.receive(Learned(MINE, rate(3.0)))
+    assert fake.told == [(KEEPER, Commit([LimitLearned(Budget("ask"), rate(3.0), 0.0)]))]
+    fake.told = []
+    fake.receive(Committed())
+    assert fake.told == [(LEDGER, protocol.CloseAccount(fake.me, False))]
+    fake.told = []
+    fake.pass_time(10.0)
+    assert fake.told == [], "that the time is over changes nothing now"
+
+
+def test_at_the_end_a_governor_that_is_dead_is_not_waited_for_long() -> None:
+    fake = learning()
+    fake.receive(protocol.CloseAccount(CONDUCTOR, False))
+    assert asked(fake) == [MINE, SHARED]
+    fake.receive(Learned(MINE, NOTHING))
+    fake.pass_time(LEARNED_WITHIN_S - 0.01)
+    assert fake.told == []
+    fake.pass_time(0.02)
+    assert fake.told == [(LEDGER, protocol.CloseAccount(fake.me, False))]
+    fake.told = []
+    # It was only slow.
+    fake.receive(Learned(SHARED, rate(3.0)))
+    assert [len(entries) for entries in commits(fake)] == [1]
+
+
+def test_a_journal_that_cannot_keep_anything_asks_nobody() -> None:
+    fake = learning()
+    fake.receive(settled(0), protocol.CommitFailed(OSError("no space")))
+    fake.told = []
+    fake.receive(protocol.CloseAccount(CONDUCTOR, False))
+    assert fake.told == [(LEDGER, protocol.CloseAccount(fake.me, False))]
+    at_the_end = learning()
+    at_the_end.receive(settled(0), protocol.CloseAccount(CONDUCTOR, False))
+    at_the_end.told = []
+    at_the_end.receive(protocol.CommitFailed(OSError("no space")))
+    assert at_the_end.take_for(LEDGER) == [protocol.CloseAccount(at_the_end.me, False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +28,9 @@ from headrace.runtime.run.io_actors import Writer
 from headrace.runtime.run.wiring import _Assembly
 from headrace.scenarios import lives
 from headrace.scenarios.lives import Disk, Lived, live, unpickled
+from headrace.scenarios.quotas import QuotaTable
 from headrace.scenarios.script import (
+    LimitTable,
     PipelineTable,
     QuirkTable,
     Script,
@@ -248,6 +251,56 @@ def test_killed_ten_times_in_a_row_while_it_is_resumed_L24() -> None:
     for seed in range(25):
         lived = live(graph_with_kills(seed), seed, 30)
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
+
+
+class Sound(Disk):
+    """One that never fails."""
+
+    def begin(self, random: Random | None) -> None:
+        self.failed = self.failing = None
+
+
+class Forgetful(Sound):
+    """One on which nothing is kept of what was found out of limits."""
+
+    def past(self) -> Past:
+        return msgspec.structs.replace(super().past(), learned={})
+
+
+@pytest.mark.parametrize("keys", [None, 2])
+def test_a_life_begins_with_what_the_one_before_had_found_out_of_its_limit(
+    monkeypatch: pytest.MonkeyPatch, keys: int | None
+) -> None:
+    def kill(world: Any, random: Random, killer: list[str]) -> None:
+        def killed() -> None:
+            killer.append("time")
+            world.finishing = True
+            world.simulation.finish()
+
+        world.simulation.call_at(3.0, killed)
+
+    monkeypatch.setattr(lives, "_kill", kill)
+    quota = QuotaTable("bucket", per_s=100.0 / (keys or 1), burst=5.0, per_key=keys is not None)
+    script = Script(
+        "rows against a quota that nobody has stated",
+        name="found out",
+        source=SourceTable(rows=800),
+        stage=[StageTable(name="ask", workers=50, limit=LimitTable(keys=keys, name="api"))],
+        sink=[SinkTable(name="sink")],
+        service=[ServiceTable(quota=[quota], latency=0.05)],
+    )
+    wasted, took = Counter[str](), Counter[str]()
+    for seed in range(2):
+        for name, disk in (("kept", Sound(Random(seed))), ("forgotten", Forgetful(Random(seed)))):
+            lived = live(script, seed, 2, disk, 0.0, keeps_all=True)
+            assert lived.breach is None, lived.breach
+            assert lived.kills == 2
+            wasted[name] += lived.calls - script.source.rows
+            took[name] += round(1000 * disk.clock_s)
+    # The first life is the same, and each kill takes some calls back.
+    assert wasted["kept"] <= 0.7 * wasted["forgotten"], wasted
+    # The server of each life has its burst saved up anew, which who begins gently uses up at once.
+    assert took["kept"] <= 1.03 * took["forgotten"], took
 
 
 def _mutant(name: str, cls: Any, method: str, old: str, new: str) -> Mutant:

@@ -24,7 +24,7 @@ from headrace.runtime.connectors.file_presence import Presence
 from headrace.runtime.errors import ConfigError
 
 from ..mistakes import Damaged, damaged, in_words
-from .schema import APPLICATION, MARKS, SCHEMA, STATEMENTS, TALLIED, VERSION
+from .schema import ADDED, APPLICATION, BEFORE, KEYS, LATER, MARKS, ROW_KEY, SCHEMA, STATEMENTS, TALLIED, VERSION
 from .wal import lost_commits
 
 CHECKED_BYTES = 1 << 30
@@ -158,12 +158,13 @@ class JournalFile:
             )
         elif application != APPLICATION:
             raise ConfigError(f"{self.path}: is a database, but not a journal of Headrace; name another file")
-        elif version != VERSION:
+        elif version not in (BEFORE, VERSION):
             use = "a newer one" if version > VERSION else "the one that began it, or begin a new journal"
             raise ConfigError(
                 f"{self.path}: is a journal of version {version}, and this Headrace reads version {VERSION}: use {use}"
             )
-        if {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")} != STATEMENTS:
+        made_as = STATEMENTS if self._has_later else STATEMENTS - {ADDED}
+        if {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")} != made_as:
             raise Damaged("its tables are not what they were made as")
         (salt,) = db.execute("SELECT salt FROM about WHERE id = 1").fetchone() or (None,)
         if not isinstance(salt, int):
@@ -180,6 +181,18 @@ class JournalFile:
             (sound,) = db.execute("PRAGMA quick_check(1)").fetchone() if self.is_small else ("ok",)
             if sound != "ok":
                 raise Damaged(sound)
+
+    @property
+    def _has_later(self) -> bool:
+        """It is of the version that has all tables. Asked each time, for another process may have made it so."""
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        return bool(version == VERSION)
+
+    def add_later(self) -> None:
+        """Have all tables of this version. Within a transaction."""
+        if not self._has_later:
+            self.db.execute(ADDED)
+            self.db.execute(f"PRAGMA user_version = {VERSION}")
 
     @property
     def is_small(self) -> bool:
@@ -208,6 +221,8 @@ class JournalFile:
         self, table: str, where: str, values: Iterable[Any] = (), order: str | None = None
     ) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, whole but for their checksums. Raises `Damaged` where one is not what was written."""
+        if table == LATER and not self._has_later:
+            return
         select = f"SELECT * FROM {table} WHERE {where}" + (f" ORDER BY {order}" if order else "")
         seed = self._seeds[table]
         for row in self.db.execute(select, tuple(values)):
@@ -227,6 +242,8 @@ class JournalFile:
         tally = self.progress_of(run).tally
         for table in tables:
             n, total = tally.get(table, (0, 0))
+            if table == LATER and not n and not self._has_later:
+                continue
             select = f"SELECT count(*), coalesce(sum(seal), 0) FROM {table} NOT INDEXED WHERE +run = ?"
             there, adds = self.db.execute(select, (run,)).fetchone()
             if there != n:
@@ -245,9 +262,9 @@ class JournalFile:
             pass
 
     def remove(self, progress: Progress, table: str, key: tuple[Any, ...]) -> bool:
-        """Delete the row with this key (run, row, node, path) from a table that is tallied; whether there was one. Within a
+        """Delete the row with this key (see `KEYS`) from a table that is tallied; whether there was one. Within a
         transaction; `progress` is to be saved after it."""
-        where = "run = ? AND row = ? AND node = ? AND path = ?"
+        where = " AND ".join(f"{column} = ?" for column in KEYS.get(table, ROW_KEY))
         found = self.db.execute(f"SELECT seal FROM {table} WHERE {where}", key).fetchone()
         if found is None:
             return False

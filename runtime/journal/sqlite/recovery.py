@@ -16,6 +16,7 @@ from headrace.runtime.errors import Recalled
 
 from ..values.codec import decode_bits, decode_id, decode_ids, decode_span
 from ..values.columns import Values
+from ..values.learned import STALE_S, decode_priors
 from .file import JournalFile
 
 _unpack = msgspec.msgpack.decode
@@ -115,6 +116,10 @@ class Recovery:
         # How far each sink had come, however long ago that was.
         for sink, place in places.items():
             yield protocol.Settled(Status.DELIVERED, [], name_of(sink), _unpack(place))
+        for _, name, shared, at, stated, told in self._journal.read_all("learned", self._run):
+            if now - at <= STALE_S:
+                lessons = protocol.Lessons(stated, decode_priors(told, now - time.monotonic()))
+                yield protocol.LimitLearned(protocol.Budget(name_of(name), bool(shared)), lessons)
 
     def _read(self, table: str, where: str, floor: int) -> Iterator[tuple[Any, ...]]:
         return self._journal.read(table, f"run = ? AND {where}", (self._run, floor))

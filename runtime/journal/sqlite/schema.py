@@ -6,8 +6,11 @@ from __future__ import annotations
 
 APPLICATION = 0x48647263
 """What the file says that it is ("Hdrc"); see `PRAGMA application_id`."""
-VERSION = 2
+VERSION = 3
 """Of the tables and of the values in them; see `PRAGMA user_version`."""
+BEFORE = 2
+"""A journal of this version lacks the table `LATER`, which it gets when there is something to write in it."""
+LATER = "learned"
 
 SCHEMA = """
 CREATE TABLE about (id INTEGER PRIMARY KEY, salt INTEGER NOT NULL);
@@ -41,15 +44,21 @@ CREATE TABLE settled (run INTEGER NOT NULL, status TEXT NOT NULL, first INTEGER 
     n INTEGER NOT NULL, bits BLOB, seal INTEGER NOT NULL);
 CREATE TABLE read (run INTEGER NOT NULL, row INTEGER NOT NULL, place BLOB, seal INTEGER NOT NULL);
 CREATE TABLE given (run INTEGER NOT NULL, first INTEGER NOT NULL, digests BLOB NOT NULL, seal INTEGER NOT NULL);
+CREATE TABLE learned (run INTEGER NOT NULL, name INTEGER NOT NULL, shared INTEGER NOT NULL, at REAL NOT NULL,
+    stated TEXT NOT NULL, priors BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (run, name, shared)) WITHOUT ROWID;
 """
 """There is no index beside the tables themselves: one whose bit was flipped would hide rows that are there (L64). What is
 looked for in the tables that have none is a row for each commit, not for each row of the source."""
 
-TALLIED = ("answer", "ended", "fault", "parked", "cooldown", "batch", "word", "written", "settled", "given")
+TALLIED = ("answer", "ended", "fault", "parked", "cooldown", "batch", "word", "written", "settled", "given", "learned")
 """Tables of which `progress` tells how many rows each run has, and the sum of their checksums."""
 
 STATEMENTS = frozenset(statement.strip() for statement in SCHEMA.split(";") if statement.strip())
 """As SQLite remembers them."""
+ADDED = next(statement for statement in STATEMENTS if statement.startswith(f"CREATE TABLE {LATER} "))
+KEYS = {"learned": ("run", "name", "shared")}
+"""What a row is known by, in tables where that is not (run, row, node, path)."""
+ROW_KEY = ("run", "row", "node", "path")
 
 
 def _marks() -> dict[str, str]:

@@ -24,9 +24,10 @@ from ..options import Journal
 from ..requeue import Again, mark_again
 from ..values.codec import encode_bits, encode_id, encode_ids
 from ..values.columns import Values
+from ..values.learned import encode_priors
 from .file import JournalFile, Progress, RunRow
 from .recovery import Recovery
-from .schema import MARKS
+from .schema import KEYS, MARKS, ROW_KEY
 
 _pack = msgspec.msgpack.encode
 
@@ -167,6 +168,11 @@ class SqliteStore:
                 case protocol.Decided(name, seqs, parts):
                     words = zip(seqs, parts, strict=True)
                     insert("word", [(run, _row(s), node(name), encode_id(s), _pack(word)) for s, word in words])
+                case protocol.LimitLearned(budget, lessons, at_s):
+                    self._journal.add_later()
+                    told = encode_priors(lessons.priors, self._clock, keys=not self._discreet)
+                    of = (node(budget.name), int(budget.shared))
+                    insert("learned", [(run, *of, self._clock + at_s, lessons.stated, told)])
                 case _:
                     raise AssertionError(f"a journal has no {type(entry).__name__}")
         insert("answer", answers)
@@ -186,7 +192,7 @@ class SqliteStore:
         except sqlite3.IntegrityError:
             db.execute("ROLLBACK TO rows")
             for row in sealed:
-                self._journal.remove(self._progress, table, row[:4])
+                self._journal.remove(self._progress, table, row[: len(KEYS.get(table, ROW_KEY))])
                 db.execute(f"INSERT INTO {table} VALUES ({MARKS[table]})", row)
                 n, adds = tally.get(table, (0, 0))
                 tally[table] = n + 1, adds + row[-1]
