@@ -67,8 +67,8 @@ class Limit:
     ms of the rate, at least one. `concurrency`: calls in flight, or "auto" to follow the latency. `key`: of a row; each
     key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it,
     by turns, and what was learned of it is kept for the next one; with a journal, what was learned of any limit is, for the
-    next life of the run. `cooldown`: seconds after a refusal that brings no hint;
-    doubled while nothing goes through, then a quarter of what has passed meanwhile. `max_hint`: the longest
+    next life of the run. `cooldown`: seconds after a refusal that brings no hint; doubled while nothing goes through, then a
+    quarter of what has passed meanwhile. `max_hint`: the longest
     Retry-After that is honoured, in seconds, whether the call was refused or has failed; 0 honours none. `outage_after`: so
     many rows whose calls failed one after another are an outage. `outage_deadline`: seconds after which an outage fails the
     run. `give_up_after`: seconds after which an account that is exhausted (no credit, a daily quota that is used up, a wrong
@@ -80,7 +80,9 @@ class Limit:
 
     What answers tell of quotas in their headers is kept, too, where the calls say so by `current_call().headers(...)`.
     `headers`: reads a dialect of your own: a function of the headers that gives a list of `Quota`, or None where they are
-    not in this dialect. `spread`: what remains of such a quota goes out evenly until its reset, and not at once.
+    not in this dialect; or the name of the only dialect that is to be heeded: "openai", "anthropic", "github" (which many
+    others use), "ietf", or one that an installed package brings by the entry point group `headrace.headers`. `spread`:
+    what remains of such a quota goes out evenly until its reset, and not at once.
 
     With no rate and no concurrency, the governor finds out what the other side allows. What is stated is never exceeded; if
     the other side refuses all the same, it goes on at a little less, or at as much less as it turns out to allow.
@@ -102,7 +104,7 @@ class Limit:
         max_hint: float = 300.0,
         outage_after: int = 10,
         outage_deadline: float = 600.0,
-        headers: Reader | None = None,
+        headers: Reader | str | None = None,
         spread: bool = False,
         give_up_after: float | None = None,
     ) -> None:
@@ -112,17 +114,16 @@ class Limit:
             raise ConfigError(
                 "a rate of weights such as '200000 tokens/min' and cost= go together: one of them is missing"
             )
-        for function, called in (("cost", cost), ("key", key), ("headers", headers)):
+        for function, called in (("cost", cost), ("key", key)):
             if called is not None and not callable(called):
-                of = "headers" if function == "headers" else "a row"
-                raise ConfigError(f"Limit: {function}= is a {type(called).__name__}; a function of {of} is expected")
+                raise ConfigError(f"Limit: {function}= is a {type(called).__name__}; a function of a row is expected")
         if not isinstance(spread, bool):
             raise ConfigError(f"Limit: spread= is a {type(spread).__name__}; True or False is expected")
         self.rates = rates
         self.cost = cost
         self.key = key
         self.name = name
-        self.headers = headers
+        self.headers = _reader(headers)
         self.terms = Terms(
             rates=parsed,
             concurrency=concurrency if concurrency == "auto" else optional("Limit", "concurrency", concurrency, CALLS),
@@ -142,6 +143,19 @@ class Limit:
 
     def __repr__(self) -> str:
         return f"Limit({', '.join(map(repr, self.rates))})"
+
+
+def _reader(headers: Reader | str | None) -> Reader | None:
+    if isinstance(headers, str):
+        # Most limits name none.
+        from .verdicts.quotas import reader_named
+
+        return reader_named(headers)
+    if headers is not None and not callable(headers):
+        raise ConfigError(
+            f"Limit: headers= is a {type(headers).__name__}; a function of headers or the name of a dialect is expected"
+        )
+    return headers
 
 
 def as_limit(limit: Limit | str | None) -> Limit:

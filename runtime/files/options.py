@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -11,6 +11,9 @@ from ..limits import Limit, Retry
 from ..pipeline.call_options import WORKERS, CallOptions
 from ..pipeline.flow import Flow
 from ..verdicts.classify import Classifier
+
+if TYPE_CHECKING:
+    from ..verdicts.quotas import Reader
 
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -30,8 +33,14 @@ class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     spread: bool = False
     give_up_after: Annotated[float, Meta(ge=0)] | None = None
 
-    def limit(self, cost: Callable[..., float] | None, key: Callable[..., Hashable] | None) -> Limit:
-        """The limit; how rows are weighed and keyed, each kind of file says in its own way. Raises `ConfigError`."""
+    def limit(
+        self,
+        cost: Callable[..., float] | None,
+        key: Callable[..., Hashable] | None,
+        headers: Reader | str | None = None,
+    ) -> Limit:
+        """The limit; how rows are weighed and keyed and headers are read, each kind of file says in its own way. Raises
+        `ConfigError`."""
         return Limit(
             *self.rates,
             burst=self.burst,
@@ -43,6 +52,7 @@ class LimitOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             max_hint=self.max_hint,
             outage_after=self.outage_after,
             outage_deadline=self.outage_deadline,
+            headers=headers,
             spread=self.spread,
             give_up_after=self.give_up_after,
         )

@@ -9,7 +9,7 @@
     [[stage]]
     call = "geo:geocode"        # module:name, found also next to the file
     workers = 32
-    limit = "200/s"
+    limit = "200/s"             # or [stage.limit], see `Limit`: rates = ["200/s"], headers = "openai"
     retry = 5
 
     [sink]
@@ -58,7 +58,7 @@ from ..pipeline.flow import Flow
 from ..pipeline.pipeline import Pipeline
 from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .strict_toml import Reading
-from .targets import made, named
+from .targets import made, named, reader
 
 Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 """`module:name`."""
@@ -107,10 +107,11 @@ class SinkTable(QuarantineTable):
 
 
 class LimitTable(LimitOptions):
-    """`[stage.limit]`. `cost` and `key` are callables, `module:name`."""
+    """`[stage.limit]`. `cost` and `key` are callables, `module:name`; `headers` is one, too, or the name of a dialect."""
 
     cost: Target | None = None
     key: Target | None = None
+    headers: Annotated[str, Meta(pattern=r"^([^:]+|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
 
 
 class RetryTable(RetryOptions):
@@ -323,7 +324,8 @@ def _limit(reading: Reading, limit: str | LimitTable | None, key: str) -> Limit 
     if limit is None or isinstance(limit, str):
         return Limit(limit) if limit is not None else None
     cost = named(reading, limit.cost, f"{key}.cost") if limit.cost else None
-    return limit.limit(cost, named(reading, limit.key, f"{key}.key") if limit.key else None)
+    key_of = named(reading, limit.key, f"{key}.key") if limit.key else None
+    return limit.limit(cost, key_of, reader(reading, limit.headers, f"{key}.headers"))
 
 
 def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry | None:

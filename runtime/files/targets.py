@@ -1,4 +1,4 @@
-"""What job files name: `module:name`, imported, with each mistake noted at its key and line."""
+"""What job files name: `module:name`, imported, or the dialect of headers, with each mistake noted at its key and line."""
 
 from __future__ import annotations
 
@@ -54,3 +54,13 @@ def named(reading: Reading, target: str | None, key: str) -> Any:
             reading.note(key, f"{module_name!r}: asking for {name!r} raised {told(error)}")
             return None
     return value
+
+
+def reader(reading: Reading, said: str | None, key: str) -> Any:
+    """What reads headers: the object that `module:name` names, or the dialect of that name."""
+    if said is None or ":" in said:
+        return named(reading, said, key)
+    # Only files that say something of headers need it.
+    from ..verdicts.quotas import reader_named
+
+    return reading.attempt(key, lambda: reader_named(said))

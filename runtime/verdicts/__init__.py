@@ -2,5 +2,5 @@
 
 The rows stand by kind of evidence in `statuses`, `codes`, `network`, `databases` and `classes`; `evidence` reads what
 one exception says, `judge` looks through those inside it, `hints` finds when to come again, `plugins` asks installed
-packages.
+packages. What the headers of an answer tell of quotas is read by `quotas`, in the dialects of `dialects`.
 """

@@ -19,7 +19,7 @@ from headrace.actors.quantities import LONGEST_S, check_after_s
 from ..errors import Pending, RateLimited
 from ..quantities import hint_s
 from ..text import message_of, remark, told, visible
-from . import plugins
+from .plugins import classifiers
 from .reading import attribute
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def classify(error: BaseException, own: Classifier | None = None) -> Verdict:
     """
     said = at_once("classify=", own(error)) if own is not None else None
     if said is None:
-        said = plugins.asked(error)
+        said = classifiers.asked(error)
     if said is not None:
         return said if isinstance(said, Verdict) else _of_word(said, error)
     if issubclass(type(error), RateLimited):

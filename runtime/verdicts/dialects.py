@@ -43,19 +43,23 @@ def _anthropic(of: str, unit: str) -> Dialect:
     return Dialect(f"{name}-remaining", f"{name}-reset", f"{name}-limit", unit, Refill.CONTINUOUS)
 
 
-DIALECTS = (
-    Dialect("x-ratelimit-remaining", "x-ratelimit-reset-after", "x-ratelimit-limit"),
-    Dialect("x-ratelimit-remaining", "x-ratelimit-reset", "x-ratelimit-limit"),
-    Dialect("ratelimit-remaining", "ratelimit-reset", "ratelimit-limit"),
-    Dialect("x-rate-limit-remaining", "x-rate-limit-reset", "x-rate-limit-limit"),
-    _openai("requests", "calls"),
-    _openai("tokens", "tokens"),
-    _anthropic("requests", "calls"),
-    _anthropic("tokens", "tokens"),
-    _anthropic("input-tokens", "input_tokens"),
-    _anthropic("output-tokens", "output_tokens"),
-)
-"""Of two with the same `remaining`, the first that has a reset counts."""
+NAMED = {
+    "openai": (_openai("requests", "calls"), _openai("tokens", "tokens")),
+    "anthropic": (
+        _anthropic("requests", "calls"),
+        _anthropic("tokens", "tokens"),
+        _anthropic("input-tokens", "input_tokens"),
+        _anthropic("output-tokens", "output_tokens"),
+    ),
+    "github": (
+        Dialect("x-ratelimit-remaining", "x-ratelimit-reset-after", "x-ratelimit-limit"),
+        Dialect("x-ratelimit-remaining", "x-ratelimit-reset", "x-ratelimit-limit"),
+        Dialect("x-rate-limit-remaining", "x-rate-limit-reset", "x-rate-limit-limit"),
+    ),
+    "ietf": (Dialect("ratelimit-remaining", "ratelimit-reset", "ratelimit-limit"),),
+}
+"""By what `Limit(headers=)` and job files call them. Of two with the same `remaining`, the first that has a reset counts."""
+DIALECTS = tuple(dialect for dialects in NAMED.values() for dialect in dialects)
 GITHUB_RESOURCE = "x-ratelimit-resource"
 """GitHub says in it which of its quotas the others are about."""
 UNITS = {"requests": "calls", "request": "calls", "content-bytes": "bytes"}

@@ -1,12 +1,20 @@
-"""Classifiers that installed packages bring, by the entry point group `headrace.classifiers`.
+"""What installed packages bring, by entry point group: classifiers of errors, and readers of headers.
 
     [project.entry-points."headrace.classifiers"]
     acme = "acme_client.headrace:classify"
 
-Each is a callable that takes an exception and returns a `Verdict`, one of the words "transient", "permanent",
-"refused" and "exhausted", or None for an exception that it does not know. They are loaded when the first call of the
-process fails, and are asked after the user's own `Retry(classify=)` and before the table. One that cannot be loaded
-or that raises is left out from then on, and a RuntimeWarning says which and why.
+    [project.entry-points."headrace.headers"]
+    acme = "acme_client.headrace:quotas"
+
+A classifier is a callable that takes an exception and returns a `Verdict`, one of the words "transient", "permanent",
+"refused" and "exhausted", or None for an exception that it does not know. It is asked after the user's own
+`Retry(classify=)` and before the table.
+
+A reader is a callable that takes the headers of an answer and returns a list of `Quota`, or None for headers that are not in
+its dialect. It is asked after the user's own `Limit(headers=)` and before the table; `Limit(headers="acme")` asks it alone.
+
+They are loaded when they are first needed. One that cannot be loaded or that raises is left out from then on, and a
+RuntimeWarning says which and why.
 """
 
 from __future__ import annotations
@@ -15,44 +23,86 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..text import told
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-GROUP = "headrace.classifiers"
 
-_lock = threading.Lock()
-_loaded: list[tuple[str, Callable[[BaseException], Any]]] | None = None
+class Plugin(NamedTuple):
+    """One of them. `known_as`: its name and what it is, for people."""
+
+    name: str
+    known_as: str
+    ask: Callable[[Any], Any]
 
 
-def asked(error: BaseException) -> Any:
-    """What the first of the installed classifiers that knows the exception says of it. None if none does."""
-    classifiers = _loaded
-    if classifiers is None:
-        if not _can_read_files():
-            return None
-        classifiers = _load()
-    for entry in tuple(classifiers):
-        name, classifier = entry
+class Plugins:
+    """Those of one group. `what`: one of them is called so."""
+
+    def __init__(self, group: str, what: str) -> None:
+        self._group = group
+        self._what = what
+        self._lock = threading.Lock()
+        self._loaded: list[Plugin] | None = None
+
+    def asked(self, about: Any, checked: Callable[[Any], Any] | None = None) -> Any:
+        """What the first of them says that knows it; None if none does. `checked`: makes of that what it is to be, or
+        raises."""
+        plugins = self._loaded
+        if plugins is None:
+            if not _can_read_files():
+                return None
+            plugins = self._load()
+        for plugin in tuple(plugins):
+            try:
+                said = plugin.ask(about)
+                if said is not None:
+                    return said if checked is None else checked(said)
+            except Exception as worse:
+                if plugin in plugins:
+                    plugins.remove(plugin)
+                self._warn(f"The {self._what} {plugin.known_as} raised {told(worse)}. It is left out from now on.")
+        return None
+
+    def named(self, name: str) -> Plugin | None:
+        """The one of that name."""
+        return next((plugin for plugin in self._load() if plugin.name == name), None)
+
+    def names(self) -> list[str]:
+        """Of all of them."""
+        return [plugin.name for plugin in self._load()]
+
+    def forget(self) -> None:
+        """Load them anew when they are next needed. For tests."""
+        self._loaded = None
+
+    def _load(self) -> list[Plugin]:
+        # Not when this module is imported: it takes as long as all the rest, and most runs never need it.
+        from importlib.metadata import entry_points
+
+        with self._lock:
+            if self._loaded is None:
+                found = [self._of(entry) for entry in entry_points(group=self._group)]
+                self._loaded = [plugin for plugin in found if plugin is not None]
+            return self._loaded
+
+    def _of(self, entry: EntryPoint) -> Plugin | None:
+        known_as = f"{entry.name!r} ({entry.value})"
         try:
-            said = classifier(error)
-        except Exception as worse:
-            if entry in classifiers:
-                classifiers.remove(entry)
-            _warn(f"The classifier {name} raised {told(worse)}. It is left out from now on.")
-            continue
-        if said is not None:
-            return said
-    return None
+            ask = entry.load()
+        except Exception as error:
+            self._warn(f"The {self._what} {known_as} cannot be loaded: {told(error)}. It is left out.")
+            return None
+        if not callable(ask):
+            self._warn(f"The {self._what} {known_as} is a {type(ask).__name__} and cannot be called.")
+            return None
+        return Plugin(entry.name, known_as, ask)
 
-
-def forget() -> None:
-    """Loads the classifiers anew at the next failure. For tests."""
-    global _loaded
-    _loaded = None
+    def _warn(self, message: str) -> None:
+        warnings.warn(f"{message} Entry point group: {self._group}.", RuntimeWarning, stacklevel=2)
 
 
 def _can_read_files() -> bool:
@@ -64,33 +114,5 @@ def _can_read_files() -> bool:
     return True
 
 
-def _load() -> list[tuple[str, Callable[[BaseException], Any]]]:
-    global _loaded
-    # Not when this module is imported: it takes as long as all the rest, and most runs never need it.
-    from importlib.metadata import entry_points
-
-    with _lock:
-        if _loaded is None:
-            found = []
-            for entry in entry_points(group=GROUP):
-                classifier = _of(entry)
-                if classifier is not None:
-                    found.append((f"{entry.name!r} ({entry.value})", classifier))
-            _loaded = found
-    return _loaded
-
-
-def _of(entry: EntryPoint) -> Callable[[BaseException], Any] | None:
-    try:
-        classifier = entry.load()
-    except Exception as error:
-        _warn(f"The classifier {entry.name!r} ({entry.value}) cannot be loaded: {told(error)}. It is left out.")
-        return None
-    if not callable(classifier):
-        _warn(f"The classifier {entry.name!r} ({entry.value}) is a {type(classifier).__name__} and cannot be called.")
-        return None
-    return classifier  # type: ignore[no-any-return]
-
-
-def _warn(message: str) -> None:
-    warnings.warn(f"{message} Entry point group: {GROUP}.", RuntimeWarning, stacklevel=2)
+classifiers = Plugins("headrace.classifiers", "classifier")
+readers = Plugins("headrace.headers", "reader of headers")

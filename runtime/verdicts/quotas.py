@@ -5,14 +5,17 @@ A field that cannot be read, or that says less than both, is none.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.actors.protocol import Quota, Refill
 from headrace.actors.quantities import finite
+from headrace.runtime.errors import ConfigError
 
-from .dialects import DIALECTS, GITHUB_RESOURCE, UNITS, Dialect
+from .dialects import DIALECTS, GITHUB_RESOURCE, NAMED, UNITS, Dialect
 from .hints import Headers, plain_number, structured, until_s
+from .plugins import readers
 
 QUOTAS_MAX = 16
 """So many quotas of one answer are heeded."""
@@ -25,18 +28,48 @@ Reader = Callable[[Any], "Iterable[Quota] | None"]
 
 
 def quotas_of(held: object, own: Reader | None = None) -> tuple[Quota, ...]:
-    """The quotas that headers tell of: a mapping of names to text or bytes, or pairs. `own`: is asked first."""
-    if own is not None:
-        said = own(held)
-        if said is not None:
-            return tuple(quota for quota in said if _usable(quota))[:QUOTAS_MAX]
-    headers = Headers(held)
+    """The quotas that headers tell of: a mapping of names to text or bytes, or pairs. `own` is asked first; then the
+    readers that installed packages bring, then the table."""
+    said = own(held) if own is not None else None
+    quotas = _checked(said) if said is not None else readers.asked(held, _checked)
+    if quotas is None:
+        headers = Headers(held)
+        quotas = (*_of_dialects(DIALECTS, headers), *_of_ietf(headers))[:QUOTAS_MAX]
+    return quotas
+
+
+def reader_named(name: str) -> Reader:
+    """What reads the dialect of that name and no other: one of the table, or one that an installed package brings. Raises
+    `ConfigError`."""
+    dialects = NAMED.get(name)
+    if dialects is not None:
+
+        def known(held: object) -> Iterable[Quota]:
+            headers = Headers(held)
+            return [*_of_dialects(dialects, headers), *(_of_ietf(headers) if name == "ietf" else ())]
+
+        return known
+    installed = readers.named(name)
+    if installed is None:
+        names = [*NAMED, *readers.names()]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"no dialect of headers is called {name!r}; known are {', '.join(names)}{hint}")
+    said = installed.ask
+    return lambda held: said(held) or ()
+
+
+def _checked(said: Iterable[Quota]) -> tuple[Quota, ...]:
+    return tuple(quota for quota in said if _usable(quota))[:QUOTAS_MAX]
+
+
+def _of_dialects(dialects: Iterable[Dialect], headers: Headers) -> Iterable[Quota]:
     found: dict[tuple[str, str], Quota] = {}
-    for dialect in DIALECTS:
+    for dialect in dialects:
         quota = _of_dialect(dialect, headers)
         if quota is not None:
             found.setdefault((quota.unit, dialect.remaining), quota)
-    return (*found.values(), *_of_ietf(headers))[:QUOTAS_MAX]
+    return found.values()
 
 
 def _usable(quota: object) -> bool:

@@ -201,6 +201,7 @@ CASES: dict[type, dict[str, Case]] = {
             'rates = ["7 tokens/s"]\ncost = "their_code:tell"',
         ),
         "key": (LIMIT, "", 'key = "their_code:ask"'),
+        "headers": (LIMIT, "", 'headers = "openai"'),
     },
     config.RetryTable: {
         "attempts": (RETRY, "", "attempts = 7"),

@@ -154,7 +154,7 @@ def test_a_dialect_of_one_s_own_is_asked_first() -> None:
     assert quotas_of({"x-left": "5", **OPENAI}, mine)[0].remaining == 5
     assert len(quotas_of(OPENAI, mine)) == 2
     assert quotas_of({"x-left": "nan"}, mine) == ()
-    with pytest.raises(ConfigError, match="headers= is a int; a function of headers is expected"):
+    with pytest.raises(ConfigError, match="headers= is a int; a function of headers or the name of a dialect"):
         Limit(headers=7)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="spread= is a str"):
         Limit(spread="yes")  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ from headrace.actors.protocol import Kind
 from headrace.actors.text import remarks_of
 from headrace.runtime import Limit, Pipeline, Retry, RunFailed, Verdict
 from headrace.runtime.errors import AccountShut
-from headrace.runtime.verdicts import plugins
 from headrace.runtime.verdicts.classify import classify, fault_of
+from headrace.runtime.verdicts.plugins import classifiers
 
 from .shapes import http
 
@@ -24,9 +24,9 @@ from .shapes import http
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path into which a test puts a package that brings classifiers."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    plugins.forget()
+    classifiers.forget()
     yield tmp_path
-    plugins.forget()
+    classifiers.forget()
 
 
 def install(folder: Path, module: str, code: str, *entries: str) -> None:
