@@ -1,10 +1,10 @@
 """The journal: what happened goes through it, and counts when it is durable.
 
-Told: `Answers`, `Ends`, `Faulted`, `Parked`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the source, `Settled` by
-sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and `CommitFailed` by its
-keeper (a resource that may block), `CloseAccount` by the conductor, `Learned` by governors. Tells: `Commit` to the keeper,
-`Settled` and `CloseAccount` to the ledger, `Kept` to stages that wait, `LearnedWanted` to governors, `AccountClosed` and
-`Failing` to the conductor.
+Told: `Answers`, `Ends`, `Faulted`, `Metered`, `Parked`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the
+source, `Settled` by sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and
+`CommitFailed` by its keeper (a resource that may block), `CloseAccount` by the conductor, `Learned` by governors.
+Tells: `Commit` to the keeper, `Settled` and `CloseAccount` to the ledger, `Kept` to stages that wait, `LearnedWanted`
+to governors, `AccountClosed` and `Failing` to the conductor.
 
 Promises: what is told first is durable first, and nothing without all that was told before it. One commit is under way at a
 time, of all that has come; the first of it waits `within_s` at most. The ledger hears of an outcome only when it is
@@ -57,6 +57,7 @@ Entry = (
     protocol.Answers
     | protocol.Ends
     | protocol.Faulted
+    | protocol.Metered
     | protocol.Parked
     | protocol.Cooled
     | protocol.Formed
@@ -158,6 +159,7 @@ class Journal(Actor):
                 | protocol.Decided()
                 | protocol.Ends()
                 | protocol.Faulted()
+                | protocol.Metered()
                 | protocol.Parked()
                 | protocol.Cooled()
                 | protocol.LimitLearned()
@@ -172,7 +174,9 @@ class Journal(Actor):
             return
         self._pending.append(entry)
         self._rows += rows
-        if self._rows >= COMMIT_ROWS or self._within_s <= 0.0 or self._closing is not None:
+        # What a call took can wait for what came of it, which is told next.
+        at_once = self._within_s <= 0.0 and not isinstance(entry, protocol.Metered)
+        if self._rows >= COMMIT_ROWS or at_once or self._closing is not None:
             self._commit()
         elif not self._armed and not self._under_way:
             self._armed = True

@@ -117,7 +117,9 @@ def past_of(
                     places[sink] = where if where is not None else places.get(sink)
             case protocol.LimitLearned(budget, lessons):
                 learned[budget] = lessons
-            case protocol.RowsSettled() | protocol.Formed() | protocol.Faulted() | protocol.Cooled():
+            case (
+                protocol.RowsSettled() | protocol.Formed() | protocol.Faulted() | protocol.Cooled() | protocol.Metered()
+            ):
                 pass
             case _:
                 raise AssertionError(f"a journal has no {type(entry).__name__}")

@@ -557,6 +557,13 @@ class Faulted(Message, frozen=True):
     took_s: float
 
 
+class Metered(Message, frozen=True):
+    """Stage → Journal: so much of each unit calls say that they took, whatever came of them."""
+
+    node: str
+    spent: dict[str, float]
+
+
 class Parked(Message, frozen=True):
     """Stage → Journal: a row is pending, and is to be asked about again after so long, with this state."""
 

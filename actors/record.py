@@ -207,6 +207,11 @@ class Record:
         if self._journal is not None:
             self._context.tell(self._journal, protocol.Faulted(self._stage, faults, self._context.now(), took_s))
 
+    def metered(self, spent: tuple[protocol.Spent, ...]) -> None:
+        """Calls took so much; told before what came of them, so that no answer is kept without what it cost."""
+        if self._journal is not None and spent:
+            self._context.tell(self._journal, protocol.Metered(self._stage, {each.unit: each.amount for each in spent}))
+
     def parked(self, seq: Id, state: Any, after_s: float) -> None:
         """This row is pending. Raises what its state raises where that cannot be kept."""
         if self._journal is not None:

@@ -382,6 +382,7 @@ class Stage(Actor):
             self._record.failed(faults, answered.busy_s / ended)
         # Before the rows leave, and with them what they weigh.
         spent = self._meter.count(answered.heard, lane.reserved) if answered.heard else ()
+        self._record.metered(spent)
         lane.witnesses.on_answered(len(seqs))
         if seqs:
             self._pass_on(lane, seqs, values, assignment, answered.busy_s / ended)
@@ -670,7 +671,7 @@ class Stage(Actor):
             case protocol.Answered():
                 found = self._assignments.settle(message)
                 if found is not None:
-                    self._meter.count(found[1].heard, found[0].lane.reserved)
+                    self._record.metered(self._meter.count(found[1].heard, found[0].lane.reserved))
                     self._record.answered_last(*self._in_time(found[1].seqs, found[1].values))
             case protocol.Died(who):
                 self._assignments.drop(who)

@@ -41,7 +41,7 @@ _KINDS = {
     "word": "join",
     "written": "written",
 }
-_KINDS |= {"settled": "settled", "learned": "learned"}
+_KINDS |= {"settled": "settled", "learned": "learned", "spent": "spent"}
 """What the rows of each table are called in an export."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 T = TypeVar("T")
@@ -130,6 +130,8 @@ def _records(file: JournalFile, run: int) -> Iterator[dict[str, Any]]:
     for name, shared, at, stated, priors in read("learned"):
         told = {"type": "learned", "limit": name_of(name), "shared": bool(shared), "at": at, "stated": stated}
         yield {**told, "priors": view_priors(priors)}
+    for life, node, amounts in read("spent"):
+        yield {"type": "spent", "life": life, "stage": name_of(node), "amounts": msgspec.msgpack.decode(amounts)}
 
 
 def _payload(value: bytes | None, whole: int) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def begin(
             memory = Memory(file.path, run.id, accept_changes) if not getattr(source, "placed", False) else None
             if memory is not None:
                 store.given = memory.taken
+            before = file.spent_by_life(run.id)
             file.save_life(run.id, len(file.lives_of(run.id)) + 1, time.time())
     except BaseException:
         file.close()
@@ -81,7 +82,7 @@ def begin(
         go_on = f"go on with `headrace resume {shlex.quote(file.path)}`"
     else:
         go_on = f"run it again with the journal {file.path}, with which it goes on"
-    return Journaling(store, past, within_s, holds, remembering, go_on), run.key
+    return Journaling(store, past, within_s, holds, remembering, before, go_on), run.key
 
 
 def _no_loop() -> NoReturn:

@@ -39,5 +39,7 @@ class Journaling(msgspec.Struct):
     within_s: float = COMMIT_S
     holds: bool = False
     remembering: Callable[[SourceConnector], SourceConnector] | None = None
+    spent: tuple[dict[str, float], ...] = ()
+    """What the calls of each life before this one took, by unit."""
     go_on: str | None = None
     """What to do so that the run goes on in another life, for people."""

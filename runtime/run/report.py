@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -64,6 +64,11 @@ class RunReport(msgspec.Struct, frozen=True):
     """What was done to each output, once the run has ended."""
     spent: dict[str, float] = {}
     """What the calls say that they took, by unit (`current_call().spent(tokens=...)`), retries included."""
+    spent_by_life: tuple[dict[str, float], ...] = ()
+    """Of a run that goes on with a journal: the same of each of its lives, this one last. What a Headrace of before has
+    kept says nothing of it."""
+    spent_in_all: dict[str, float] = {}
+    """The same of all of them together."""
 
     def __str__(self) -> str:
         lines = [
@@ -76,7 +81,10 @@ class RunReport(msgspec.Struct, frozen=True):
                 lines.append(f"    {status:<12}{n:>7,}")
         if self.rows and self.quarantined == self.rows:
             lines.append(f"  all {self.rows:,} rows are in quarantine: none could be read, or none could be done")
-        lines.extend(f"  spent       {amount:>9,} {visible(unit)}" for unit, amount in self.spent.items())
+        for unit in {**self.spent, **self.spent_in_all}:
+            lines.append(f"  spent       {self.spent.get(unit, 0):>9,} {visible(unit)}")
+            if self.spent_in_all:
+                lines[-1] += f"   ({self.spent_in_all[unit]:,} in {len(self.spent_by_life)} lives)"
         for stage in self.stages:
             lines.extend(_stage_lines(stage, self.elapsed_s))
         if any(len(node.traffic.ways) > 1 or node.kind not in _PLAIN for node in self.nodes):
@@ -93,9 +101,16 @@ class RunReport(msgspec.Struct, frozen=True):
 
 
 def report_of(
-    plan: Plan, roster: Roster, ask: Ask, state: State, counts: Counts, elapsed_s: float, notes: tuple[str, ...] = ()
+    plan: Plan,
+    roster: Roster,
+    ask: Ask,
+    state: State,
+    counts: Counts,
+    elapsed_s: float,
+    notes: tuple[str, ...] = (),
+    spent_before: tuple[dict[str, float], ...] = (),
 ) -> RunReport:
-    """The report of these counts, with what each actor says of itself to `ask`."""
+    """The report of these counts, with what each actor says of itself to `ask`. `spent_before`: in each earlier life."""
     limits = roster.governors
     whom = list(dict.fromkeys([roster.source, *roster.nodes.values(), *roster.reorders.values(), *limits.values()]))
     asked: dict[Ref, Any] = dict(zip(whom, ask(whom), strict=True))
@@ -107,6 +122,8 @@ def report_of(
     )
     # Stages that share a limit have the same statistics of it.
     governors = [g for g in (asked[at] for at in dict.fromkeys(limits.values())) if isinstance(g, GovernorStatistics)]
+    spent = spent_of(stages)
+    by_life = (*(_whole(of_life) for of_life in spent_before), spent) if spent_before else ()
     return RunReport(
         name=plan.name,
         state=state,
@@ -123,17 +140,27 @@ def report_of(
         stages=stages,
         nodes=tuple(_nodes(plan, roster, asked)),
         notes=notes,
-        spent=spent_of(stages),
+        spent=spent,
+        spent_by_life=by_life,
+        spent_in_all=_sum_of(by_life),
     )
 
 
 def spent_of(stages: Sequence[StageReport]) -> dict[str, float]:
     """What the calls of these stages took together; whole numbers as ints."""
+    return _sum_of(stage.calls.spent for stage in stages)
+
+
+def _sum_of(each: Iterable[dict[str, float]]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for stage in stages:
-        for unit, amount in stage.calls.spent.items():
+    for spent in each:
+        for unit, amount in spent.items():
             total[unit] = total.get(unit, 0.0) + amount
-    return {unit: int(amount) if amount.is_integer() else amount for unit, amount in total.items()}
+    return _whole(total)
+
+
+def _whole(spent: dict[str, float]) -> dict[str, float]:
+    return {unit: int(amount) if float(amount).is_integer() else amount for unit, amount in spent.items()}
 
 
 def _nodes(plan: Plan, roster: Roster, asked: dict[Ref, Any]) -> Iterator[NodeReport]:

@@ -346,7 +346,8 @@ class Run:
 
     def _make_report(self, state: State, counts: Counts, notes: tuple[str, ...]) -> RunReport:
         elapsed_s = time.monotonic() - self._began
-        return report_of(self._plan, self._parts, self._system.ask, state, counts, elapsed_s, notes)
+        before = self._journaling.spent if self._journaling is not None else ()
+        return report_of(self._plan, self._parts, self._system.ask, state, counts, elapsed_s, notes, before)
 
     # --- the end ---
 

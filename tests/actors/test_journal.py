@@ -113,6 +113,7 @@ def test_who_waits_for_its_answers_is_told_how_many_are_durable() -> None:
         protocol.Decided("j", [0], [(0,)]),
         protocol.Ends("s", []),
         protocol.Faulted("s", [], 0.0, 0.0),
+        protocol.Metered("s", {"tokens": 1.0}),
         protocol.Parked("s", 0, None, 0.0, 1.0),
         protocol.Cooled("s", 0.0, 1.0, protocol.Closure.REFUSED),
         LimitLearned(Budget("s"), Lessons("", {}), 0.0),
@@ -121,6 +122,7 @@ def test_who_waits_for_its_answers_is_told_how_many_are_durable() -> None:
 def test_whatever_it_is_told_is_made_durable(entry: Any) -> None:
     fake = keeping(0.0)
     fake.receive(entry)
+    fake.pass_time(0.0)
     assert commits(fake) == [[entry]]
 
 

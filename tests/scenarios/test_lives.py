@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -445,7 +446,7 @@ class SqliteDisk(Disk):
         names = [name for stage in script.stage for name in (stage.name, f"{stage.name}.merge")]
         self._values = {name: Values(name) for name in names}
         self._store = SqliteStore(self._file, 1, self._values)
-        self.compared = 0
+        self.compared = self.learned = 0
 
     def commit(self, entries: list[Any]) -> None:
         super().commit(entries)
@@ -459,6 +460,9 @@ class SqliteDisk(Disk):
                 return msgspec.structs.replace(told, values=list(map(self._store.keeps(node).answer, values)))
             case protocol.Parked(node):
                 return msgspec.structs.replace(told, state=self._store.keeps(node).state(told.state))
+            case protocol.LimitLearned():
+                # By the clock of the machine; else it may be from too long ago.
+                return msgspec.structs.replace(told, at_s=time.monotonic())
             case _:
                 return told
 
@@ -469,6 +473,7 @@ class SqliteDisk(Disk):
         told = self._store.past()
         assert _comparable(told) == _comparable(expected)
         self.compared += bool(expected.answers)
+        self.learned += bool(expected.learned)
         return told
 
     def close(self) -> None:
@@ -483,16 +488,22 @@ def _comparable(past: Past) -> Any:
         if of
     }
 
+    # Until when it is closed is told by another clock.
+    learned = {
+        budget: (told.stated, {key: (p.rate, p.sure, p.in_flight, p.chance) for key, p in told.priors.items()})
+        for budget, told in past.learned.items()
+    }
+
     def some(of: Any) -> Any:
         return {name: each for name, each in of.items() if each}
 
     # Where a read place was forgotten, an earlier one does as well.
     parts = (past.first, past.done, some(past.counts), some(past.joins), some(past.written), past.places, past.crowd)
-    return answers, some(past.batches), parts, (past.row == 0) == (past.place is None)
+    return answers, learned, some(past.batches), parts, (past.row == 0) == (past.place is None)
 
 
 def test_the_store_on_disk_leaves_what_the_model_leaves(tmp_path: Path) -> None:
-    compared = 0
+    compared = learned = 0
     for seed in range(60):
         script = graph_with_kills(seed)
         disk = SqliteDisk(seed, tmp_path / f"{seed}.db", script)
@@ -500,7 +511,9 @@ def test_the_store_on_disk_leaves_what_the_model_leaves(tmp_path: Path) -> None:
         disk.close()
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         compared += disk.compared
+        learned += disk.learned
     assert compared > 20
+    assert learned > 5
 
 
 def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:

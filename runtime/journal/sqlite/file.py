@@ -163,7 +163,7 @@ class JournalFile:
             raise ConfigError(
                 f"{self.path}: is a journal of version {version}, and this Headrace reads version {VERSION}: use {use}"
             )
-        made_as = STATEMENTS if self._has_later else STATEMENTS - {ADDED}
+        made_as = STATEMENTS if self._has_later else STATEMENTS - ADDED
         if {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")} != made_as:
             raise Damaged("its tables are not what they were made as")
         (salt,) = db.execute("SELECT salt FROM about WHERE id = 1").fetchone() or (None,)
@@ -191,7 +191,8 @@ class JournalFile:
     def add_later(self) -> None:
         """Have all tables of this version. Within a transaction."""
         if not self._has_later:
-            self.db.execute(ADDED)
+            for statement in ADDED:
+                self.db.execute(statement)
             self.db.execute(f"PRAGMA user_version = {VERSION}")
 
     @property
@@ -221,7 +222,7 @@ class JournalFile:
         self, table: str, where: str, values: Iterable[Any] = (), order: str | None = None
     ) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, whole but for their checksums. Raises `Damaged` where one is not what was written."""
-        if table == LATER and not self._has_later:
+        if table in LATER and not self._has_later:
             return
         select = f"SELECT * FROM {table} WHERE {where}" + (f" ORDER BY {order}" if order else "")
         seed = self._seeds[table]
@@ -242,7 +243,7 @@ class JournalFile:
         tally = self.progress_of(run).tally
         for table in tables:
             n, total = tally.get(table, (0, 0))
-            if table == LATER and not n and not self._has_later:
+            if table in LATER and not n and not self._has_later:
                 continue
             select = f"SELECT count(*), coalesce(sum(seal), 0) FROM {table} NOT INDEXED WHERE +run = ?"
             there, adds = self.db.execute(select, (run,)).fetchone()
@@ -312,6 +313,15 @@ class JournalFile:
         if [n for n, *_ in lives] != list(range(1, len(lives) + 1)):
             raise Damaged("a row of its table 'life' is missing")
         return lives
+
+    def spent_by_life(self, run: int) -> tuple[dict[str, float], ...]:
+        """What the calls of each life say that they took, by unit, the oldest first."""
+        found: list[dict[str, float]] = [{} for _ in self.lives_of(run)]
+        for _, life, _, amounts in self.read_all("spent", run):
+            spent = found[life - 1]
+            for unit, amount in msgspec.msgpack.decode(amounts, type=dict[str, float]).items():
+                spent[unit] = spent.get(unit, 0.0) + amount
+        return tuple(found)
 
     def save_life(self, run: int, n: int, began: float, ended: float | None = None, state: str | None = None) -> None:
         """A new one, or its end."""

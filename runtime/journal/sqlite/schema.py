@@ -9,8 +9,8 @@ APPLICATION = 0x48647263
 VERSION = 3
 """Of the tables and of the values in them; see `PRAGMA user_version`."""
 BEFORE = 2
-"""A journal of this version lacks the table `LATER`, which it gets when there is something to write in it."""
-LATER = "learned"
+"""A journal of this version lacks the tables `LATER`, which it gets when there is something to write in one of them."""
+LATER = ("learned", "spent")
 
 SCHEMA = """
 CREATE TABLE about (id INTEGER PRIMARY KEY, salt INTEGER NOT NULL);
@@ -46,17 +46,19 @@ CREATE TABLE read (run INTEGER NOT NULL, row INTEGER NOT NULL, place BLOB, seal 
 CREATE TABLE given (run INTEGER NOT NULL, first INTEGER NOT NULL, digests BLOB NOT NULL, seal INTEGER NOT NULL);
 CREATE TABLE learned (run INTEGER NOT NULL, name INTEGER NOT NULL, shared INTEGER NOT NULL, at REAL NOT NULL,
     stated TEXT NOT NULL, priors BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (run, name, shared)) WITHOUT ROWID;
+CREATE TABLE spent (run INTEGER NOT NULL, life INTEGER NOT NULL, node INTEGER NOT NULL, amounts BLOB NOT NULL,
+    seal INTEGER NOT NULL, PRIMARY KEY (run, life, node)) WITHOUT ROWID;
 """
 """There is no index beside the tables themselves: one whose bit was flipped would hide rows that are there (L64). What is
 looked for in the tables that have none is a row for each commit, not for each row of the source."""
 
-TALLIED = ("answer", "ended", "fault", "parked", "cooldown", "batch", "word", "written", "settled", "given", "learned")
+TALLIED = ("answer", "ended", "fault", "parked", "cooldown", "batch", "word", "written", "settled", "given", *LATER)
 """Tables of which `progress` tells how many rows each run has, and the sum of their checksums."""
 
 STATEMENTS = frozenset(statement.strip() for statement in SCHEMA.split(";") if statement.strip())
 """As SQLite remembers them."""
-ADDED = next(statement for statement in STATEMENTS if statement.startswith(f"CREATE TABLE {LATER} "))
-KEYS = {"learned": ("run", "name", "shared")}
+ADDED = frozenset(statement for statement in STATEMENTS if statement.split()[2] in LATER)
+KEYS = {"learned": ("run", "name", "shared"), "spent": ("run", "life", "node")}
 """What a row is known by, in tables where that is not (run, row, node, path)."""
 ROW_KEY = ("run", "row", "node", "path")
 

@@ -46,6 +46,8 @@ class SqliteStore:
         options = options or Journal()
         self._discreet = options.discreet
         self._until_done = options.payloads == "until_done"
+        self._spent: dict[str, dict[str, float]] = {}
+        """In this life, by node and unit."""
         self._forgotten = 0
         """Rows before this have no answers any more, where they are kept only until the rows are done."""
         self._node = journal.number_of
@@ -131,6 +133,7 @@ class SqliteStore:
     def _write(self, entries: list[Any]) -> None:
         run, node, insert = self._run, self._node, self._insert
         answers: list[tuple[Any, ...]] = []
+        spending: set[str] = set()
         settled: list[tuple[Any, ...]] = []
         total = self._progress.total
         for entry in entries:
@@ -168,6 +171,10 @@ class SqliteStore:
                 case protocol.Decided(name, seqs, parts):
                     words = zip(seqs, parts, strict=True)
                     insert("word", [(run, _row(s), node(name), encode_id(s), _pack(word)) for s, word in words])
+                case protocol.Metered(name, spent):
+                    spending.add(name)
+                    total_of = self._spent.setdefault(name, {})
+                    total_of.update({unit: total_of.get(unit, 0.0) + amount for unit, amount in spent.items()})
                 case protocol.LimitLearned(budget, lessons, at_s):
                     self._journal.add_later()
                     told = encode_priors(lessons.priors, self._clock, keys=not self._discreet)
@@ -176,6 +183,10 @@ class SqliteStore:
                 case _:
                     raise AssertionError(f"a journal has no {type(entry).__name__}")
         insert("answer", answers)
+        if spending:
+            self._journal.add_later()
+            life = max(1, len(self._journal.lives_of(run)))
+            insert("spent", [(run, life, node(name), _pack(self._spent[name])) for name in sorted(spending)])
         insert("settled", settled)
         insert("given", [(run, first, digests) for first, digests in self.given()])
         self._go_forward(total)

@@ -72,7 +72,7 @@ def life(folder: Path, how: str) -> dict[str, Any] | None:
     script = folder / "job.py"
     script.write_text(JOB)
     done = subprocess.run(
-        [sys.executable, str(script), str(folder / "run.db"), how], capture_output=True, text=True, timeout=60
+        [sys.executable, str(script), str(folder / "run.db"), how], capture_output=True, text=True, timeout=50
     )
     if done.returncode == -signal.SIGKILL:
         return None
@@ -275,6 +275,7 @@ def of_before(path: Path) -> None:
     """As a journal is that was written before anything of the kind was."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("DROP TABLE learned")
+    db.execute("DROP TABLE spent")
     db.execute("PRAGMA user_version = 2")
     db.close()
 
