@@ -132,6 +132,7 @@ class Service:
         if many is not None:
             return many, []
         taken: list[Quota] = []
+        waits_s = 0.0
         for i, table in enumerate(self.table.quota):
             place = (i, key if table.per_key else 0)
             quota = self._quotas.get(place)
@@ -142,13 +143,15 @@ class Service:
                 self.over_quota += 1
                 for other in taken:
                     other.left()
-                return Answer(self._refusal_latency(), 429, self._hint(now)), []
+                status = self.table.refuses_with
+                return Answer(self._refusal_latency(), status, self._hint(now), many=status == 503), []
             if table.kind == "concurrency":
                 taken.append(quota)
+            waits_s = max(waits_s, quota.wait_s)
         for trouble in self.table.trouble:
             if self._strikes(trouble, row):
                 return self._troubled(trouble, now), taken
-        return Answer(self._latency()), taken
+        return Answer(waits_s + self._latency()), taken
 
     def _concerns_many(self, now: float) -> Answer | None:
         """What everybody meets who calls now: an account that is exhausted, a brown-out."""

@@ -6,6 +6,7 @@ the seconds since the scenario began; its windows need not begin when the scenar
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Annotated, Literal, NamedTuple
 
@@ -28,13 +29,15 @@ class ChangeTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class QuotaTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How many calls the service takes.
 
-    `bucket`: `per_s`, with `burst` saved up. `fixed`: `calls` in each window of `every` seconds, the first of which began
+    `bucket`: `per_s`, with `burst` saved up. `queue`: the same, but what comes faster than `per_s` waits for its turn, as
+    nginx has it without `nodelay`. `fixed`: `calls` in each window of `every` seconds, the first of which began
     `offset` seconds before the scenario. `sliding`: `calls` in any `every` seconds. `concurrency`: `calls` at once.
     `unit`: what is counted, calls or the tokens that each of them takes (see `ServiceTable`). `per_key`: each key has its
-    own.
+    own. `tick`: its clock has steps of so many seconds (nginx: 0.001), so that a call which comes within one counts as if at
+    its beginning.
     """
 
-    kind: Literal["bucket", "fixed", "sliding", "concurrency"] = "bucket"
+    kind: Literal["bucket", "queue", "fixed", "sliding", "concurrency"] = "bucket"
     per_s: Annotated[float, Meta(gt=0)] | None = None
     burst: Annotated[float, Meta(ge=1)] = 20.0
     calls: Count | None = None
@@ -43,6 +46,7 @@ class QuotaTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     unit: Literal["calls", "tokens"] = "calls"
     change: list[ChangeTable] = []
     per_key: bool = False
+    tick: Seconds = 0.0
 
 
 class Standing(NamedTuple):
@@ -56,9 +60,12 @@ class Standing(NamedTuple):
 
 
 class Quota:
-    """One budget of a service."""
+    """One budget of a service. `wait_s`: so long the call that was taken last waits for its turn."""
+
+    wait_s = 0.0
 
     def __init__(self, table: QuotaTable) -> None:
+        self._tick = table.tick
         self._per_s = table.per_s or 1.0
         self._calls = table.calls or 0
         self._every = table.every
@@ -66,6 +73,8 @@ class Quota:
 
     def take(self, now: float, amount: float = 1.0) -> bool:
         """Whether a call that takes so much may come in now; it then counts."""
+        if self._tick:
+            now = math.floor(now / self._tick + ROUNDING) * self._tick
         while self._changes and self._changes[0].at <= now:
             self._change(self._changes.pop(0), now)
         return self._take(now, amount)
@@ -107,6 +116,15 @@ class TokenBucket(Quota):
     def standing(self, now: float) -> Standing:
         missing = max(0.0, self._burst - self._tokens)
         return Standing(self._burst, max(0.0, self._tokens), missing / self._per_s, self._burst / self._per_s)
+
+
+class Queue(TokenBucket):
+    """The same, and what comes faster waits: of `burst` calls at once the first goes on at once, the others by turns."""
+
+    def _take(self, now: float, amount: float) -> bool:
+        well = super()._take(now, amount)
+        self.wait_s = max(0.0, self._burst - 1.0 - self._tokens) / self._per_s if well else 0.0
+        return well
 
 
 class FixedWindow(Quota):
@@ -171,7 +189,13 @@ class CallsInFlight(Quota):
         self._inside -= 1
 
 
-_KINDS = {"bucket": TokenBucket, "fixed": FixedWindow, "sliding": SlidingWindow, "concurrency": CallsInFlight}
+_KINDS = {
+    "bucket": TokenBucket,
+    "queue": Queue,
+    "fixed": FixedWindow,
+    "sliding": SlidingWindow,
+    "concurrency": CallsInFlight,
+}
 
 
 def quota_of(table: QuotaTable) -> Quota:

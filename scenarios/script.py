@@ -90,15 +90,17 @@ class ServiceTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     its seconds.
 
     `latency`: seconds from a call's arrival to its answer; `refusal_latency`: the same of a quota's refusals, where they
-    take another time. `travel`: seconds on the way there, before anything is counted, so that calls arrive otherwise than
-    they were sent. `headers`: the dialect in which answers and refusals tell how the quotas stand. `clock`: so many seconds
-    is its clock ahead of ours, which shows in the dates that it tells. `tokens`: from and to, what calls take of the quotas
-    of tokens, by their rows as `weights` of a limit.
+    take another time, and `refuses_with` their status: nginx as shipped says 503, as does who is out. `travel`: seconds
+    on the way there, before anything is counted, so that calls arrive otherwise than they were sent. `headers`: the
+    dialect in which answers and refusals tell how the quotas stand. `clock`: so many seconds is its clock ahead of ours,
+    which shows in the dates that it tells. `tokens`: from and to, what calls take of the quotas of tokens, by their rows
+    as `weights` of a limit.
     """
 
     name: str = "api"
     latency: Latency = 0.02
     refusal_latency: Latency | None = None
+    refuses_with: Literal[429, 503] = 429
     travel: Latency = 0.0
     headers: Dialect = "none"
     clock: float = 0.0
@@ -403,7 +405,7 @@ def _check(reading: Reading, script: Script) -> None:
             if isinstance(latency, LatencyTable) and latency.given != 1:
                 reading.note(f"service[{i}].{name}", "one of uniform, lognormal and pareto is needed")
         for j, quota in enumerate(service.quota):
-            wanted = "per_s" if quota.kind == "bucket" else "calls"
+            wanted = "per_s" if quota.kind in ("bucket", "queue") else "calls"
             if getattr(quota, wanted) is None:
                 reading.note(f"service[{i}].quota[{j}]", f"a quota of kind {quota.kind!r} needs {wanted!r}")
             if quota.unit == "tokens" and service.tokens is None:

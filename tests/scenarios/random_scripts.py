@@ -142,7 +142,7 @@ def _quotas(random: Random, rate: float, rows: int) -> list[QuotaTable]:
     calls = max(1, int(rate * every), rows // 10)
     offset = random.choice((0.0, random.random() * every, random.random() * 1e6))
     kinds: list[Any] = [
-        QuotaTable("bucket", per_s=rate, burst=random.choice((1.0, 1.0, 5.0))),
+        QuotaTable("bucket", per_s=rate, burst=random.choice((1.0, 1.0, 5.0)), tick=random.choice((0.0, 0.001))),
         QuotaTable("fixed", calls=calls, every=every, offset=offset),
         QuotaTable("sliding", calls=calls, every=every),
         QuotaTable("concurrency", calls=random.choice((1, 3, 10))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,39 @@ def test_a_quota_of_tokens_counts_what_calls_take() -> None:
     assert not quota.take(0.0, 200.0)
     assert quota.standing(0.0) == Standing(500.0, 100.0, 4.0, 5.0)
     assert quota.take(1.0, 200.0)
+
+
+def test_a_clock_with_steps_lets_in_what_comes_evenly_by_whole_steps_only() -> None:
+    # As nginx counts, without a burst: 300 a second that are evenly spaced are 250.
+    table = QuotaTable(per_s=300.0, burst=1.0, tick=0.001)
+    let_in, refused, _ = admitted(table, [1 / 300] * 3000)
+    assert len(refused) >= 1000
+    let_in, refused, _ = admitted(table, [0.004] * 1000)
+    assert (len(let_in), refused) == (1000, [])
+    at_any_time = msgspec.structs.replace(table, tick=0.0)
+    assert admitted(at_any_time, [1 / 300 + 1e-9] * 1000)[1] == []
+
+
+def test_what_comes_too_fast_for_a_queue_waits_for_its_turn_and_is_refused_where_there_is_no_place() -> None:
+    quota = quota_of(QuotaTable("queue", per_s=10.0, burst=3.0))
+    waits = []
+    for _ in range(3):
+        assert quota.take(0.0)
+        waits.append(quota.wait_s)
+    assert waits == pytest.approx([0.0, 0.1, 0.2])
+    assert not quota.take(0.05)
+    assert quota.take(0.1)
+    assert quota.wait_s == pytest.approx(0.2)
+    assert quota.take(5.0)
+    assert quota.wait_s == 0.0
+    service = Service(ServiceTable(latency=1.0, quota=[QuotaTable("queue", per_s=10.0, burst=3.0)]), 0)
+    assert [service.arrive(0.0, row, 0)[0].after_s for row in range(3)] == pytest.approx([1.0, 1.1, 1.2])
+
+
+def test_a_service_may_refuse_as_one_that_is_out_does() -> None:
+    service = Service(ServiceTable(refuses_with=503, quota=[QuotaTable(per_s=1.0, burst=1.0)]), 0)
+    taken, refused = (service.arrive(0.0, row, 0)[0] for row in range(2))
+    assert (taken.status, taken.many, refused.status, refused.many) == (200, False, 503, True)
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "github", "ietf"])
