@@ -144,6 +144,8 @@ class Gate:
         self._hinted = False
         self._shut_since = now
         """When the closing began of which this cooldown is a part."""
+        self._refused_since = now
+        """When this cooldown itself did."""
         self.set_terms(terms, now)
 
     def set_terms(self, terms: Terms, now: float) -> None:
@@ -220,6 +222,9 @@ class Gate:
             self._in_vain_since = None
             if of_run:
                 self._fruitless = 0
+                if self.state is GateState.COOLING and self.closure is Closure.REFUSED:
+                    # Nobody knew of it when the refusal came, which was faster.
+                    self._shut_since = self._refused_since
             if self.patience.on_answered() and self.state is GateState.COOLING:
                 # It was taken for a wrong key, and calls that were under way are answered: so ask again now.
                 self.until_s = 0.0
@@ -269,6 +274,7 @@ class Gate:
                 self.until_s = max(self.until_s, now + hint)
                 self._hinted = True
             return False
+        self._refused_since = now - took_s
         if self._pace.fruitful(took_s, now):
             self._fruitless = self._in_vain = 0
             self._in_vain_since = None
@@ -444,7 +450,7 @@ class Gate:
         if share != self._share:
             self._share = share
             for bucket, rate in zip(self._buckets, self.terms.rates, strict=True):
-                bucket.set_rate(rate.per_s * share, learned_burst(rate.per_s), now)
+                bucket.set_rate(rate.per_s * share, learned_burst(rate.per_s * share), now)
 
     def _room_in_flight(self, now: float) -> float:
         """Calls that may be in flight on top of those that are, whatever the rate says."""

@@ -171,6 +171,9 @@ class Pace:
         if of_run:
             self._run_answered += answered
             self._probe = None
+            if self._search is not None:
+                # The refusal that ended its run came before the answer, since refusals are faster.
+                self._search.on_fruitful()
         # A window that was not filled proves nothing, and must not grow (RFC 7661).
         if in_use * 2 >= self.window:
             self.window += answered * self._growth()

@@ -129,6 +129,8 @@ class RateSearch:
         phase = Phase.FIRST if stated_per_s is None else Phase.HOLD
         self._aim = self._before = _Aim(phase, start, start, FIRST_DOUBLES_S)
         self._run: _Run | None = None
+        self._doubtful: _Run | None = None
+        """The run that was just ended, of which it is not known yet whether any call of it was let in."""
         self._refusal_s = 0.0
         self._limited_s = 0.0
         self._seconds = 0.0
@@ -226,15 +228,22 @@ class RateSearch:
         return aim.goal + reach * x * x * x
 
     def on_refused(self, took_s: float, fruitful: bool) -> None:
-        """It closes; a call that was refused after `took_s`. Not `fruitful`: nothing has gone through since it
-        opened, so this belongs to the closing before."""
+        """It closes; a call that was refused after `took_s`. Not `fruitful`: as far as is known nothing has gone through
+        since it opened, so this belongs to the closing before."""
         self._refusal_s = max(took_s, 0.9 * self._refusal_s)
-        if not fruitful:
+        seconds = max(self._seconds - took_s, 1e-3)
+        run = _Run(max(self._sent - self.rate * took_s, 0.0), seconds, self.rate, self._recent)
+        self._doubtful = run
+        if fruitful:
+            self.on_fruitful()
+
+    def on_fruitful(self) -> None:
+        """Calls of the run that was ended by a refusal were let in: their answers may come after it."""
+        run, self._doubtful = self._doubtful, None
+        if run is None:
             return
         self._closed = True
         self._before = self._aim
-        seconds = max(self._seconds - took_s, 1e-3)
-        run = _Run(max(self._sent - self.rate * took_s, 0.0), seconds, self.rate, self._recent)
         self._run = run
         if self._aim.phase is Phase.GROWN:
             self._lean += LEAN_UP * (1.0 - self._lean)
@@ -255,7 +264,7 @@ class RateSearch:
 
     def forget_run(self) -> None:
         """Calls went out without regard to the rate meanwhile."""
-        self._run = None
+        self._run = self._doubtful = None
         if self._aim.goal:
             self._aim = self._hold(self._aim.goal, self._aim.goal, HOLD_S)
 
@@ -267,6 +276,7 @@ class RateSearch:
     def on_opened(self, closed_s: float, last_s: float, hinted: bool, refused: int) -> None:
         """After a closing of so long, from the run's end on. It was tried meanwhile, `last_s` ago, and was still
         closed; so it opened at some time since. `refused`: calls that were, to find out."""
+        self._doubtful = None
         if self._run is not None:
             if refused > 1:
                 closed_s -= last_s / 2.0

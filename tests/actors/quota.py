@@ -61,13 +61,18 @@ def _in_all(changes: list[Change], since: float, until: float) -> float:
 
 
 class Bucket(Counting):
-    """A token bucket: `per_s` calls, `burst` saved up. `changes`: (second, rate) pairs."""
+    """A token bucket: `per_s` calls, `burst` saved up. `changes`: (second, rate) pairs. `tick`: the steps of its clock."""
 
     def __init__(
-        self, per_s: float = 200.0, burst: float = 20.0, hint_s: float | None = None, changes: tuple[Change, ...] = ()
+        self,
+        per_s: float = 200.0,
+        burst: float = 20.0,
+        hint_s: float | None = None,
+        changes: tuple[Change, ...] = (),
+        tick: float = 0.0,
     ) -> None:
         tables = [ChangeTable(at, per_s=rate) for at, rate in changes]
-        super().__init__(QuotaTable("bucket", per_s=per_s, burst=burst, change=tables), hint_s)
+        super().__init__(QuotaTable("bucket", per_s=per_s, burst=burst, change=tables, tick=tick), hint_s)
         self._rates, self._burst = [(0.0, per_s), *changes], burst
 
     def ideal(self, since: float, until: float, latency_s: float) -> float:

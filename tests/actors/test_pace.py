@@ -41,6 +41,18 @@ def test_a_stated_limit_is_kept_to_and_comes_back_to_what_is_stated_L74() -> Non
     assert came.admitted(25.0, 40.0) >= 0.9 * 200 * 15
 
 
+@pytest.mark.parametrize("per_s", [100.0, 300.0])
+@pytest.mark.parametrize("tick", [0.0, 0.001])
+def test_a_stated_limit_that_is_far_too_high_is_found_out_also_where_no_burst_is_allowed_L74(
+    per_s: float, tick: float
+) -> None:
+    # The second call of each run is refused before the first one is answered.
+    stated = Terms(rates=(Rate(3 * per_s),))
+    came = Play(Bucket(per_s, 1.0, tick=tick), 10**9, 64, Latency((0.001, 0.001)), terms=stated).run(30.0)
+    assert came.refused_share <= 0.01
+    assert came.admitted(0.0, 30.0) >= 0.7 * per_s * 30
+
+
 @pytest.mark.parametrize("per_s", [100.0, 190.0, 1000.0])
 def test_never_faster_than_what_is_stated_L74(per_s: float) -> None:
     came = Play(Bucket(per_s, 5.0), 10**9, 100, FAST, terms=STATED).run(20.0)

@@ -49,6 +49,7 @@ BUDGETS = {
     "known": Budget(0.97, 0.002),
     "known, burst 1": Budget(0.95, 0.002),
     "known, windows": Budget(0.95, 0.002),
+    "stated too high": Budget(0.8, 0.01),
     "unknown": Budget(0.97, 0.01),
     "unknown, burst 1": Budget(0.9, 0.01),
     "changes": Budget(0.96, 0.01),
@@ -114,6 +115,7 @@ def _share(server: Server, came: Came, cell: Cell) -> float:
 def grid() -> Iterator[Cell]:
     """All cells."""
     yield from _known()
+    yield from _nginx()
     yield from _unknown()
     yield from _slow()
     yield from _windows()
@@ -156,6 +158,19 @@ def _known() -> Iterator[Cell]:
     wide = Latency((0.005, 0.1), (0.0, 0.0))
     yield Cell("known", "200/s, burst 20, jitter of 95 ms", new(Bucket, 200, 20), wide, 64, terms=rated(200))
     yield Cell("beyond", "known 200/s, burst 5, jitter of 95 ms", new(Bucket, 200, 5), wide, 64, terms=rated(200))
+
+
+def _nginx() -> Iterator[Cell]:
+    """As its limit_req without a burst was measured: refused within a millisecond, by a clock that has milliseconds."""
+    for per_s in (100, 200, 300):
+        for burst in (1, 20):
+            for latency, how in ((STEADY, "20 ms"), (slow(0.2), "200 ms")):
+                name = f"{per_s}/s, burst {burst}, {how}, thrice as much stated"
+                yield Cell("stated too high", name, new(Bucket, per_s, burst), latency, 64, terms=rated(3 * per_s))
+    for per_s in (100, 300):
+        for terms, said in ((rated(per_s), "stated"), (rated(3 * per_s), "thrice as much stated"), (None, "unknown")):
+            server = new(Bucket, per_s, 1, tick=0.001)
+            yield Cell("beyond", f"nginx, {per_s} r/s, no burst, {said}", server, FAST, 64, terms=terms)
 
 
 def _unknown() -> Iterator[Cell]:
