@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract clients bench explore graphs lives mutants mutation quotas schema soak real crash clean
+.PHONY: demo test lint types contract clients servers bench explore graphs lives mutants mutation quotas schema soak real crash clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -85,10 +85,23 @@ $(CLIENTS)/.installed: pyproject.toml
 clients: $(CLIENTS)/.installed
 	@$(CLIENTS)/bin/python -m pytest -q -W default -p no:cacheprovider --confcutdir tests/clients tests/clients
 
+# Real servers on the loopback, in real time: quotas of nginx, an application on uvicorn, gunicorn and celery, which fork. In an
+# environment of its own; nginx and redis-server are Debian's packages. FOR is how long each quota is tried (the budgets: FOR=30).
+SERVERS := .servers
+$(SERVERS)/.installed: pyproject.toml
+	@test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)
+	@$(SERVERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(SERVERS)/bin/python -m pip install --quiet --disable-pip-version-check --group servers -e .
+	@touch $@
+
+servers: FOR = 10
+servers: $(SERVERS)/.installed
+	@HEADRACE_SERVERS_FOR=$(FOR) $(SERVERS)/bin/python -m pytest -q -W default -p no:cacheprovider --confcutdir tests/real tests/real
+
 # What is generated: the schema of scenario files, the histories that every Python must give.
 schema: $(STAMP)
 	@$(BIN)/python -m headrace.scenarios.schema
 	@$(BIN)/python -m tests.scenarios.test_determinism
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(SERVERS) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis
