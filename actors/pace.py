@@ -23,7 +23,7 @@ from .bucket import Bucket
 from .in_flight import ALIKE, InFlight
 from .protocol import Prior
 from .rate import AT_ODDS, FEW, START, RateSearch
-from .sent import Tally
+from .sent import ROUNDING, Tally
 
 INITIAL_WINDOW = 10
 """Calls in flight at the start (RFC 6928)."""
@@ -213,7 +213,9 @@ class Pace:
         let_in = self._sent.before(sent_at)
         fruitful = self.fruitful(took_s, now)
         at = now - took_s
-        inside = out - (self._sent.total - self._sent.before(at)) + self._ended.total - self._ended.before(at)
+        # Its own permit is older than the call, if only by a moment, and no other.
+        others = out - 1 - self._sent.since(at + ROUNDING)
+        inside = others + self._ended.total - self._ended.before(at)
         # Unknown as long as none has been answered: slow.
         latency_s = self._latency_s or now - self._began
         believed = self.in_flight.limit is not None

@@ -140,11 +140,13 @@ class Chance:
 
 
 class Latency(NamedTuple):
-    """Of a call: each `way`, then the work for one that is admitted, or for one that is refused; seconds."""
+    """Of a call: each `way`, and between them the work for one that is admitted, or for one that is refused; seconds."""
 
     way: Span = (0.0005, 0.0015)
     answer: Span = (0.018, 0.018)
     refusal: Span = (0.0, 0.0)
+    begin: Span = (0.0, 0.0)
+    """From a call's permit on; what it takes is measured without that."""
 
     @property
     def mean_s(self) -> float:
@@ -243,7 +245,8 @@ class Play:
     def _on_pump(self, _: Any) -> None:
         while self._held and self._idle and self._backlog and not self._cooling:
             self._held, self._idle, self._backlog = self._held - 1, self._idle - 1, self._backlog - 1
-            self._at(self._now + self._within(self._latency.way), "arrive", (self.gate.epoch, self._now))
+            sent = self._now + self._within(self._latency.begin)
+            self._at(sent + self._within(self._latency.way), "arrive", (self.gate.epoch, sent))
         room = self._idle if self.gate.scarce else self._idle + self._workers
         wanted = min(self._backlog, room) - self._held - self._asked
         if wanted > 0 and not self._cooling:

@@ -53,6 +53,19 @@ def test_a_stated_limit_that_is_far_too_high_is_found_out_also_where_no_burst_is
     assert came.admitted(0.0, 30.0) >= 0.7 * per_s * 30
 
 
+@pytest.mark.parametrize("stated", [None, 30])
+def test_a_limit_in_flight_is_found_out_also_where_calls_begin_a_moment_after_their_permits_L74(
+    stated: int | None,
+) -> None:
+    # Else the call that is refused would be counted among those that were there before it.
+    latency = slow(0.1, 0.5)._replace(begin=(0.0002, 0.001))
+    terms = Terms(concurrency=stated) if stated is not None else Terms()
+    server = InFlight(10)
+    came = Play(server, 10**9, 64, latency, terms=terms).run(30.0)
+    assert came.admitted(0.0, 30.0) >= 0.93 * server.ideal(0.0, 30.0, 0.1)
+    assert came.refused_share <= 0.02
+
+
 @pytest.mark.parametrize("per_s", [100.0, 190.0, 1000.0])
 def test_never_faster_than_what_is_stated_L74(per_s: float) -> None:
     came = Play(Bucket(per_s, 5.0), 10**9, 100, FAST, terms=STATED).run(20.0)

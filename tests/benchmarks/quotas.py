@@ -248,6 +248,12 @@ def _in_flight() -> Iterator[Cell]:
             until = 60.0 if seconds < 1.0 else 120.0
             since = 0.0 if seconds < 1.0 else 10.0
             yield Cell("in flight", name, new(InFlight, n), slow(seconds, jitter), workers, until, since)
+    # For real a call begins a moment after its permit, and what it takes is measured from there.
+    begun = slow(0.1, 0.5)._replace(begin=(0.0002, 0.001))
+    for stated in (None, 30):
+        terms = Terms(concurrency=stated) if stated is not None else None
+        name = f"10 at once of 64 workers, 100 ms ± 50%, begun late, {stated or 'nothing'} stated"
+        yield Cell("in flight", name, new(InFlight, 10), begun, 64, 60.0, terms=terms)
     halves = new(InFlight, 50, changes=((20.0, 25), (40.0, 50)))
     yield Cell("changes", "50 at once, half of it from 20 to 40 s", halves, slow(0.05, 0.3), 200, 60.0)
 
