@@ -50,11 +50,13 @@ lives: $(STAMP)
 mutants: $(STAMP)
 	@$(BIN)/python -m tests.scenarios.test_mutants
 
-# Small faults put into the actors, sampled, and which of them no test notices; SEED is the sample (an hour by default).
+# Small faults put into the actors, sampled, and which of them no test notices; SEED is the sample (an hour by default);
+# ONLY="rate pace" puts them into these modules alone.
 SEED ?= 1
+ONLY ?=
 mutation: FOR = 3600
 mutation: $(STAMP)
-	@$(BIN)/python -m tests.mutation --for $(FOR) --seed $(SEED)
+	@$(BIN)/python -m tests.mutation --for $(FOR) --seed $(SEED) --only $(ONLY)
 
 # How well the governor uses what the other side allows, over a grid of servers, in virtual time (some minutes).
 SEEDS ?= 3
