@@ -28,7 +28,7 @@ from .told import Told
 from .vegas import Vegas
 
 NEVER_OUT = 1 << 62
-"""Answers since the last outage, where there was none."""
+"""So many answers are taken to have come since the last outage, where there has been none."""
 MANY = 3
 """So many rows whose calls fail concern all rows: fewer may be at fault themselves."""
 TICK_S = 1e-5

@@ -110,7 +110,7 @@ class Told:
         self._out = max(0, self._out - n)
 
     def spent(self, spent: tuple[Spent, ...]) -> None:
-        """What calls have taken."""
+        """So much was taken by calls that have ended."""
         for each in spent:
             mean = each.amount / each.calls
             before = self._each.get(each.unit, mean)
@@ -118,7 +118,7 @@ class Told:
 
     def refused(self) -> None:
         """There was less than was thought."""
-        self._doubts = self._doubts + 1 if self._since_doubt < TRUST else 1
+        self._doubts = self._doubts + 1 if self._since_doubt <= TRUST else 1
         self._since_doubt = 0
         self._guessing = self._guessing and self._doubts < DOUBTS_MAX
         for known in self._quotas.values():
@@ -204,7 +204,7 @@ class Told:
                 known.level -= n * self._each_of(known.unit)
 
     def returned(self, n: int, cost: float, now: float) -> None:
-        """Permits that were not used."""
+        """So many permits have come back that were not used."""
         self._out = max(0, self._out - n)
         # A stage uses its permits in their order, so these are the last.
         self._grants.take_back(n)
@@ -305,7 +305,7 @@ class _Known:
             self.ends_s = last if self.ends_s is None else min(self.ends_s, last)
 
     def _hear_bucket(self, told: Quota, limit: float, heard: Heard, low: float, high: float, now: float) -> bool:
-        """False: nothing is known of its rate."""
+        """Take in what is told of a bucket. The answer is False where nothing is known of its rate."""
         # Most round resets up, and what remains down; and a rate that is a little too low costs less than one too high.
         missing, reset_s = limit - told.remaining - 0.5, told.reset_s - told.within_s * 0.4
         if missing > 0 and reset_s > told.within_s:

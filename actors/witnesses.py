@@ -68,12 +68,13 @@ class Witnesses:
     def on_refused(self, seq: Id) -> bool:
         """The call of this row was refused. True: too few others were since the last answer for it to concern many."""
         others = len(self._refused) - (seq in self._refused)
-        if others < MANY:
+        if len(self._refused) <= MANY:
+            # With one more than that, whichever is refused next has so many beside it.
             self._refused.add(seq)
         return others < MANY
 
     def on_failed(self, seq: Id) -> None:
-        """It did not deal with this one."""
+        """The other side did not deal with the call of this row."""
         self.ended += 1
         self._failed.append((self.ended, seq))
         # What an open trial can ask for is younger than the oldest trial and its calls before.
@@ -88,7 +89,7 @@ class Witnesses:
 
     def share(self, trial: Trial, *, over: bool) -> float | None:
         """The share of other rows that failed around it, if that says that many are concerned; else 0.0. None: more calls
-        must end first. `over`: no more will."""
+        must end first. `over` says that no more will end."""
         before, early = self._share(trial, trial.at - CALLS, trial.at), over or trial.at > FEWEST
         if early and before > 0.0:
             return before

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.actors.gate import Gate, Rate, Terms
 from headrace.actors.protocol import Heard, Quota, Refill, Spent
-from headrace.actors.told import DOUBTS_MAX, LONGEST_S, SILENT_MAX, Told
+from headrace.actors.told import DOUBTS_MAX, LONGEST_S, SILENT_MAX, TRUST, Told
 from headrace.scenarios.quotas import QuotaTable, quota_of
 from tests.actors.fake import Name
 
-STAGE = Name("stage")
+STAGE, OTHER = Name("stage"), Name("other")
 CALLS = frozenset[str]()
 
 
@@ -122,6 +121,59 @@ def test_permits_that_come_back_unused_can_be_given_again() -> None:
     assert drawn(known, 11.0) == 2
 
 
+def test_resets_in_whole_seconds_are_taken_to_be_rounded_up_until_a_call_that_asked_was_refused() -> None:
+    whole = Quota("calls", 0, 5.0, 100.0, within_s=1.0)
+    known = told(10.0, whole)
+    assert known.wait_s(1.0, 10.0) == pytest.approx(5.0)
+    known.refused()
+    known.ended(0, (heard(11.0, whole),), 11.0)
+    assert known.wait_s(1.0, 11.0) == pytest.approx(4.0), "that one had not asked: it was refused before the reset"
+    assert drawn(known, 15.0) == 1
+    known.refused()
+    known.ended(1, (heard(15.1, whole),), 15.1)
+    assert known.wait_s(1.0, 15.1) == pytest.approx(6.0), "so they are rounded down here"
+
+
+def test_a_reset_that_is_known_more_exactly_may_come_so_much_later() -> None:
+    known = told(10.0, Quota("calls", 0, 5.0, 100.0, within_s=0.1))
+    assert known.wait_s(1.0, 10.0) == pytest.approx(5.1)
+
+
+@pytest.mark.parametrize(("remaining", "others"), [(40, 0), (30, 10)])
+def test_what_was_granted_longer_ago_than_a_window_is_counted_no_more(remaining: int, others: int) -> None:
+    known = Told(0.0, 0, CALLS)
+    known.took(60, 0.0)
+    said = Quota("calls", remaining, 9.0, 100.0, window_s=10.0)
+    known.ended(60, (heard(1.0, said, began_s=0.5),), 1.0)
+    known.took(5, 2.0)
+    # The window is longer by a tenth and a moment, as calls take their time to arrive.
+    assert known.room(11.2) < 10.0
+    assert int(known.room(11.3)) == 100 - others - 5
+    assert int(known.room(13.2)) == 100 - others - 5
+    assert int(known.room(13.3)) == 100 - others
+
+
+def test_tokens_that_are_used_up_hold_back_rows_of_any_weight() -> None:
+    known = Told(0.0, 2, frozenset({"tokens"}))
+    known.ended(1, (heard(0.0, Quota("tokens", 0, 10.0, 1000.0)),), 0.0)
+    assert int(known.room(1.0)) == 0
+    known = Told(0.0, 2, frozenset({"tokens"}))
+    known.ended(1, (heard(0.0, Quota("tokens", 1, 10.0, 1000.0)),), 0.0)
+    assert known.room(0.0) == float("inf")
+
+
+def test_who_waits_as_long_as_it_says_may_go_where_what_remains_goes_out_evenly() -> None:
+    known = Told(0.0, 1, CALLS, spread=True)
+    known.ended(1, (heard(0.0, quota(10, 7.0)),), 0.0)
+    now = 0.0
+    for _ in range(9):
+        assert drawn(known, now, 5) == 1
+        wait_s = known.wait_s(1.0, now)
+        assert drawn(known, now + 0.9 * wait_s) == 0
+        now += wait_s
+        assert wait_s > 0.0
+
+
 # --- nothing waits for ever -----------------------------------------------------------------------------------------------
 
 
@@ -176,6 +228,31 @@ def test_what_is_refused_again_and_again_was_guessed_wrong() -> None:
     assert drawn(known, 15.0) == 1
 
 
+@pytest.mark.parametrize(("between", "guesses"), [(TRUST, False), (TRUST + 1, True)])
+def test_refusals_that_are_far_apart_are_no_reason_to_guess_no_more(between: int, guesses: bool) -> None:
+    known = told(10.0, quota(0, 5.0, refill=Refill.WINDOW))
+    for _ in range(DOUBTS_MAX):
+        known.refused()
+        known.ended(between, (heard(10.0, quota(0, 5.0, refill=Refill.WINDOW)),), 10.0)
+    assert drawn(known, 15.0) == (100 if guesses else 1)
+
+
+def test_what_has_no_limit_is_given_as_it_remains() -> None:
+    known = told(10.0, quota(3, 5.0, limit=None))
+    assert known.wait_s(1.0, 10.0) == 0.0
+    assert drawn(known, 10.0) == 3
+    assert known.wait_s(1.0, 10.0) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("remaining", "room"), [(0.0, 0.0), (1.0, float("inf"))])
+def test_a_unit_of_which_nobody_has_said_what_a_call_takes_holds_them_back_once_it_is_used_up(
+    remaining: float, room: float
+) -> None:
+    known = Told(0.0, 2, CALLS)
+    known.ended(1, (heard(0.0, Quota("tokens", remaining, 10.0, 1000.0)),), 0.0)
+    assert known.room(1.0) == pytest.approx(room, abs=1e-3)
+
+
 def test_what_remains_goes_out_evenly_where_the_limit_says_so() -> None:
     known = Told(0.0, 1, CALLS, spread=True)
     known.ended(1, (heard(0.0, quota(10, 5.0)),), 0.0)
@@ -186,51 +263,6 @@ def test_what_remains_goes_out_evenly_where_the_limit_says_so() -> None:
             times.append(now)
         now += max(known.wait_s(1.0, now), 1e-3)
     assert [round(at, 1) for at in times] == [i / 2 for i in range(10)]
-
-
-# --- the gate -------------------------------------------------------------------------------------------------------------
-
-
-def granted(gate: Gate, now: float) -> int:
-    return sum(grant.n for grant in gate.grant(now))
-
-
-def test_a_gate_keeps_to_what_it_hears_and_wakes_at_the_reset() -> None:
-    gate = Gate(Terms(concurrency=50), 0.0)
-    gate.want(STAGE, 100, ())
-    assert granted(gate, 0.0) == 50
-    gate.ended(STAGE, 50, 50, (), 0.1)
-    gate.hear(50, (heard(0.1, quota(7, 9.9), began_s=0.0),), (), 0.1)
-    # The other 49 may have been counted after the one that was told.
-    assert granted(gate, 0.1) == 0
-    assert gate.wake_at(0.1) == pytest.approx(10.0)
-    assert gate.scarce
-    assert granted(gate, 10.0) == 1
-
-
-def test_a_cost_known_afterwards_corrects_the_bucket_of_its_unit() -> None:
-    terms = Terms(rates=(Rate(100.0, 100.0, "cost", "tokens"),))
-    gate = Gate(terms, 0.0)
-    gate.want(STAGE, 3, (50.0, 50.0, 50.0))
-    assert granted(gate, 0.0) == 2
-    gate.ended(STAGE, 1, 1, (), 0.1)
-    gate.hear(1, (), (Spent("tokens", 250.0, 50.0, 1),), 0.0)
-    # 200 more were taken than reserved, and it takes 2.5 s until 50 are there.
-    assert gate.wake_at(0.0) == pytest.approx(2.5)
-    assert granted(gate, 2.4) == 0
-    gate.ended(STAGE, 1, 1, (), 0.1)
-    gate.hear(1, (), (Spent("tokens", 20.0, 50.0, 1),), 2.4)
-    assert granted(gate, 2.4) == 1
-
-
-def test_other_units_are_nobody_s_bucket() -> None:
-    gate = Gate(Terms(rates=(Rate(100.0, 100.0, "cost", "tokens"),)), 0.0)
-    gate.want(STAGE, 1, (100.0,))
-    assert granted(gate, 0.0) == 1
-    gate.ended(STAGE, 1, 1, (), 0.1)
-    gate.hear(1, (), (Spent("characters", 1e9, 100.0, 1),), 1.0)
-    gate.want(STAGE, 1, (100.0,))
-    assert granted(gate, 1.0) == 1
 
 
 # --- any server -----------------------------------------------------------------------------------------------------------

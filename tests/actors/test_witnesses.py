@@ -59,6 +59,52 @@ def test_the_last_to_fail_is_excused_by_those_who_failed_before_it_L76() -> None
     assert witnesses.share(trial, over=False) == 1.0
 
 
+def test_with_fewer_than_eight_calls_before_it_a_trial_waits_for_those_after_it() -> None:
+    witnesses = Witnesses()
+    for seq in range(FEWEST - 1):
+        witnesses.on_failed(seq)
+    trial = tried(witnesses, 99)
+    assert witnesses.share(trial, over=False) is None
+    assert witnesses.share(trial, over=True) == 1.0
+    witnesses = Witnesses()
+    for seq in range(FEWEST):
+        witnesses.on_failed(seq)
+    assert witnesses.share(tried(witnesses, 99), over=False) == 1.0
+
+
+def test_only_the_calls_next_to_it_are_its_witnesses() -> None:
+    witnesses = Witnesses()
+    for seq in range(20):
+        witnesses.on_failed(seq)
+    # The first of the 64 calls before its own, which counts as one of them, is the last that failed.
+    witnesses.on_answered(CALLS - 2)
+    trial = tried(witnesses, 99)
+    assert witnesses.share(trial, over=False) is None, "one other row may be at fault itself"
+    witnesses.on_answered(CALLS)
+    for seq in range(100, 200):
+        witnesses.on_failed(seq)
+    assert witnesses.share(trial, over=False) == 0.0, "those came later"
+
+
+def test_more_than_one_in_eight_concerns_many_and_so_many_does_not() -> None:
+    for others, expected in ((7, 0.0), (8, 8 / 63)):
+        witnesses = Witnesses()
+        for seq in range(others):
+            witnesses.on_failed(seq)
+        witnesses.on_answered(CALLS - 1 - others)
+        trial = tried(witnesses, 99)
+        assert (witnesses.share(trial, over=False) or 0.0) == (expected if expected > 1 / 8 else 0.0)
+
+
+def test_a_refusal_concerns_many_where_two_other_rows_were_refused_since_the_last_answer_L71() -> None:
+    witnesses = Witnesses()
+    assert [witnesses.on_refused(seq) for seq in (1, 1, 2, 1, 2, 3, 1, 4)] == [True] * 5 + [False] * 3
+    witnesses.on_answered(0)
+    assert not witnesses.on_refused(3), "none was answered"
+    witnesses.on_answered(1)
+    assert witnesses.on_refused(3)
+
+
 def test_the_same_row_that_fails_again_and_again_excuses_nobody() -> None:
     witnesses = Witnesses()
     for _ in range(20):
