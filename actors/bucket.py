@@ -49,7 +49,7 @@ class Bucket:
         self._tokens = max(self._tokens, min(self.burst + most, self._tokens + amount))
 
     def charge(self, amount: float, now: float) -> None:
-        """What was needed on top of what had been reserved: a debt, perhaps."""
+        """More was needed than had been reserved: it is taken now, even where that leaves a debt."""
         self._refill(now)
         self._tokens -= amount
 

@@ -51,8 +51,8 @@ class GovernorStatistics(msgspec.Struct, frozen=True):
     outages: int
     keys: int
     learned_per_s: float | None
-    shut: int = 0
-    waits_for: str | None = None
+    shut: int
+    waits_for: str | None
 
 
 Told = (

@@ -91,7 +91,7 @@ class InFlight:
             self._lapses = 0
 
     def _lapse(self, sent: int, now: float) -> None:
-        """Refused all the same."""
+        """A call was refused although no more were in flight than the limit allows."""
         assert self.limit is not None
         tried = sent - self._believed_after >= TRIED_ROUNDS * self.limit
         self._lapses = self._lapses + 1 if now - self._lapsed_at <= LAPSE_S else 1

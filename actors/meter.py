@@ -19,7 +19,8 @@ class Meter:
         self.total: dict[str, float] = {}
 
     def count(self, heard: tuple[Heard, ...], reserved: Callable[[Id], float]) -> tuple[Spent, ...]:
-        """Count it. What of it the governor must know, one for each unit. `reserved`: what a row weighs."""
+        """Count what calls have taken. The answer is what the governor must know of it, unit by unit. `reserved` says what
+        a row weighs."""
         sums: dict[str, list[float]] = {}
         for each in heard:
             for unit, amount in each.spent.items():

@@ -143,7 +143,7 @@ class Pace:
 
     @property
     def refused(self) -> bool:
-        """Whether a call ever was."""
+        """Whether a call was ever refused."""
         return self._refused
 
     @property
@@ -239,7 +239,7 @@ class Pace:
             self._ramp_out = out
 
     def on_refusal_told(self, n: int) -> None:
-        """Of calls of any epoch."""
+        """So many calls were refused, of whatever epoch their permits were."""
         self._unpaced_refused += n
 
     def _begin_unpaced(self) -> None:
@@ -318,20 +318,20 @@ class Pace:
     def move(self, limited: bool, now: float) -> None:
         """Time has passed. Only time in which rows waited for the rate counts (`limited`): one not used proves
         nothing."""
-        if self._search is not None:
-            seconds = now - self._moved_at
-            self._moved_at = now
-            if not self._refused:
-                # As stated, and as long as that is well it need not be looked at more closely.
-                self._steady_s += seconds
-                if limited:
-                    self._steady_limited_s += seconds
-                return
-            self._search.move(seconds, limited and self.in_flight.limit is None)
-            if limited and self._bucket is not None:
-                rate = self._search.rate
-                self._bucket.set_rate(rate, learned_burst(rate), now)
+        if self._search is None:
+            return
+        seconds = now - self._moved_at
         self._moved_at = now
+        if not self._refused:
+            # As stated, and as long as that is well it need not be looked at more closely.
+            self._steady_s += seconds
+            if limited:
+                self._steady_limited_s += seconds
+            return
+        self._search.move(seconds, limited and self.in_flight.limit is None)
+        if limited and self._bucket is not None:
+            rate = self._search.rate
+            self._bucket.set_rate(rate, learned_burst(rate), now)
 
     def room(self, out: int, full: bool, now: float) -> float:
         """Calls that may be in flight on top of the `out` that are, whatever the rate says. `full`: rows wait for

@@ -55,7 +55,7 @@ class Patience:
         return self._in_row >= ENOUGH or (self._in_row > 0 and not self._ever_answered)
 
     def on_turned_away(self, n: int, words: str | None) -> None:
-        """So many calls one after another."""
+        """So many calls were turned away one after another."""
         self._in_row += n
         self._refused = False
         self.words = words or self.words
@@ -107,10 +107,9 @@ class Patience:
         if stated_s is not None:
             return stated_s
         assert self.shut_since_s is not None, "nothing is given up that is not shut"
-        named_s = 0.0 if self._named_until_s is None else self._named_until_s - self.shut_since_s + AFTER_NAMED_S
-        if self._at_start and self._named_until_s is None:
-            return AT_START_S
-        return max(DAY_AND_HOUR_S, named_s)
+        if self._named_until_s is None:
+            return AT_START_S if self._at_start else DAY_AND_HOUR_S
+        return max(DAY_AND_HOUR_S, self._named_until_s - self.shut_since_s + AFTER_NAMED_S)
 
     @property
     def _at_start(self) -> bool:

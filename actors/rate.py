@@ -188,7 +188,7 @@ class RateSearch:
 
     @property
     def _per_s(self) -> float:
-        """Calls a second."""
+        """The rate in calls a second, whether or not it is a share of what was stated."""
         return self.rate * FEW / self._few
 
     @property

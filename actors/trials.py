@@ -65,15 +65,15 @@ class Trials:
         self.open = 0
         """Rows on trial, in all lanes."""
         self.all_have_come = False
-        """No more rows will."""
+        """All rows of the run have come, and no other one will."""
 
     def start(self, context: Context) -> None:
-        """Before the first row."""
+        """The stage calls this before the first row comes."""
         self._context = context
 
     @property
     def held(self) -> bool:
-        """There are any; else a failure counts whoever's fault it was."""
+        """Whether rows are put on trial here; where they are not, a failure counts whoever's fault it was."""
         return self._wait_s is not None
 
     def try_(self, seq: Id, value: Any, lane: Lane, fault: Fault) -> None:
@@ -87,8 +87,8 @@ class Trials:
             self._settle(trial, lane, share)
 
     def judge(self, lane: Lane, *, over: bool = False) -> None:
-        """Settle those in this lane of whom enough is known, in the order in which their calls ended. `over`: no more will
-        be."""
+        """Settle those in this lane of whom enough is known, in the order in which their calls ended. `over`
+        says that no more will become known."""
         if lane.outage:
             return
         witnesses, now = lane.witnesses, self._context.now()

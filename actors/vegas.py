@@ -55,4 +55,4 @@ class Vegas:
         elif queue > 6.0 * step:
             # By what waits above the threshold, half at most: a queue that has grown long is not left to shrink by ones.
             self.limit -= min(max(step, queue - 6.0 * step), self.limit / 2.0)
-        self.limit = max(1.0, min(float(self._highest), self.limit))
+        self.limit = min(float(self._highest), self.limit)

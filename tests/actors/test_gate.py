@@ -103,8 +103,8 @@ def test_a_late_refusal_changes_nothing_after_the_cooldown_or_in_an_outage() -> 
 
 def cooldowns(hints: tuple[float | None, ...], cooldown_max_s: float = 30.0) -> list[float]:
     """How long each is, where nothing goes through in between."""
-    gate = Gate(Terms(concurrency=4, cooldown_s=0.1, cooldown_max_s=cooldown_max_s), 0.0)
-    now, took = 0.0, []
+    now, took = 1000.0, list[float]()
+    gate = Gate(Terms(concurrency=4, cooldown_s=0.1, cooldown_max_s=cooldown_max_s), now)
     for hint in hints:
         gate.want(STAGE, 1, ())
         granted(gate, now)

@@ -60,6 +60,16 @@ def test_who_enlists_twice_is_told_once() -> None:
     assert [whom for whom, m in fake.told if isinstance(m, protocol.CooldownBegan)] == [ONE, TWO]
 
 
+def test_a_stage_that_is_discharged_is_told_nothing_more_and_others_are() -> None:
+    fake = governing()
+    fake.receive(protocol.Discharge(ONE), protocol.Discharge(ONE), protocol.LimitHit(Epoch(0), 1.0))
+    assert [whom for whom, m in fake.told if isinstance(m, protocol.CooldownBegan)] == [TWO]
+    fake.told = []
+    fake.receive(protocol.PermitsWanted(ONE, 1))
+    fake.pass_time(10.0)
+    assert fake.take_for(ONE) == []
+
+
 def test_what_a_stage_takes_back_it_is_told_of_and_does_not_get() -> None:
     fake = governing(Terms(concurrency=2))
     fake.receive(protocol.PermitsWanted(ONE, 5, "k"), protocol.PermitsWanted(TWO, 3, "k"))

@@ -117,6 +117,28 @@ def test_windows_of_time_are_recognised(server: Fixed | Sliding) -> None:
     assert came.refused_in(10.0, 100.0) <= 0.02
 
 
+def test_a_limit_on_calls_in_flight_that_has_grown_is_found_by_one_call_more_at_a_time() -> None:
+    came = Play(InFlight(30, ((15.0, 90),)), 10**9, 200, slow(0.05, 0.5), 0).run(90.0)
+    assert came.refused_share <= 0.01
+    assert came.admitted(70.0, 90.0) >= 0.9 * 90 / 0.052 * 20
+
+
+def test_of_several_stated_rates_the_slowest_is_what_a_refusal_is_about_L74() -> None:
+    def came(*rates: Rate) -> object:
+        return Play(Bucket(6.0, 1.0), 10**9, 50, FAST, terms=Terms(rates=rates)).run(120.0)
+
+    assert came(Rate(10.0), Rate(1000.0)) == came(Rate(10.0)) == came(Rate(1000.0), Rate(10.0))
+
+
+@pytest.mark.parametrize("percent", [10, 35])
+def test_never_faster_than_what_is_stated_where_refusals_come_by_chance_L74(percent: float) -> None:
+    came = Play(Chance(percent, None, 1), 10**9, 200, FAST, terms=STATED).run(120.0)
+    calls = sorted(came.admitted_at + came.refused_at)
+    for first in range(0, len(calls) - 100, 50):
+        assert calls[first + 100] - calls[first] >= (100 - 5) / 200.0 - 0.001
+    assert came.admitted(60.0, 120.0) >= 60 * 10
+
+
 def test_a_seed_replays_to_the_call() -> None:
     one, two = (Play(Bucket(), 2000, 100, slow(0.05, 0.5), seed=7).run() for _ in range(2))
     assert one == two

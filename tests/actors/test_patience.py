@@ -173,6 +173,37 @@ def test_what_refuses_everybody_for_minutes_is_exhausted_whatever_it_says() -> N
     assert [wait for closure, wait in closures if closure is Closure.EXHAUSTED][:3] == pytest.approx([60, 90, 135])
 
 
+def test_what_refuses_from_the_first_call_on_need_be_no_wrong_key() -> None:
+    """Nobody has said that it is exhausted: so it is not given up after half a minute, as a mistake of somebody's is."""
+    fake = governing(answered=0)
+    epoch, closures = 0, list[tuple[Closure, float]]()
+    while len(closures) < 100 and fake.now() < 3600.0:
+        fake.receive(protocol.LimitHit(Epoch(epoch), None))
+        assert not any(isinstance(m, protocol.AccountGivenUp) for _, m in fake.told)
+        closures += closed(fake)
+        fake.pass_time(closures[-1][1])
+        epoch += 1
+    assert [wait for closure, wait in closures if closure is Closure.EXHAUSTED][:3] == pytest.approx([60, 90, 135])
+
+
+def test_a_time_that_was_named_before_it_opened_again_is_forgotten() -> None:
+    fake = governing()
+    turned_away(fake, n=3, hint_s=30 * 3600.0)
+    fake.pass_time(30 * 3600.0)
+    fake.receive(protocol.CallsEnded(ONE, Epoch(1), 1, 1))
+    began_s, epoch = fake.now(), 1
+    turned_away(fake, epoch, n=3)
+    given_up: list[float] = []
+    while not given_up:
+        (*_, (_, wait_s)) = closed(fake)
+        fake.pass_time(wait_s)
+        epoch += 1
+        turned_away(fake, epoch)
+        given_up = [m.since_s for whom, m in fake.told if isinstance(m, protocol.AccountGivenUp) and whom == ONE]
+    assert fake.now() - began_s == pytest.approx(25 * 3600.0)
+    assert fake.actor.statistics().shut == 2
+
+
 def test_a_probe_that_is_refused_asks_again_as_one_that_is_turned_away() -> None:
     fake = governing()
     turned_away(fake, n=3)
@@ -188,6 +219,13 @@ def test_a_key_that_is_new_does_not_take_what_all_keys_share_for_wrong() -> None
     fake = governing()
     fake.receive(protocol.TurnedAway(Epoch(0), 1, None, "no", "tenant"))
     assert closed(fake) == []
+
+
+def test_calls_that_were_not_answered_do_not_make_a_key_a_right_one() -> None:
+    fake = governing(answered=0)
+    fake.receive(protocol.CallsEnded(ONE, Epoch(0), 1, 0, (1,)))
+    fake.receive(protocol.TurnedAway(Epoch(0), 1, None, "no", "tenant"))
+    assert closed(fake) == [(Closure.EXHAUSTED, 2.0)]
 
 
 def test_few_rows_that_fail_again_and_again_are_an_outage_too_L40() -> None:
