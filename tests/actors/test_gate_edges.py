@@ -166,3 +166,17 @@ def test_what_has_been_closed_for_long_is_tried_by_one_call_which_is_let_in_by_a
     assert at_s - now == pytest.approx(0.01, abs=1e-3), "refusals come at once here: by then it was let in"
     assert granted(gate, now + 0.005) == 0
     assert granted(gate, at_s) > 0
+
+
+def test_an_outage_says_nothing_of_a_limit_and_what_was_learned_of_it_stands_L40() -> None:
+    gate = Gate(Terms(outage_after=1), 0.0)
+    gate.want(STAGE, 1000, ())
+    assert granted(gate, 0.0) == 10
+    gate.ended(STAGE, 9, 9, (), 0.1, 0.1, gate.epoch)
+    gate.hit(gate.epoch, None, 0.1)
+    assert gate.end_cooldown(gate.until_s)
+    rate = gate.learned_per_s
+    assert rate is not None
+    gate.close_for_outage(50.0, 0.5)
+    assert gate.end_cooldown(100.0)
+    assert gate.learned_per_s == rate

@@ -270,3 +270,75 @@ def test_its_answer_lets_others_follow() -> None:
     pace.on_ended(1, 1, True, 1, 0.001, 0.301)
     assert pace.room(0, False, 0.301) >= 5.0
     assert pace.fruitful(0.0, 0.301)
+
+
+# --- refusals by chance ---
+
+
+def refused_at_any_rate(pace: Pace, now: float) -> tuple[int, float]:
+    """Short runs, each far slower than what went through at first, until nothing is paced any more: how many, and when."""
+    for n in range(1, 100):
+        for _ in range(10):
+            now += 0.01
+            pace.move(True, now)
+        pace.on_sent(10, now)
+        pace.on_ended(9, 9, True, 10, 0.01, now)
+        pace.on_refused(1, 0.0, now)
+        pace.on_opened(0.01, 0.01, False, 1, now)
+        if pace.share == 1.0:
+            return n, now
+    raise AssertionError("it is paced for ever")
+
+
+def refused_unpaced(pace: Pace, now: float, sent: int, told: int) -> None:
+    pace.on_sent(sent, now)
+    pace.on_ended(sent - 1, sent - told, True, 10, 0.01, now + 0.01)
+    pace.on_refusal_told(told)
+    pace.on_refused(1, 0.0, now + 0.02)
+    pace.on_opened(0.01, 0.01, False, 1, now + 0.03)
+
+
+def test_what_is_refused_at_any_rate_is_no_limit_on_rate_and_calls_go_unpaced() -> None:
+    pace = Pace(math.inf, 0.0, 200.0)
+    n, now = refused_at_any_rate(pace, 0.0)
+    assert n >= 4
+    assert math.isfinite(pace.window), "as at the start, calls must be let in"
+    assert pace.learned
+    refused_unpaced(pace, now, 60, 6)
+    assert math.isfinite(pace.window), "no more of them are refused than when they were paced"
+
+
+def test_where_many_more_are_refused_unpaced_they_are_paced_again_and_that_takes_twice_as_much_to_be_doubted() -> None:
+    pace = Pace(math.inf, 0.0, 200.0)
+    first, now = refused_at_any_rate(pace, 0.0)
+    refused_unpaced(pace, now, 39, 39)
+    assert math.isfinite(pace.window), "of so few calls nothing can be said"
+    refused_unpaced(pace, now + 1.0, 60, 60)
+    assert math.isinf(pace.window)
+    again, _ = refused_at_any_rate(pace, now + 10.0)
+    assert again > first
+
+
+def test_calls_go_unpaced_for_sixty_four_refusals_and_then_twice_as_many() -> None:
+    pace = Pace(math.inf, 0.0, 200.0)
+    now, found = 0.0, []
+    for _ in range(2):
+        _, now = refused_at_any_rate(pace, now)
+        n = 0
+        while math.isfinite(pace.window):
+            n, now = n + 1, now + 1.0
+            refused_unpaced(pace, now, 60, 1)
+        found.append(n)
+    assert found == [64, 128]
+
+
+def test_where_nothing_goes_through_again_and_again_that_is_no_chance() -> None:
+    pace = Pace(math.inf, 0.0, 200.0)
+    _, now = refused_at_any_rate(pace, 0.0)
+    assert pace.learned
+    pace.on_refused(1, 0.0, now + 0.01)
+    pace.on_opened(1.0, 0.5, False, 3, now + 1.0)
+    assert pace.learned
+    pace.on_refused(1, 0.0, now + 1.01)
+    pace.on_opened(2.0, 1.0, False, 4, now + 2.0)
+    assert not pace.learned

@@ -221,6 +221,15 @@ def test_a_bucket_of_which_nothing_is_told_any_more_is_forgotten() -> None:
     assert drawn(known, 11.0) == 1000
 
 
+def test_it_is_over_once_each_quota_of_which_something_was_told_has_passed() -> None:
+    minute = Quota("calls", 50, 30.0, 100.0, name="minute")
+    known = told(10.0, quota(0, 5.0), minute)
+    assert not known.over(14.9)
+    assert not known.over(15.0)
+    assert not known.over(39.9)
+    assert known.over(40.0)
+
+
 def test_what_is_refused_again_and_again_was_guessed_wrong() -> None:
     known = told(10.0, quota(0, 5.0, refill=Refill.WINDOW))
     for _ in range(DOUBTS_MAX):
