@@ -187,6 +187,26 @@ def test_only_time_in_which_rows_waited_for_the_rate_counts() -> None:
     assert pace.share == pytest.approx(1 / 3 * WINDOW_DIP)
 
 
+def test_a_rate_that_was_refused_is_tried_again_only_while_rows_wait_for_it_and_it_is_what_is_limited() -> None:
+    pace = stated()
+    pace.on_opened(0.2, 0.1, False, 1, 60.2)
+    found, now = pace.share, 60.2
+    for _ in range(100):
+        now += 1.0
+        pace.move(False, now)
+    assert pace.share == found
+    pace.in_flight.limit = 50
+    for _ in range(100):
+        now += 1.0
+        pace.move(True, now)
+    assert pace.share == found
+    pace.in_flight.limit = None
+    for _ in range(100):
+        now += 1.0
+        pace.move(True, now)
+    assert pace.share == 1.0
+
+
 def test_an_outage_says_nothing_of_a_limit_and_what_was_found_stands() -> None:
     pace = stated()
     pace.on_opened(0.1, 0.1, False, 1, 60.1)

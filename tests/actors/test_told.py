@@ -140,17 +140,25 @@ def test_a_reset_that_is_known_more_exactly_may_come_so_much_later() -> None:
 
 
 @pytest.mark.parametrize(("remaining", "others"), [(40, 0), (30, 10)])
-def test_what_was_granted_longer_ago_than_a_window_is_counted_no_more(remaining: int, others: int) -> None:
+@pytest.mark.parametrize("each", [1.0, 2.0])
+def test_what_was_granted_longer_ago_than_a_window_is_counted_no_more(remaining: int, others: int, each: float) -> None:
+    """Whether calls are what is counted, or what each of them takes."""
+    unit = "calls" if each == 1.0 else "tokens"
     known = Told(0.0, 0, CALLS)
+    known.spent((Spent("tokens", each, 0.0, 1),))
     known.took(60, 0.0)
-    said = Quota("calls", remaining, 9.0, 100.0, window_s=10.0)
+    known.took(3, 0.7)
+    said = Quota(unit, remaining * each, 9.0, 100.0 * each, window_s=10.0)
     known.ended(60, (heard(1.0, said, began_s=0.5),), 1.0)
-    known.took(5, 2.0)
+    known.took(2, 2.0)
+    # Of tokens, one call less than there is room for in the mean.
+    less = 0 if each == 1.0 else 1
     # The window is longer by a tenth and a moment, as calls take their time to arrive.
     assert known.room(11.2) < 10.0
-    assert int(known.room(11.3)) == 100 - others - 5
-    assert int(known.room(13.2)) == 100 - others - 5
-    assert int(known.room(13.3)) == 100 - others
+    assert int(known.room(11.3)) == 100 - others - 5 - less
+    assert int(known.room(11.9)) == 100 - others - 5 - less
+    assert int(known.room(12.0)) == 100 - others - 2 - less
+    assert int(known.room(13.3)) == 100 - others - less
 
 
 def test_tokens_that_are_used_up_hold_back_rows_of_any_weight() -> None:
