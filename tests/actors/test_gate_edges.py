@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.gate import Gate, GateState, Rate, Terms
-from headrace.actors.protocol import Closure
+from headrace.actors.gate import Gate, Rate, Terms
 from headrace.actors.quantities import DAY_S, HEAVIEST
 from tests.actors.fake import Name
 
@@ -55,51 +54,6 @@ def test_calls_that_are_old_enough_were_let_in_and_time_alone_lets_others_follow
     assert at_s is not None
     assert granted(gate, 0.49) == 0
     assert granted(gate, at_s) > 0
-
-
-def test_what_others_had_learned_is_kept_to_from_the_first_call_on_and_begins_with_nothing_saved_up() -> None:
-    gate = Gate(Terms(), 0.0)
-    gate.want(STAGE, 20, ())
-    assert granted(gate, 0.0) == 10
-    gate.ended(STAGE, 5, 5, (), 0.1, 0.1, gate.epoch)
-    gate.hit(gate.epoch, None, 0.1)
-    assert gate.end_cooldown(0.3)
-    assert gate.bequeathed
-    rate = gate.learned_per_s
-    assert rate is not None
-    gate.hand_over(100.0)
-    gate.want(OTHER, 5, ())
-    assert granted(gate, 100.0) == 0
-    assert gate.wake_at(100.0) == pytest.approx(100.0 + 1.0 / rate)
-    assert granted(gate, 100.0 + 1.001 / rate) == 1
-    assert gate.waiting == 4, "what the first ones wished for is forgotten"
-
-
-def test_what_is_not_over_when_others_come_is_not_over_for_them() -> None:
-    gate = Gate(Terms(), 0.0)
-    assert not gate.bequeathed
-    gate.want(STAGE, 1, ())
-    granted(gate, 0.0)
-    gate.hit(gate.epoch, 50.0, 0.0)
-    assert gate.bequeathed
-    gate.hand_over(10.0)
-    assert (gate.state, gate.closure, gate.cooldowns, gate.out) == (GateState.COOLING, Closure.REFUSED, 0, 0)
-    assert not gate.end_cooldown(49.9)
-    assert gate.end_cooldown(50.0)
-    gate = Gate(Terms(), 0.0)
-    gate.close_for_outage(0.0, 0.5)
-    assert not gate.bequeathed, "an outage of which nobody is left to tell is nothing learned"
-
-
-def test_failures_of_those_who_have_gone_are_not_held_against_those_who_come() -> None:
-    gate = Gate(Terms(concurrency=20, outage_after=4), 0.0)
-    gate.want(STAGE, 20, ())
-    granted(gate, 0.0)
-    assert not gate.ended(STAGE, 3, 0, (1, 2, 3), 0.1)
-    gate.hand_over(1.0)
-    gate.want(OTHER, 20, ())
-    granted(gate, 1.0)
-    assert not gate.ended(OTHER, 1, 0, (4,), 0.1)
 
 
 def test_a_gate_keeps_what_a_probe_of_an_exhausted_account_says_L71() -> None:

@@ -57,21 +57,6 @@ def test_calls_of_a_stage_that_is_gone_are_not_under_way_any_more_L16() -> None:
     assert granted(gate, 20.0) == 50
 
 
-def test_calls_of_whom_nobody_hears_any_more_are_not_under_way_for_those_who_come_later() -> None:
-    """What was learned of a limit outlives a run that was aborted amid its calls; its calls do not."""
-    gate = Gate(Terms(), 0.0)
-    gate.want(STAGE, 11, ())
-    assert granted(gate, 0.0) == 10
-    gate.ended(STAGE, 1, 1, (), 0.1)
-    window = Quota("calls", 50, 9.9, 50.0, refill=Refill.WINDOW)
-    gate.hear(1, (heard(0.1, window, began_s=0.0),), (), 0.1)
-    assert granted(gate, 0.1) == 1
-    gate.hand_over(1.0)
-    gate.set_terms(Terms(concurrency=1000), 1.0)
-    gate.want(STAGE, 1000, ())
-    assert granted(gate, 20.0) == 50, "all of it, when its reset has come"
-
-
 def test_a_cost_known_afterwards_corrects_the_bucket_of_its_unit() -> None:
     terms = Terms(rates=(Rate(100.0, 100.0, "cost", "tokens"),))
     gate = Gate(terms, 0.0)

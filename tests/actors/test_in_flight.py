@@ -201,19 +201,3 @@ def test_of_few_calls_in_flight_one_less_is_much_less_so_a_single_refusal_is_eno
     limits = believing(20)
     refused(limits, 20, sent=200)
     assert limits.limit == 19
-
-
-def test_what_others_had_found_stands_and_what_they_had_just_tried_does_not() -> None:
-    limits = believing(sent=1000)
-    limits.move(True, 2000, 5.0)
-    assert limits.limit == 51
-    limits.begin_anew(100.0)
-    assert limits.limit == 50
-    limits.move(True, 200, 100.4)
-    assert limits.limit == 50
-    # Its calls are counted from none: ten rounds, as at first, make it a tried one.
-    refused(limits, 50, sent=499, now=100.5)
-    assert limits.limit is None
-    limits = InFlight()
-    limits.begin_anew(0.0)
-    assert limits.limit is None

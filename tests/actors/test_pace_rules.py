@@ -144,21 +144,6 @@ def test_the_first_refusal_says_how_much_was_let_in_until_then_and_in_what_time(
     assert pace.learned
 
 
-def test_others_who_come_later_begin_with_nothing_saved_up_and_nothing_under_way() -> None:
-    pace = ramping()
-    pace.on_sent(50, 0.0)
-    pace.on_ended(50, 50, True, 50, 0.5, 0.5)
-    pace.on_sent(50, 1.0)
-    pace.on_refused(50, 0.0, 1.0)
-    pace.on_opened(0.1, 0.1, False, 1, 1.1)
-    assert pace.bucket is not None
-    rate = pace.bucket.rate_per_s
-    pace.begin_anew(100.0)
-    assert pace.bucket.room(100.0) == 0
-    assert pace.bucket.rate_per_s == rate
-    assert not pace.fruitful(0.0, 100.0)
-
-
 def test_of_what_is_stated_as_much_is_used_as_was_not_refused_L74() -> None:
     assert Pace(10.0, 0.0).share == 1.0
     pace = stated()
