@@ -17,6 +17,8 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
+from .text import kind_of
+
 LONGEST_S = 1e9
 """The longest duration, about 31 years, in seconds. Waits of the operating system overflow beyond 9.2e9 seconds."""
 HEAVIEST = 1e15
@@ -69,11 +71,11 @@ def shown(value: object, *, private: bool = True) -> str:
     `private`: of what is no number, only the type is named.
     """
     if private and not (value is None or isinstance(value, bool | int | float | Decimal)):
-        return f"a {type(value).__name__}"
+        return f"a {kind_of(value)}"
     try:
         text = repr(value)
     except Exception:
-        return f"a {type(value).__name__} that cannot be shown"
+        return f"a {kind_of(value)} that cannot be shown"
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
@@ -172,7 +174,7 @@ def _key_of_object(answer: Any, kind: type, depth: int) -> Hashable:
     try:
         itself = bool(answer == answer)
     except BaseException as error:
-        raise _no_key(answer, f"its __eq__ raises {type(error).__name__}") from error
+        raise _no_key(answer, f"its __eq__ raises {kind_of(error)}") from error
     if not itself:
         raise _no_key(answer, "it is not equal to itself, as NaN is not, so no two rows could share it")
     if kind is float or isinstance(answer, Enum):
@@ -183,7 +185,7 @@ def _key_of_object(answer: Any, kind: type, depth: int) -> Hashable:
     try:
         return ObjectKey(answer)
     except BaseException as error:
-        told = f"it cannot be hashed ({type(error).__name__})"
+        told = f"it cannot be hashed ({kind_of(error)})"
         raise _no_key(answer, told) from error
 
 
@@ -194,6 +196,6 @@ def _item(item: Any, depth: int) -> Hashable:
 
 def _no_key(answer: object, why: str) -> BadAnswer:
     return BadAnswer(
-        f"key= gave a {type(answer).__name__}, which cannot be the key of a row: {why}; "
+        f"key= gave a {kind_of(answer)}, which cannot be the key of a row: {why}; "
         f"give text, a number, or a tuple of these"
     )

@@ -70,7 +70,17 @@ def message_of(error: BaseException) -> str:
             text = f"{text[:MESSAGE_CHARS_MAX]}... ({len(text):,} characters in all)"
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
     except BaseException as worse:
-        return f"the message cannot be read: __str__ raised {type(worse).__name__}"
+        return f"the message cannot be read: __str__ raised {kind_of(worse)}"
+
+
+def kind_of(error: object) -> str:
+    """The name of the type of any exception, or of any object. It never raises: a class may have a metaclass that does.
+
+    >>> kind_of(ValueError("no such city"))
+    'ValueError'
+    """
+    # Past the metaclass's own `__getattribute__`, which is somebody else's code; the name is always an exact string.
+    return type.__getattribute__(type(error), "__name__")  # type: ignore[no-any-return]
 
 
 def visible(text: str, *, multiline: bool = False) -> str:
@@ -99,4 +109,4 @@ def told(error: BaseException) -> str:
     """
     message = message_of(error)
     remarks = "".join(f" ({remark})" for remark in remarks_of(error))
-    return visible(f"{type(error).__name__}{': ' if message else ''}{message}{remarks}")
+    return visible(f"{kind_of(error)}{': ' if message else ''}{message}{remarks}")

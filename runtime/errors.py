@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from headrace.actors.conductor import ActorDied, Overdue
 from headrace.actors.errors import HeadraceError
@@ -22,7 +22,7 @@ from headrace.actors.stage_terms import (
     TooManyHungCalls,
     TooManyRefusals,
 )
-from headrace.actors.text import visible
+from headrace.actors.text import kind_of, visible
 
 __all__ = [
     "AccountShut",
@@ -179,7 +179,10 @@ class Recalled(HeadraceError):
 
 def name_of(error: BaseException) -> str:
     """What kind of error it is, also where it is told by a journal."""
-    return error.kind if isinstance(error, Recalled) else type(error).__name__
+    # Not `isinstance`, which asks for an attribute `__class__` that may be a property that raises (L72).
+    if issubclass(type(error), Recalled):
+        return cast(Recalled, error).kind
+    return kind_of(error)
 
 
 # --- it is over ---

@@ -14,6 +14,7 @@ from typing import Any
 from headrace.actors.text import (
     MESSAGE_CHARS_MAX,
     add_note,
+    kind_of,
     message_of,
     remark,
     remarks_of,
@@ -25,6 +26,7 @@ __all__ = [
     "MESSAGE_CHARS_MAX",
     "add_note",
     "escaped",
+    "kind_of",
     "message_of",
     "remark",
     "remarks_of",
@@ -80,4 +82,4 @@ def escaped(value: Any) -> str:
     try:
         return ascii(value)
     except Exception as error:
-        return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"
+        return f"a {kind_of(value)} that cannot be shown: {kind_of(error)}"

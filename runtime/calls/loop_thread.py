@@ -23,7 +23,7 @@ from loguru import logger
 
 from ..errors import LoopDied
 from ..hosts.threads.starting import started
-from ..text import told
+from ..text import kind_of, told
 from .loop_home import LoopHome
 
 LOOPS_MAX = 5
@@ -89,7 +89,7 @@ class LoopThread(LoopHome):
                 logger.warning(
                     "{}: a task or a callback raised {}; its call has this error, and the loop goes on",
                     self._name,
-                    type(error).__name__,
+                    kind_of(error),
                 )
             except BaseException as error:
                 return error
@@ -130,7 +130,7 @@ class LoopThread(LoopHome):
                 loop.run_until_complete(asyncio.wait(tasks, timeout=LAST_TASKS_S))
             loop.run_until_complete(loop.shutdown_asyncgens())
         except BaseException as error:
-            logger.debug("{}: ended with {}", self._name, type(error).__name__)
+            logger.debug("{}: ended with {}", self._name, kind_of(error))
         finally:
             _bury(loop)
 

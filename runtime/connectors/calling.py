@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..calls.awaiting import Awaiting, Loop
 from ..errors import HeadraceError, UnwritableRows
 from ..names import connector_name
-from ..text import remark
+from ..text import kind_of, remark
 from .port import ReadResult
 
 
@@ -107,4 +107,4 @@ def _result(answer: Any, n: int) -> ReadResult:
     try:
         return ReadResult(values, bool(ended), bad)
     except BaseException:
-        raise BadAnswer(f"a {type(ended).__name__} for ended, which is neither true nor false") from None
+        raise BadAnswer(f"a {kind_of(ended)} for ended, which is neither true nor false") from None

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import BadInput, ConfigError, UnwritableRows
+from ..text import kind_of
 from .file_identity import StrPath
 from .file_sink import FileSink
 from .json_values import encode, plain, surrogate_in
@@ -223,7 +224,7 @@ def _cell(value: Any) -> tuple[Any, str | None]:
     try:
         built = msgspec.to_builtins(value, enc_hook=plain)
     except Exception as error:
-        return None, f"it cannot be written as text ({type(error).__name__})"
+        return None, f"it cannot be written as text ({kind_of(error)})"
     return built if isinstance(built, str | int | float | None) else data.decode(), None
 
 

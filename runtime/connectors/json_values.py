@@ -25,6 +25,8 @@ from typing import Any
 
 import msgspec
 
+from ..text import kind_of
+
 DEPTH_MAX = 400
 """Lists and objects within each other at most, where a row is looked at more closely."""
 
@@ -41,7 +43,7 @@ def plain(value: Any) -> Any:
         return operator.index(value)
     if isinstance(value, float):
         return float(value)
-    raise TypeError(f"an object of the type {type(value).__name__}")
+    raise TypeError(f"an object of the type {kind_of(value)}")
 
 
 _TEXT = frozenset({str})
@@ -119,7 +121,7 @@ def _one_by_one(rows: Sequence[Any]) -> tuple[bytes, dict[int, str]]:
         try:
             line = _encode(row)
         except Exception as error:
-            faults[i] = fault_of(row) or f"it cannot be written as JSON ({type(error).__name__})"
+            faults[i] = fault_of(row) or f"it cannot be written as JSON ({kind_of(error)})"
             continue
         if not _is_faithful([row], line + b"\n") and not _reads_back([row], line + b"\n"):
             fault = fault_of(row)
@@ -161,7 +163,7 @@ def _fault_here(value: Any) -> str | None:
     except ValueError as error:
         return str(error).partition(";")[0]
     except Exception as error:
-        told = str(error) if isinstance(error, TypeError) else type(error).__name__
+        told = str(error) if isinstance(error, TypeError) else kind_of(error)
         return f"{told} has no form in JSON"
     return None
 

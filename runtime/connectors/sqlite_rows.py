@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..text import kind_of
 from .json_values import encode, plain, surrogate_in
 from .records import record_of
 from .sqlite_shape import fold
@@ -89,7 +90,7 @@ def _value(value: Any) -> tuple[Any, str | None]:
     try:
         built = msgspec.to_builtins(value, enc_hook=plain)
     except Exception as error:
-        return None, f"it cannot be written as text ({type(error).__name__})"
+        return None, f"it cannot be written as text ({kind_of(error)})"
     return _value(built) if type(built) in _PLAIN else (data.decode(), None)
 
 

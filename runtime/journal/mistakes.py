@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import msgspec
 
 from headrace.runtime.errors import ConfigError, HeadraceError
+from headrace.runtime.text import kind_of
 
 
 class Damaged(HeadraceError):
@@ -33,7 +34,7 @@ def in_words(path: str) -> Iterator[None]:
         raise
     except (msgspec.MsgspecError, ValueError, LookupError, OverflowError, AssertionError) as error:
         # What was read is not what was written.
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+        raise damaged(path, f"{kind_of(error)}: {error}") from error
 
 
 def wrong(error: sqlite3.Error) -> str:

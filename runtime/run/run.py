@@ -41,7 +41,7 @@ from ..quantities import patience
 from ..telemetry.events import RunBegan
 from ..telemetry.logs import RunLog
 from ..telemetry.observer import Observer, Observers
-from ..text import told
+from ..text import kind_of, told
 from . import shared_limits as governors
 from .output_files import Outputs
 from .report import RunReport, report_of
@@ -254,7 +254,7 @@ class Run:
             self.drain()
             await self
         else:
-            self.abort(f"the block that held the run raised {type(error).__name__}")
+            self.abort(f"the block that held the run raised {kind_of(error)}")
             await self.ended()
 
     def __enter__(self) -> Run:
@@ -271,7 +271,7 @@ class Run:
             self.drain()
             self.wait()
         else:
-            self.abort(f"the block that held the run raised {type(error).__name__}")
+            self.abort(f"the block that held the run raised {kind_of(error)}")
             self._report.result()
 
     # --- what the assembly asks for ---

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from headrace.runtime.errors import HeadraceError
+from headrace.runtime.text import kind_of
 
 from ..options import Journal, redacted
 from .typed import Types, Unfit, is_plain
@@ -73,7 +74,7 @@ class Values:
             raise Unkept(self._stage, unfit.field, unfit.reason) from None
         except Exception as error:
             # A property, a `__getattr__` or an `__eq__` of somebody's class.
-            reason = f"is a {type(value).__name__} that cannot be read: {type(error).__name__}"
+            reason = f"is a {kind_of(value)} that cannot be read: {kind_of(error)}"
             raise Unkept(self._stage, "", reason) from error
         return data if not (self._never or self._redact) else self._partly(data)
 

@@ -74,6 +74,23 @@ class NotesRaise(Exception):
         raise OwnBase("no notes")
 
 
+class _NamelessKind(type):
+    def __getattribute__(cls, name: str) -> object:
+        if name in ("__name__", "__qualname__", "__module__"):
+            raise OwnBase(f"the class has no {name}")
+        return super().__getattribute__(name)
+
+
+class Nameless(Exception, metaclass=_NamelessKind):
+    """Of a class that does not say what it is called."""
+
+
+class ClassRaises(Exception):
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise OwnBase("of no class")
+
+
 def _cycle() -> Exception:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
@@ -103,6 +120,8 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "Unequal": lambda: Unequal("x"),
     "Frozen": lambda: Frozen("x"),
     "NotesRaise": lambda: NotesRaise("x"),
+    "Nameless": lambda: Nameless("x"),
+    "ClassRaises": lambda: ClassRaises("x"),
     "a cycle of causes": _cycle,
     "a lone surrogate": lambda: ValueError("no file \udce4.txt"),
     "an escape sequence": lambda: ValueError("\x1b[2J\x9b\u202e\x00 gone\nand a second line"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.actors.text import MESSAGE_CHARS_MAX
+from headrace.actors.text import MESSAGE_CHARS_MAX, kind_of
 from headrace.runtime import Executor, Pipeline, RunFailed
 from headrace.runtime.run.outcome import Outcome
 from headrace.runtime.run.report import RunReport
@@ -68,7 +68,7 @@ def _each(raised: dict[str, BaseException]) -> Raise:
 def _name(place: str, kind: str, error: BaseException) -> str:
     made_by_python = kind == "StopIteration" and ("items" in place or "coroutine" in place)
     # A generator and a coroutine cannot raise it, so Python makes this of it.
-    return "RuntimeError" if made_by_python else type(error).__name__
+    return "RuntimeError" if made_by_python else kind_of(error)
 
 
 @pytest.mark.parametrize("place", ROWS_FAULT)
@@ -107,7 +107,7 @@ def test_a_classifier_that_raises_does_not_hide_the_rows_error_L19() -> None:
         kind = record["row"]
         assert record["error"] == "ValueError"
         assert record["message"].startswith(f"{kind} (classify= could not say what that means: it raised ")
-        assert type(raised[kind]).__name__ in record["message"]
+        assert kind_of(raised[kind]) in record["message"]
         _readable(record["message"], kind)
 
 
@@ -121,7 +121,7 @@ def test_a_run_that_cannot_go_on_says_who_is_to_blame_L72(place: str) -> None:
         assert any(failed.value.__cause__ is error for error in raised), kind
         text = str(failed.value)
         _readable(text, kind)
-        assert text.startswith(f"job: {type(raised[0]).__name__}"), kind
+        assert text.startswith(f"job: {kind_of(raised[0])}"), kind
         assert kind in NOTELESS or blame in text
         assert failed.value.report.state == "failed"
 
@@ -135,7 +135,7 @@ def test_what_closing_raises_is_a_note_with_a_name_L19(place: str) -> None:
         assert (report.state, report.delivered, report.quarantined) == ("completed", ROWS, 0), kind
         [note] = report.notes
         _readable(note, kind)
-        assert type(raised[0]).__name__ in note
+        assert kind_of(raised[0]) in note
         assert kind in NOTELESS or blame in note
 
 
@@ -146,7 +146,7 @@ def test_the_first_error_is_the_runs_and_later_ones_are_notes_on_it_L19(kind: st
     with pytest.raises(RunFailed, match="job: LookupError: first") as failed:
         pipeline.start().wait(HANGS_S)
     assert isinstance(failed.value.__cause__, LookupError)
-    assert any(type(raised[0]).__name__ in note for note in failed.value.__cause__.__notes__)
+    assert any(kind_of(raised[0]) in note for note in failed.value.__cause__.__notes__)
 
 
 @kinds
