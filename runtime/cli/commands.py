@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from . import journals
-from .jobs import ACCEPT_CHANGES, FILE, JOURNAL_PATH, SUSPEND_AFTER, Shown, own_output, read_job, run_job
+from .jobs import (
+    ACCEPT_CHANGES,
+    FILE,
+    JOURNAL_PATH,
+    REPLACE,
+    SUSPEND_AFTER,
+    Shown,
+    check_new,
+    mark_as_made,
+    own_output,
+    read_job,
+    run_job,
+)
 from .output import Group, say, wrong
 from .scenarios import scenario, soak
 
@@ -91,7 +103,8 @@ def check(file: Path) -> None:
     help="Mermaid's or Graphviz's language, or a picture.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
-def graph(file: Path, form: str, output: Path | None) -> None:
+@REPLACE
+def graph(file: Path, form: str, output: Path | None, replace: bool) -> None:
     """Draw the graph that FILE describes."""
     job = read_job(file)
     plan = job.plan()
@@ -109,8 +122,11 @@ def graph(file: Path, form: str, output: Path | None) -> None:
         job.pipeline.check_files(job.journal.path if job.journal is not None else None, file, own_output(output))
     except ConfigError as error:
         wrong(str(error))
+    check_new(output, "headrace graph", replace)
     try:
-        output.write_text(drawn + "\n", encoding="utf-8")
+        with output.open("w", encoding="utf-8") as made:
+            made.write(drawn + "\n")
+            mark_as_made(made, "headrace graph")
     except OSError as error:
         wrong(f"{output}: cannot be written: {error.strerror}")
 

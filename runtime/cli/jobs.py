@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -125,6 +125,30 @@ def own_output(path: Path) -> FileUse:
     from ..connectors.file_identity import FileUse
 
     return FileUse(str(path), "write", user="the command")
+
+
+REPLACE = click.option("--replace", is_flag=True, help="Replace FILE, whatever it is.")
+
+
+def check_new(output: Path, command: str, replace: bool) -> None:
+    """What a command writes is lost to nobody: the end, where a file is there that no earlier `command` wrote (L79)."""
+    from ..connectors.file_mark import mark_of
+
+    if replace or not output.is_file() or not output.stat().st_size:
+        return
+    if mark_of(str(output)).get("run") != command:
+        wrong(
+            f"{output}: exists already, and is not what an earlier `{command}` wrote; say --replace, or name another file"
+        )
+
+
+def mark_as_made(file: IO[Any], command: str) -> None:
+    """So that the next `command` may replace it."""
+    from ..connectors.file_mark import set_mark
+    from ..connectors.port import RunInfo
+
+    file.flush()
+    set_mark(file.fileno(), RunInfo(pipeline="", run=command))
 
 
 def read_job(file: Path) -> Job:

@@ -10,7 +10,20 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
-from .jobs import ACCEPT_CHANGES, FAILED, FILE, JOURNAL, SUSPEND_AFTER, Shown, own_output, read_job, run_job
+from .jobs import (
+    ACCEPT_CHANGES,
+    FAILED,
+    FILE,
+    JOURNAL,
+    REPLACE,
+    SUSPEND_AFTER,
+    Shown,
+    check_new,
+    mark_as_made,
+    own_output,
+    read_job,
+    run_job,
+)
 from .origin import origin_of
 from .output import TEXT, say, say_json, wrong
 
@@ -168,7 +181,8 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 @click.option("--run", "name", type=TEXT, metavar="NAME", help="Which one, where there are several.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
-def export(journal: Path, name: str | None, form: str, output: Path | None) -> None:
+@REPLACE
+def export(journal: Path, name: str | None, form: str, output: Path | None, replace: bool) -> None:
     """All that JOURNAL has of a run, record by record, each chained to the one before it.
 
     With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256). The last record tells how many there are and
@@ -181,6 +195,7 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
         wrong("--format parquet needs --output FILE: it is not written to standard output")
     if output is not None:
         _check_output(output, journal)
+        check_new(output, "headrace export", replace)
     with _looking_into(journal) as file:
         lines = export_(file, name, _audit_key())
         try:
@@ -194,6 +209,8 @@ def export(journal: Path, name: str | None, form: str, output: Path | None) -> N
                 else:
                     out.writelines(lines)
                 out.flush()
+                if output is not None:
+                    mark_as_made(out, "headrace export")
         except OSError as error:
             wrong(f"{output or 'standard output'}: cannot be written: {error.strerror or error}")
 

@@ -11,6 +11,8 @@ JSON. What has no such form goes to quarantine with its row.
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -21,7 +23,8 @@ import msgspec
 from ..errors import BadInput, ConfigError, UnwritableRows
 from ..text import kind_of
 from .file_identity import StrPath
-from .file_sink import FileSink
+from .file_sink import HEAD_BYTES, FileSink
+from .formats import other_separator
 from .json_values import encode, plain, surrogate_in
 from .part_file import IfExists, PartFile
 from .records import record_of
@@ -29,10 +32,14 @@ from .stream_output import StreamOutput
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 """Types of cells that `csv` writes as they are to be written."""
+_NO_HEADER = re.compile(rb"^\s*[\[{<]|[\x00-\x08\x0e-\x1f]")
+"""Text that a table does not begin with, and what is no text."""
 
 
 class CsvSink(FileSink):
     """Rows as dicts or structs; see the module."""
+
+    kind = "CSV"
 
     def __init__(
         self,
@@ -54,6 +61,20 @@ class CsvSink(FileSink):
     def _begin_at(self, columns: list[str] | None, headed: bool) -> None:
         self._columns, self._headed = columns, headed
         self._known = frozenset(columns or ())
+
+    def _check_head(self, head: str, whole: bool) -> None:
+        lines = head.split("\n")
+        lines = [line for line in (lines if whole else lines[:-1]) if line.strip()]
+        other = other_separator(lines, self._delimiter)
+        if other is not None:
+            raise ConfigError(f"the columns of what is there are separated by {other!r}: say delimiter={other!r}")
+        columns = next(csv.reader(io.StringIO(head, newline=""), delimiter=self._delimiter), [])
+        twice = next((column for column in columns if columns.count(column) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"the column {_shown(twice)} stands twice in the header of what is there, so no row could be written under"
+                " it: give each column a name of its own, or name another file"
+            )
 
     def _on_claimed(self, output: PartFile | StreamOutput) -> None:
         before = output.goes_on_from if isinstance(output, PartFile) else None
@@ -165,7 +186,12 @@ class CsvSink(FileSink):
         return self._header()
 
     def _has_rows(self, path: str) -> bool:
-        """A header is no row."""
+        """A header is no row. A line of something else (a picture, JSON without line feeds) is none that could be lost
+        without a word."""
+        with open(path, "rb") as first:
+            head = first.read(HEAD_BYTES)
+        if len(head) == HEAD_BYTES or _NO_HEADER.search(head) is not None:
+            return True
         with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.reader(file, delimiter=self._delimiter)
             try:

@@ -35,6 +35,18 @@ class FileUse(msgspec.Struct, frozen=True):
     user: str = ""
 
 
+def checked_path(path: StrPath) -> str:
+    """The path as text. Raises `ConfigError` for what can be the path of no file."""
+    path = os.fspath(path)
+    if not path:
+        raise ConfigError("the path of a file is empty")
+    if "\x00" in path:
+        raise ConfigError(f"{path!a}: the path of a file has no NUL in it")
+    if path.endswith(os.sep):
+        raise ConfigError(f"{path}: is the path of a folder, not of a file")
+    return path
+
+
 def identity_of(path: StrPath, use: Literal["read", "write"] = "write") -> Hashable | None:
     """What the file is; equal for two names of one file. None: it is a device, which any number may share."""
     path = os.fspath(path)

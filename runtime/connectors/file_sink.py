@@ -7,18 +7,30 @@ from typing import Any
 
 from ..errors import ConfigError
 from .claims import SinkClaim
-from .file_identity import STANDARD, FileUse, StrPath
+from .file_identity import STANDARD, FileUse, StrPath, checked_path
+from .formats import GZIP_NAMES, form_of, refuse_other_formats
 from .part_file import IfExists, PartFile, check_if_exists
 from .port import RunInfo, Written
 from .stream_output import StreamOutput, is_stream
+
+HEAD_BYTES = 65_536
+"""So much of a file that rows are appended to is looked at."""
 
 
 class FileSink:
     """Base of the sinks of files. A subclass makes bytes of rows, and appends them with `_write`."""
 
+    kind = "text"
+    """What its files hold, for messages."""
+
     def __init__(self, path: StrPath, if_exists: IfExists | None) -> None:
-        self.path = os.fspath(path)
+        self.path = checked_path(path)
         self.name = "standard output" if self.path == STANDARD else self.path
+        if self.path.lower().endswith(GZIP_NAMES) and not is_stream(self.path):
+            raise ConfigError(
+                f"{self.name}: outputs are not packed while they are written; name it without the ending, and pack it when"
+                " it is complete"
+            )
         self._if_exists = check_if_exists(self.name, if_exists)
         self._output: PartFile | StreamOutput | None = None
         self._claim: SinkClaim | None = None
@@ -46,6 +58,8 @@ class FileSink:
         )
         output.claim(run, place)
         try:
+            if isinstance(output, PartFile) and (old := output.appends_to) is not None:
+                self._check_old(old)
             self._on_claimed(output)
         except BaseException:
             output.unclaim()
@@ -85,6 +99,25 @@ class FileSink:
 
     def _on_claimed(self, output: PartFile | StreamOutput) -> None:
         """The output is held; its rows can be looked at. Raises `ConfigError`."""
+
+    def _check_old(self, path: str) -> None:
+        """Rows are to come after those in this file. Raises `ConfigError` where the two would be no file that can be read
+        (L89)."""
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+        try:
+            form = form_of(head, "utf-8")
+            if form.encoding != "utf-8":
+                raise ConfigError(
+                    f"what is there is in {form.encoding}, and rows are written in utf-8: name another file"
+                )
+            refuse_other_formats(head, form, f"{self.kind} that rows can be appended to")
+            self._check_head(head[form.mark :].decode(errors="replace"), whole=len(head) < HEAD_BYTES)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from None
+
+    def _check_head(self, head: str, whole: bool) -> None:
+        """The text that such a file begins with, or (`whole`) all of it. Raises `ConfigError`."""
 
     def tell(self) -> Any:
         """How much was written, as `resume` wants it."""

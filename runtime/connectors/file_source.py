@@ -17,6 +17,7 @@ from headrace.actors.protocol import BadRow
 from headrace.runtime.errors import BadInput, ConfigError
 from headrace.runtime.rows.contracts import INFER, INFER_ROWS, Contract
 
+from .file_identity import checked_path
 from .formats import Form, form_of, refuse_other_formats, text_encoding
 from .input_file import Input, RegularFile, is_standard_input, is_stream, open_input, read_past, unpacked
 from .iterables import IteratorSource
@@ -39,7 +40,7 @@ class FileSource(IteratorSource):
 
     def __init__(self, path: StrPath, encoding: str) -> None:
         super().__init__()
-        self.path = os.fsdecode(path)
+        self.path = checked_path(os.fsdecode(path))
         self.name = "standard input" if is_standard_input(self.path) else self.path
         try:
             self.encoding = text_encoding(encoding)

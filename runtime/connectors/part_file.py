@@ -92,6 +92,8 @@ class PartFile:
     def _look(self, target: str) -> None:
         if os.path.isdir(target):
             raise ConfigError(f"{self.path}: is a folder, not a file")
+        if os.path.islink(target):
+            raise ConfigError(f"{self.path}: is a link that leads back to itself")
         if not os.path.isdir(os.path.dirname(target)):
             raise ConfigError(f"{self.path}: the folder {str(Path(self.path).parent)!r} does not exist")
         if os.path.exists(target) and not os.access(target, os.W_OK):
@@ -267,6 +269,11 @@ class PartFile:
                 return self._target
             case "new":
                 return self._target if self._existed and self._mode == "append" else None
+
+    @property
+    def appends_to(self) -> str | None:
+        """Once it is claimed: the file that somebody else wrote, and that the run's rows come after; None otherwise."""
+        return self._target if self._state == "new" and self._existed and self._mode == "append" else None
 
     # --- the end ---
 

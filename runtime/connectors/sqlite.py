@@ -25,7 +25,7 @@ from typing import Any, Literal
 from headrace.runtime.errors import BadInput, ConfigError, UnwritableRows
 
 from .claims import SinkClaim
-from .file_identity import FileUse, StrPath
+from .file_identity import FileUse, StrPath, checked_path
 from .file_lock import FileLock, holder
 from .file_presence import Presence
 from .part_file import IfExists, can_go_on, check_if_exists
@@ -51,7 +51,7 @@ class SqliteSink:
         self, path: StrPath, table: str, *, key: Sequence[str] | None = None, if_exists: IfExists | None = None
     ) -> None:
         """Raises `ConfigError`."""
-        self.path = os.fspath(path)
+        self.path = checked_path(path)
         self.name = f"{self.path}:{table}"
         check_name(self.path, table)
         self._table = table

@@ -38,6 +38,7 @@ Paths are those of the folder that the command runs in.
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from .. import sinks, sources
+from ..connectors.file_identity import checked_path
 from ..connectors.file_source import FileSource
 from ..connectors.formats import text_encoding
 from ..connectors.input_file import is_standard_input
@@ -372,8 +374,11 @@ def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector |
     path = _needed(reading, table.path, f"{key}.path")
     if path is None or table.type is None:
         return None
-    if path != "-" and not Path(path).resolve().parent.is_dir():
-        reading.note(f"{key}.path", f"no such folder: {Path(path).parent}")
+    if reading.attempt(f"{key}.path", lambda: checked_path(path)) is None:
+        return None
+    if path != "-" and not Path(folder := os.path.dirname(os.path.realpath(path))).is_dir():
+        # Of a link, the folder that it leads to is the one that is missing.
+        reading.note(f"{key}.path", f"no such folder: {folder if os.path.islink(path) else Path(path).parent}")
         return None
     exists = table.if_exists
     if table.type == "jsonl":

@@ -256,12 +256,14 @@ def test_an_export_can_be_read_by_nobody_else_also_where_there_was_a_file(path: 
         for form in ("jsonl", "parquet"):
             out = path.with_suffix(f".{form}")
             for _ in range(2):
-                ended = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out)])
+                ended = CliRunner().invoke(
+                    headrace, ["export", str(path), "--format", form, "-o", str(out), "--replace"]
+                )
                 assert ended.exit_code == 0, ended.output
                 assert stat.S_IMODE(out.stat().st_mode) == 0o600
                 out.chmod(0o644)
                 out.write_bytes(out.read_bytes() + b"more of an older export" * 1000)
-            told = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out)])
+            told = CliRunner().invoke(headrace, ["export", str(path), "--format", form, "-o", str(out), "--replace"])
             assert told.exit_code == 0
             said = CliRunner().invoke(headrace, ["verify", str(out)]).output
             assert " records, as they were written; rows that ended of 40: 39 delivered, 1 quarantined" in said
