@@ -794,6 +794,8 @@ class Stage(Actor):
         self.context.tell(ref, message)
 
     def statistics(self) -> StageStatistics:
+        # Workers have rows in hand that wait for their turn, so that none of them waits for a row: these are no calls yet.
+        in_flight = min(self._assignments.in_flight, self._terms.workers)
         return StageStatistics(
             name=self._terms.name,
             rows=self._rows,
@@ -806,9 +808,9 @@ class Stage(Actor):
             recalled=self._recalled,
             turned_away=self._turned_away,
             workers_lost=self._launcher.crew.lost,
-            in_flight=self._assignments.in_flight,
-            in_flight_max=self._assignments.in_flight_max,
-            waiting=self._rows_here - self._assignments.in_flight,
+            in_flight=in_flight,
+            in_flight_max=min(self._assignments.in_flight_max, self._terms.workers),
+            waiting=self._rows_here - in_flight,
             busy_s=self._launcher.busy_s,
             traffic=self._exits.traffic(self._rows, self._rows_here, self._outlet.made),
             spent=dict(self._meter.total),

@@ -419,6 +419,8 @@ def _check(reading: Reading, script: Script) -> None:
             reading.note(
                 f"{key}.when", f"no message is named {fault.when!r}{f'; did you mean {near[0]!r}?' if near else ''}"
             )
+        if fault.stage is not None and script.executor is None and fault.stage not in names:
+            reading.note(f"{key}.stage", f"no [[stage]] is named {fault.stage!r}")
         if fault.what in ("kill", "hold") and fault.actor is None:
             reading.note(key, f"{fault.what!r} needs an 'actor'")
         if fault.what == "double" and fault.when != "Answered":

@@ -32,6 +32,7 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.graph.plan import Plan, StagePlan
 from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.runtime.pipeline.flow import Flow
+from headrace.runtime.quantities import BURST, RATE_MAX, RATE_MIN, ROWS, SECONDS, SECONDS_OR_ZERO, Range, option
 from headrace.runtime.run.report import RunReport
 from headrace.runtime.telemetry.observer import Observer, check_observers
 
@@ -44,6 +45,8 @@ from .script import FaultTable, OutageTable, ServiceTable, TroubleTable
 from .verdict import Breach
 from .world import World
 
+RATE = Range(RATE_MIN, RATE_MAX, f"calls a second, from {RATE_MIN:.0e} to {RATE_MAX:.0e}")
+SHARE = Range(0.0, 1.0, "a share of the calls, from 0 to 1")
 UNTIL_S = 7 * 86_400.0
 """A simulated run that has not ended after a week has failed."""
 
@@ -53,33 +56,38 @@ Fault = FaultTable
 def kill_worker(stage: str, *, call: int | None = None, at: float | None = None) -> Fault:
     """A worker of `stage` dies: in the n-th call of that stage, or at `at` seconds."""
     if at is not None:
-        return Fault(what="kill", actor="worker", stage=stage, at=at)
-    return Fault(what="kill", actor="worker", stage=stage, when="Call", nth=call or 1)
+        return Fault(what="kill", actor="worker", stage=stage, at=_seconds("kill_worker", "at", at))
+    nth = option("kill_worker", "call", 1 if call is None else call, ROWS)
+    return Fault(what="kill", actor="worker", stage=stage, when="Call", nth=nth)
 
 
 def kill(actor: str, *, at: float) -> Fault:
     """An actor dies: `source`, `reorder`, `sink`, `ledger`, `governor-NAME` or a stage's name."""
-    return Fault(what="kill", actor=actor, at=at)
+    return Fault(what="kill", actor=actor, at=_seconds("kill", "at", at))
 
 
 def hold(actor: str, *, at: float, lasts: float) -> Fault:
     """An actor gets no turn for so long: what it is told is delayed."""
-    return Fault(what="hold", actor=actor, at=at, lasts=lasts)
+    return Fault(what="hold", actor=actor, at=_seconds("hold", "at", at), lasts=_seconds("hold", "lasts", lasts))
 
 
 def drain(*, at: float) -> Fault:
     """Somebody drains the run."""
-    return Fault(what="drain", at=at)
+    return Fault(what="drain", at=_seconds("drain", "at", at))
 
 
 def abort(*, at: float) -> Fault:
     """Somebody aborts the run."""
-    return Fault(what="abort", at=at)
+    return Fault(what="abort", at=_seconds("abort", "at", at))
 
 
 def pause(*, at: float, lasts: float) -> Fault:
     """The whole process stands still for so long."""
-    return Fault(what="pause", at=at, lasts=lasts)
+    return Fault(what="pause", at=_seconds("pause", "at", at), lasts=_seconds("pause", "lasts", lasts))
+
+
+def _seconds(where: str, name: str, value: Any) -> float:
+    return float(option(where, name, value, SECONDS_OR_ZERO))
 
 
 class InvariantBroken(AssertionError):
@@ -133,10 +141,16 @@ def simulate(
     no error here: its report says so. Raises `InvariantBroken` where Headrace breaks a promise, `ConfigError` for a
     pipeline that cannot be simulated.
     """
+    option("simulate", "until_s", until_s, SECONDS)
     plan = _with_stand_ins(pipeline.plan(max_quarantined=max_quarantined, drain_timeout=drain_timeout), functions or {})
     world = World(seed, schedule, observers=check_observers(observers))
     plan = _noted(plan, world)
     run = world.start(plan)
+    try:
+        _check_faults(faults, world, {stage.name for stage in plan.stages})
+    except ConfigError:
+        world.close()
+        raise
     Faults(world, list(faults))
     world.run(until_s)
     breach, last = world.checker.breach, world.history.last(history)
@@ -150,11 +164,23 @@ def simulate(
     )
 
 
+def _check_faults(faults: Sequence[Fault], world: World, stages: set[str]) -> None:
+    """A fault that strikes nobody would prove nothing (L45)."""
+    actors = {carrier.me.name.rpartition(".")[2] for carrier in world.simulation.carriers} | {"worker"}
+    for fault in faults:
+        if fault.stage is not None and fault.stage not in stages:
+            raise ConfigError(f"faults: no stage is named {fault.stage!r}; there are {', '.join(sorted(stages))}")
+        if fault.actor is not None and fault.actor not in actors:
+            raise ConfigError(f"faults: no actor is named {fault.actor!r}; there are {', '.join(sorted(actors))}")
+
+
 def _with_stand_ins(plan: Plan, functions: Mapping[str, Callable[[Any], Any]]) -> Plan:
     names = {stage.name for stage in plan.stages}
     for name in functions:
         if name not in names:
             raise ConfigError(f"functions: no stage is named {name!r}; there are {', '.join(sorted(names))}")
+        if not callable(functions[name]):
+            raise ConfigError(f"functions: {name!r} is a {type(functions[name]).__name__}; a function is expected")
     nodes = tuple(
         msgspec.structs.replace(node, function=functions[node.name]) if node.name in functions else node
         for node in plan.nodes
@@ -240,8 +266,21 @@ class Service:
         retry_after: float | None = None,
         seed: int = 0,
     ) -> None:
+        span = [_seconds("Service", "latency", each) for each in _pair("latency", latency)]
+        if span[0] > span[1]:
+            raise ConfigError(f"Service: latency={latency!r}: seconds, or the least and the most of them")
+        if per_s is not None:
+            option("Service", "per_s", per_s, RATE)
+        option("Service", "burst", burst, BURST)
+        option("Service", "fails", fails, SHARE)
+        if retry_after is not None:
+            _seconds("Service", "retry_after", retry_after)
+        outages = [(at, lasts) for at, lasts in (_pair("outages", outage, two=True) for outage in outages)]
+        for at_and_lasts in outages:
+            for each in at_and_lasts:
+                _seconds("Service", "outages", each)
         table = ServiceTable(
-            latency=latency if isinstance(latency, float | int) else LatencyTable(uniform=list(latency)),
+            latency=span[0] if span[0] == span[1] else LatencyTable(uniform=span),
             quota=[QuotaTable(per_s=per_s, burst=burst)] if per_s is not None else [],
             outage=[OutageTable(at=at, lasts=lasts) for at, lasts in outages],
             trouble=[TroubleTable(answer=500, share=fails)] if fails else [],
@@ -286,6 +325,15 @@ class Service:
     def _made_of(self, answer: Answer, row: Any) -> Any:
         value_of(answer, row)
         return self._answer(row) if self._answer is not None else row
+
+
+def _pair(name: str, value: Any, *, two: bool = False) -> tuple[Any, Any]:
+    """Two numbers, or (unless `two`) one number twice. Raises `ConfigError`."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return value[0], value[1]
+    if two or isinstance(value, list | tuple):
+        raise ConfigError(f"Service: {name}: {value!r} is no pair of numbers of seconds")
+    return value, value
 
 
 __all__ = [

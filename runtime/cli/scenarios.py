@@ -35,14 +35,16 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
+        from headrace.actors.quantities import LONGEST_S
+
         text = str(value).strip().lower()
         unit = _UNITS.get(text[-1:])
         try:
             seconds = float(text[:-1] if unit else text) * (unit or 1.0)
         except ValueError:
             self.fail(f"{value!r} is no duration; it reads like 90s, 10m, 24h or 7d", param, ctx)
-        if not seconds > 0:
-            self.fail(f"{value!r}: a duration is greater than 0", param, ctx)
+        if not 0 < seconds <= LONGEST_S:
+            self.fail(f"{value!r}: a duration is greater than 0, and at most {LONGEST_S:.0e} s (31 years)", param, ctx)
         return seconds
 
 

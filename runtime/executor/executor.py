@@ -229,13 +229,17 @@ class Executor(concurrent.futures.Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """As `shutdown`. On Ctrl-C, calls that have not begun do not begin, and those under way have five seconds to end."""
+        """As `shutdown`. On Ctrl-C, calls that have not begun do not begin, and those under way have five seconds to end, or
+        until it comes again."""
         if isinstance(error, KeyboardInterrupt):
             core = self._here()
             self.shutdown(wait=False, cancel_futures=True)
-            core.wait(LEAVE_S)
-            if not core.ended.is_set():
-                core.abort(RunAborted("interrupted by Ctrl-C"))
+            try:
+                core.wait(LEAVE_S)
+            finally:
+                # Also where Ctrl-C comes again, which ends them at once (L34).
+                if not core.ended.is_set():
+                    core.abort(RunAborted("interrupted by Ctrl-C"))
         else:
             self.shutdown()
 

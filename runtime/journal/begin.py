@@ -71,10 +71,22 @@ def begin(
             if memory is not None:
                 store.given = memory.taken
             before = file.spent_by_life(run.id)
-            file.save_life(run.id, len(file.lives_of(run.id)) + 1, time.time())
+            life = len(file.lives_of(run.id)) + 1
+            file.save_life(run.id, life, time.time())
     except BaseException:
         file.close()
         raise
+
+    def withdraw() -> None:
+        if life == 1:
+            store.close(False)
+            return
+        try:
+            # A life that could not begin does not change what is told of the run: it was complete, perhaps (L65).
+            file.drop_life(run.id, life)
+        finally:
+            file.close()
+
     holds = options.sync == "row"
     within_s = 0.0 if holds else float(options.within)
     remembering = memory.remembering if memory is not None else None
@@ -82,7 +94,7 @@ def begin(
         go_on = f"go on with `headrace resume {shlex.quote(file.path)}`"
     else:
         go_on = f"run it again with the journal {file.path}, with which it goes on"
-    return Journaling(store, past, within_s, holds, remembering, before, go_on), run.key
+    return Journaling(store, past, within_s, holds, remembering, before, go_on, withdraw), run.key
 
 
 def _no_loop() -> NoReturn:

@@ -43,3 +43,5 @@ class Journaling(msgspec.Struct):
     """What the calls of each life before this one took, by unit."""
     go_on: str | None = None
     """What to do so that the run goes on in another life, for people."""
+    withdraw: Callable[[], None] = lambda: None
+    """In the place of the store's `close`, where the life that was to begin cannot."""

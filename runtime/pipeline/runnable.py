@@ -169,7 +169,7 @@ class Runnable(Generic[T_co]):
         try:
             return self._started(plan, journaling, key, path, journaling.past.places, *around)
         except ConfigError:
-            journaling.store.close(False)
+            journaling.withdraw()
             raise
 
     def _started(

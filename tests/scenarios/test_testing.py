@@ -206,3 +206,60 @@ def test_the_fixture_names_the_seed_that_failed(pytester: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["*seed 3; alone: pytest --simulation-seed 3 *test_mine*"])
     again = pytester.runpytest_subprocess("--simulation-seed", "2", "-p", "no:cacheprovider")
     again.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [kill_worker("asq", call=3), kill_worker("asq", at=1.0), kill("sinc", at=1.0), hold("governor", at=1.0, lasts=1.0)],
+)
+def test_a_fault_that_strikes_nobody_is_told_L45(fault: Any) -> None:
+    def ask(x: int) -> int:
+        return x
+
+    with pytest.raises(ConfigError, match=r"faults: no (stage|actor) is named '(asq|sinc|governor)'; there are .*ask"):
+        simulate(Pipeline().source(range(5)).map(ask), faults=[fault])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"latency": float("nan")},
+        {"latency": -1},
+        {"latency": (2.0, 1.0)},
+        {"latency": (1.0,)},
+        {"latency": 1e300},
+        {"per_s": 0},
+        {"per_s": float("inf")},
+        {"burst": 0},
+        {"fails": 2},
+        {"retry_after": "5"},
+        {"outages": [5]},
+        {"outages": [(1, float("nan"))]},
+    ],
+)
+def test_numbers_of_a_stand_in_are_told_L60(options: Any) -> None:
+    with pytest.raises(ConfigError, match=f"Service: {next(iter(options))}"):
+        Service(**options)
+
+
+@pytest.mark.parametrize("until_s", [float("nan"), float("inf"), -1, 0])
+def test_how_long_a_simulation_may_last_is_told_L60(until_s: float) -> None:
+    with pytest.raises(ConfigError, match="simulate: until_s"):
+        simulate(Pipeline().source(range(5)).map(lambda x: x), until_s=until_s)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda at: kill_worker("ask", at=at),
+        lambda at: kill("sink", at=at),
+        lambda at: hold("sink", at=1.0, lasts=at),
+        lambda at: drain(at=at),
+        lambda at: abort(at=at),
+        lambda at: pause(at=1.0, lasts=at),
+    ],
+)
+def test_when_a_fault_strikes_is_told_L60(make: Callable[[float], Any]) -> None:
+    for at in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ConfigError, match="seconds of at least 0"):
+            make(at)

@@ -159,3 +159,19 @@ def test_nobody_reads_standard_error_and_the_run_ends_as_it_would_L91(tmp_path: 
         part = folder / ("out.jsonl.part" if on_error == "fail" else "out.jsonl")
         assert b"{" in part.read_bytes() or on_error == "fail"
         assert all(line.startswith(b"{") for line in part.read_bytes().splitlines()), "nothing else was written into it"
+
+
+def test_a_retry_that_cannot_begin_leaves_what_is_told_of_the_run_as_it_was_L65(tmp_path: Path) -> None:
+    a_job(tmp_path, "quarantine")
+    assert headrace(tmp_path, "run", "-q", "job.toml", "--journal", "run.db").returncode == 3
+    before = headrace(tmp_path, "runs", "run.db").stdout
+    assert "1 life, completed" in before
+    rows = (tmp_path / "out.jsonl").read_text()
+    (tmp_path / "out.jsonl").write_text(rows.upper())
+    (tmp_path / "mended").touch()
+    for command in (["retry", "-q", "run.db"], ["resume", "-q", "run.db"]):
+        assert headrace(tmp_path, *command).returncode == 2
+        assert headrace(tmp_path, "runs", "run.db").stdout == before
+    (tmp_path / "out.jsonl").write_text(rows)
+    assert headrace(tmp_path, "retry", "-q", "run.db").returncode == 0
+    assert "2 lives, completed" in headrace(tmp_path, "runs", "run.db").stdout

@@ -60,6 +60,9 @@ def test_two_processes_play_seeds_and_what_is_not_as_expected_is_status_1(tmp_pa
         (["scenario", "run", "a_week", "no_rows_at_all", "--trace", "x"], "--trace writes one history"),
         (["soak", "a_week", "--for", "soon"], "is no duration"),
         (["soak", "a_week", "--for", "-5s"], "greater than 0"),
+        (["soak", "a_week", "--for", "1e400h"], "at most"),
+        (["soak", "a_week", "--for", "99999999999d"], "at most"),
+        (["soak", "a_week", "--for", "nan"], "greater than 0"),
         (["soak", "executor_aborted"], "an executor's scenario has an end of its own"),
     ],
 )

@@ -96,3 +96,22 @@ def test_elsewhere_than_in_the_main_thread_a_run_needs_no_signals() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == ("9\n", "")
+
+
+def test_the_second_ctrl_c_ends_a_with_block_of_an_executor_whatever_its_calls_do_L34() -> None:
+    script = (
+        "import signal, threading\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from headrace.runtime import Executor\n"
+        "def hang(x):\n    print('call', flush=True)\n    threading.Event().wait()\n"
+        "with Executor(1) as executor:\n    executor.execute_batch(hang, range(3))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None, "calls under way have some seconds to end"
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert process.wait(20) == -signal.SIGINT
+        assert time.monotonic() - began < 3.0

@@ -327,6 +327,10 @@ class JournalFile:
         """A new one, or its end."""
         self.put("life", (run, n, began, ended, state))
 
+    def drop_life(self, run: int, n: int) -> None:
+        """Of the last one, in which nothing was done."""
+        self.db.execute("DELETE FROM life WHERE run = ? AND n = ?", (run, n))
+
     def check_presence(self) -> None:
         """Raises `Gone` where the file is not under its name any more."""
         self._presence.check()

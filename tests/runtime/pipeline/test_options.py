@@ -40,7 +40,7 @@ def test_workers_is_the_peak_in_flight_L45(workers: int) -> None:
     meter = Meter(0.03)
     report = Pipeline().source(range(workers * 8)).map(meter, workers=workers).run()
     assert meter.peak == workers
-    assert report.stages[0].calls.in_flight_max >= workers
+    assert report.stages[0].calls.in_flight_max == workers
 
 
 def test_workers_of_coroutines_is_the_peak_in_flight_L45() -> None:
@@ -54,8 +54,14 @@ def test_workers_of_coroutines_is_the_peak_in_flight_L45() -> None:
         now -= 1
         return x
 
-    Pipeline().source(range(200)).map(call, workers=25).run()
+    report = Pipeline().source(range(200)).map(call, workers=25).run()
     assert peak == 25
+    assert report.stages[0].calls.in_flight_max == 25, "rows that wait in a worker's hand are no calls"
+
+
+def test_many_rows_in_a_workers_hand_are_one_call_in_flight_L45() -> None:
+    report = Pipeline().source(range(50_000)).map(lambda x: x, workers=3).run()
+    assert report.stages[0].calls.in_flight_max <= 3
 
 
 def test_concurrency_is_below_workers_L45() -> None:
