@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -41,13 +41,28 @@ def _print(text: str, err: bool, nl: bool) -> None:
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     text = text.encode(encoding, "backslashreplace").decode(encoding)
     if not err:
-        click.echo(text, nl=nl)
+        try:
+            click.echo(text, nl=nl)
+        except BrokenPipeError:
+            # Whoever read it has had enough; click ends the command.
+            raise
+        except OSError as error:
+            _give_up_output()
+            wrong(f"standard output: cannot be written: {error.strerror}")
         return
     try:
         click.echo(text, err=True, nl=nl)
     except (OSError, ValueError):
         # Nobody reads it: that ends no run, and changes no exit status (L91).
         silence()
+
+
+def _give_up_output() -> None:
+    """What waits to be written would fail again at the end of the process."""
+    import os
+
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -74,8 +89,19 @@ class Group(click.Group):
             return super().make_context(*args, **options)
 
     def invoke(self, context: click.Context) -> Any:
+        _check_folder()
         with _visible_errors():
             return super().invoke(context)
+
+
+def _check_folder() -> None:
+    """Relative paths lead nowhere from a folder that is gone, and Python itself cannot say where it is."""
+    import os
+
+    try:
+        os.getcwd()
+    except OSError:
+        wrong("the folder that this command was to run in is gone, or cannot be read: change to another one first")
 
 
 @contextmanager

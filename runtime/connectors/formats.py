@@ -54,6 +54,11 @@ _FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF", "an HDF5 file", _EXPORT),
     (b"\x80\x04\x95", "a Python pickle", _EXPORT),
     (b"\x80\x05\x95", "a Python pickle", _EXPORT),
+    (
+        b"version https://git-lfs.github.com/spec/",
+        "a pointer of Git LFS in the place of the file",
+        "fetch the file itself: git lfs pull",
+    ),
     (b"%PDF-", "a PDF document", _EXPORT),
     (b"{\\rtf", "an RTF document", _EXPORT),
     (b"\x89PNG", "a PNG picture", "it holds no rows"),
@@ -64,10 +69,11 @@ _FORMATS: tuple[tuple[bytes, str, str], ...] = (
 _AMBIGUOUS = {b"BZh", b"PAR1", b"ARROW1", b"FEA1", b"GIF8"}
 """Words that a line of names could begin with, too; so a control character must follow."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_JSON = re.compile(rb"\s*(\[\s*)?\{\s*\"")
 _PAGE = re.compile(rb"\s*<(\?xml|!doctype|html)", re.IGNORECASE)
 
 _SEP = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", "^": "carets", "~": "tildes"}
 """Separators that a file may have in the place of commas, and what they are called."""
 
 
@@ -145,6 +151,11 @@ def refuse_other_formats(head: bytes, form: Form, kind: str) -> None:
         raise ConfigError(f"looks like a tar archive, not {kind}; unpack it first: tar xf FILE")
     if _PAGE.match(head):
         raise ConfigError(f"looks like an HTML or XML document, not {kind}; was it downloaded without signing in?")
+    if kind == "CSV" and _JSON.match(head[form.mark :]):
+        raise ConfigError(
+            "looks like JSON, not CSV: read it as JSON Lines (sources.jsonl, or the type jsonl), a value a line; of an "
+            "array, make lines first, such as with jq -c '.[]' FILE"
+        )
     if len(form.line_end) == 1 and not form.mark:
         _refuse_nul(head, form, kind)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
+from contextvars import Context, copy_context
 from itertools import islice
 from typing import Any
 
 from headrace.actors.protocol import BadRow
 
 from ..calls.awaiting import is_settled, settled
+from ..calls.contexts import differ
 from ..calls.loop_home import LoopHome
 from ..errors import BadInput
 from ..names import connector_name, function_name
@@ -242,8 +245,12 @@ class TypedSource:
         self._connector.close()
 
 
+_CHANGED = object()
+
+
 class CallableSink:
-    """Calls a function with one row's value at a time. A coroutine that it gives is awaited before the next call (L68)."""
+    """Calls a function with one row's value at a time, which sees nothing that another call has set (L73). A coroutine that
+    it gives is awaited before the next call (L68)."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
@@ -254,17 +261,43 @@ class CallableSink:
 
     def write(self, items: list[Any]) -> Coroutine[Any, Any, None] | None:
         """A coroutine where there is something to await, which writes the rest."""
+        rest, context = iter(items), copy_context()
+        while True:
+            own = context.copy()
+            answer = own.run(self._write_some, rest, own, context)
+            if answer is None:
+                return None
+            if answer is not _CHANGED:
+                return self._write_on(answer, list(rest))
+
+    def _write_some(self, rest: Iterator[Any], own: Context, context: Context) -> Any:
+        """The answer that is to be awaited; `_CHANGED` where a call has set something, so that the next one needs a context
+        of its own; None where nothing is left."""
         function = self._function
-        rest = iter(items)
         for item in rest:
             if (answer := function(item)) is not None and not is_settled(answer):
-                return self._write_on(answer, list(rest))
+                return answer
+            # As `differ`, which would be a call for each row.
+            try:
+                if own != context:
+                    return _CHANGED
+            except BaseException:
+                return _CHANGED
         return None
 
     async def _write_on(self, answer: Any, rest: list[Any]) -> None:
+        context = copy_context()
         await settled(answer)
+        changed = False
         for item in rest:
-            await settled(self._function(item))
+            changed = changed or differ(copy_context(), context)
+            if changed:
+                await asyncio.get_running_loop().create_task(self._write_one(item), context=context.copy())
+            else:
+                await self._write_one(item)
+
+    async def _write_one(self, item: Any) -> None:
+        await settled(self._function(item))
 
     def close(self, complete: bool) -> None:
         """Nothing to close."""

@@ -326,3 +326,23 @@ def test_a_run_may_be_told_which_rows_to_take(graphs: Path) -> None:
     assert done.stderr == (
         "--where: 'where': expression \"nmae != 'rom'\": column 1: rows have no field 'nmae'; did you mean 'name'?\n"
     )
+
+
+def test_standard_output_that_is_full_is_told_in_one_line_L91(folder: Path) -> None:
+    command = [sys.executable, "-m", "headrace.runtime.cli", "check", "good.toml"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "standard output: cannot be written: No space left on device\n",
+    )
+
+
+def test_a_folder_that_is_gone_is_told_in_one_line_L87(folder: Path) -> None:
+    (folder / "gone").mkdir()
+    script = f'cd gone && rmdir ../gone && exec "$0" -m headrace.runtime.cli run {folder}/good.toml'
+    done = subprocess.run(["sh", "-c", script, sys.executable], cwd=folder, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "the folder that this command was to run in is gone, or cannot be read: change to another one first\n"
+    )

@@ -169,6 +169,36 @@ def test_all_that_a_run_calls_sees_what_its_starter_has_set_L73(source: Any) -> 
     assert (every.seen["close"], every.seen["classify"]) == ("of prepare", "of call")
 
 
+async def _keep(seen: list[Any], row: Any, pause: bool) -> None:
+    if pause:
+        await asyncio.sleep(0)
+    seen.append(tenant.get())
+    tenant.set(f"of row {row}")
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine", "coroutine that pauses", "now and then"])
+@pytest.mark.parametrize("role", ["sink", "quarantine"])
+def test_a_function_that_is_a_sink_sees_nothing_that_another_row_has_set_L73(kind: str, role: str) -> None:
+    seen: list[Any] = []
+
+    def keep(row: Any) -> Any:
+        if kind == "plain" or (kind == "now and then" and len(seen) % 3):
+            seen.append(tenant.get())
+            tenant.set(f"of row {row}")
+            return None
+        return _keep(seen, row, kind.endswith("pauses"))
+
+    def fail(row: int) -> None:
+        raise ValueError(row)
+
+    pipeline = Pipeline().source(range(50))
+    if role == "sink":
+        pipeline.map(lambda row: row).sink(keep).run()
+    else:
+        pipeline.map(fail).sink(lambda row: None).quarantine(keep).run()
+    assert seen == ["the application's"] * 50
+
+
 def test_an_option_of_an_executor_sees_what_the_submitter_has_set_L73() -> None:
     seen: list[Any] = []
 

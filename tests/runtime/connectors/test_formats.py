@@ -76,6 +76,7 @@ def zipped(name: str) -> bytes:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "an old Excel workbook"),
         (b"PAR1\x15\x04\x15\x10", "a Parquet file"),
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "a pointer of Git LFS"),
         (b"SQLite format 3\x00\x10\x00", "an SQLite database"),
         (b"\n<!DOCTYPE html><html>", "an HTML or XML document"),
         (b'<?xml version="1.0"?>\n', "an HTML or XML document"),
@@ -89,6 +90,20 @@ def test_a_file_of_another_format_is_refused_with_what_it_looks_like_L89(path: P
     path.write_bytes(data)
     assert f"looks like {looks}" in told(sources.csv(path))
     assert f"looks like {looks}".replace("CSV", "JSON Lines") in told(sources.jsonl(path))
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"id":1},{"id":2}]', '{"id":1}\n{"id":2}\n', '\ufeff[\n  {"id": 1}\n]\n', ' [ { "id" : 1 } ]']
+)
+def test_json_in_the_place_of_a_table_is_told_and_is_no_table_without_rows_L89(path: Path, text: str) -> None:
+    path.write_text(text)
+    assert "looks like JSON, not CSV" in told(sources.csv(path))
+
+
+@pytest.mark.parametrize("text", ["[id,n\n1,2\n", "{id},n\n1,2\n"])
+def test_a_header_that_begins_like_json_is_a_header(path: Path, text: str) -> None:
+    path.write_text(text)
+    assert len(rows_of(sources.csv(path))[0]) == 1
 
 
 @pytest.mark.parametrize("text", ["PAR1,GIF8\n1,2\n", "BZhang\nx\n", "GIF8\n1\n"])
@@ -130,6 +145,8 @@ def test_a_mark_that_contradicts_the_encoding_is_told_L89(path: Path) -> None:
         ("id;name\n1;ann\n2;bob\n", "';'"),
         ("id\tname\n1\tann\n2\tbob\n", r"'\t'"),
         ("id|name\n", "'|'"),
+        ("id^name\n1^ann\n", "'^'"),
+        ("id~name\n1~ann\n", "'~'"),
         ('"id";"na;me"\n1;"a;n"\n', "';'"),
     ],
 )
@@ -139,7 +156,7 @@ def test_another_separator_is_told_with_the_option_that_reads_it_L89(path: Path,
         f"{path}:1: its fields are not separated by ',' but by {said}, as it looks: say delimiter={said}; "
         "or, if it has one column, any that is not in it, such as '\\x1f'"
     )
-    path.write_text(text.translate({ord(c): "," for c in ";\t|"}))
+    path.write_text(text.translate({ord(c): "," for c in ";\t|^~"}))
     assert "are not separated by ';' but by ','" in told(sources.csv(path, delimiter=";"))
 
 
