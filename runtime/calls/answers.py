@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from headrace.actors.awaitables import NOT_AWAITABLE, is_awaitable
+from headrace.actors.awaitables import ITERABLE_COROUTINE, NOT_AWAITABLE, is_awaitable
 from headrace.actors.join import Merging
 
 from ..errors import ConfigError
@@ -36,6 +36,21 @@ def check_function(kind: Kind, function: Function) -> None:
         raise ConfigError(
             f"{kind}: an asynchronous generator function gives rows one by one, not one answer: use flat_map"
         )
+    if kind != "flat_map" and is_generator_function(function):
+        raise ConfigError(
+            f"{kind}: a generator function gives rows one by one, and nothing of it is run before they are asked for: use "
+            "flat_map, or return one answer"
+        )
+
+
+def is_generator_function(function: Any) -> bool:
+    """Whether its calls give generators, of which nothing is run by the call; not those that can be awaited."""
+    for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - its code is what is asked for
+        # A decorator that collects what such a function gives is another function, and is not looked through.
+        if inspect.isgeneratorfunction(each):
+            code = getattr(each, "__code__", None)
+            return code is None or not code.co_flags & ITERABLE_COROUTINE
+    return False
 
 
 def check_answers_at_once(kind: str, option: str, function: Any) -> None:

@@ -11,8 +11,9 @@ import os
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, Literal, NamedTuple, cast
 
+from ..calls.answers import is_generator_function
 from ..errors import ConfigError
-from ..names import connector_name
+from ..names import connector_name, function_name
 from ..text import told
 from .given import refuse_mistakes
 from .iterables import CallableSink
@@ -62,6 +63,11 @@ def as_sink(given: Any) -> SinkConnector:
         raise ConfigError(f"sink: the class {given.__name__} where an instance is expected; give {given.__name__}(...)")
     is_function = callable(given) and not (_has(given, "write") and _has(given, "open"))
     if is_function:
+        if inspect.isasyncgenfunction(given) or is_generator_function(given):
+            raise ConfigError(
+                f"sink: {function_name(given)} is a generator function, of which a call runs nothing; give a function that "
+                "does its work and returns"
+            )
         return CallableSink(given)
     if isinstance(given, str | os.PathLike) or not any(_has(given, name) for name in ("open", "write", "close")):
         raise ConfigError(f"sink: {type(given).__name__} is neither a connector nor callable{_mend(given)}")

@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
 from contextvars import Context, copy_context
 from itertools import islice
+from types import GeneratorType
 from typing import Any
 
+from headrace.actors.awaitables import is_awaitable
 from headrace.actors.protocol import BadRow
 
 from ..calls.awaiting import is_settled, settled
@@ -268,6 +270,7 @@ class CallableSink:
             if answer is None:
                 return None
             if answer is not _CHANGED:
+                _check_done(answer)
                 return self._write_on(answer, list(rest))
 
     def _write_some(self, rest: Iterator[Any], own: Context, context: Context) -> Any:
@@ -275,7 +278,7 @@ class CallableSink:
         of its own; None where nothing is left."""
         function = self._function
         for item in rest:
-            if (answer := function(item)) is not None and not is_settled(answer):
+            if (answer := function(item)) is not None and (not is_settled(answer) or type(answer) is GeneratorType):
                 return answer
             # As `differ`, which would be a call for each row.
             try:
@@ -287,7 +290,7 @@ class CallableSink:
 
     async def _write_on(self, answer: Any, rest: list[Any]) -> None:
         context = copy_context()
-        await settled(answer)
+        _check_done(await settled(answer))
         changed = False
         for item in rest:
             changed = changed or differ(copy_context(), context)
@@ -297,10 +300,16 @@ class CallableSink:
                 await self._write_one(item)
 
     async def _write_one(self, item: Any) -> None:
-        await settled(self._function(item))
+        _check_done(await settled(self._function(item)))
 
     def close(self, complete: bool) -> None:
         """Nothing to close."""
+
+
+def _check_done(answer: Any) -> None:
+    """Raises `TypeError` where the call has done nothing yet (L68)."""
+    if type(answer) is GeneratorType and not is_awaitable(answer):
+        raise TypeError("the function gave a generator, of which nothing was run: it should do its work and return")
 
 
 class NullSink:

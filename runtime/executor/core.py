@@ -69,6 +69,8 @@ class ExecutorCore:
         self._broken: BaseException | None = None
         self._at_end: list[Callable[[], object]] = []
         self._loop_home: LoopHome | None = None
+        self._wound_up: tuple[float, int | None] = (self.began, None)
+        """When that was, and how many calls were answered by then."""
         self._threads = itertools.count()
         self._parked = 0
         self._system = system = host.actors(terms.prefix or f"headrace-executor-{next(_numbers)}")
@@ -325,6 +327,7 @@ class ExecutorCore:
     def wind_up(self, hurried: bool) -> None:
         """Take no more; `hurried`, what has not begun does not begin."""
         self.close()
+        self._wound_up = self.ground.monotonic(), self._progress()
         if isinstance(self._loop_home, CallerLoop):
             self._loop_home.perish_if_still()
         if hurried:
@@ -332,14 +335,17 @@ class ExecutorCore:
 
     def wait_wound_up(self, hurried: bool) -> None:
         """Until all calls are made, as long as now and then one of them ends."""
-        self.wait(at_exit.QUIET_S)
+        began_s, before = self._wound_up
+        self.wait(self._left_s(at_exit.QUIET_S, began_s))
         if self.ended.is_set():
             return
         name = self._system.name
         at_exit.say(f"the interpreter ends when {name} has made its calls ({self._waiting()}); Ctrl-C aborts them")
-        still_s, before = at_exit.LEAVE_S if hurried else at_exit.STILL_S, self._progress()
+        still_s = at_exit.LEAVE_S if hurried else at_exit.STILL_S
         while True:
-            self.wait(still_s)
+            # All that ends with the interpreter began to end together, and waits together.
+            self.wait(self._left_s(still_s, began_s))
+            began_s = self.ground.monotonic()
             if self.ended.is_set():
                 return
             before, last = self._progress(), before
@@ -349,6 +355,9 @@ class ExecutorCore:
             f"{name} is aborted at the interpreter's end: no call has ended for {still_s:g} s ({self._waiting()})"
         )
         self.cut_short()
+
+    def _left_s(self, of_s: float, since_s: float) -> float:
+        return max(0.0, of_s - (self.ground.monotonic() - since_s))
 
     def _waiting(self) -> str:
         return f"{len(self.outstanding)} callers wait"

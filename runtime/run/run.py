@@ -95,6 +95,7 @@ class Run:
         self._heard = False
         """Somebody has been told of the end, or will be."""
         self._bidden = self._knew = False
+        self._wound_up_s = 0.0
         """Somebody has said that it is to end."""
         self.leaving: Callable[[], object] | None = None
         """How a stream is left, in place of a drain, when the interpreter ends."""
@@ -307,6 +308,7 @@ class Run:
     def wind_up(self, hurried: bool) -> None:
         """Drain, or leave the stream that it is for."""
         self._knew = self._bidden
+        self._wound_up_s = time.monotonic()
         if isinstance(self._loop_home, CallerLoop):
             self._loop_home.perish_if_still()
         (self.leaving or self.drain)()
@@ -320,7 +322,8 @@ class Run:
         within_s = self._leave_s
         how = "drained"
         try:
-            report = self._report.result(within_s)
+            # All that ends with the interpreter began to end together, and waits together.
+            report = self._report.result(max(0.0, within_s - (time.monotonic() - self._wound_up_s)))
         except TimeoutError:
             how = f"aborted, since it was not drained within {within_s:g} s"
             self.cut_short()

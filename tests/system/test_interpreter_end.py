@@ -65,6 +65,32 @@ def test_one_whose_call_hangs_is_aborted_in_time_and_that_is_said() -> None:
     assert out == "1 cut off, 0 made"
 
 
+def test_many_that_hang_have_one_bound_together_L34() -> None:
+    _, out, err = ended("""
+        at_exit.LEAVE_S, at_exit.QUIET_S = 1.0, 0.1
+        for _ in range(12):
+            Pipeline().source(range(9)).map(hang, workers=1).sink(lambda row: None).start()
+        while len(begun) < 12: time.sleep(0.001)
+        began = time.monotonic()
+        atexit.register(lambda: print(time.monotonic() - began < 8.0, flush=True))
+    """)
+    assert out.splitlines()[0] == "True", "twelve times a second and more"
+    assert len(err) == 12
+
+
+def test_many_executors_that_hang_have_one_bound_together_L34() -> None:
+    _, out, err = ended("""
+        at_exit.STILL_S, at_exit.QUIET_S = 1.0, 0.1
+        executors = [Executor(1) for _ in range(8)]
+        for executor in executors: executor.submit(hang, 1)
+        while len(begun) < 8: time.sleep(0.001)
+        began = time.monotonic()
+        atexit.register(lambda: print(time.monotonic() - began < 6.0, flush=True))
+    """)
+    assert out.splitlines()[0] == "True", "eight times a second and more"
+    assert len(err) == 16
+
+
 def test_a_run_that_was_waited_for_says_nothing() -> None:
     assert ended("""
         run = Pipeline().source(range(9)).map(call, workers=4).sink(lambda row: None).start()

@@ -439,3 +439,48 @@ def test_an_interrupt_is_called_where_nobody_awaits_it_L68() -> None:
 
     with pytest.raises(ConfigError, match="its 'interrupt' is async"):
         Pipeline().source(Interruptible())  # type: ignore[call-overload]
+
+
+# --- what is not run by a call ---
+
+
+def _rows_of(row: Any) -> Iterator[Any]:
+    yield row
+
+
+class _Gives:
+    def __call__(self, row: Any) -> Iterator[Any]:
+        yield row
+
+
+def _collecting(function: Callable[[Any], Iterator[Any]]) -> Callable[[Any], list[Any]]:
+    @functools.wraps(function)
+    def collect(row: Any) -> list[Any]:
+        return list(function(row))
+
+    return collect
+
+
+@pytest.mark.parametrize("kind", ["map", "tap", "filter", "route", "sink", "quarantine"])
+@pytest.mark.parametrize("function", [_rows_of, _Gives(), functools.partial(_rows_of)])
+def test_a_generator_function_that_nobody_would_run_is_told_L68(kind: str, function: Any) -> None:
+    branches = {"a": lambda flow: flow.sink(lambda row: None)} if kind == "route" else {}
+    node = getattr(Pipeline().source(range(3)), kind)
+    with pytest.raises(ConfigError, match="a generator function"):
+        node(function, **branches)
+
+
+def test_a_generator_that_a_sinks_function_gives_is_told_L68() -> None:
+    async def later(row: Any) -> Any:
+        return _rows_of(row)
+
+    for function in (lambda row: _rows_of(row), later, lambda row: later(row)):
+        with pytest.raises(RunFailed, match="gave a generator, of which nothing was run"):
+            Pipeline().source(range(3)).map(lambda row: row).sink(function).run()
+
+
+def test_a_decorator_that_runs_a_generator_function_is_a_function() -> None:
+    out: list[Any] = []
+    Pipeline().source(range(3)).map(_collecting(_rows_of)).tap(_collecting(_rows_of)).sink(out.append).run()
+    assert out == [[0], [1], [2]]
+    Pipeline().source(range(3)).flat_map(_rows_of).sink(_collecting(_rows_of)).run()
