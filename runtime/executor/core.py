@@ -327,7 +327,7 @@ class ExecutorCore:
     def wind_up(self, hurried: bool) -> None:
         """Take no more; `hurried`, what has not begun does not begin."""
         self.close()
-        self._wound_up = self.ground.monotonic(), self._progress()
+        self._wound_up = self.host.monotonic(), self._progress()
         if isinstance(self._loop_home, CallerLoop):
             self._loop_home.perish_if_still()
         if hurried:
@@ -345,7 +345,7 @@ class ExecutorCore:
         while True:
             # All that ends with the interpreter began to end together, and waits together.
             self.wait(self._left_s(still_s, began_s))
-            began_s = self.ground.monotonic()
+            began_s = self.host.monotonic()
             if self.ended.is_set():
                 return
             before, last = self._progress(), before
@@ -357,7 +357,7 @@ class ExecutorCore:
         self.cut_short()
 
     def _left_s(self, of_s: float, since_s: float) -> float:
-        return max(0.0, of_s - (self.ground.monotonic() - since_s))
+        return max(0.0, of_s - (self.host.monotonic() - since_s))
 
     def _waiting(self) -> str:
         return f"{len(self.outstanding)} callers wait"

@@ -13,6 +13,8 @@ import threading
 from ..errors import RunAborted
 
 _mutex = threading.Lock()
+generation = 0
+"""How many forks lie between the first process and this one; cheaper to look at than the process id."""
 
 
 def mutex() -> threading.Lock:
@@ -29,8 +31,9 @@ def of_the_parent(what: str, pid: int) -> RunAborted:
 
 
 def _after_fork() -> None:
-    global _mutex
+    global _mutex, generation
     _mutex = threading.Lock()
+    generation += 1
 
 
 if hasattr(os, "register_at_fork"):

@@ -117,11 +117,13 @@ class Run:
 
     def drain(self) -> None:
         """Take no more rows from the source; those under way are finished. Returns at once; see `wait`."""
+        self._check_process()
         self._bidden = True
         self._parts.conductor.put(protocol.Drain())
 
     def abort(self, reason: str = "aborted") -> None:
         """Stop now. Rows without an outcome are interrupted. Returns at once; see `wait`."""
+        self._check_process()
         self._bidden = True
         self._parts.conductor.put(protocol.Abort(reason))
 
@@ -209,8 +211,11 @@ class Run:
 
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
         """Change the limit of a stage (of the only one, if unnamed) while the run goes on."""
+        self._check_process()
         limits = self._parts.governors
-        name = stage if stage is not None else next(iter(limits))
+        name = stage if stage is not None else next(iter(limits), None)
+        if name is None or name not in limits:
+            raise ConfigError(f"set_limit: no stage is named {name!r}; there are {', '.join(sorted(limits)) or 'none'}")
         shared = next((s.limit.name for s in self._plan.stages if s.name == name), None)
         governors.retune(limits[name], shared, as_limit(limit).terms)
 

@@ -18,6 +18,7 @@ from headrace.actors import protocol
 
 from ..calls.caller_loop import Whose
 from ..errors import ConfigError
+from ..process import forks
 from .outcome import Outcome
 from .run import Run
 
@@ -122,6 +123,8 @@ class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
         self._loop = loop
         self._outcomes: Generator[Outcome[Any], None, None] | None = None
         self._async_outcomes: AsyncGenerator[Outcome[Any], None] | None = None
+        self._begun_in = (0, 0)
+        """The process: a child that was forked from it has the iterator, and none of the threads (L70)."""
 
     def __iter__(self) -> Self:
         return self
@@ -133,6 +136,9 @@ class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
                     "stream: loop='caller': `for` would block the event loop of the calls; use `async for`"
                 )
             self._outcomes = _iterate(self._start)
+            self._begun_in = forks.generation, os.getpid()
+        elif self._begun_in[0] != forks.generation:
+            raise forks.of_the_parent("this stream", self._begun_in[1])
         return next(self._outcomes)
 
     def close(self) -> None:
@@ -152,6 +158,9 @@ class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
     async def __anext__(self) -> Outcome[T]:
         if self._async_outcomes is None:
             self._async_outcomes = _iterate_async(self._start)
+            self._begun_in = forks.generation, os.getpid()
+        elif self._begun_in[0] != forks.generation:
+            raise forks.of_the_parent("this stream", self._begun_in[1])
         return await anext(self._async_outcomes)
 
     async def aclose(self) -> None:

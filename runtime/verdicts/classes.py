@@ -11,6 +11,12 @@ from .row import Row, Word, names
 
 CLASS = "class"
 
+SMTP_LATER = Row(
+    CLASS,
+    ("smtplib.SMTPResponseException of 400 to 499",),
+    Word.TRANSIENT,
+    "Such answers mean: try again (RFC 5321, 4.2.1).",
+)
 REFUSED_BY_NAME = Row(
     CLASS,
     ("headrace.runtime.errors.RateLimited",),
@@ -29,7 +35,13 @@ CLASSES = (
     # --- the standard library ---
     Row(
         CLASS,
-        ("builtins.ConnectionError", "builtins.TimeoutError", "builtins.BlockingIOError", "builtins.InterruptedError"),
+        (
+            "builtins.ConnectionError",
+            "builtins.TimeoutError",
+            "builtins.BlockingIOError",
+            "builtins.InterruptedError",
+            "subprocess.TimeoutExpired",
+        ),
         Word.TRANSIENT,
         "The connection broke, or it took too long. asyncio's and concurrent.futures' TimeoutError are the same class.",
         True,
@@ -51,6 +63,7 @@ CLASSES = (
         True,
     ),
     Row(CLASS, ("ftplib.error_temp",), Word.TRANSIENT, "Answers from 400 to 499 mean: try again (RFC 959, 4.2.1)."),
+    SMTP_LATER,
     Row(
         CLASS,
         ("smtplib.SMTPAuthenticationError",),

@@ -15,7 +15,7 @@ import msgspec
 
 from ..text import message_of
 from . import statuses
-from .classes import row_of_class
+from .classes import SMTP_LATER, row_of_class
 from .codes import row_of_code, row_of_quota
 from .databases import FAMILIES, database_finding
 from .hints import Headers, asked_s, duration_message_s, duration_s, none_left, reset_s, seconds_of
@@ -70,6 +70,9 @@ def finding_of(error: BaseException) -> Finding | None:
         found = _of_http(error, facts) or _of_grpc(error, facts)
     if found is None and facts.row is not None and not facts.row[0].general:
         found = Finding(*facts.row, _attribute_hint_s(error, facts) if names else None)
+    if found is None and "smtplib" in facts.modules:
+        code = attribute(error, "smtp_code")
+        found = Finding(SMTP_LATER, code) if type(code) is int and 400 <= code < 500 else None
     if found is None and issubclass(type(error), OSError):
         found = _of_system(error, facts)
     if found is None and names:

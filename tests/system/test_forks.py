@@ -154,3 +154,31 @@ def test_a_child_ends_by_itself_L70() -> None:
         """
     )
     assert told == ["7"]
+
+
+def test_a_stream_of_the_parents_is_its_own_and_one_that_has_not_begun_begins_in_the_child_L70() -> None:
+    told = output_of(
+        """
+        begun, new = (Pipeline().source(range(50)).map(ask).stream() for _ in range(2))
+        next(begun)
+        print(in_child(lambda: next(begun)))
+        print(in_child(lambda: len([*new])))
+        print(in_child(begun.close))
+        print(len([*begun]), len([*new]))
+        """
+    )
+    assert told[0].startswith("RunAborted: this stream belongs to process ")
+    assert told[1:] == ["50", "None", "49 50"]
+
+
+def test_a_child_cannot_change_a_run_of_the_parents_and_is_told_L70() -> None:
+    told = output_of(
+        """
+        run = Pipeline().source(range(50)).map(ask, limit="1000/s").sink(lambda row: None).start()
+        for change in (run.drain, run.abort, lambda: run.set_limit("1/s")):
+            print(in_child(change)[:52])
+        print(run.wait().delivered)
+        """
+    )
+    assert told[3:] == ["50"]
+    assert all(line.startswith("RunAborted: the run 'pipeline' belongs to process") for line in told[:3])

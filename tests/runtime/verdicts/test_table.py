@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import smtplib
 import socket
 import sqlite3
 import ssl
+import subprocess
 import urllib.error
 from typing import Any
 
@@ -272,3 +274,18 @@ def test_a_body_that_is_still_to_be_read_is_left_alone() -> None:
             raise AssertionError("reading this would wait for the network")
 
     assert classify(shaped("requests.exceptions.HTTPError", response=Unread())) == Verdict(R)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (subprocess.TimeoutExpired("convert", 5.0), T),
+        (subprocess.CalledProcessError(1, "convert"), P),
+        (smtplib.SMTPDataError(450, b"mailbox busy"), T),
+        (smtplib.SMTPConnectError(421, b"too many connections"), T),
+        (smtplib.SMTPDataError(550, b"no such user"), P),
+        (smtplib.SMTPSenderRefused(452, b"full", "a@b"), T),
+    ],
+)
+def test_what_the_standard_library_says_of_programs_and_mail_L66(error: Exception, kind: Kind) -> None:
+    assert classify(error).kind is kind
