@@ -64,15 +64,16 @@ def as_journal(said: str | os.PathLike[str] | Journal) -> Journal:
 
 
 def redacted(value: Any, paths: tuple[tuple[str, ...], ...]) -> tuple[Any, bool]:
-    """(plain data without these fields, whether there were any). Lists on the way are gone into."""
+    """(plain data without these fields, whether there were any). Lists on the way are gone into. A key that is spelled with
+    the dots, as in a table that was made flat, is the same field."""
     if isinstance(value, dict):
-        here = {path[0] for path in paths if len(path) == 1}
+        here = {".".join(path) for path in paths}
         found, out = False, {}
         for key, each in value.items():
             if key in here:
                 out[key], found = REDACTED, True
                 continue
-            deeper = tuple(path[1:] for path in paths if len(path) > 1 and path[0] == key)
+            deeper = tuple(path[n:] for path in paths for n in range(1, len(path)) if ".".join(path[:n]) == key)
             out[key], inside = redacted(each, deeper) if deeper else (each, False)
             found = found or inside
         return out, found

@@ -233,6 +233,25 @@ def test_the_file_of_a_job_says_how_its_journal_is_kept(tmp_path: Path) -> None:
     assert "did you mean 'redact'" in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"person.address.email": "secret"},
+        {"person": {"address.email": "secret"}},
+        {"person.address": {"email": "secret"}},
+        {"person.address": [{"email": "secret"}], "person": [{"address.email": "secret"}]},
+    ],
+)
+def test_a_field_of_a_table_that_was_made_flat_is_redacted_L92(tmp_path: Path, row: Any) -> None:
+    out, found = redacted({**row, "email": "kept"}, (("person", "address", "email"),))
+    assert found
+    assert "secret" not in str(out)
+    assert out["email"] == "kept"
+    journal = Journal(tmp_path / "run.db", redact=("person.address.email",))
+    Pipeline("job").source([1]).map(lambda _: row).sink(lambda _: None).run(journal=journal)
+    assert not any(b"secret" in path.read_bytes() for path in tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("journal", [{"redact": ("email",)}, {"payloads": "until_done"}, {"payloads": "never"}])
 def test_messages_of_errors_are_left_out_where_answers_are(tmp_path: Path, journal: dict[str, Any]) -> None:
     """Nobody can say what is in them: of rows in quarantine, of attempts that failed, of the run that failed."""
