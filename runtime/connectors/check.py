@@ -108,6 +108,11 @@ def _check_member(role: Role, name: str, given: Any, member: _Member, why: str =
         raise ConfigError(
             f"{role}: connector {name!r}: its {member.name!r} is a {type(method).__name__}, and no method"
         )
+    if inspect.isasyncgenfunction(method) or is_generator_function(method):
+        raise ConfigError(
+            f"{role}: connector {name!r}: its {member.name!r} is a generator function, of which a call runs nothing; give a "
+            "method that does its work and returns"
+        )
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):

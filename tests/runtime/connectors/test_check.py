@@ -227,3 +227,32 @@ def test_functions_with_names_that_are_none_are_called_by_their_class() -> None:
 def test_the_name_of_the_source_is_taken() -> None:
     with pytest.raises(ConfigError, match="'source' is the name of what the rows come from"):
         Pipeline().source([1]).map(str, name="source")
+
+
+class _Yields:
+    """A source and a sink, one of whose methods is a generator function."""
+
+    def __init__(self, member: str, make: Any) -> None:
+        for name in ("open", "read", "write", "close"):
+            setattr(self, name, make if name == member else lambda *given: ([], True, 0))
+
+
+def _gives(*given: Any) -> Any:
+    yield given
+
+
+async def _gives_async(*given: Any) -> Any:
+    yield given
+
+
+@pytest.mark.parametrize("make", [_gives, _gives_async])
+@pytest.mark.parametrize(
+    ("role", "member"), [("sink", "write"), ("sink", "close"), ("source", "read"), ("source", "open")]
+)
+def test_a_method_that_is_a_generator_function_would_do_nothing_and_is_told_L68(
+    role: str, member: str, make: Any
+) -> None:
+    given: Any = _Yields(member, make)
+    pipeline = Pipeline().source([1]) if role == "sink" else Pipeline()
+    with pytest.raises(ConfigError, match=f"its '{member}' is a generator function, of which a call runs nothing"):
+        getattr(pipeline, role)(given)
