@@ -37,6 +37,11 @@ def _mend_of(given: Any) -> str | None:
             f"{type(given).__name__} is one mapping, not rows, and iterating it gives its keys: say [row] for one row, "
             "row.values() or row.items() for many"
         )
+    kind = type(given)
+    # Of pandas and polars, known by name: neither is imported.
+    if kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] in ("pandas", "polars"):
+        rows = "iter_rows(named=True)" if hasattr(kind, "iter_rows") else "to_dict('records')"
+        return f"iterating a DataFrame gives its columns, not its rows: say frame.{rows}"
     if inspect.isclass(given):
         return f"{given.__name__} is a class, not rows: give an object of it, such as {given.__name__}(...)"
     if inspect.isroutine(given) and not hasattr(given, "__iter__"):

@@ -51,6 +51,22 @@ def test_what_is_no_source_is_told_with_the_mend_L89(given: Any, says: str) -> N
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("module", "has", "says"),
+    [
+        ("pandas.core.frame", "to_dict", "say frame.to_dict('records')"),
+        ("polars.dataframe.frame", "iter_rows", "say frame.iter_rows(named=True)"),
+    ],
+)
+def test_a_frame_whose_columns_would_count_as_rows_is_told_L89(module: str, has: str, says: str) -> None:
+    """As those of pandas and polars are made, as far as it matters here."""
+    members = {"__module__": module, "__iter__": lambda self: iter(["a", "b"]), has: lambda self: []}
+    frame = type("DataFrame", (), members)()
+    with pytest.raises(ConfigError) as caught:
+        Pipeline().source(frame)
+    assert says in str(caught.value)
+
+
 def test_a_coroutine_is_told_and_not_left_unawaited_L68() -> None:
     with pytest.raises(ConfigError, match="await it first, or write an async generator"):
         Pipeline().source(answer())  # type: ignore[call-overload]
