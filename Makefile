@@ -51,7 +51,7 @@ mutants: $(STAMP)
 	@$(BIN)/python -m tests.scenarios.test_mutants
 
 # Small faults put into the actors, sampled, and which of them no test notices; SEED is the sample (an hour by default);
-# ONLY="rate pace" puts them into these modules alone.
+# ONLY="limits.rate_search limits.pace" puts them into these modules alone.
 SEED ?= 1
 ONLY ?=
 mutation: FOR = 3600

@@ -1,6 +1,6 @@
 """A batch: gathers rows until there are enough of them, or until the first of them has waited long enough.
 
-Told: `Rows` and `EndOfRows` by what stands before it, `Press` by the ledger, `Start` and `Abort` by the conductor.
+Told: `Rows` and `EndOfRows` by what stands before it, `FlushUpTo` by the ledger, `Start` and `Abort` by the conductor.
 Tells: `Rows` of bundles, `Outcomes` and `EndOfRows` by its exits, `Drained` to the conductor.
 
 Promises: no row waits longer than it may, also where no other row comes (L39); what is left at the end goes on; a batch that
@@ -17,12 +17,12 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .awaitables import at_once
-from .exits import Exits, NodeStatistics
-from .frontier import bits_of
-from .identity import Bundle, Id, Ids, Plain, place, plain, rows_of, span_of
-from .outlets import ONWARD
+from .edges.operators import ONWARD
+from .edges.outputs import NodeStatistics, Outputs
 from .protocol import Ended, Message, Status
 from .quantities import key_of, size_of
+from .rows.identity import Bundle, Id, Ids, Plain, place, plain, rows_of, span_of
+from .rows.rowset import bits_of
 
 
 class BatchTerms(msgspec.Struct, frozen=True):
@@ -58,7 +58,9 @@ class _Due(protocol.Control, frozen=True):
     number: int
 
 
-Told = protocol.Rows | protocol.EndOfRows | protocol.Appetite | protocol.Press | protocol.Start | protocol.Abort | _Due
+Told = (
+    protocol.Rows | protocol.EndOfRows | protocol.Credit | protocol.FlushUpTo | protocol.Start | protocol.Abort | _Due
+)
 
 
 class Batch(Actor):
@@ -67,7 +69,7 @@ class Batch(Actor):
     def __init__(
         self,
         terms: BatchTerms,
-        exits: Exits,
+        exits: Outputs,
         conductor: Ref,
         inputs: int = 1,
         journal: Ref | None = None,
@@ -110,7 +112,7 @@ class Batch(Actor):
                     self._sort(seqs, values)
                 if self._pressed >= 0:
                     self._let_go(self._pressed)
-            case protocol.Press(seq):
+            case protocol.FlushUpTo(seq):
                 self._pressed = seq
                 self._let_go(seq)
             case _Due(key, number):
@@ -126,7 +128,7 @@ class Batch(Actor):
                     self._interrupt()
                     self._exits.finish(total)
                     self._leave()
-            case protocol.Start() | protocol.Appetite():
+            case protocol.Start() | protocol.Credit():
                 pass
             case protocol.Abort():
                 self._leave()

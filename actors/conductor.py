@@ -6,7 +6,7 @@
     any of them, on Abort or Failing → CLOSING → ABORTED | FAILED
 
 Told: `Start`, `Drain`, `Abort` by the caller; `Opened`, `Closed` by resources; `Drained`, `Failing` and `AccountClosed`
-by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `Discharge` to the
+by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `Unregister` to the
 governors of stages that died; `RunEnded` to the caller.
 
 Promises: resources open one after another, and each one that was opened (also when a later one's opening failed, L21)
@@ -69,7 +69,7 @@ Told = (
 )
 
 
-class Cast(msgspec.Struct):
+class Participants(msgspec.Struct):
     """Who takes part, each list in the direction of the rows."""
 
     resources: list[Ref]
@@ -92,7 +92,7 @@ class Conductor(Actor):
     def __init__(self, caller: Ref, terms: LifeTerms) -> None:
         self._caller = caller
         self._terms = terms
-        self._cast: Cast | None = None
+        self._cast: Participants | None = None
         self._early: list[protocol.Died] = []  # Deaths while the run was being put together.
         self._dead: set[Ref] = set()  # They are told to close, since all are, and not waited for.
         self._state = State.NEW
@@ -111,12 +111,12 @@ class Conductor(Actor):
         self._lull = 0
         self._in_lull = False
 
-    def set_cast(self, cast: Cast) -> None:
+    def set_cast(self, cast: Participants) -> None:
         """Before `Start`: the actors exist only after their conductor does."""
         self._cast = cast
 
     @property
-    def _all(self) -> Cast:
+    def _all(self) -> Participants:
         assert self._cast is not None, "a conductor is given its cast before it starts"
         return self._cast
 
@@ -295,7 +295,7 @@ class Conductor(Actor):
         """A stage that cannot say so itself is gone: others may have its permits, where they share a governor (L16)."""
         governor = self._all.stages.get(stage)
         if governor is not None:
-            self.context.tell(governor, protocol.Discharge(stage))
+            self.context.tell(governor, protocol.Unregister(stage))
 
     def _close(self) -> None:
         self._state = State.CLOSING

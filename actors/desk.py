@@ -2,7 +2,7 @@
 
 Told: `Submit` and `Withdraw` by callers, `Rows` and `Outcomes` by its stages, `DeliveryDone` by clerks, `EndOfSubmits`
 by the executor, `Failing` and `Drained` by stages, `Died` by the host. Tells: `Rows`, `Retract` and `EndOfRows` to stages,
-`Deliver` to clerks, `Discharge` to the governor of a stage that died, `Failing` and `Drained` to the executor.
+`Deliver` to clerks, `Unregister` to the governor of a stage that died, `Failing` and `Drained` to the executor.
 
 Promises: each submission gets its own rows and no other's (L07); submissions take turns, so that a small one does not wait
 for a large one to end; one that is withdrawn frees its share (L08). Answers are given by a clerk, so that a waiter that
@@ -18,8 +18,8 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
-from .identity import Id
 from .protocol import Message, Outcomes, Rows, Status, Waited
+from .rows.identity import Id
 
 CLERK_SLOW_S = 0.01
 """A delivery that takes longer may be blocked by a waiter: the next one goes to another clerk."""
@@ -58,7 +58,7 @@ class _Submission(msgspec.Struct):
     withdrawn: bool = False
 
 
-class Clerk(Actor):
+class Replier(Actor):
     """Tells waiters; the only one whom they can keep waiting."""
 
     blocks = True
@@ -161,7 +161,7 @@ class Desk(Actor):
                 line = self._lines.get(who)
                 if line is not None:
                     # Others may have its permits, where they share a governor (L16).
-                    self.context.tell(line.governor, protocol.Discharge(who))
+                    self.context.tell(line.governor, protocol.Unregister(who))
                 self.context.tell(self._core, protocol.Failing(who, error))
             case protocol.EndOfRows():
                 pass
@@ -244,7 +244,7 @@ class Desk(Actor):
         self.context.tell(clerk, protocol.Deliver(answers))
 
     def _hire(self) -> None:
-        clerk = self.context.spawn(f"clerk_{len(self._clerks)}", Clerk(self.context.me))
+        clerk = self.context.spawn(f"clerk_{len(self._clerks)}", Replier(self.context.me))
         self._clerks.append(clerk)
         self._idle_clerks.append(clerk)
 

@@ -1,6 +1,6 @@
 """The governor: gives permits for calls at the rate the other side allows, and closes when it says no or is out.
 
-Told: `Enlist`, `Discharge`, `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit`, `TurnedAway` by stages, of any
+Told: `Register`, `Unregister`, `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit`, `TurnedAway` by stages, of any
 number of pipelines and executors that share it; `SetLimit` by users; `LearnedWanted` by journals. Tells: `PermitsGranted`
 to one stage; `CooldownBegan`, `CooldownEnded`, `Reopened`, `OutageOverdue`, `AccountGivenUp` to all of them; `Learned` to
 who asks.
@@ -19,7 +19,7 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .gate import Gate, GateState, Terms
+from .limits.gate import Gate, GateState, Terms
 from .protocol import Key, Lessons, Message
 
 KEYS_SWEEP = 1024
@@ -56,8 +56,8 @@ class GovernorStatistics(msgspec.Struct, frozen=True):
 
 
 Told = (
-    protocol.Enlist
-    | protocol.Discharge
+    protocol.Register
+    | protocol.Unregister
     | protocol.PermitsWanted
     | protocol.PermitsReturned
     | protocol.WishesWithdrawn
@@ -133,9 +133,9 @@ class Governor(Actor):
                 self._on_limit_hit(message)
             case protocol.TurnedAway():
                 self._on_turned_away(message)
-            case protocol.Enlist(stage):
+            case protocol.Register(stage):
                 self._on_enlist(stage)
-            case protocol.Discharge(stage):
+            case protocol.Unregister(stage):
                 self._on_discharge(stage)
             case protocol.SetLimit(terms):
                 self._terms = terms

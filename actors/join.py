@@ -21,12 +21,12 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .backlog import as_seqs
+from .buffers.backlog import as_seqs
+from .edges.operators import ONWARD
+from .edges.outputs import NodeStatistics, Outputs
 from .errors import HeadraceError
-from .exits import Exits, NodeStatistics
-from .identity import Column, Id, Ids, members_of, merged, parent, part, part_of
-from .outlets import ONWARD
 from .protocol import Ended, Message, Status
+from .rows.identity import Column, Id, Ids, members_of, merged, parent, part, part_of
 from .text import told
 
 LATE = "late"
@@ -99,7 +99,7 @@ Told = (
     | protocol.Gaps
     | protocol.Outcomes
     | protocol.EndOfRows
-    | protocol.Appetite
+    | protocol.Credit
     | protocol.Start
     | protocol.Abort
     | _CheckDeadlines
@@ -113,8 +113,8 @@ class Join(Actor):
     def __init__(
         self,
         terms: JoinTerms,
-        exits: Exits,
-        late: Exits,
+        exits: Outputs,
+        late: Outputs,
         conductor: Ref,
         inputs: int,
         journal: Ref | None = None,
@@ -185,7 +185,7 @@ class Join(Actor):
                 self._total = total
             case _CheckDeadlines():
                 self._on_check_deadlines()
-            case protocol.Start() | protocol.Appetite():
+            case protocol.Start() | protocol.Credit():
                 pass
             case protocol.Abort():
                 self._leave()

@@ -1,7 +1,7 @@
 """The ledger: one terminal outcome a row, counted in one place; and the window, which a row leaves when it has one.
 
 Told: `RowsGiven` by the source, `Settled` by sinks and by nodes where rows end, `Start` and `CloseAccount` by the
-conductor; the last two by way of the journal, where there is one. Tells: `Demand` to the source, `Press` to batches,
+conductor; the last two by way of the journal, where there is one. Tells: `Demand` to the source, `FlushUpTo` to batches,
 `RowsSettled` to the journal, `AccountClosed` and, where too many rows are in quarantine, `Failing` to the conductor.
 
 Promises: the counters are a fold over the outcomes; a row that is settled twice is a bug and fails loudly; rows between the
@@ -19,10 +19,10 @@ from typing import assert_never
 from . import protocol
 from .actor import Actor, Ref
 from .errors import HeadraceError
-from .frontier import Frontier
-from .identity import Bundle, Id, Ids, Plain, parent, plain, row_of, span_of
-from .past import NEW, Past
+from .journaling.recovered import NEW, Recovered
 from .protocol import Counts, Message, Status
+from .rows.identity import Bundle, Id, Ids, Plain, parent, plain, row_of, span_of
+from .rows.rowset import RowSet
 
 
 class TooManyQuarantined(HeadraceError, RuntimeError):
@@ -55,7 +55,7 @@ class Settlement:
     def __init__(self, mark: int = 0) -> None:
         self._mark = mark
         self._ranges: dict[int, int] = {}
-        self._ahead = Frontier()
+        self._ahead = RowSet()
 
     @property
     def mark(self) -> int:
@@ -128,7 +128,7 @@ class Ledger(Actor):
         batches: tuple[Ref, ...] = (),
         max_quarantined: float | None = None,
         journal: Ref | None = None,
-        past: Past = NEW,
+        past: Recovered = NEW,
     ) -> None:
         self._window = max(window, past.crowd)
         self._source = source
@@ -260,7 +260,7 @@ class Ledger(Actor):
         elif self._settled.mark > self._pressed:
             self._pressed = self._settled.mark
             for ref in self._batches:
-                self.context.tell(ref, protocol.Press(self._pressed))
+                self.context.tell(ref, protocol.FlushUpTo(self._pressed))
 
     def statistics(self) -> Counts:
         return Counts(self._rows, **{status.value: n for status, n in self._by_status.items()})

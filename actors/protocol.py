@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NewType
 import msgspec
 
 from .actor import Ref
-from .identity import Id, Ids
+from .rows.identity import Id, Ids
 
 Epoch = NewType("Epoch", int)
 Key = Hashable
@@ -137,14 +137,14 @@ class Demand(Message, frozen=True):
     n: int
 
 
-class Appetite(Message, frozen=True):
+class Credit(Message, frozen=True):
     """Stage → what stands before it: I can take `n` more rows. So rows wait unread, not half done, where calls are slow."""
 
     n: int
     who: Ref
 
 
-class Press(Control, frozen=True):
+class FlushUpTo(Control, frozen=True):
     """Ledger → Batch: the window is full, and row `seq` is the oldest in it. If you hold it, let its batch go."""
 
     seq: int
@@ -183,13 +183,13 @@ class ReadFailed(Message, frozen=True):
 # --- permits: a call starts only on a permit; a permit is used or given back ----------------------------------------------
 
 
-class Enlist(Control, frozen=True):
+class Register(Control, frozen=True):
     """Stage → Governor: I shall want permits; tell me of cooldowns."""
 
     stage: Ref
 
 
-class Discharge(Control, frozen=True):
+class Unregister(Control, frozen=True):
     """Stage → Governor: I want none any more. Wishes still open are withdrawn."""
 
     stage: Ref
@@ -665,7 +665,7 @@ class Retract(Message, frozen=True):
 
 
 class Waited(Message, frozen=True):
-    """Clerk → waiter: the outcome of the row at `place` in what it submitted."""
+    """Replier → waiter: the outcome of the row at `place` in what it submitted."""
 
     place: int
     status: Status
@@ -675,13 +675,13 @@ class Waited(Message, frozen=True):
 
 
 class Deliver(Message, frozen=True):
-    """Desk → Clerk: tell each waiter, in this order."""
+    """Desk → Replier: tell each waiter, in this order."""
 
     answers: list[tuple[Ref, Waited]]
 
 
 class DeliveryDone(Message, frozen=True):
-    """Clerk → Desk: all were told."""
+    """Replier → Desk: all were told."""
 
     clerk: Ref
 

@@ -1,7 +1,7 @@
 """A relay: a node without calls of its own; what comes leaves at once by its outlet (`fork`, `unbatch`).
 
-Told: `Rows` and `EndOfRows` by what stands before it, `Appetite` by what stands after it, `Start` and `Abort` by the
-conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` to what stands after it, `Appetite` to what stands before it,
+Told: `Rows` and `EndOfRows` by what stands before it, `Credit` by what stands after it, `Start` and `Abort` by the
+conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` to what stands after it, `Credit` to what stands before it,
 `Drained` to the conductor.
 
 Promises: it holds no row, and asks for no more than each of its branches has room for.
@@ -13,18 +13,18 @@ from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .exits import UNLIMITED, Exits, NodeStatistics
-from .outlets import Fork, Unbundle
+from .edges.operators import Fork, Unbatch
+from .edges.outputs import UNLIMITED, NodeStatistics, Outputs
 from .protocol import Message
 
-Told = protocol.Rows | protocol.EndOfRows | protocol.Appetite | protocol.Start | protocol.Abort
+Told = protocol.Rows | protocol.EndOfRows | protocol.Credit | protocol.Start | protocol.Abort
 
 
 class Relay(Actor):
     """See the module. `inputs`: edges that end here; `before`: who is told how many rows can come."""
 
     def __init__(
-        self, exits: Exits, outlet: Fork | Unbundle, conductor: Ref, inputs: int = 1, before: Ref | None = None
+        self, exits: Outputs, outlet: Fork | Unbatch, conductor: Ref, inputs: int = 1, before: Ref | None = None
     ) -> None:
         self._exits = exits
         self._outlet = outlet
@@ -50,7 +50,7 @@ class Relay(Actor):
                 self._came += len(seqs)
                 self._promised -= len(seqs)
                 self._outlet.leave(self._exits, seqs, values, values, attempts)
-            case protocol.Appetite(n, who):
+            case protocol.Credit(n, who):
                 self._exits.welcome(who, n)
                 self._tell_appetite()
             case protocol.EndOfRows(total):
@@ -71,7 +71,7 @@ class Relay(Actor):
         n = min(self._exits.room, UNLIMITED) - self._promised
         if n > 0:
             self._promised += n
-            self.context.tell(self._before, protocol.Appetite(n, self.context.me))
+            self.context.tell(self._before, protocol.Credit(n, self.context.me))
 
     def _leave(self) -> None:
         self._over = True

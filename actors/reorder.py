@@ -16,7 +16,7 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
-from .order import Order
+from .buffers.resequencer import Order
 from .protocol import Message, Status
 
 

@@ -19,10 +19,10 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .backlog import as_seqs
-from .exits import Exits
-from .identity import Id
+from .buffers.backlog import as_seqs
+from .edges.outputs import Outputs
 from .protocol import Ended, Message, Outcomes, Rows, Status, Traffic
+from .rows.identity import Id
 
 BATCH_MAX = 4096
 """Rows in one write at most."""
@@ -66,14 +66,14 @@ class Sink(Actor):
         drain: bool = False,
         written: Container[Id] = (),
         shown_as: str | None = None,
-        exits: Exits | None = None,
+        exits: Outputs | None = None,
         unwritable: Mapping[Id, Ended] | None = None,
     ) -> None:
         self._name = name
         self._shown_as = shown_as or name
         self._known = written
         self._unwritable = dict(unwritable or {})
-        self._exits = exits or Exits(name, {}, ledger=ledger)
+        self._exits = exits or Outputs(name, {}, ledger=ledger)
         self._writer = writer
         self._ledger = ledger
         self._conductor = conductor

@@ -1,6 +1,6 @@
 """The source: numbers the rows and gives no more than was asked for.
 
-Told: `Demand` by the ledger, `Appetite` by the first stage, `ReadDone` and `ReadFailed` by its reader (a resource that may
+Told: `Demand` by the ledger, `Credit` by the first stage, `ReadDone` and `ReadFailed` by its reader (a resource that may
 block), `Start`, `Drain`, `Abort` by the conductor. Tells: `Rows` and `EndOfRows` to the first node, `Outcomes` of lines that
 could not be read, `RowsGiven` to the ledger, `Drained`, `Resting` or `Failing` to the conductor.
 
@@ -18,12 +18,12 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .exits import Exits
-from .frontier import Frontier
-from .outlets import ONWARD
-from .past import NEW, Past
+from .edges.operators import ONWARD
+from .edges.outputs import Outputs
+from .journaling.recovered import NEW, Recovered
 from .protocol import BadRow, Ended, Message, Status
-from .retry import Backoff
+from .rows.rowset import RowSet
+from .stages.backoff import Backoff
 
 READ_MAX = 1024
 """Rows of one read at most; demand above it is read in several."""
@@ -58,7 +58,7 @@ class SourceStatistics(msgspec.Struct, frozen=True):
 
 Told = (
     protocol.Demand
-    | protocol.Appetite
+    | protocol.Credit
     | protocol.ReadDone
     | protocol.ReadFailed
     | protocol.Start
@@ -75,12 +75,12 @@ class Source(Actor):
     def __init__(
         self,
         reader: Ref,
-        exits: Exits,
+        exits: Outputs,
         ledger: Ref,
         conductor: Ref,
         backoff: Backoff | None = None,
         journal: Ref | None = None,
-        past: Past = NEW,
+        past: Recovered = NEW,
         suspends: bool = False,
     ) -> None:
         """`suspends`: the conductor wants to know when nothing is left to do."""
@@ -97,7 +97,7 @@ class Source(Actor):
         self._rests = False
         self._next = past.row
         self._first = past.first
-        self._done = Frontier()
+        self._done = RowSet()
         for first, bits in past.done:
             self._done.add(first, bits)
         self._given = 0
@@ -116,7 +116,7 @@ class Source(Actor):
             case protocol.Demand(n):
                 self._demand += n
                 self._read()
-            case protocol.Appetite(n, who):
+            case protocol.Credit(n, who):
                 self._exits.welcome(who, n)
                 self._read()
             case protocol.ReadFailed(error, resumable):

@@ -1,6 +1,6 @@
 """A stage: owns its rows from their arrival until they go on or end, its workers, and the permits it holds.
 
-Told: `Rows` and `EndOfRows` by what stands before it, `Appetite` by what stands after it; `PermitsGranted`,
+Told: `Rows` and `EndOfRows` by what stands before it, `Credit` by what stands after it; `PermitsGranted`,
 `CooldownBegan`, `CooldownEnded`, `OutageOverdue`, `AccountGivenUp` by its governor; `Answered` by its workers and `Died` by
 the host about them; `Abort` by the conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` by its exits, `Assign` to workers,
 `PermitsWanted`, `PermitsReturned`, `CallsEnded`, `LimitHit`, `TurnedAway` to the governor, `Drained` and `Failing` to the
@@ -12,7 +12,7 @@ A row that waits to be tried again keeps its place. A worker that is lost costs
 one attempt of one row, and is replaced. The answer to an assignment that was given up reaches nobody, and is counted (L05).
 
 How many rows: as many as keep its workers busy, and no more, so that what waits here is soon done with when the run is
-drained; it tells its `Appetite` to what stands before it, and starts no call whose row the next stage has no room for.
+drained; it tells its `Credit` to what stands before it, and starts no call whose row the next stage has no room for.
 
 Which rows start, on which permits and with which workers, its launcher says.
 """
@@ -25,18 +25,17 @@ from typing import Any, assert_never
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .assignments import Assignment
-from .backlog import as_seqs
-from .crew import ABANDONED_PER_WORKER
-from .exits import UNLIMITED, Exits
-from .identity import Id, show
-from .lane import Lane
-from .launcher import CheckOverdue, Described, Launcher
-from .meter import Meter
-from .outlets import Onward, Outlet
+from .buffers.backlog import as_seqs
+from .edges.operators import Map, Operator
+from .edges.outputs import UNLIMITED, Outputs
+from .journaling.stage_record import Leaving, NothingKept, StageRecord, Unkept
 from .protocol import Ended, Fault, Key, Kind, Message, Seqs, Status
-from .record import Leaving, NothingKept, Record, Unkept
-from .stage_terms import (
+from .rows.identity import Id, show
+from .stages.assignments import Assignment
+from .stages.key_queue import KeyQueue
+from .stages.meter import Meter
+from .stages.scheduler import CheckOverdue, Described, Scheduler
+from .stages.terms import (
     AccountShut,
     DeadlineExceeded,
     OutageDeadlineExceeded,
@@ -46,8 +45,9 @@ from .stage_terms import (
     TooManyHungCalls,
     TooManyRefusals,
 )
+from .stages.trials import TURNS_MAX, Recess, Trials, Trouble
+from .stages.workforce import ABANDONED_PER_WORKER
 from .text import remark
-from .trials import TURNS_MAX, Recess, Trials, Trouble
 from .worker import Progress
 
 LAST_FEW = 9
@@ -75,7 +75,7 @@ class _LeaveAnyway(protocol.Control, frozen=True):
 Told = (
     protocol.Rows
     | protocol.EndOfRows
-    | protocol.Appetite
+    | protocol.Credit
     | protocol.PermitsGranted
     | protocol.WishesForgotten
     | protocol.CooldownBegan
@@ -104,13 +104,13 @@ class Stage(Actor):
         self,
         terms: StageTerms,
         governor: Ref,
-        exits: Exits,
+        exits: Outputs,
         conductor: Ref,
         new_worker: Callable[[Ref], Actor],
-        outlet: Outlet | None = None,
+        outlet: Operator | None = None,
         inputs: int = 1,
         before: Ref | None = None,
-        record: Record | None = None,
+        record: StageRecord | None = None,
         suspends: bool = False,
     ) -> None:
         """`outlet`: which way a row takes. `inputs`: edges that end here. `before`: who is told its appetite. `record`: its
@@ -118,23 +118,23 @@ class Stage(Actor):
         self._terms = terms
         self._governor = governor
         self._exits = exits
-        self._outlet = outlet or Onward()
+        self._outlet = outlet or Map()
         self._inputs = inputs
         self._conductor = conductor
         self._before = before
-        self._record = record or Record(terms.name)
+        self._record = record or StageRecord(terms.name)
         self._parked: set[Id] = set()
         """Rows that rest because they are pending."""
         self._suspends = suspends
         self._rests: int | None = None
         self._promised = 0
-        self._launcher = Launcher(terms, governor, new_worker, self._room_after, self._described)
+        self._launcher = Scheduler(terms, governor, new_worker, self._room_after, self._described)
         self._assignments = self._launcher.assignments
-        self._deadlines: deque[tuple[float, Seqs, Lane | None]] = deque()
-        self._present: dict[Id, Lane] | None = {} if terms.deadline_s is not None else None
+        self._deadlines: deque[tuple[float, Seqs, KeyQueue | None]] = deque()
+        self._present: dict[Id, KeyQueue] | None = {} if terms.deadline_s is not None else None
         self._troubles: dict[Id, Trouble] = {}
         self._carried: dict[Id, int] = {}
-        self._resting: dict[Id, tuple[Any, Lane]] = {}
+        self._resting: dict[Id, tuple[Any, KeyQueue]] = {}
         self._trials = Trials(terms.trial_s, self._troubles, self._resting, self._parked, self._rest_after, self._end)
         self._rows_here = 0
         self._total: int | None = None
@@ -204,7 +204,7 @@ class Stage(Actor):
                 self._on_outage_overdue(since_s)
             case protocol.AccountGivenUp(since_s, words):
                 self._on_given_up(AccountShut(self._terms.limit or f"stage {self._terms.name!r}", since_s, words))
-            case protocol.Appetite(n, who):
+            case protocol.Credit(n, who):
                 self._exits.welcome(who, n)
                 self._launcher.pump_all()
                 self._tell_appetite()
@@ -248,7 +248,7 @@ class Stage(Actor):
                 self._give_up(lane, lane.given_up)
             self._launcher.pump(lane)
             return
-        touched: dict[Key, Lane] = {}
+        touched: dict[Key, KeyQueue] = {}
         for seq, value in zip(seqs, values, strict=True):
             of = self._lane_of(seq, value)
             if of is None:
@@ -307,9 +307,9 @@ class Stage(Actor):
         n = wanted - (self._rows_here - len(self._resting) - self._record.held) - self._promised
         if n > 0 and n * 4 >= wanted:
             self._promised += n
-            self._tell(self._before, protocol.Appetite(n, self.context.me))
+            self._tell(self._before, protocol.Credit(n, self.context.me))
 
-    def _lane_of(self, seq: Id, value: Any) -> tuple[Lane, float | None] | None:
+    def _lane_of(self, seq: Id, value: Any) -> tuple[KeyQueue, float | None] | None:
         """Its lane and what it weighs there; None if it ends here, since that cannot be told."""
         try:
             return self._launcher.lane_of(value)
@@ -346,7 +346,7 @@ class Stage(Actor):
             self._retries += self._trials.acquit(lane)
         self._launcher.on_cooldown_ended(ended)
 
-    def _on_reopened(self, lane: Lane) -> None:
+    def _on_reopened(self, lane: KeyQueue) -> None:
         lane.outage = False
         lane.given_up = None
         self._retries += self._trials.acquit(lane)
@@ -363,7 +363,7 @@ class Stage(Actor):
                 self._give_up(lane, error)
         self._finish_if_done()
 
-    def _give_up(self, lane: Lane, error: AccountShut) -> None:
+    def _give_up(self, lane: KeyQueue, error: AccountShut) -> None:
         """Whoever asks for what waits here need not wait until somebody may ask again."""
         for seq, value in zip(*lane.backlog.take(len(lane.backlog)), strict=True):
             self._end(seq, value, lane, error)
@@ -405,7 +405,7 @@ class Stage(Actor):
         self._tell_appetite()
         self._finish_if_done()
 
-    def _pass_on(self, lane: Lane, seqs: Seqs, values: list[Any], assignment: Assignment, took_s: float) -> None:
+    def _pass_on(self, lane: KeyQueue, seqs: Seqs, values: list[Any], assignment: Assignment, took_s: float) -> None:
         seqs, values = self._in_time(seqs, values)
         if not seqs:
             return
@@ -437,7 +437,7 @@ class Stage(Actor):
 
     def _end_unkept(
         self,
-        lane: Lane,
+        lane: KeyQueue,
         seqs: Seqs,
         values: list[Any],
         kept: list[Any],
@@ -475,7 +475,7 @@ class Stage(Actor):
 
     def _tell_governor(
         self,
-        lane: Lane,
+        lane: KeyQueue,
         epoch: protocol.Epoch,
         answered: protocol.Answered,
         ended: int,
@@ -516,7 +516,7 @@ class Stage(Actor):
             ),
         )
 
-    def _on_fault(self, lane: Lane, assignment: Assignment, fault: Fault) -> None:
+    def _on_fault(self, lane: KeyQueue, assignment: Assignment, fault: Fault) -> None:
         seq = fault.seq
         if self._present is not None and seq not in self._present:
             self._late += 1
@@ -585,14 +585,14 @@ class Stage(Actor):
         else:
             self._trials.try_(seq, value, lane, fault)
 
-    def _rest_after(self, fault: Fault, value: Any, lane: Lane) -> None:
+    def _rest_after(self, fault: Fault, value: Any, lane: KeyQueue) -> None:
         """It is called again, a while after this failure."""
         trouble = self._troubles[fault.seq]
         self._retries += 1
         delay_s = self._terms.backoff.delay_s(trouble.failed + trouble.forgiven, self.context.random())
         self._rest(fault.seq, value, lane, max(delay_s, min(fault.retry_after_s or 0.0, self._terms.hint_max_s)))
 
-    def _park(self, seq: Id, value: Any, lane: Lane, after_s: float) -> None:
+    def _park(self, seq: Id, value: Any, lane: KeyQueue, after_s: float) -> None:
         """It holds no worker and no permit, and is asked about again."""
         try:
             self._record.parked(seq, self._troubles[seq].state, after_s)
@@ -604,7 +604,7 @@ class Stage(Actor):
         self._parked.add(seq)
         self._rest(seq, value, lane, after_s)
 
-    def _rest(self, seq: Id, value: Any, lane: Lane, for_s: float) -> None:
+    def _rest(self, seq: Id, value: Any, lane: KeyQueue, for_s: float) -> None:
         self._resting[seq] = (value, lane)
         lane.resting += 1
         self.context.after(for_s, _Again(seq))
@@ -621,7 +621,9 @@ class Stage(Actor):
 
     # --- rows that end here ---
 
-    def _end(self, seq: Id, value: Any, lane: Lane | None, error: BaseException, status: Status | None = None) -> None:
+    def _end(
+        self, seq: Id, value: Any, lane: KeyQueue | None, error: BaseException, status: Status | None = None
+    ) -> None:
         """The row goes no further. What becomes of it, the stage's error policy says. `lane`: the one that it was in."""
         trouble = self._troubles.pop(seq, None)
         attempts = (trouble.failed if trouble else 0) + self._carried.pop(seq, 1) - 1
@@ -703,7 +705,7 @@ class Stage(Actor):
             self._end(seq, value, found, OutageDeadlineExceeded(text))
         self._finish_if_done()
 
-    def _last_few(self) -> list[tuple[Id, Lane]]:
+    def _last_few(self) -> list[tuple[Id, KeyQueue]]:
         """All rows that are here, with their lanes; none, where there may be others whose calls go through."""
         if self._total is None or self._rows_here > LAST_FEW or self._parked or self._record.held:
             return []
@@ -713,7 +715,7 @@ class Stage(Actor):
 
     # --- time ---
 
-    def _note_deadline(self, seqs: Seqs, lane: Lane) -> None:
+    def _note_deadline(self, seqs: Seqs, lane: KeyQueue) -> None:
         if self._present is None or self._terms.deadline_s is None:
             return
         self._present.update(dict.fromkeys(seqs, lane))
@@ -735,7 +737,7 @@ class Stage(Actor):
             self._judge_lonely()
         self._finish_if_done()
 
-    def _expire(self, seq: Id, lane: Lane) -> None:
+    def _expire(self, seq: Id, lane: KeyQueue) -> None:
         error = DeadlineExceeded(
             f"not done within {self._terms.deadline_s:g} s (deadline of stage {self._terms.name!r}, waits included)"
         )
@@ -749,7 +751,7 @@ class Stage(Actor):
         self._end(seq, value, lane, error)
         self._launcher.give_back_unused(lane)
 
-    def _take_out(self, seq: Id, lane: Lane) -> tuple[Lane | None, Any]:
+    def _take_out(self, seq: Id, lane: KeyQueue) -> tuple[KeyQueue | None, Any]:
         """A row that waits, for a permit in this lane or for its backoff: the lane that it was in, or None where it does not
         wait, and its value."""
         found, value = lane.backlog.remove(seq)

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.edges.operators import NoSuchRoute, NotAligned
 from headrace.actors.errors import HeadraceError
 from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
-from headrace.actors.outlets import NoSuchRoute, NotAligned
 from headrace.actors.quantities import BadAnswer
 from headrace.actors.quantities import check_after_s as seconds_until_check
-from headrace.actors.stage_terms import (
+from headrace.actors.stages.terms import (
     AccountShut,
     AttemptTimedOut,
     DeadlineExceeded,

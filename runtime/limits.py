@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from headrace.actors.gate import Rate, Terms
+from headrace.actors.limits.gate import Rate, Terms
 from headrace.actors.protocol import Quota as Quota
 from headrace.actors.protocol import Refill as Refill
-from headrace.actors.retry import Backoff
+from headrace.actors.stages.backoff import Backoff
 
 from .errors import ConfigError
 from .quantities import (

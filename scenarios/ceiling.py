@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from headrace.actors.pace import small_burst
+from headrace.actors.limits.pace import small_burst
 from headrace.runtime.hosts.simulation.policies import Schedule
 
 from .latency import spread_s

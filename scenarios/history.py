@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Id, show
 from headrace.actors.protocol import Outcomes, Rows, Seqs
+from headrace.actors.rows.identity import Id, show
 
 KEPT = 4
 """The last so many times that the log was spilt, for the story of a breach."""
@@ -72,15 +72,15 @@ DETAILS: dict[type, Detail] = {
     protocol.RowsEnded: lambda m: (_name(m.ended[0].seq) if m.ended else -1, len(m.ended)),
     protocol.Gaps: _rows,
     protocol.Forked: _rows,
-    protocol.Press: attrgetter("seq"),
+    protocol.FlushUpTo: attrgetter("seq"),
     protocol.EndOfRows: attrgetter("total"),
     protocol.Demand: attrgetter("n"),
-    protocol.Appetite: attrgetter("n"),
+    protocol.Credit: attrgetter("n"),
     protocol.Read: attrgetter("n"),
     protocol.ReadDone: lambda m: (len(m.values), int(m.ended)),
     protocol.ReadFailed: lambda m: (_error(m.error),),
-    protocol.Enlist: _nothing,
-    protocol.Discharge: _nothing,
+    protocol.Register: _nothing,
+    protocol.Unregister: _nothing,
     protocol.PermitsWanted: attrgetter("n"),
     protocol.PermitsGranted: attrgetter("n", "epoch"),
     protocol.PermitsReturned: attrgetter("n"),

@@ -17,9 +17,9 @@ import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.conductor import LifeTerms
-from headrace.actors.identity import Id, place, row_of, show
-from headrace.actors.past import NEW, Past
+from headrace.actors.journaling.recovered import NEW, Recovered
 from headrace.actors.protocol import Closure, Key, Kind, Seqs, State, Status
+from headrace.actors.rows.identity import Id, place, row_of, show
 from headrace.actors.source import DRAIN_PATIENCE_S
 from headrace.runtime.hosts.simulation.system import Killed, Mailbox, Simulation
 
@@ -40,7 +40,7 @@ class _Account:
 
     __slots__ = ("_done", "_first", "begin", "drained_at", "given", "row", "said_end", "taken", "window")
 
-    def __init__(self, window: int, past: Past) -> None:
+    def __init__(self, window: int, past: Recovered) -> None:
         self.window = max(window, past.crowd)
         self.given = 0
         self.begin = self.row = past.row
@@ -141,7 +141,7 @@ class RunTerms(msgspec.Struct, frozen=True):
     journal: Mailbox | None = None
     keeper: Mailbox | None = None
     """Who was open before the run began."""
-    past: Past = NEW
+    past: Recovered = NEW
     """What earlier lives of the run have left."""
     closed: frozenset[tuple[Mailbox, Key]] = frozenset()
     """Governors, and keys, that those have left in a cooldown."""
@@ -198,7 +198,7 @@ class Checker:
             p.LimitHit: self._on_limit_hit,
             p.CooldownBegan: self._on_cooldown_began,
             p.CooldownEnded: self._on_cooldown_ended,
-            p.Discharge: self._on_discharge,
+            p.Unregister: self._on_discharge,
             p.Assign: self._on_assign,
             p.Close: self._on_close,
             p.CloseAccount: self._on_close_account,
@@ -210,7 +210,7 @@ class Checker:
         self.received: dict[type, Callable[[float, Mailbox, Mailbox, Any], None]] = {
             p.PermitsWanted: self._heard_wanted,
             p.WishesWithdrawn: self._heard_withdrawn,
-            p.Discharge: self._heard_discharge,
+            p.Unregister: self._heard_discharge,
             p.PermitsGranted: self._heard_granted,
             p.CooldownBegan: self._heard_cooldown_began,
             p.CooldownEnded: self._heard_cooldown_ended,
@@ -364,7 +364,7 @@ class Checker:
     def _heard_withdrawn(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.WishesWithdrawn) -> None:
         self._gate(me, message.key).wishes.pop(message.stage, None)
 
-    def _heard_discharge(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Discharge) -> None:
+    def _heard_discharge(self, now: float, sender: Mailbox, me: Mailbox, message: protocol.Unregister) -> None:
         self._discharged.add((me, message.stage))
         for (governor, _), gate in self._gates.items():
             if governor is me:
@@ -382,7 +382,7 @@ class Checker:
         if stage.out < 0:
             self.fail(Invariant.BOUNDED, f"{sender.name} gives back {-stage.out} permits that it was not granted")
 
-    def _on_discharge(self, now: float, sender: Mailbox, ref: Any, message: protocol.Discharge) -> None:
+    def _on_discharge(self, now: float, sender: Mailbox, ref: Any, message: protocol.Unregister) -> None:
         stage = self._stages.get(sender)
         if stage is None or stage.aborted:
             return

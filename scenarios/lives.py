@@ -18,10 +18,10 @@ from typing import Any, cast
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, place, show, span_of
-from headrace.actors.past import LASTING, Past, past_of
+from headrace.actors.journaling.recovered import LASTING, Recovered, past_of
+from headrace.actors.journaling.stage_record import Encoders
 from headrace.actors.protocol import State
-from headrace.actors.record import Keeps
+from headrace.actors.rows.identity import Bundle, Id, place, show, span_of
 from headrace.runtime.calls.current import CallInfo
 from headrace.runtime.errors import BadInput, ConfigError, JournalError, UnwritableRows
 from headrace.runtime.graph.plan import QUARANTINE, Plan
@@ -97,7 +97,7 @@ class Disk:
         self.failed = JournalError(os.strerror(code)) if what == "commit" else OSError(code, os.strerror(code))
         return self.failed
 
-    def past(self) -> Past:
+    def past(self) -> Recovered:
         """What is left to the next life."""
         entries = [_moved(unpickled(entry), -self.clock_s) for entry in self.entries]
         settled = [(e.status, *span_of(e.seqs)) for e in self.entries if isinstance(e, protocol.RowsSettled)]
@@ -125,8 +125,8 @@ class DiskStore:
         self._sleep = sleep
         self._unkept = disk.unkept
 
-    def keeps(self, stage: str) -> Keeps:
-        return Keeps(self._keep if self._unkept else pickle.dumps, pickle.dumps)
+    def keeps(self, stage: str) -> Encoders:
+        return Encoders(self._keep if self._unkept else pickle.dumps, pickle.dumps)
 
     def _keep(self, answer: Any) -> bytes:
         if id_of(answer) in self._unkept:

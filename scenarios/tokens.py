@@ -13,10 +13,22 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, Ids, Place, members_of, parent, part_of, places, plain, row_of, show
 from headrace.actors.join import JoinTerms
-from headrace.actors.past import NEW, Past
+from headrace.actors.journaling.recovered import NEW, Recovered
 from headrace.actors.protocol import Status
+from headrace.actors.rows.identity import (
+    Bundle,
+    Id,
+    Ids,
+    Place,
+    members_of,
+    parent,
+    part_of,
+    places,
+    plain,
+    row_of,
+    show,
+)
 from headrace.runtime.hosts.simulation.system import Mailbox
 
 from .verdict import Invariant
@@ -56,7 +68,7 @@ class _Node:
 
     __slots__ = ("forking", "inside", "kind", "members", "over", "rows", "terms", "words", "written")
 
-    def __init__(self, terms: NodeTerms, past: Past = NEW) -> None:
+    def __init__(self, terms: NodeTerms, past: Recovered = NEW) -> None:
         self.words = past.joins.get(terms.at.name, {})
         self.written = past.written.get(terms.at.name, set())
         self.terms = terms
@@ -122,7 +134,7 @@ class _Sequence:
 class _Fates:
     """What became of the rows of one ledger in this life, folded from the outcomes of their pieces."""
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Recovered) -> None:
         self.settled = 0
         self.by_status: dict[Status, int] = dict.fromkeys(_ROW_STATUSES, 0)
         self._mark = past.first
@@ -191,7 +203,7 @@ class Tokens:
         self._sequences: dict[Mailbox, _Sequence] = {}
         self._fates: dict[Mailbox, _Fates] = {}
         self._ledger_of: dict[Mailbox, Mailbox] = {}
-        self._journals: dict[Mailbox, Past] = {}
+        self._journals: dict[Mailbox, Recovered] = {}
         self._takers: set[Mailbox] = set()
         self._writing: dict[Mailbox, set[Id]] = {}
         self._written: dict[Mailbox, set[Id]] = {}
@@ -202,7 +214,7 @@ class Tokens:
         nodes: list[NodeTerms],
         taker: Mailbox | None,
         journal: Mailbox | None = None,
-        past: Past = NEW,
+        past: Recovered = NEW,
     ) -> None:
         """A run takes part. `taker`: who takes all outcomes, where somebody does. `journal`: who stands in front of the
         ledger; `past`: what earlier lives have left."""
@@ -580,7 +592,7 @@ class Tokens:
         self._writing.pop(ref, None)
 
 
-def rows_done(past: Past) -> set[int]:
+def rows_done(past: Recovered) -> set[int]:
     """Rows after the first that is to be done that are not to be done."""
     return {first + i for first, bits in past.done for i in range(bits.bit_length()) if bits >> i & 1}
 

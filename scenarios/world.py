@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, cast
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
-from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
-from headrace.actors.past import NEW, Past
+from headrace.actors.journaling.recovered import NEW, Recovered
+from headrace.actors.limits.gate import Terms
 from headrace.actors.protocol import Counts, Key, State
 from headrace.runtime.calls.loop_home import LoopHome
 from headrace.runtime.executor.core import ExecutorCore
@@ -164,7 +164,7 @@ def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
         yield NodeTerms(cast(Mailbox, parts.quarantine), "quarantine")
 
 
-def _closed(plan: Plan, parts: Roster, past: Past) -> Iterator[tuple[Mailbox, Key]]:
+def _closed(plan: Plan, parts: Roster, past: Recovered) -> Iterator[tuple[Mailbox, Key]]:
     for stage in plan.stages:
         lessons = past.learned.get(budget_of(stage))
         for key, prior in lessons.priors.items() if lessons is not None else ():

@@ -178,12 +178,12 @@ def _calls(node: ast.Expr, *names: str) -> bool:
 def points_of(module: str) -> list[Point]:
     """All faults that can be put into one of the actors' modules."""
     walk = _Walk(module)
-    walk.visit(ast.parse((ACTORS / f"{module}.py").read_text()))
+    walk.visit(ast.parse((ACTORS / f"{module.replace('.', '/')}.py").read_text()))
     return walk.points
 
 
 def mutated(point: Point) -> ast.Module:
     """The module with that fault."""
-    tree = ast.parse((ACTORS / f"{point.module}.py").read_text())
+    tree = ast.parse((ACTORS / f"{point.module.replace('.', '/')}.py").read_text())
     _Walk(point.module, point).visit(tree)
     return ast.fix_missing_locations(tree)

@@ -46,28 +46,28 @@ BYTES_MAX = 1 << 30
 """... as does one that needs more memory."""
 STAGE = ("stage", "stage_permits", "stage_faults")
 TESTED_BY = {
-    "bucket": ["bucket", "gate"],
-    "pace": ["pace_rules", "gate", "gate_edges"],
-    "rate": ["rate", "pace_rules", "gate"],
-    "in_flight": ["in_flight", "pace_rules"],
-    "sent": ["sent", "pace_rules", "told"],
-    "told": ["told", "gate"],
-    "patience": ["patience", "gate"],
-    "witnesses": ["witnesses", "stage_faults"],
-    "trials": ["trials", "witnesses", "stage_faults"],
-    "meter": ["meter", "stage_values"],
-    "vegas": ["vegas", "gate"],
-    "gate": ["gate", "gate_edges", "governor"],
+    "limits.token_bucket": ["token_bucket", "gate"],
+    "limits.pace": ["pace_rules", "gate", "gate_edges"],
+    "limits.rate_search": ["rate_search", "pace_rules", "gate"],
+    "limits.in_flight": ["in_flight", "pace_rules"],
+    "limits.tally": ["tally", "pace_rules", "told_quotas"],
+    "limits.told_quotas": ["told_quotas", "gate"],
+    "limits.patience": ["patience", "gate"],
+    "stages.witnesses": ["witnesses", "stage_faults"],
+    "stages.trials": ["trials", "witnesses", "stage_faults"],
+    "stages.meter": ["meter", "stage_values"],
+    "limits.concurrency": ["concurrency", "gate"],
+    "limits.gate": ["gate", "gate_edges", "governor"],
     "governor": ["governor"],
-    "order": ["reorder"],
+    "buffers.resequencer": ["reorder"],
     "reorder": ["reorder"],
-    "frontier": ["identity", "batch", "ledger", "reorder"],
-    "identity": ["identity", "reorder", "ledger", "batch", "join"],
-    "exits": ["exits", "join"],
-    "outlets": ["exits"],
-    "relay": ["exits"],
-    "retry": ["worker", *STAGE],
-    "past": ["past"],
+    "rows.rowset": ["identity", "batch", "ledger", "reorder"],
+    "rows.identity": ["identity", "reorder", "ledger", "batch", "join"],
+    "edges.outputs": ["outputs", "join"],
+    "edges.operators": ["outputs"],
+    "relay": ["outputs"],
+    "stages.backoff": ["worker", *STAGE],
+    "journaling.recovered": ["recovered"],
     "ledger": ["ledger"],
     "join": ["join"],
     "batch": ["batch"],
@@ -76,11 +76,11 @@ TESTED_BY = {
     "desk": ["desk"],
     "sink": ["sink"],
     "source": ["source"],
-    "lane": ["lane", *STAGE],
-    "launcher": ["lane", *STAGE],
+    "stages.key_queue": ["key_queue", *STAGE],
+    "stages.scheduler": ["key_queue", *STAGE],
 }
 """Test files that are run first; of other modules, the one of the same name and those of the stage."""
-SLOW = "tests/actors/test_pace.py"
+SLOW = "tests/actors/limits/test_pace.py"
 """The tests of what is learned of limits come last: they take longer than all others together."""
 SCENARIOS = (
     "worker_killed_in_every_state",
@@ -129,18 +129,18 @@ LIMITS = (
 """... and what is played, too, where the fault is in the governor, or in what says whose fault a failure is."""
 GOVERNOR = (
     "governor",
-    "gate",
-    "pace",
-    "rate",
-    "in_flight",
-    "sent",
-    "bucket",
-    "patience",
-    "vegas",
-    "told",
-    "meter",
-    "trials",
-    "witnesses",
+    "limits.gate",
+    "limits.pace",
+    "limits.rate_search",
+    "limits.in_flight",
+    "limits.tally",
+    "limits.token_bucket",
+    "limits.patience",
+    "limits.concurrency",
+    "limits.told_quotas",
+    "stages.meter",
+    "stages.trials",
+    "stages.witnesses",
 )
 
 
@@ -161,7 +161,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     def __init__(self, point: Point) -> None:
         self._name = f"headrace.actors.{point.module}"
-        self._loader = _Loader(ACTORS / f"{point.module}.py", mutated(point))
+        self._loader = _Loader(ACTORS / f"{point.module.replace('.', '/')}.py", mutated(point))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
@@ -173,7 +173,8 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def tests_for(module: str, loads: Loads) -> list[list[str]]:
     """Test files that load the module: those that are most likely to notice, and the others."""
-    own = [f"tests/actors/test_{name}.py" for name in TESTED_BY.get(module, [module, *STAGE])]
+    names = TESTED_BY.get(module, [module.rpartition(".")[2], *STAGE])
+    own = [str(path.relative_to(ROOT)) for name in names for path in TESTS.rglob(f"test_{name}.py")]
     files = sorted((file for file, loaded in loads.items() if module in loaded), key=lambda file: (file == SLOW, file))
     return [[file for file in own if file in files], [file for file in files if file not in own]]
 
@@ -196,7 +197,7 @@ def _shut_in() -> None:
 
 def loads_of_all() -> Loads:
     """Which of the actors' modules each of their test files loads: in no other one can it notice a fault."""
-    return {name: _loads(name) for name in sorted(str(path.relative_to(ROOT)) for path in TESTS.glob("test_*.py"))}
+    return {name: _loads(name) for name in sorted(str(path.relative_to(ROOT)) for path in TESTS.rglob("test_*.py"))}
 
 
 def _loads(file: str) -> frozenset[str]:
@@ -252,7 +253,7 @@ def begin(point: Point, loads: Loads) -> int:
 
 def shown(point: Point) -> str:
     """A fault for people: where it is, and what its line becomes."""
-    before = (ACTORS / f"{point.module}.py").read_text().splitlines()[point.line - 1].strip()
+    before = (ACTORS / f"{point.module.replace('.', '/')}.py").read_text().splitlines()[point.line - 1].strip()
     return f"{point.id:<44} {before}"
 
 
@@ -291,7 +292,8 @@ def main() -> None:
     chosen = parser.parse_args()
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    all_modules = sorted(path.stem for path in ACTORS.glob("*.py") if path.stem != "__init__")
+    paths = [path.relative_to(ACTORS).with_suffix("") for path in ACTORS.rglob("*.py") if path.stem != "__init__"]
+    all_modules = sorted(".".join(path.parts) for path in paths)
     if unknown := sorted({*chosen.only} - {*all_modules}):
         parser.error(f"there is no module {', '.join(unknown)} in actors/; there are {', '.join(all_modules)}")
     modules = chosen.only or all_modules

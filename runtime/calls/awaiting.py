@@ -13,7 +13,7 @@ from types import AsyncGeneratorType
 from typing import Any
 
 from headrace.actors.awaitables import NOT_AWAITABLE, discard, is_awaitable
-from headrace.actors.stage_terms import AttemptTimedOut
+from headrace.actors.stages.terms import AttemptTimedOut
 
 NESTED_MAX = 16
 """A coroutine that gives a coroutine that gives another is followed so far."""

@@ -18,9 +18,9 @@ import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
-from headrace.actors.identity import Id, row_of, show
 from headrace.actors.protocol import Answered, Fault, Heard, Kind
-from headrace.actors.stage_terms import AttemptTimedOut
+from headrace.actors.rows.identity import Id, row_of, show
+from headrace.actors.stages.terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
 from ..errors import LoopDied

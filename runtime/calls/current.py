@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.actors.identity import Id
 from headrace.actors.protocol import Heard
+from headrace.actors.rows.identity import Id
 
 from ..quantities import AMOUNT, option
 

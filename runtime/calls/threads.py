@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
-from headrace.actors.identity import Id, row_of, show
 from headrace.actors.protocol import Answered, Fault, Heard, Kind
+from headrace.actors.rows.identity import Id, row_of, show
 from headrace.actors.worker import Progress, Tell
 
 from ..verdicts.classify import Classifier, fault_of

@@ -18,12 +18,12 @@ from loguru import logger
 from headrace.actors import protocol
 from headrace.actors.awaitables import at_once
 from headrace.actors.desk import Desk, DeskStatistics, Line
-from headrace.actors.exits import Exits, Port
+from headrace.actors.edges.operators import ONWARD
+from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.governor import Governor, GovernorStatistics
-from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import State
 from headrace.actors.stage import Stage
-from headrace.actors.stage_terms import StageStatistics, StageTerms
+from headrace.actors.stages.terms import StageStatistics, StageTerms
 from headrace.actors.worker import Worker
 
 from ..calls.caller_loop import CallerLoop
@@ -101,7 +101,7 @@ class ExecutorCore:
             stage = Stage(
                 self._stage_terms("loop" if on_loop else "threads", on_loop),
                 self._governor,
-                Exits(
+                Outputs(
                     "loop" if on_loop else "threads", {ONWARD: Port(self._desk)}, behind=(self._desk,), taker=self._desk
                 ),
                 self._desk,
@@ -406,7 +406,7 @@ class ExecutorCore:
         if self.terms.limit.name is not None:
             for stage in (self.threads_stage, self.loop_stage):
                 # One that was stopped in the middle could not say so.
-                self._governor.put(protocol.Discharge(stage))
+                self._governor.put(protocol.Unregister(stage))
             self.host.release_governor(self.terms.limit.name, self._desk)
         self.host.left(self)
         for function in at_end:

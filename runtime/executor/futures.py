@@ -15,7 +15,7 @@ from loguru import logger
 
 from headrace.actors.awaitables import at_once
 from headrace.actors.protocol import Status, Waited
-from headrace.actors.stage_terms import Retracted
+from headrace.actors.stages.terms import Retracted
 
 from ..calls.answers import check_answers_at_once
 from ..calls.awaiting import is_settled, settled

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from headrace.actors.gate import Terms
+from headrace.actors.limits.gate import Terms
 
 from ..calls.caller_loop import Whose
 from ..calls.coroutines import LoopThread

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.actors.conductor import LifeTerms
 from headrace.actors.join import Require
-from headrace.actors.stage_terms import TRIAL_S, StageTerms
+from headrace.actors.stages.terms import TRIAL_S, StageTerms
 
 from ..calls.answers import Kind, on_a_loop
 from ..calls.loop_home import LoopHome

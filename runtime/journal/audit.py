@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headrace.actors.identity import show
+from headrace.actors.rows.identity import show
 from headrace.runtime.errors import ConfigError, HeadraceError
 
 from . import parquet

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from loguru import logger
 
-from headrace.actors.outlets import branch_of_answer
+from headrace.actors.edges.operators import branch_of_answer
 from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.graph.plan import QUARANTINE, SOURCE, Plan, StagePlan

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.actors.identity import Bundle, Id, rows_of, show
 from headrace.actors.protocol import Kind
+from headrace.actors.rows.identity import Bundle, Id, rows_of, show
 from headrace.runtime.connectors.csv_source import CsvSource
 from headrace.runtime.connectors.jsonl_source import JsonlSource
 from headrace.runtime.errors import ConfigError

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.actors.past import NEW, Past
-from headrace.actors.record import Keeps
+from headrace.actors.journaling.recovered import NEW, Recovered
+from headrace.actors.journaling.stage_record import Encoders
 from headrace.runtime.connectors.port import SourceConnector
 
 from .options import COMMIT_S
@@ -19,7 +19,7 @@ class Store(Protocol):
 
     name: str
 
-    def keeps(self, stage: str) -> Keeps:
+    def keeps(self, stage: str) -> Encoders:
         """How what a stage tells is written down; in the thread of the stage."""
 
     def commit(self, entries: list[Any]) -> None:
@@ -35,7 +35,7 @@ class Journaling(msgspec.Struct):
     rows are one that compares them with those of earlier lives."""
 
     store: Store
-    past: Past = NEW
+    past: Recovered = NEW
     within_s: float = COMMIT_S
     holds: bool = False
     remembering: Callable[[SourceConnector], SourceConnector] | None = None

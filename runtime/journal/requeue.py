@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from headrace.actors.identity import rows_of
 from headrace.actors.protocol import Status
+from headrace.actors.rows.identity import rows_of
 from headrace.runtime.errors import ConfigError
 
 from .explain import outcomes_of, run_named

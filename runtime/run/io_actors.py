@@ -11,8 +11,8 @@ from typing import Any, assert_never
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
-from headrace.actors.identity import Bundle, Id, branch_of, place, row_of
 from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
+from headrace.actors.rows.identity import Bundle, Id, branch_of, place, row_of
 
 from ..calls.awaiting import Awaiting, Loop
 from ..connectors.calling import CalledSink, CalledSource
@@ -236,7 +236,7 @@ def _message_in_full(error: BaseException) -> str:
 
 
 class JournalWriter(Resource):
-    """Keeps the journal. It was open before the run began."""
+    """Encoders the journal. It was open before the run began."""
 
     def __init__(self, store: Store, journal: Ref) -> None:
         self._store = store

@@ -11,7 +11,7 @@ from headrace.actors.actor import Ref
 from headrace.actors.governor import GovernorStatistics
 from headrace.actors.protocol import Counts, State, Traffic
 from headrace.actors.reorder import ReorderStatistics
-from headrace.actors.stage_terms import StageStatistics
+from headrace.actors.stages.terms import StageStatistics
 
 from ..connectors.port import Written
 from ..graph.plan import SOURCE

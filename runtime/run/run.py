@@ -20,7 +20,7 @@ from loguru import logger
 
 from headrace.actors import protocol
 from headrace.actors.awaitables import at_once
-from headrace.actors.gate import Terms
+from headrace.actors.limits.gate import Terms
 from headrace.actors.protocol import Counts, State
 
 from ..calls.answers import check_answers_at_once
@@ -414,7 +414,7 @@ class Run:
             notes.append("the event loop did not end: a coroutine blocks it")
         for stage, governor in self._parts.governors.items():
             # A conductor that died could not say so.
-            governor.put(protocol.Discharge(self._parts.stages[stage]))
+            governor.put(protocol.Unregister(self._parts.stages[stage]))
         for name, user in self._shared:
             governors.release(name, user)
         self._error = ended.errors[0] if ended.errors else None

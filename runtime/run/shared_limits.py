@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.gate import Terms
 from headrace.actors.governor import Governor
+from headrace.actors.limits.gate import Terms
 
 from ..errors import ConfigError
 from ..hosts.port import Address

@@ -11,23 +11,23 @@ import msgspec
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
 from headrace.actors.batch import Batch, BatchTerms
-from headrace.actors.conductor import Cast, Conductor
-from headrace.actors.exits import Exits, Port
-from headrace.actors.gate import Terms
+from headrace.actors.conductor import Conductor, Participants
+from headrace.actors.edges.operators import Filter, Fork, Map, Operator, Split, Switch, Tap, Unbatch
+from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.governor import Governor
 from headrace.actors.join import LATE, Join
 from headrace.actors.journal import LEARNED_WITHIN_S, Journal
+from headrace.actors.journaling.recovered import NEW
+from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.ledger import Ledger
-from headrace.actors.outlets import Fork, Onward, Outlet, Sieve, Split, Switch, Tap, Unbundle
-from headrace.actors.past import NEW
+from headrace.actors.limits.gate import Terms
 from headrace.actors.protocol import Counts, State
-from headrace.actors.record import Record
 from headrace.actors.relay import Relay
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
-from headrace.actors.stage_terms import AccountShut
+from headrace.actors.stages.terms import AccountShut
 from headrace.actors.worker import Worker
 
 from ..calls.answers import answering
@@ -145,7 +145,7 @@ class _Assembly:
             self._host_node(graph.nodes[name])
         self._host_quarantine()
         conductor.set_cast(
-            Cast(
+            Participants(
                 resources=[*self._writers, strategies, reader],
                 source=self._source,
                 line=self._line(),
@@ -190,7 +190,7 @@ class _Assembly:
         """Where a node waits for rows by name: a sink does so in its reorder buffer."""
         return self._reorders.get(name) or self._nodes[name]
 
-    def _exits(self, name: str, *, late: bool = False) -> Exits:
+    def _exits(self, name: str, *, late: bool = False) -> Outputs:
         """The ways out of a node; with `late`, those of the parts that come too late to a join."""
         graph = self._graph
         # Elsewhere, "late" is a branch like any other.
@@ -215,7 +215,7 @@ class _Assembly:
             join = graph.join_of(name)
             if join is not None:
                 also.append(self._nodes[join])
-        return Exits(
+        return Outputs(
             name,
             ports,
             behind=tuple(map(self._keeper, sorted(behind))),
@@ -227,9 +227,9 @@ class _Assembly:
             journal=self._journal,
         )
 
-    def _exits_of_sink(self, name: str) -> Exits:
+    def _exits_of_sink(self, name: str) -> Outputs:
         """How rows end in a sink that cannot hold them: nothing stands behind it that would wait for them."""
-        return Exits(
+        return Outputs(
             name,
             {},
             quarantine=self._quarantine,
@@ -300,7 +300,7 @@ class _Assembly:
                 outlet = Fork(node.branches, self._nodes[join] if join is not None else None)
                 self._host(self._nodes[name], Relay(self._exits(name), outlet, conductor, inputs, self._before(name)))
             case UnbatchPlan():
-                self._host(self._nodes[name], Relay(self._exits(name), Unbundle(), conductor, inputs))
+                self._host(self._nodes[name], Relay(self._exits(name), Unbatch(), conductor, inputs))
             case JoinPlan():
                 terms = join_terms(self._graph, node)
                 exits, late, words = self._exits(name), self._exits(name, late=True), self._past.joins.get(name)
@@ -318,7 +318,7 @@ class _Assembly:
                 assert_never(node)
 
     def _stage(self, stage: StagePlan, inputs: int) -> Stage:
-        outlets: dict[str, Callable[[], Outlet]] = {"filter": Sieve, "route": Switch, "flat_map": Split, "tap": Tap}
+        outlets: dict[str, Callable[[], Operator]] = {"filter": Filter, "route": Switch, "flat_map": Split, "tap": Tap}
         terms = stage.terms
         terms = msgspec.structs.replace(terms, key=self._apart(terms.key), weigh=self._apart(terms.weigh))
         return Stage(
@@ -327,7 +327,7 @@ class _Assembly:
             self._exits(stage.name),
             self._conductor,
             self._heard(_worker_of(stage, self._around), stage.name),
-            outlets.get(stage.kind, Onward)(),
+            outlets.get(stage.kind, Map)(),
             inputs,
             self._before(stage.name),
             self._record(stage.name),
@@ -341,12 +341,12 @@ class _Assembly:
     def _apart(self, function: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
         return apart(function, self._around.context) if function is not None else None
 
-    def _record(self, stage: str) -> Record | None:
+    def _record(self, stage: str) -> StageRecord | None:
         if self._journaling is None:
             return None
         past, keeps = self._past, self._journaling.store.keeps(stage)
         known, parked = past.answers.get(stage), past.parked.get(stage)
-        return Record(stage, self._journal, keeps, known, parked, self._journaling.holds)
+        return StageRecord(stage, self._journal, keeps, known, parked, self._journaling.holds)
 
     def _host_sink(self, sink: SinkPlan, inputs: int) -> None:
         at = self._nodes[sink.name]

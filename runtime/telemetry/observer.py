@@ -15,7 +15,7 @@ from loguru import logger
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
-from headrace.actors.identity import row_of, show
+from headrace.actors.rows.identity import row_of, show
 
 from ..errors import ConfigError
 from ..hosts.port import Address

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.actors.awaitables import at_once
-from headrace.actors.identity import Id
 from headrace.actors.protocol import Fault, Kind
 from headrace.actors.quantities import LONGEST_S, check_after_s
+from headrace.actors.rows.identity import Id
 
 from ..errors import Pending, RateLimited
 from ..quantities import hint_s

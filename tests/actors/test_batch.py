@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from headrace.actors import protocol
 from headrace.actors.batch import Batch, BatchTerms
-from headrace.actors.exits import Exits, Port
-from headrace.actors.frontier import SIZE, Frontier, bits_of
-from headrace.actors.identity import Bundle, Plain
-from headrace.actors.outlets import ONWARD
-from headrace.actors.protocol import Outcomes, Press, Rows, Settled, Status
+from headrace.actors.edges.operators import ONWARD
+from headrace.actors.edges.outputs import Outputs, Port
+from headrace.actors.protocol import FlushUpTo, Outcomes, Rows, Settled, Status
+from headrace.actors.rows.identity import Bundle, Plain
+from headrace.actors.rows.rowset import SIZE, RowSet, bits_of
 from tests.actors.fake import Fake, Name
 
 NEXT, KEEPER, LEDGER, CONDUCTOR = map(Name, ("next", "keeper", "ledger", "conductor"))
 
 
 def gathering(**options: Any) -> Fake:
-    exits = Exits("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
+    exits = Outputs("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
     return Fake(Batch(BatchTerms("batch", **options), exits, CONDUCTOR), "batch")
 
 
@@ -103,7 +103,7 @@ def test_without_a_number_rows_are_gathered_until_it_is_time() -> None:
 
 
 def test_with_several_edges_the_rest_goes_with_the_last_of_their_ends_and_before_the_end() -> None:
-    exits = Exits("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
+    exits = Outputs("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
     fake = Fake(Batch(BatchTerms("batch", count=3), exits, CONDUCTOR, inputs=2), "batch")
     fake.receive(Rows([0], ["a"]), protocol.EndOfRows(2))
     assert fake.told == []
@@ -126,7 +126,7 @@ def test_an_aborted_batch_lets_nothing_go() -> None:
 
 def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> None:
     journal, known = Name("journal"), Bundle((1, 4))
-    exits = Exits("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
+    exits = Outputs("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
     fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, journal=journal, known=[known]), "batch")
     fake.receive(Rows(range(3), ["a", "b", "c"]))
     (rows,) = [m for whom, m in fake.told if whom == NEXT]
@@ -142,7 +142,7 @@ def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> Non
 
 
 def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_at_the_end() -> None:
-    exits = Exits("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
+    exits = Outputs("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
     fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, known=[Bundle((1, 4))]), "batch")
     fake.receive(Rows(range(2), ["a", "b"]), protocol.EndOfRows(2))
     (outcomes,) = [m for whom, m in fake.told if whom == KEEPER]
@@ -168,7 +168,7 @@ def test_what_a_batch_counts_adds_up_at_any_time() -> None:
 
 def test_a_batch_that_holds_a_piece_of_the_row_that_all_wait_for_goes_too() -> None:
     fake = gathering(count=10, key=lambda row: row)
-    fake.receive(Rows([(2, 0, 2), (3, 0, 2)], ["x", "y"]), Press(2))
+    fake.receive(Rows([(2, 0, 2), (3, 0, 2)], ["x", "y"]), FlushUpTo(2))
     assert went(fake) == [["x"]]
 
 
@@ -227,9 +227,9 @@ def test_a_key_that_cannot_be_found_is_the_row_s_error() -> None:
 
 def test_who_holds_the_row_that_all_wait_for_lets_its_batch_go() -> None:
     fake = gathering(count=10, key=lambda row: row % 2)
-    fake.receive(Rows(range(4), [0, 1, 2, 3]), Press(1))
+    fake.receive(Rows(range(4), [0, 1, 2, 3]), FlushUpTo(1))
     assert went(fake) == [[1, 3]]
-    fake.receive(Press(7))
+    fake.receive(FlushUpTo(7))
     assert went(fake) == []
     fake.receive(Rows([7], [7]))
     assert went(fake) == [[7]], "it was pressed for before it came"
@@ -239,7 +239,7 @@ def test_who_holds_the_row_that_all_wait_for_lets_its_batch_go() -> None:
 def test_a_frontier_is_where_nothing_is_known(order: list[int], chunk: int, stride: int) -> None:
     rows = [row * (SIZE // 16) * stride // 2 + row for row in order]
     known: set[int] = set()
-    frontier, mark = Frontier(), 0
+    frontier, mark = RowSet(), 0
     everything = sorted(rows)
     for i in range(0, len(rows), chunk):
         some = rows[i : i + chunk]
@@ -256,7 +256,7 @@ def test_a_frontier_is_where_nothing_is_known(order: list[int], chunk: int, stri
 
 @given(st.permutations(range(8)))
 def test_whole_blocks_are_passed_and_forgotten(order: list[int]) -> None:
-    frontier, mark = Frontier(), 0
+    frontier, mark = RowSet(), 0
     for eighth in order:
         first = eighth * SIZE // 2
         assert frontier.add(*bits_of(range(first, first + SIZE // 2)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.conductor import Cast, Conductor, LifeTerms
+from headrace.actors.conductor import Conductor, LifeTerms, Participants
 from headrace.actors.protocol import Counts, State
 from tests.actors.fake import Fake, Name
 
@@ -17,7 +17,9 @@ LINE = [STAGE, REORDER, SINK]
 
 def conducted() -> Fake:
     conductor = Conductor(CALLER, LifeTerms())
-    conductor.set_cast(Cast(resources=[WRITER, READER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
+    conductor.set_cast(
+        Participants(resources=[WRITER, READER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[])
+    )
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start())
     return fake
@@ -102,15 +104,17 @@ def test_any_actors_death_ends_the_run_by_name_L32(who: Name) -> None:
 def test_a_stage_that_cannot_say_that_it_leaves_is_discharged_for_it_L16(dies: bool) -> None:
     governor = Name("governor")
     conductor = Conductor(CALLER, LifeTerms())
-    cast = Cast(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: governor})
+    cast = Participants(
+        resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: governor}
+    )
     conductor.set_cast(cast)
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Died(STAGE, RuntimeError("bug")) if dies else protocol.Abort("enough"))
-    assert ((governor, protocol.Discharge(STAGE)) in fake.told) is dies
+    assert ((governor, protocol.Unregister(STAGE)) in fake.told) is dies
     # If it hangs, the run ends without it.
     fake.pass_time(5.0)
     fake.receive(protocol.AccountClosed(Counts(), 0))
-    assert fake.told.count((governor, protocol.Discharge(STAGE))) == 1
+    assert fake.told.count((governor, protocol.Unregister(STAGE))) == 1
 
 
 @pytest.mark.parametrize("answering", [[], LINE[:1], LINE])
@@ -127,7 +131,7 @@ def test_an_abort_ends_in_time_whoever_does_not_answer(answering: list[Name]) ->
 
 def test_a_drain_that_takes_too_long_is_aborted_and_says_who_is_missing() -> None:
     conductor = Conductor(CALLER, LifeTerms(drain_s=10.0))
-    conductor.set_cast(Cast(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
+    conductor.set_cast(Participants(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Drain(), protocol.Drained(SOURCE), protocol.Drained(STAGE))
     fake.pass_time(10.0)
@@ -185,7 +189,7 @@ def test_what_fails_while_all_is_closed_fails_the_run() -> None:
 def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())
-    cast = Cast(resources=[WRITER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], keeper=keeper)
+    cast = Participants(resources=[WRITER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], keeper=keeper)
     conductor.set_cast(cast)
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Opened(WRITER), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
@@ -199,7 +203,7 @@ def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
 
 def suspending(suspend_s: float = 10.0) -> Fake:
     conductor = Conductor(CALLER, LifeTerms(suspend_s=suspend_s))
-    cast = Cast(
+    cast = Participants(
         resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: Name("governor")}
     )
     conductor.set_cast(cast)
@@ -396,7 +400,7 @@ def test_a_deadline_of_a_step_that_is_over_has_no_effect() -> None:
 def test_a_keeper_that_does_not_close_does_not_keep_the_run_from_ending() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())
-    conductor.set_cast(Cast([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
+    conductor.set_cast(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
     fake.receive(protocol.AccountClosed(Counts(), 0))
@@ -442,7 +446,7 @@ def test_deaths_before_the_run_began_are_heard_of_in_their_order() -> None:
     conductor = Conductor(CALLER, LifeTerms())
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Died(SINK, RuntimeError("first")), protocol.Died(STAGE, RuntimeError("second")))
-    conductor.set_cast(Cast(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
+    conductor.set_cast(Participants(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
     fake.receive(protocol.Start())
     fake.receive(*(protocol.Drained(ref) for ref in LINE))
     closed_refs(fake)
@@ -493,7 +497,7 @@ def test_what_opens_after_its_time_is_closed_with_the_others_and_what_does_not_i
 def test_a_run_whose_keeper_is_dead_ends_at_once_and_has_failed() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())
-    conductor.set_cast(Cast([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
+    conductor.set_cast(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Died(keeper, RuntimeError("bug")))
     fake.receive(*(protocol.Drained(ref) for ref in LINE), protocol.AccountClosed(Counts(), 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.actors import protocol
-from headrace.actors.desk import Clerk, Desk, Line
+from headrace.actors.desk import Desk, Line, Replier
 from headrace.actors.protocol import Ended, Rows, Status, Waited
 from tests.actors.fake import Fake, Name
 
@@ -76,7 +76,7 @@ def test_it_ends_when_all_are_answered_and_not_before() -> None:
 def test_a_stage_that_died_holds_no_permits_of_a_shared_governor_L16() -> None:
     fake = desk()
     fake.receive(protocol.Died(STAGE, RuntimeError("bug")))
-    assert (GOVERNOR, protocol.Discharge(STAGE)) in fake.told
+    assert (GOVERNOR, protocol.Unregister(STAGE)) in fake.told
 
 
 def test_no_more_rows_are_in_a_stage_than_it_has_room_for_and_answers_make_room() -> None:
@@ -182,7 +182,7 @@ def test_what_fails_in_a_stage_is_told_to_the_executor() -> None:
 
 
 def test_a_clerk_tells_each_waiter_in_order_and_says_when_it_is_done() -> None:
-    fake = Fake(Clerk(Name("desk")), "clerk")
+    fake = Fake(Replier(Name("desk")), "clerk")
     answers: list[Any] = [(ONE, Waited(i, Status.DELIVERED, i, None, 1)) for i in range(3)]
     fake.receive(protocol.Deliver(list(answers)))
     assert fake.told == [*answers, (Name("desk"), protocol.DeliveryDone(fake.me))]

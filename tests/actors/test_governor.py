@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
-from headrace.actors.gate import Rate, Terms
 from headrace.actors.governor import Governor
+from headrace.actors.limits.gate import Rate, Terms
 from headrace.actors.protocol import Epoch
 from tests.actors.fake import Fake, Name
 
@@ -19,13 +19,13 @@ ONE, TWO = Name("one"), Name("two")
 
 def governing(terms: Terms | None = None) -> Fake:
     fake = Fake(Governor(terms or Terms(concurrency=10)), "governor")
-    fake.receive(protocol.Enlist(ONE), protocol.Enlist(TWO))
+    fake.receive(protocol.Register(ONE), protocol.Register(TWO))
     return fake
 
 
 def test_a_cooldown_belongs_to_the_governor_and_outlives_who_was_refused_L12() -> None:
     fake = governing()
-    fake.receive(protocol.PermitsWanted(ONE, 1), protocol.LimitHit(Epoch(0), 45.0), protocol.Discharge(ONE))
+    fake.receive(protocol.PermitsWanted(ONE, 1), protocol.LimitHit(Epoch(0), 45.0), protocol.Unregister(ONE))
     fake.take(protocol.CooldownBegan)
     fake.receive(protocol.PermitsWanted(TWO, 5))
     fake.pass_time(44.9)
@@ -40,7 +40,7 @@ def test_all_stages_hear_of_a_cooldown_and_one_that_enlists_in_it_too() -> None:
     assert [whom for whom, m in fake.told if isinstance(m, protocol.CooldownBegan)] == [ONE, TWO]
     fake.told = []
     late = Name("late")
-    fake.receive(protocol.Enlist(late))
+    fake.receive(protocol.Register(late))
     assert [type(m) for m in fake.take_for(late)] == [protocol.CooldownBegan]
 
 
@@ -56,13 +56,13 @@ def test_who_is_not_enlisted_gets_no_permit_and_gives_none_back() -> None:
 
 def test_who_enlists_twice_is_told_once() -> None:
     fake = governing()
-    fake.receive(protocol.Enlist(ONE), protocol.LimitHit(Epoch(0), 1.0))
+    fake.receive(protocol.Register(ONE), protocol.LimitHit(Epoch(0), 1.0))
     assert [whom for whom, m in fake.told if isinstance(m, protocol.CooldownBegan)] == [ONE, TWO]
 
 
 def test_a_stage_that_is_discharged_is_told_nothing_more_and_others_are() -> None:
     fake = governing()
-    fake.receive(protocol.Discharge(ONE), protocol.Discharge(ONE), protocol.LimitHit(Epoch(0), 1.0))
+    fake.receive(protocol.Unregister(ONE), protocol.Unregister(ONE), protocol.LimitHit(Epoch(0), 1.0))
     assert [whom for whom, m in fake.told if isinstance(m, protocol.CooldownBegan)] == [TWO]
     fake.told = []
     fake.receive(protocol.PermitsWanted(ONE, 1))
@@ -217,7 +217,7 @@ def test_what_was_learned_is_bequeathed_and_what_was_under_way_is_not() -> None:
     assert list(lessons.priors) == ["a"]
     heir = Fake(Governor(Terms(), lessons), "heir")
     late = Name("late")
-    heir.receive(protocol.Enlist(late), protocol.PermitsWanted(late, 100, "a"))
+    heir.receive(protocol.Register(late), protocol.PermitsWanted(late, 100, "a"))
     assert [type(m) for m in heir.take_for(late)] == [protocol.CooldownBegan], "its cooldown is not over"
     counted = heir.actor.statistics()
     assert (counted.out, counted.waiting, counted.cooldowns, counted.keys) == (0, 100, 0, 1)
@@ -252,7 +252,7 @@ def test_permits_granted_are_used_returned_or_out_whatever_happens_L16(data: st.
             case "leave" if stage in enlisted:
                 enlisted.discard(stage)
                 held[stage] = 0
-                fake.receive(protocol.Discharge(stage))
+                fake.receive(protocol.Unregister(stage))
             case _:
                 continue
         for whom, message in fake.told:
@@ -290,7 +290,7 @@ def test_a_permit_that_is_there_by_a_later_look_at_the_clock_is_given_L48(step_s
     governor = Governor(Terms(rates=(Rate(1000.0, 1.0),)))
     fake = Hurried(governor, "governor")
     stage = Name("stage")
-    fake.receive(protocol.Enlist(stage))
+    fake.receive(protocol.Register(stage))
     fake.step_s = step_s
     fake.receive(protocol.PermitsWanted(stage, 3))
     for _ in range(3):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.exits import Exits, Port
-from headrace.actors.identity import Bundle, Column, merged, part
+from headrace.actors.edges.operators import ONWARD
+from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.join import LATE, Join, JoinTerms, Merging, PartsMissing
-from headrace.actors.outlets import ONWARD
 from headrace.actors.protocol import Ended, Forked, Gaps, Outcomes, Rows, Settled, Status
+from headrace.actors.rows.identity import Bundle, Column, merged, part
 from tests.actors.fake import Fake, Name
 
 NEXT, LATE_SINK, KEEPER, QUARANTINE, LEDGER, CONDUCTOR, JOURNAL = map(
@@ -21,8 +21,8 @@ NEXT, LATE_SINK, KEEPER, QUARANTINE, LEDGER, CONDUCTOR, JOURNAL = map(
 
 def joined(branches: int = 2, late: bool = False, **options: Any) -> Fake:
     terms = JoinTerms("join", {i: "abc"[i] for i in range(branches)}, branches, **options)
-    exits = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), quarantine=QUARANTINE, ledger=LEDGER)
-    late_exits = Exits("join", {LATE: Port(LATE_SINK)} if late else {}, ledger=LEDGER)
+    exits = Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), quarantine=QUARANTINE, ledger=LEDGER)
+    late_exits = Outputs("join", {LATE: Port(LATE_SINK)} if late else {}, ledger=LEDGER)
     return Fake(Join(terms, exits, late_exits, CONDUCTOR, branches + 1), "join")
 
 
@@ -143,7 +143,10 @@ def _cut(seq: Any) -> Outcomes:
 def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_this_life(words: Any) -> None:
     """Whether its word was said in an earlier life, with that part, or not yet."""
     terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="best")
-    exits, late = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    exits, late = (
+        Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER),
+        Outputs("join", {}, ledger=LEDGER),
+    )
     fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), words), "join")
     fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)))
     assert fake.take(Outcomes) == [], "the other part is not heard of yet"
@@ -164,7 +167,10 @@ def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_thi
 def resumed(words: Any, require: Any = "best", within_s: float | None = None, branches: int = 2) -> Fake:
     """A join that said these words in an earlier life of the run."""
     terms = JoinTerms("join", {i: "abc"[i] for i in range(branches)}, branches, require=require, within_s=within_s)
-    exits, late = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    exits, late = (
+        Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER),
+        Outputs("join", {}, ledger=LEDGER),
+    )
     return Fake(Join(terms, exits, late, CONDUCTOR, branches + 1, JOURNAL, words), "join")
 
 
@@ -265,7 +271,7 @@ def test_what_becomes_of_a_row_that_lacks_parts_is_what_was_said(on_missing: Any
 
 def test_parts_of_which_only_some_branches_meet_are_settled_apart() -> None:
     terms = JoinTerms("join", {0: "a", 2: "c"}, 3)
-    exits, late = Exits("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    exits, late = Outputs("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), Outputs("join", {}, ledger=LEDGER)
     fake = Fake(Join(terms, exits, late, CONDUCTOR, 3), "join")
     fake.receive(Forked([0, 1], ["r", "s"]))
     fake.receive(Rows(Column(range(2), 0, -3), ["a0", "a1"]), Rows(Column(range(2), 2, -3), ["c0", "c1"]))
@@ -287,8 +293,8 @@ def test_where_nobody_merges_the_parts_are_the_row() -> None:
 def test_whoever_waits_for_late_parts_by_name_hears_of_those_that_came_in_time() -> None:
     waits = Name("waits")
     terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="any")
-    late = Exits("join", {LATE: Port(LATE_SINK)}, behind=(waits,), ledger=LEDGER)
-    fake = Fake(Join(terms, Exits("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), late, CONDUCTOR, 3), "join")
+    late = Outputs("join", {LATE: Port(LATE_SINK)}, behind=(waits,), ledger=LEDGER)
+    fake = Fake(Join(terms, Outputs("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), late, CONDUCTOR, 3), "join")
     fake.receive(Forked([0], ["r"]), Rows([part(0, 1, 2)], ["b"]))
     assert [list(m.seqs) for m in fake.take_for(waits)] == [[part(0, 1, 2)]]
 
@@ -339,7 +345,10 @@ def test_an_aborted_join_says_no_word() -> None:
 
 def test_a_word_of_an_earlier_life_needs_no_part_that_came_after_it() -> None:
     terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="best")
-    exits, late = Exits("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER), Exits("join", {}, ledger=LEDGER)
+    exits, late = (
+        Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER),
+        Outputs("join", {}, ledger=LEDGER),
+    )
     fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), {0: (1,)}), "join")
     fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)), Rows([part(0, 1, 2)], ["b"]))
     assert went(fake) == [(merged(0, 2), {"b": "b"})]

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
-from headrace.actors.frontier import SIZE
-from headrace.actors.identity import Bundle, Id, children, merged, parts
+from headrace.actors.journaling.recovered import Recovered
 from headrace.actors.ledger import LAZY, Ledger, Settlement
-from headrace.actors.past import Past
 from headrace.actors.protocol import Counts, Settled, Status
+from headrace.actors.rows.identity import Bundle, Id, children, merged, parts
+from headrace.actors.rows.rowset import SIZE
 from tests.actors.fake import Fake, Name
 
 SOURCE, BATCH, CONDUCTOR = map(Name, ("source", "batch", "conductor"))
@@ -210,7 +210,7 @@ def test_whole_rows_are_told_to_the_journal_with_the_last_of_their_pieces() -> N
 
 
 def test_what_earlier_lives_have_done_is_counted_and_takes_no_room_L23() -> None:
-    past = Past(first=3, done=((5, 0b101),), counts={Status.DELIVERED: 4, Status.QUARANTINED: 1})
+    past = Recovered(first=3, done=((5, 0b101),), counts={Status.DELIVERED: 4, Status.QUARANTINED: 1})
     fake = Fake(Ledger(10, SOURCE, CONDUCTOR, past=past))
     fake.receive(protocol.Start())
     assert fake.take(protocol.Demand) == [protocol.Demand(10)]
@@ -222,7 +222,7 @@ def test_what_earlier_lives_have_done_is_counted_and_takes_no_room_L23() -> None
 
 
 def test_all_rows_of_which_an_answer_is_kept_fit_into_the_window() -> None:
-    fake = Fake(Ledger(4, SOURCE, CONDUCTOR, past=Past(crowd=9)))
+    fake = Fake(Ledger(4, SOURCE, CONDUCTOR, past=Recovered(crowd=9)))
     fake.receive(protocol.Start())
     assert fake.take(protocol.Demand) == [protocol.Demand(9)]
 
@@ -273,16 +273,16 @@ def test_room_is_told_of_in_portions_of_an_eighth_of_the_window(window: int) -> 
 def test_who_holds_the_oldest_row_is_pressed_when_the_source_can_read_no_more() -> None:
     fake = opened(window=8, batches=(BATCH,))
     fake.receive(protocol.RowsGiven(7))
-    assert fake.take(protocol.Press) == []
+    assert fake.take(protocol.FlushUpTo) == []
     fake.receive(protocol.RowsGiven(8))
-    assert fake.take(protocol.Press) == [protocol.Press(0)]
+    assert fake.take(protocol.FlushUpTo) == [protocol.FlushUpTo(0)]
     fake.receive(Settled(Status.DELIVERED, [3]))
     # There is room again, and it is given at once.
     assert fake.take(protocol.Demand) == [protocol.Demand(1)]
     fake.receive(protocol.RowsGiven(9))
-    assert fake.take(protocol.Press) == [], "once for each row"
+    assert fake.take(protocol.FlushUpTo) == [], "once for each row"
     fake.receive(Settled(Status.DELIVERED, [0]), protocol.RowsGiven(10))
-    assert fake.take(protocol.Press) == [protocol.Press(1)]
+    assert fake.take(protocol.FlushUpTo) == [protocol.FlushUpTo(1)]
 
 
 @pytest.mark.parametrize("blocks", [False, True])

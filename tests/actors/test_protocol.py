@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.desk import Clerk, Desk
+from headrace.actors.desk import Desk, Replier
 from headrace.actors.protocol import Control, Message
 
 
@@ -27,5 +27,5 @@ def test_rows_and_what_becomes_of_them_stay_in_their_order(kind: type[Message]) 
 
 
 def test_who_may_be_kept_waiting_by_a_caller_has_a_thread_of_its_own_and_nobody_else_waits_for_it() -> None:
-    assert Clerk.blocks
+    assert Replier.blocks
     assert not Desk.blocks

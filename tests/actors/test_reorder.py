@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
-from headrace.actors.frontier import bits_of
-from headrace.actors.identity import Bundle, Id, Plain, children, merged, parted, parts, place, places
 from headrace.actors.protocol import Ended, Gaps, Outcomes, Rows, Status
 from headrace.actors.reorder import Reorder
+from headrace.actors.rows.identity import Bundle, Id, Plain, children, merged, parted, parts, place, places
+from headrace.actors.rows.rowset import bits_of
 from tests.actors.fake import Fake, Name
 
 SINK, CONDUCTOR = map(Name, ("sink", "conductor"))

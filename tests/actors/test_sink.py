@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.actors import protocol
-from headrace.actors.exits import Exits
-from headrace.actors.identity import Id
+from headrace.actors.edges.outputs import Outputs
 from headrace.actors.protocol import Ended, Outcomes, Rows, Settled, Status
+from headrace.actors.rows.identity import Id
 from headrace.actors.sink import Sink
 from tests.actors.fake import Fake, Name
 
@@ -143,7 +143,7 @@ QUARANTINE, JOURNAL = map(Name, ("quarantine", "journal"))
 
 def quarantined(unwritable: dict[Any, Ended] | None = None) -> Fake:
     """A sink in front of a quarantine, in a run with a journal."""
-    exits = Exits("out", {}, quarantine=QUARANTINE, ledger=LEDGER, also=(QUARANTINE,), journal=JOURNAL)
+    exits = Outputs("out", {}, quarantine=QUARANTINE, ledger=LEDGER, also=(QUARANTINE,), journal=JOURNAL)
     return Fake(Sink("out", WRITER, LEDGER, CONDUCTOR, exits=exits, unwritable=unwritable), "sink")
 
 

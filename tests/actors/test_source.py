@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.exits import Exits, Port
-from headrace.actors.outlets import ONWARD
-from headrace.actors.past import Past
+from headrace.actors.edges.operators import ONWARD
+from headrace.actors.edges.outputs import Outputs, Port
+from headrace.actors.journaling.recovered import Recovered
 from headrace.actors.protocol import BadRow, ReadDone, Rows, Status
-from headrace.actors.retry import Backoff
 from headrace.actors.source import Source
+from headrace.actors.stages.backoff import Backoff
 from tests.actors.fake import Fake, Name
 
 READER, FIRST, LEDGER, CONDUCTOR, JOURNAL, GAPS = map(
@@ -23,15 +23,15 @@ READER, FIRST, LEDGER, CONDUCTOR, JOURNAL, GAPS = map(
 def test_a_resumed_run_that_is_drained_at_once_has_come_to_where_it_was() -> None:
     """Its source is read from the start again, and nothing was read yet; a reorder buffer begins at the first row that is
     to be done, and waits for an end there."""
-    exits = Exits("source", {ONWARD: Port(FIRST)})
-    fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR, None, JOURNAL, Past(first=4)), "source")
+    exits = Outputs("source", {ONWARD: Port(FIRST)})
+    fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR, None, JOURNAL, Recovered(first=4)), "source")
     fake.receive(protocol.Start(), protocol.Drain())
     assert fake.take(protocol.EndOfRows) == [protocol.EndOfRows(4)]
 
 
 def reading(**options: Any) -> Fake:
     """A source that may give as many rows as it is asked for."""
-    exits = Exits("source", {ONWARD: Port(FIRST)}, behind=(GAPS,), ledger=LEDGER)
+    exits = Outputs("source", {ONWARD: Port(FIRST)}, behind=(GAPS,), ledger=LEDGER)
     fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR, **options), "source")
     fake.receive(protocol.Start())
     return fake
@@ -67,11 +67,11 @@ def test_a_reader_that_gives_more_than_was_asked_for_is_a_bug_and_loud() -> None
 
 
 def test_rows_wait_unread_where_the_first_stage_has_no_appetite() -> None:
-    exits = Exits("source", {ONWARD: Port(FIRST, paced=True)})
+    exits = Outputs("source", {ONWARD: Port(FIRST, paced=True)})
     fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR), "source")
     fake.receive(protocol.Start(), protocol.Demand(100))
     assert reads(fake) == []
-    fake.receive(protocol.Appetite(3, FIRST))
+    fake.receive(protocol.Credit(3, FIRST))
     assert reads(fake) == [3]
     fake.receive(ReadDone(["a", "b", "c"], False))
     assert reads(fake) == []
@@ -174,7 +174,7 @@ def test_a_drained_source_whose_read_fails_has_come_to_its_end() -> None:
 
 
 def test_what_earlier_lives_have_done_is_read_and_not_given_and_who_waits_hears_of_it_L23() -> None:
-    past = Past(first=2, done=((3, 0b101),), row=1, counts={Status.DELIVERED: 4})
+    past = Recovered(first=2, done=((3, 0b101),), row=1, counts={Status.DELIVERED: 4})
     fake = reading(past=past, journal=JOURNAL)
     fake.receive(protocol.Demand(3))
     assert reads(fake) == [3]
@@ -202,7 +202,7 @@ def test_a_source_that_waits_for_room_alone_says_so_where_a_run_may_be_suspended
 
 
 def test_rows_before_the_first_one_that_is_to_be_done_are_no_news_to_who_waits_L23() -> None:
-    fake = reading(past=Past(first=2))
+    fake = reading(past=Recovered(first=2))
     fake.receive(protocol.Demand(2), ReadDone(["a", "b"], False))
     assert fake.told_to(GAPS, protocol.Gaps) == []
     assert fake.told_to(FIRST, Rows) == []

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.exits import Exits, Port
-from headrace.actors.outlets import ONWARD, Onward, Sieve, Switch, Tap
+from headrace.actors.edges.operators import ONWARD, Filter, Map, Switch, Tap
+from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
 from headrace.actors.stage import Stage
-from headrace.actors.stage_terms import StageTerms
+from headrace.actors.stages.terms import StageTerms
 from tests.actors.fake import Fake
-from tests.actors.stages import (
+from tests.actors.stages.fixtures import (
     CONDUCTOR,
     GOVERNOR,
     NEXT,
@@ -141,11 +141,11 @@ def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> N
 
 def ending(outlet: Any, workers: int = 4) -> Fake:
     """A stage of coroutines that lets its rows go so."""
-    terms, exits = StageTerms("call", workers, concurrent=True), Exits("call", {ONWARD: Port(NEXT)})
+    terms, exits = StageTerms("call", workers, concurrent=True), Outputs("call", {ONWARD: Port(NEXT)})
     return Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), outlet), "stage")
 
 
-@pytest.mark.parametrize("outlet", [Onward(), Tap(), Sieve(), Switch()], ids=lambda outlet: type(outlet).__name__)
+@pytest.mark.parametrize("outlet", [Map(), Tap(), Filter(), Switch()], ids=lambda outlet: type(outlet).__name__)
 def test_what_a_stage_counts_adds_up_at_any_time_whatever_its_answers_mean(outlet: Any) -> None:
     fake = ending(outlet)
     for message in (protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4)):
@@ -168,7 +168,7 @@ def test_a_row_that_goes_on_as_it_was_is_its_own_whatever_part_of_its_assignment
 
 def test_rows_that_came_as_a_range_are_called_and_go_on_as_one() -> None:
     """So that a chunk of them costs no more than one of them, here and behind."""
-    fake = ending(Onward())
+    fake = ending(Map())
     fake.receive(protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
     ((worker, assign),) = assigned(fake)
     assert assign.seqs == range(4)

@@ -8,12 +8,12 @@ import pytest
 
 from headrace.actors import protocol
 from headrace.actors.actor import UnknownMessage
-from headrace.actors.past import Answer
+from headrace.actors.journaling.recovered import Answer
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
-from headrace.actors.retry import Backoff
+from headrace.actors.stages.backoff import Backoff
 from headrace.actors.text import remarks_of
 from headrace.actors.worker import Progress
-from tests.actors.stages import (
+from tests.actors.stages.fixtures import (
     CONDUCTOR,
     GOVERNOR,
     NEXT,

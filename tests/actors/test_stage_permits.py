@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.exits import Exits, Port
-from headrace.actors.outlets import ONWARD
+from headrace.actors.edges.operators import ONWARD
+from headrace.actors.edges.outputs import Outputs, Port
+from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.protocol import Answered, Epoch, PermitsGranted, Rows, Status
-from headrace.actors.record import Record
 from headrace.actors.stage import Stage
-from headrace.actors.stage_terms import StageTerms
+from headrace.actors.stages.terms import StageTerms
 from tests.actors.fake import Fake
-from tests.actors.stages import (
+from tests.actors.stages.fixtures import (
     BEFORE,
     CONDUCTOR,
     GOVERNOR,
@@ -39,14 +39,14 @@ def test_a_permit_that_a_cooldown_overtook_is_given_back_unused_L41() -> None:
 
 def test_no_more_rows_are_asked_for_than_keep_the_workers_busy() -> None:
     fake = staged(workers=4)
-    (asked,) = fake.take(protocol.Appetite)
+    (asked,) = fake.take(protocol.Credit)
     assert asked.n == 12
     fake.receive(Rows(range(12), [0] * 12), PermitsGranted(Epoch(0), 4))
     work = assigned(fake)
     assert len(work) == 4
     for worker, assign in work[:3]:
         fake.receive(Answered(assign.id, worker, list(assign.seqs), [0], [], [], True, 1.0))
-    assert sum(a.n for a in fake.take(protocol.Appetite)) == 3
+    assert sum(a.n for a in fake.take(protocol.Credit)) == 3
 
 
 @pytest.mark.parametrize("how", ["deadline", "retract"])
@@ -161,31 +161,31 @@ def test_a_function_for_keys_or_weights_that_fails_is_the_row_s_error() -> None:
 
 def test_no_call_starts_whose_result_has_nowhere_to_go() -> None:
     terms = StageTerms("call", 4)
-    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
+    exits = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
     fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
     fake.receive(protocol.Start())
-    assert fake.take(protocol.Appetite) == []
-    fake.receive(protocol.Appetite(2, NEXT))
-    assert [m.n for m in fake.take(protocol.Appetite)] == [2]
+    assert fake.take(protocol.Credit) == []
+    fake.receive(protocol.Credit(2, NEXT))
+    assert [m.n for m in fake.take(protocol.Credit)] == [2]
     fake.receive(Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 4))
     work = assigned(fake)
     assert sum(len(a.seqs) for _, a in work) == 2
     fake.receive(Rows(range(2, 4), ["c", "d"]))
     fake.receive(*(answer(worker, a, list(a.seqs), complete=True) for worker, a in work))
     assert assigned(fake) == []
-    fake.receive(protocol.Appetite(1, NEXT), PermitsGranted(Epoch(0), 1))
+    fake.receive(protocol.Credit(1, NEXT), PermitsGranted(Epoch(0), 1))
     assert sum(len(a.seqs) for _, a in assigned(fake)) == 1
 
 
 def test_with_several_edges_a_stage_ends_with_the_last_of_their_ends() -> None:
     terms = StageTerms("call", 1)
-    exits = Exits("call", {ONWARD: Port(NEXT)})
+    exits = Outputs("call", {ONWARD: Port(NEXT)})
     fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), inputs=2), "stage")
     fake.receive(protocol.EndOfRows(3))
     assert fake.take(protocol.EndOfRows) == []
     fake.receive(protocol.EndOfRows(3))
     assert [m for whom, m in fake.told if whom == NEXT] == [protocol.EndOfRows(3)]
-    assert [type(m) for whom, m in fake.told if whom == GOVERNOR] == [protocol.Enlist, protocol.Discharge][1:]
+    assert [type(m) for whom, m in fake.told if whom == GOVERNOR] == [protocol.Register, protocol.Unregister][1:]
 
 
 def test_a_stage_that_leaves_gives_back_what_it_holds_and_is_discharged_L16() -> None:
@@ -195,40 +195,40 @@ def test_a_stage_that_leaves_gives_back_what_it_holds_and_is_discharged_L16() ->
     fake.receive(protocol.Abort("enough"), answer(worker, assign, [0], complete=True))
     told = [m for whom, m in fake.told if whom == GOVERNOR]
     assert [(m.n) for m in told if isinstance(m, protocol.PermitsReturned)] == [2]
-    assert told[-1] == protocol.Discharge(fake.me)
+    assert told[-1] == protocol.Unregister(fake.me)
     fake.told = []
-    fake.receive(Rows([3], ["d"]), PermitsGranted(Epoch(0), 1), protocol.Appetite(1, NEXT))
+    fake.receive(Rows([3], ["d"]), PermitsGranted(Epoch(0), 1), protocol.Credit(1, NEXT))
     fake.pass_time(10.0)
     assert fake.told == [], "it is over"
 
 
 def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage() -> None:
-    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
-    record = Record("call", JOURNAL, holds=True)
+    exits = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
+    record = StageRecord("call", JOURNAL, holds=True)
     terms = StageTerms("call", 4)
     fake = Fake(
         Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE, record=record),
         "stage",
     )
-    fake.receive(protocol.Start(), protocol.Appetite(4, NEXT))
-    assert [m.n for m in fake.take(protocol.Appetite)] == [4]
+    fake.receive(protocol.Start(), protocol.Credit(4, NEXT))
+    assert [m.n for m in fake.take(protocol.Credit)] == [4]
     fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
     work = assigned(fake)
     fake.receive(*(answer(worker, a, list(a.seqs), complete=True) for worker, a in work))
-    assert fake.take(protocol.Appetite) == []
+    assert fake.take(protocol.Credit) == []
     assert fake.take(Rows) == []
-    fake.receive(protocol.Kept(len(work)), protocol.Appetite(2, NEXT))
+    fake.receive(protocol.Kept(len(work)), protocol.Credit(2, NEXT))
     assert {seq for m in fake.told_to(NEXT, Rows) for seq in m.seqs} == set(range(4)), "each goes on once it is kept"
-    assert [m.n for m in fake.take(protocol.Appetite)] == [2]
+    assert [m.n for m in fake.take(protocol.Credit)] == [2]
 
 
 def test_permits_that_wait_for_room_are_used_as_soon_as_there_is_some() -> None:
-    exits = Exits("call", {ONWARD: Port(NEXT, paced=True)})
+    exits = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
     terms = StageTerms("call", 4)
     fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
     fake.receive(protocol.Start(), Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 2))
     assert assigned(fake) == [], "what stands after it takes no row yet"
-    fake.receive(protocol.Appetite(2, NEXT))
+    fake.receive(protocol.Credit(2, NEXT))
     assert sum(len(a.seqs) for _, a in assigned(fake)) == 2
 
 

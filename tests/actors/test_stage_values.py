@@ -7,21 +7,21 @@ import weakref
 from typing import Any
 
 from headrace.actors import protocol
-from headrace.actors.exits import Exits, Port
-from headrace.actors.outlets import ONWARD
+from headrace.actors.edges.operators import ONWARD
+from headrace.actors.edges.outputs import Outputs, Port
+from headrace.actors.journaling.stage_record import UNKEPT_MAX, Encoders, StageRecord
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows
-from headrace.actors.record import UNKEPT_MAX, Keeps, Record
 from headrace.actors.stage import Stage
-from headrace.actors.stage_terms import StageTerms
+from headrace.actors.stages.terms import StageTerms
 from tests.actors.fake import Fake, Name
-from tests.actors.stages import CONDUCTOR, GAPS, GOVERNOR, JOURNAL, NEXT, assigned, staged
+from tests.actors.stages.fixtures import CONDUCTOR, GAPS, GOVERNOR, JOURNAL, NEXT, assigned, staged
 
 QUARANTINE = Name("quarantine")
 
 
-def keeping(answer: Any) -> Record:
+def keeping(answer: Any) -> StageRecord:
     """A share of a journal that keeps answers by this function."""
-    return Record("call", JOURNAL, Keeps(answer, answer))
+    return StageRecord("call", JOURNAL, Encoders(answer, answer))
 
 
 def refuse_odd(value: Any) -> bytes:
@@ -34,7 +34,7 @@ def journaled(answer: Any, workers: int = 1, **options: Any) -> Fake:
     stage = Stage(
         StageTerms("call", workers, **options),
         GOVERNOR,
-        Exits("call", {ONWARD: Port(NEXT)}, behind=(GAPS,), quarantine=QUARANTINE, journal=JOURNAL),
+        Outputs("call", {ONWARD: Port(NEXT)}, behind=(GAPS,), quarantine=QUARANTINE, journal=JOURNAL),
         CONDUCTOR,
         lambda ref: Stage.__new__(Stage),
         record=keeping(answer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.actors import protocol
-from headrace.actors.retry import Backoff
+from headrace.actors.stages.backoff import Backoff
 from headrace.actors.worker import Progress, Worker
 from tests.actors.fake import Fake, Name
 

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from headrace.actors.gate import Rate, Terms
-from tests.actors.quota import (
-    Bucket,
+from headrace.actors.limits.gate import Rate, Terms
+from tests.actors.limits.quota import (
     Came,
     Chance,
     Fixed,
@@ -25,6 +24,7 @@ from tests.actors.quota import (
     Play,
     Server,
     Sliding,
+    TokenBucket,
     between,
     constant,
     slow,
@@ -134,18 +134,18 @@ def _known() -> Iterator[Cell]:
                 if burst == 5 and how == "20-200 ms":
                     continue
                 name = f"200/s, burst {burst}, {how}, {workers} workers"
-                yield Cell("known", name, new(Bucket, 200, burst), latency, workers, terms=rated(200))
-    yield Cell("known", "2,000/s, burst 50", new(Bucket, 2000, 50), FAST, 200, 12.0, terms=rated(2000))
-    yield Cell("known", "20/s, burst 5, 200 ms", new(Bucket, 20, 5), slow(0.2), 50, 60.0, terms=rated(20))
-    yield Cell("known", "50/s, burst 5, 1 s", new(Bucket, 50, 5), slow(1.0), 200, 60.0, terms=rated(50))
-    yield Cell("known", "50/s, burst 5, 5 s", new(Bucket, 50, 5), slow(5.0), 400, 60.0, terms=rated(50))
-    yield Cell("known", "200/s, really 190", new(Bucket, 190, 20), FAST, 50, 60.0, terms=rated(200))
-    yield Cell("unknown", "stated 200/s, really 100", new(Bucket, 100, 20), FAST, 50, 60.0, terms=rated(200))
+                yield Cell("known", name, new(TokenBucket, 200, burst), latency, workers, terms=rated(200))
+    yield Cell("known", "2,000/s, burst 50", new(TokenBucket, 2000, 50), FAST, 200, 12.0, terms=rated(2000))
+    yield Cell("known", "20/s, burst 5, 200 ms", new(TokenBucket, 20, 5), slow(0.2), 50, 60.0, terms=rated(20))
+    yield Cell("known", "50/s, burst 5, 1 s", new(TokenBucket, 50, 5), slow(1.0), 200, 60.0, terms=rated(50))
+    yield Cell("known", "50/s, burst 5, 5 s", new(TokenBucket, 50, 5), slow(5.0), 400, 60.0, terms=rated(50))
+    yield Cell("known", "200/s, really 190", new(TokenBucket, 190, 20), FAST, 50, 60.0, terms=rated(200))
+    yield Cell("unknown", "stated 200/s, really 100", new(TokenBucket, 100, 20), FAST, 50, 60.0, terms=rated(200))
     even = Latency((0.001, 0.00103), (1.0, 1.0))
     for latency, how in ((STEADY, "20 ms"), (constant(0.02), "20 ms, refusals too"), (even, "1 s")):
         terms = rated(200)
-        yield Cell("known, burst 1", f"200/s, {how}", new(Bucket, 200, 1), latency, 400, terms=terms)
-    yield Cell("known, burst 1", "10/s, 200 ms", new(Bucket, 10, 1), slow(0.2), 10, 120.0, terms=rated(10))
+        yield Cell("known, burst 1", f"200/s, {how}", new(TokenBucket, 200, 1), latency, 400, terms=terms)
+    yield Cell("known, burst 1", "10/s, 200 ms", new(TokenBucket, 10, 1), slow(0.2), 10, 120.0, terms=rated(10))
     for first in (1.0, 0.37):
         for latency, how in ((FAST, "20 ms"), (between(0.02, 0.2), "20-200 ms")):
             name = f"200 in 1 s, the first {first:g} s, {how}"
@@ -156,8 +156,8 @@ def _known() -> Iterator[Cell]:
         yield Cell("known, windows", name, fixed, FAST, 32, 360.0, terms=rated(500 / 60))
     yield Cell("known, windows", "sliding, 200 in 1 s", new(Sliding, 200, 1.0), FAST, 64, terms=rated(200))
     wide = Latency((0.005, 0.1), (0.0, 0.0))
-    yield Cell("known", "200/s, burst 20, jitter of 95 ms", new(Bucket, 200, 20), wide, 64, terms=rated(200))
-    yield Cell("beyond", "known 200/s, burst 5, jitter of 95 ms", new(Bucket, 200, 5), wide, 64, terms=rated(200))
+    yield Cell("known", "200/s, burst 20, jitter of 95 ms", new(TokenBucket, 200, 20), wide, 64, terms=rated(200))
+    yield Cell("beyond", "known 200/s, burst 5, jitter of 95 ms", new(TokenBucket, 200, 5), wide, 64, terms=rated(200))
 
 
 def _nginx() -> Iterator[Cell]:
@@ -166,10 +166,10 @@ def _nginx() -> Iterator[Cell]:
         for burst in (1, 20):
             for latency, how in ((STEADY, "20 ms"), (slow(0.2), "200 ms")):
                 name = f"{per_s}/s, burst {burst}, {how}, thrice as much stated"
-                yield Cell("stated too high", name, new(Bucket, per_s, burst), latency, 64, terms=rated(3 * per_s))
+                yield Cell("stated too high", name, new(TokenBucket, per_s, burst), latency, 64, terms=rated(3 * per_s))
     for per_s in (100, 300):
         for terms, said in ((rated(per_s), "stated"), (rated(3 * per_s), "thrice as much stated"), (None, "unknown")):
-            server = new(Bucket, per_s, 1, tick=0.001)
+            server = new(TokenBucket, per_s, 1, tick=0.001)
             yield Cell("beyond", f"nginx, {per_s} r/s, no burst, {said}", server, FAST, 64, terms=terms)
 
 
@@ -177,16 +177,18 @@ def _unknown() -> Iterator[Cell]:
     for workers in (16, 50, 200, 1000):
         for burst in (1, 20, 200):
             family = "unknown, burst 1" if burst == 1 else "unknown"
-            yield Cell(family, f"200/s, burst {burst}, {workers} workers", new(Bucket, 200, burst), STEADY, workers)
+            yield Cell(
+                family, f"200/s, burst {burst}, {workers} workers", new(TokenBucket, 200, burst), STEADY, workers
+            )
     for latency, how in ((constant(0.02), "20 ms, refusals too"), (between(0.005, 0.03), "5-30 ms")):
-        yield Cell("unknown", f"200/s, burst 20, {how}", new(Bucket, 200, 20), latency, 50)
+        yield Cell("unknown", f"200/s, burst 20, {how}", new(TokenBucket, 200, 20), latency, 50)
     for latency, how in ((between(0.02, 0.2), "20-200 ms"), (slow(0.1), "100 ms")):
-        yield Cell("unknown", f"200/s, burst 20, {how}", new(Bucket, 200, 20), latency, 200)
-    yield Cell("unknown", "20/s, burst 5", new(Bucket, 20, 5), FAST, 50, 60.0)
-    yield Cell("unknown", "2,000/s, burst 50", new(Bucket, 2000, 50), FAST, 200)
-    yield Cell("slow refusals", "2/s, burst 2, 500 ms", new(Bucket, 2, 2), constant(0.5), 16, 240.0)
+        yield Cell("unknown", f"200/s, burst 20, {how}", new(TokenBucket, 200, 20), latency, 200)
+    yield Cell("unknown", "20/s, burst 5", new(TokenBucket, 20, 5), FAST, 50, 60.0)
+    yield Cell("unknown", "2,000/s, burst 50", new(TokenBucket, 2000, 50), FAST, 200)
+    yield Cell("slow refusals", "2/s, burst 2, 500 ms", new(TokenBucket, 2, 2), constant(0.5), 16, 240.0)
     for workers in (50, 200):
-        halves = new(Bucket, 200, 20, changes=((20.0, 100.0), (40.0, 200.0)))
+        halves = new(TokenBucket, 200, 20, changes=((20.0, 100.0), (40.0, 200.0)))
         yield Cell("changes", f"200/s, half of it from 20 to 40 s, {workers} workers", halves, FAST, workers, 60.0)
         yield Cell("changes", f"the same, stated, {workers} workers", halves, FAST, workers, 60.0, terms=rated(200))
 
@@ -197,18 +199,22 @@ def _slow() -> Iterator[Cell]:
             for workers in (400, 1000):
                 name = f"50/s, burst 5, {seconds:g} s ± {jitter:.0%}, {workers} workers"
                 latency = slow(seconds, jitter)
-                yield Cell("slow", name, new(Bucket, 50, 5), latency, workers, 60.0, 10.0)
-        yield Cell("slow", f"50/s, burst 1, {seconds:g} s", new(Bucket, 50, 1), slow(seconds), 1000, 60.0, 10.0)
-        yield Cell("slow", f"50/s, burst 50, {seconds:g} s", new(Bucket, 50, 50), slow(seconds), 1000, 60.0, 10.0)
+                yield Cell("slow", name, new(TokenBucket, 50, 5), latency, workers, 60.0, 10.0)
+        yield Cell("slow", f"50/s, burst 1, {seconds:g} s", new(TokenBucket, 50, 1), slow(seconds), 1000, 60.0, 10.0)
+        yield Cell("slow", f"50/s, burst 50, {seconds:g} s", new(TokenBucket, 50, 50), slow(seconds), 1000, 60.0, 10.0)
     yield Cell(
-        "slow refusals", "200/s, burst 20, 1 s, refusals too", new(Bucket, 200, 20), constant(1.0), 400, 60.0, 10.0
+        "slow refusals", "200/s, burst 20, 1 s, refusals too", new(TokenBucket, 200, 20), constant(1.0), 400, 60.0, 10.0
     )
-    yield Cell("slow refusals", "20/s, burst 5, 1 s, refusals too", new(Bucket, 20, 5), constant(1.0), 100, 60.0, 10.0)
-    one = Cell("slow jobs", "600 calls of 1 s (16 s)", new(Bucket, 50, 5), slow(1.0), 200, rows=600, ideal_s=0.9 * 16.0)
+    yield Cell(
+        "slow refusals", "20/s, burst 5, 1 s, refusals too", new(TokenBucket, 20, 5), constant(1.0), 100, 60.0, 10.0
+    )
+    one = Cell(
+        "slow jobs", "600 calls of 1 s (16 s)", new(TokenBucket, 50, 5), slow(1.0), 200, rows=600, ideal_s=0.9 * 16.0
+    )
     five = Cell(
         "slow jobs",
         "1,000 calls of 5 s (30 s)",
-        new(Bucket, 50, 5),
+        new(TokenBucket, 50, 5),
         slow(5.0),
         1000,
         rows=1000,
@@ -259,11 +265,11 @@ def _in_flight() -> Iterator[Cell]:
 
 
 def _hints() -> Iterator[Cell]:
-    yield Cell("hints", "200/s, hint 50 ms", new(Bucket, 200, 20, 0.05), FAST, 50)
-    yield Cell("hints", "200/s, burst 1, hint 50 ms", new(Bucket, 200, 1, 0.05), STEADY, 50)
-    yield Cell("hints", "200/s, hint 1 s", new(Bucket, 200, 20, 1.0), FAST, 50, 60.0)
-    yield Cell("hints", "200/s, hint 10 s", new(Bucket, 200, 20, 10.0), FAST, 50, 240.0)
-    yield Cell("hints", "stated 200/s, hint 1 s", new(Bucket, 200, 5, 1.0), FAST, 50, 60.0, terms=rated(200))
+    yield Cell("hints", "200/s, hint 50 ms", new(TokenBucket, 200, 20, 0.05), FAST, 50)
+    yield Cell("hints", "200/s, burst 1, hint 50 ms", new(TokenBucket, 200, 1, 0.05), STEADY, 50)
+    yield Cell("hints", "200/s, hint 1 s", new(TokenBucket, 200, 20, 1.0), FAST, 50, 60.0)
+    yield Cell("hints", "200/s, hint 10 s", new(TokenBucket, 200, 20, 10.0), FAST, 50, 240.0)
+    yield Cell("hints", "stated 200/s, hint 1 s", new(TokenBucket, 200, 5, 1.0), FAST, 50, 60.0, terms=rated(200))
 
 
 def chances() -> Iterator[Cell]:

@@ -13,21 +13,21 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from headrace.actors.batch import Batch
-from headrace.actors.bucket import Bucket
+from headrace.actors.buffers.resequencer import Order
 from headrace.actors.conductor import Conductor
 from headrace.actors.desk import Desk
-from headrace.actors.exits import Exits
-from headrace.actors.gate import Gate
+from headrace.actors.edges.operators import Fork, Split, Switch, Unbatch
+from headrace.actors.edges.outputs import Outputs
 from headrace.actors.governor import Governor
 from headrace.actors.join import Join
-from headrace.actors.launcher import Launcher
 from headrace.actors.ledger import Ledger
-from headrace.actors.order import Order
-from headrace.actors.outlets import Fork, Split, Switch, Unbundle
+from headrace.actors.limits.gate import Gate
+from headrace.actors.limits.token_bucket import TokenBucket
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
-from headrace.actors.trials import Trials
+from headrace.actors.stages.scheduler import Scheduler
+from headrace.actors.stages.trials import Trials
 from headrace.actors.worker import Worker
 from headrace.runtime.executor.core import ExecutorCore
 from headrace.runtime.run.io_actors import Resource, Strategies
@@ -323,7 +323,7 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that starts calls without permits",
-        Launcher,
+        Scheduler,
         "_assign",
         "seqs, values = lane.take(n)",
         "lane.held += 1\n        seqs, values = lane.take(n)",
@@ -332,7 +332,7 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that goes on with the permits it has when a cooldown begins",
-        Launcher,
+        Scheduler,
         "on_cooldown_began",
         "self.give_back(lane)",
         "lane.cooling = False\n        self._launch(lane)",
@@ -341,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that keeps its permits through a cooldown",
-        Launcher,
+        Scheduler,
         "on_cooldown_began",
         "self.give_back(lane)",
         "pass",
@@ -459,7 +459,7 @@ MUTANTS = (
     ),
     Mutant(
         "a route that tells each branch of all rows' attempts",
-        Exits,
+        Outputs,
         "send_apart",
         "self._send(name, seqs, values, tries or None,",
         "self._send(name, seqs, values, attempts,",
@@ -468,7 +468,7 @@ MUTANTS = (
     ),
     Mutant(
         "a route that counts twice",
-        Exits,
+        Outputs,
         "_send",
         "self._sent[name] += len(seqs)",
         "self._sent[name] += len(seqs) * (2 if name else 1)",
@@ -477,7 +477,7 @@ MUTANTS = (
     ),
     Mutant(
         "a route that does not tell the gap",
-        Exits,
+        Outputs,
         "_tell_missed",
         "for ref in missed:",
         "for ref in ():",
@@ -486,7 +486,7 @@ MUTANTS = (
     ),
     Mutant(
         "a filter that does not tell the gap",
-        Exits,
+        Outputs,
         "drop",
         "self.tell_gaps(seqs, self._next_door if isinstance(of, range) and of else ())",
         "pass",
@@ -495,7 +495,7 @@ MUTANTS = (
     ),
     Mutant(
         "a node that does not tell whom the rows that end in it would have come to",
-        Exits,
+        Outputs,
         "end",
         "for ref in self._behind:",
         "for ref in self._behind[1:]:",
@@ -523,7 +523,7 @@ MUTANTS = (
     ),
     Mutant(
         "an unbatch that gives rows each other's values",
-        Unbundle,
+        Unbatch,
         "leave",
         "apart.extend(values)",
         "apart.extend(reversed(values))",
@@ -580,7 +580,7 @@ MUTANTS = (
     ),
     Mutant(
         "a bucket whose rate is higher by a tenth than the one that was stated",
-        Bucket,
+        TokenBucket,
         "__init__",
         "self.rate_per_s = rate_per_s",
         "self.rate_per_s = rate_per_s * 1.1",

@@ -199,7 +199,9 @@ def random_graph(seed: int, *, values: bool = True) -> Script:
         if fault.when is None or random.random() < 0.5:
             continue
         faults[i] = (
-            msgspec.structs.replace(faults[i], when=random.choice(("Gaps", "Forked", "Press", "Outcomes", "EndOfRows")))
+            msgspec.structs.replace(
+                faults[i], when=random.choice(("Gaps", "Forked", "FlushUpTo", "Outcomes", "EndOfRows"))
+            )
             if fault.what != "double"
             else fault
         )

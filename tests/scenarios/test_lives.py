@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.actors import past as past_module
 from headrace.actors import protocol
 from headrace.actors.join import Join
 from headrace.actors.journal import Journal
+from headrace.actors.journaling import recovered as past_module
+from headrace.actors.journaling.recovered import Recovered, past_of
+from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.ledger import Ledger
-from headrace.actors.past import Past, past_of
-from headrace.actors.record import Record
 from headrace.actors.reorder import Reorder
 from headrace.actors.source import Source
 from headrace.runtime.journal.sqlite.file import JournalFile, RunRow
@@ -264,7 +264,7 @@ class Sound(Disk):
 class Forgetful(Sound):
     """One on which nothing is kept of what was found out of limits."""
 
-    def past(self) -> Past:
+    def past(self) -> Recovered:
         return msgspec.structs.replace(super().past(), learned={})
 
 
@@ -358,10 +358,10 @@ MUTANTS = (
     _mutant("a resume that forgets a join's word", _Assembly, "_host_node", "self._past.joins.get(name)", "None"),
     _mutant("a resume that calls again", _Assembly, "_record", "past.answers.get(stage)", "None"),
     _mutant("a resume that begins anew what was pending", _Assembly, "_record", "past.parked.get(stage)", "None"),
-    _mutant("a stage that does not wait for the journal", Record, "answered", "return False", "return True"),
+    _mutant("a stage that does not wait for the journal", StageRecord, "answered", "return False", "return True"),
     _mutant(
         "a stage that lets a row go on whose answer could not be kept",
-        Record,
+        StageRecord,
         "keep",
         "kept, unkept = self._keep_each(values)",
         "kept, unkept = [b'N.' for _ in values], []",
@@ -466,7 +466,7 @@ class SqliteDisk(Disk):
             case _:
                 return told
 
-    def past(self) -> Past:
+    def past(self) -> Recovered:
         expected = super().past()
         # A store knows nothing but what is in the file.
         self._store = SqliteStore(self._file, 1, self._values)
@@ -480,7 +480,7 @@ class SqliteDisk(Disk):
         self._file.close()
 
 
-def _comparable(past: Past) -> Any:
+def _comparable(past: Recovered) -> Any:
     """Errors are told by name and message; what nothing is known of is left out."""
     answers = {
         node: {seq: (a.value, a.attempts, a.ended and (a.ended.status, str(a.ended.error))) for seq, a in of.items()}
@@ -517,7 +517,7 @@ def test_the_store_on_disk_leaves_what_the_model_leaves(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:
-    assert past_of([], [], []) == Past()
+    assert past_of([], [], []) == Recovered()
 
 
 if __name__ == "__main__":

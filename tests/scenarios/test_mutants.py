@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from headrace.actors import protocol
-from headrace.actors.order import Order
+from headrace.actors.buffers.resequencer import Order
 from headrace.scenarios.play import play
 from headrace.scenarios.script import find, read
 from headrace.scenarios.verdict import Invariant

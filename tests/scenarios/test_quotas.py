@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.actors.pace import small_burst
+from headrace.actors.limits.pace import small_burst
 from headrace.runtime.verdicts.hints import Headers, none_left, reset_s
 from headrace.scenarios.ceiling import BETWEEN_S, Ceiling
 from headrace.scenarios.dialects import Dialect, date_field, quota_fields

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle
-from headrace.actors.past import Answer, Past, Settlements, past_of
+from headrace.actors.journaling.recovered import Answer, Recovered, Settlements, past_of
 from headrace.actors.protocol import Ended, Status
+from headrace.actors.rows.identity import Bundle
 from headrace.runtime.errors import Recalled
 
 from ..values.codec import decode_bits, decode_id, decode_ids, decode_span
@@ -31,7 +31,7 @@ class Recovery:
         self._run = run
         self._values = values
 
-    def past(self) -> Past:
+    def past(self) -> Recovered:
         """All of it. What it reads does not grow with the journal."""
         progress = self._journal.progress_of(self._run)
         floor = max(0, progress.mark - progress.reach)

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.identity import Bundle, Id, Ids, plain, rows_of, span_of
+from headrace.actors.journaling.recovered import LASTING, Recovered
+from headrace.actors.journaling.stage_record import Encoders
 from headrace.actors.ledger import Settlement
-from headrace.actors.past import LASTING, Past
 from headrace.actors.protocol import Ended
-from headrace.actors.record import Keeps
+from headrace.actors.rows.identity import Bundle, Id, Ids, plain, rows_of, span_of
 from headrace.runtime.connectors.file_presence import Gone
 from headrace.runtime.errors import JournalError, name_of
 from headrace.runtime.text import message_of
@@ -66,7 +66,7 @@ class SqliteStore:
         forget: Iterable[str] = (),
         renew: RunRow | None = None,
         other_rows: bool = False,
-    ) -> Past:
+    ) -> Recovered:
         """What a life that begins now is left. Raises `Damaged`, `ConfigError`.
 
         What it changes in the journal is written with the first commit, so that a run that cannot begin has changed nothing.
@@ -111,9 +111,9 @@ class SqliteStore:
 
     # --- what is told ---
 
-    def keeps(self, stage: str) -> Keeps:
+    def keeps(self, stage: str) -> Encoders:
         """Answers and states of a stage, as bytes, or as a `Partial` answer. Raise `Unkept`."""
-        return Keeps(self._values[stage].encode, Values(stage).encode)
+        return Encoders(self._values[stage].encode, Values(stage).encode)
 
     def commit(self, entries: list[Any]) -> None:
         """All of these, durable when it returns. Raises `JournalError`."""

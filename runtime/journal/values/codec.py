@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.actors.frontier import bits_of
-from headrace.actors.identity import Bundle, Id, Ids
+from headrace.actors.rows.identity import Bundle, Id, Ids
+from headrace.actors.rows.rowset import bits_of
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()

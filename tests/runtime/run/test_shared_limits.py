@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.actors import protocol
-from headrace.actors.gate import Rate, Terms
+from headrace.actors.limits.gate import Rate, Terms
 from headrace.runtime.hosts.threads.dispatcher import Inbox
 from headrace.runtime.run import shared_limits as governors
 
@@ -29,7 +29,7 @@ def test_what_was_learned_is_kept_for_the_next_one_of_its_name_and_forgotten_wit
     terms = Terms(cooldown_s=0.01)
     user = Inbox("user")
     governor = governors.acquire("kept", terms, user)
-    governor.put(protocol.Enlist(user))
+    governor.put(protocol.Register(user))
     governor.put(protocol.PermitsWanted(user, 100))
     granted = told(user, protocol.PermitsGranted)
     assert granted == protocol.PermitsGranted(protocol.Epoch(0), 10, None, 0.0, True)

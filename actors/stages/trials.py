@@ -1,0 +1,172 @@
+"""Rows of a stage that are on trial: whose fault their failure was, other rows' calls shall say (see `witnesses.py`).
+
+Until then they rest as between two attempts: they hold no worker and no permit, and are not in the way of others that come.
+The stage says what failed; this says what becomes of it, by `again` and `end`. State only; one object belongs to one stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import msgspec
+
+from ..actor import Context
+from ..protocol import Fault, Key, Kind, Message
+from ..rows.identity import Id
+from .key_queue import KeyQueue
+from .witnesses import DOUBT_MIN, SOONEST_S, Trial
+
+TURNS_MAX = 3
+"""A row for which the account was exhausted so often, and each time not for others, is at fault itself."""
+
+
+class Recess(Message, frozen=True):
+    """To the stage, from itself: those on trial in a lane have waited for others long enough, if no call has ended since."""
+
+    key: Key
+    ended: int
+
+
+class Trouble(msgspec.Struct):
+    """What is remembered of a row that had any; most rows have none."""
+
+    failed: int = 0
+    refusals: int = 0
+    state: Any = None
+    forgiven: int = 0
+    """Failures that were not held against it."""
+    doubt: float = 1.0
+    """See `witnesses.py`."""
+    turns: int = 0
+    """How often the account was exhausted for it, and not for others."""
+
+
+class Trials:
+    """See the module. `wait_s`: of `StageTerms.trial_s`. `troubles`, `resting`, `parked`: the stage's. `again`: call the row
+    of a fault again, after its backoff. `end`: it ends here, with that error."""
+
+    def __init__(
+        self,
+        wait_s: float | None,
+        troubles: dict[Id, Trouble],
+        resting: dict[Id, tuple[Any, KeyQueue]],
+        parked: Collection[Id],
+        again: Callable[[Fault, Any, KeyQueue], None],
+        end: Callable[[Id, Any, KeyQueue, BaseException], None],
+    ) -> None:
+        self._wait_s = wait_s
+        self._troubles = troubles
+        self._resting = resting
+        self._parked = parked
+        self._again = again
+        self._end = end
+        self._context: Context
+        self.open = 0
+        """Rows on trial, in all lanes."""
+        self.all_have_come = False
+        """All rows of the run have come, and no other one will."""
+
+    def start(self, context: Context) -> None:
+        """The stage calls this before the first row comes."""
+        self._context = context
+
+    @property
+    def held(self) -> bool:
+        """Whether rows are put on trial here; where they are not, a failure counts whoever's fault it was."""
+        return self._wait_s is not None
+
+    def try_(self, seq: Id, value: Any, lane: KeyQueue, fault: Fault) -> None:
+        """This row's call was the last that ended in its lane, and did not answer."""
+        self._resting[seq] = (value, lane)
+        lane.resting += 1
+        self.open += 1
+        trial = lane.witnesses.try_(seq, value, fault, self._context.now())
+        share = lane.witnesses.share(trial, over=False)
+        if share:
+            self._settle(trial, lane, share)
+
+    def judge(self, lane: KeyQueue, *, over: bool = False) -> None:
+        """Settle those in this lane of whom enough is known, in the order in which their calls ended. `over`
+        says that no more will become known."""
+        if lane.outage:
+            return
+        witnesses, now = lane.witnesses, self._context.now()
+        over = over or (not self._has_others(lane) and (self.all_have_come or not self._wait_s))
+        for trial in list(witnesses.trials.values()):
+            share = witnesses.share(trial, over=over)
+            if share is None and now - trial.since_s >= SOONEST_S and witnesses.clean(trial):
+                share = 0.0
+            if share is None:
+                break
+            self._settle(trial, lane, share, over=over)
+        if witnesses.trials and not self._has_others(lane):
+            self._context.after(self._wait_s or 0.0, Recess(lane.key, witnesses.ended))
+
+    def judge_lonely(self, lanes: Iterable[KeyQueue]) -> list[KeyQueue]:
+        """Other rows have left, or will not come: judge where none is left, and say where that was."""
+        lonely = [lane for lane in lanes if lane.witnesses.trials and not self._has_others(lane)]
+        for lane in lonely:
+            self.judge(lane)
+        return lonely
+
+    def on_recess(self, lane: KeyQueue, ended: int) -> bool:
+        """Told by the stage to itself. True: something was settled."""
+        if not lane.witnesses.trials or lane.witnesses.ended != ended or self._has_others(lane):
+            return False
+        self.judge(lane, over=True)
+        return True
+
+    def acquit(self, lane: KeyQueue, *, turned_away: bool = True) -> int:
+        """All in this lane are called again: the governor has found that many are concerned. Not `turned_away`: those that
+        were wait on, so that others are asked first. How many are."""
+        before = self.open
+        for trial in list(lane.witnesses.trials.values()):
+            trouble = self._troubles[trial.seq]
+            if trial.fault.kind is not Kind.EXHAUSTED:
+                trouble.failed -= 1
+            elif turned_away:
+                trouble.turns += 1
+            else:
+                continue
+            self._leave(lane, trial.seq)
+            lane.put_first(trial.seq, trial.value)
+        return before - self.open
+
+    def withdraw(self, lane: KeyQueue, seq: Id) -> None:
+        """The row has left for another reason, if it was on trial."""
+        if lane.witnesses.trials.pop(seq, None) is not None:
+            self.open -= 1
+
+    def _has_others(self, lane: KeyQueue) -> bool:
+        """Rows are here whose calls can say whose fault something was."""
+        resting = lane.resting - len(lane.witnesses.trials) - len(self._parked)
+        return bool(lane.in_flight or len(lane.backlog) or resting > 0)
+
+    def _settle(self, trial: Trial, lane: KeyQueue, share: float, *, over: bool = False) -> None:
+        """`share`: of others that failed as it did; 0.0: too few to excuse it."""
+        seq, value, fault = trial.seq, trial.value, trial.fault
+        self._leave(lane, seq)
+        trouble = self._troubles[seq]
+        trouble.doubt *= share or 1.0
+        excused = share > 0.0 and trouble.doubt >= DOUBT_MIN
+        if fault.kind is not Kind.EXHAUSTED:
+            if excused:
+                trouble.failed -= 1
+                trouble.forgiven += 1
+                self._again(fault, value, lane)
+            else:
+                self._end(seq, value, lane, fault.error)
+        elif excused or over:
+            # With nobody else to ask, it is asked again itself: the governor closes when it is turned away again and again.
+            trouble.turns += 1
+            lane.put_first(seq, value)
+        else:
+            trouble.failed += 1
+            self._end(seq, value, lane, fault.error)
+
+    def _leave(self, lane: KeyQueue, seq: Id) -> None:
+        del lane.witnesses.trials[seq]
+        self.open -= 1
+        del self._resting[seq]
+        lane.resting -= 1
