@@ -77,7 +77,7 @@ class Actor:
         """What this actor counts, as a frozen struct; None where there is nothing to count."""
         return None
 
-    def estate(self) -> Any:
+    def salvage(self) -> Any:
         """What a dying actor leaves to its parent (see `Worker`); None where there is nothing to inherit."""
         return None
 

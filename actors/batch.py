@@ -1,7 +1,7 @@
 """A batch: gathers rows until there are enough of them, or until the first of them has waited long enough.
 
 Told: `Rows` and `EndOfRows` by what stands before it, `FlushUpTo` by the ledger, `Start` and `Abort` by the conductor.
-Tells: `Rows` of bundles, `Outcomes` and `EndOfRows` by its exits, `Drained` to the conductor.
+Tells: `Rows` of bundles, `Outcomes` and `EndOfRows` by its outputs, `Drained` to the conductor.
 
 Promises: no row waits longer than it may, also where no other row comes (L39); what is left at the end goes on; a batch that
 holds the row on which the whole window waits goes at once, full or not, so that batches by key cannot stall a run.
@@ -69,7 +69,7 @@ class Batch(Actor):
     def __init__(
         self,
         terms: BatchTerms,
-        exits: Outputs,
+        outputs: Outputs,
         conductor: Ref,
         inputs: int = 1,
         journal: Ref | None = None,
@@ -81,7 +81,7 @@ class Batch(Actor):
         """Rows that were in a batch in an earlier life of the run, and are to be in the same one again."""
         self._again: dict[Bundle, dict[Id, Any]] = {}
         self._formed: list[Id] = []
-        self._exits = exits
+        self._outputs = outputs
         self._conductor = conductor
         self._inputs = inputs
         self._open: dict[Hashable, _Open] = {}
@@ -95,7 +95,7 @@ class Batch(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
-        self._exits.start(context)
+        self._outputs.start(context)
 
     def receive(self, message: Told) -> None:
         if self._over:
@@ -126,7 +126,7 @@ class Batch(Actor):
                         self._flush(key)
                     self._say()
                     self._interrupt()
-                    self._exits.finish(total)
+                    self._outputs.finish(total)
                     self._leave()
             case protocol.Start() | protocol.Credit():
                 pass
@@ -180,7 +180,7 @@ class Batch(Actor):
                 self._flush(key)
         if bad:
             self._here -= len(bad)
-            self._exits.end(bad)
+            self._outputs.end(bad)
 
     def _batch(self, key: Hashable) -> _Open:
         batch = self._open.get(key)
@@ -212,7 +212,7 @@ class Batch(Actor):
 
     def _gather(self, seqs: list[Id], values: list[Any], bits: int) -> None:
         self._here -= len(seqs)
-        self._exits.live_on(Status.BATCHED, len(seqs))
+        self._outputs.live_on(Status.BATCHED, len(seqs))
         bundle = Bundle(tuple(seqs), bits)
         if self._journal is not None:
             self._formed.append(bundle)
@@ -227,7 +227,7 @@ class Batch(Actor):
         if self._bundles:
             bundles, gathered = self._bundles, self._gathered
             self._bundles, self._gathered = [], []
-            self._exits.send(ONWARD, bundles, gathered)
+            self._outputs.send(ONWARD, bundles, gathered)
 
     def _without_known(self, seqs: Ids, values: list[Any]) -> tuple[list[Id], list[Any]]:
         rest: tuple[list[Id], list[Any]] = ([], [])
@@ -242,7 +242,7 @@ class Batch(Actor):
             if len(here) == len(bundle.members):
                 del self._again[bundle]
                 self._here -= len(here)
-                self._exits.live_on(Status.BATCHED, len(here))
+                self._outputs.live_on(Status.BATCHED, len(here))
                 self._bundles.append(bundle)
                 self._gathered.append([here[member] for member in bundle.members])
         return rest
@@ -253,7 +253,7 @@ class Batch(Actor):
         cut = [Ended(seq, Status.INTERRUPTED, None, 1, row, name) for here in waiting for seq, row in here.items()]
         if cut:
             self._here -= len(cut)
-            self._exits.end(cut)
+            self._outputs.end(cut)
 
     def _let_go(self, row: int) -> None:
         """Of the batches that hold it."""
@@ -265,7 +265,7 @@ class Batch(Actor):
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> NodeStatistics:
-        return NodeStatistics(self._terms.name, self._exits.traffic(self._came, self._here, self._exits.went))
+        return NodeStatistics(self._terms.name, self._outputs.traffic(self._came, self._here, self._outputs.went))
 
 
 def _holds(seqs: list[Id], row: int) -> bool:

@@ -12,6 +12,8 @@ governors of stages that died; `RunEnded` to the caller.
 Promises: resources open one after another, and each one that was opened (also when a later one's opening failed, L21)
 is closed once (L17, L18), in the reverse order. The first error is the run's; what goes wrong afterwards is a note on
 it (L19). One terminal state, entered once (L20), reached in time whatever is dead or hangs: every step has a deadline.
+
+This file is long by a few lines: it is one state machine, and each of its steps has a deadline.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Ref
-from .errors import HeadraceError
+from .errors import HeadraceError, InternalError
 from .protocol import Counts, Message, State
 from .text import add_note, told
 
@@ -111,13 +113,14 @@ class Conductor(Actor):
         self._lull = 0
         self._in_lull = False
 
-    def set_cast(self, cast: Participants) -> None:
+    def set_participants(self, cast: Participants) -> None:
         """Before `Start`: the actors exist only after their conductor does."""
         self._cast = cast
 
     @property
     def _all(self) -> Participants:
-        assert self._cast is not None, "a conductor is given its cast before it starts"
+        if self._cast is None:
+            raise InternalError("a conductor is given its cast before it starts")
         return self._cast
 
     def receive(self, message: Told) -> None:
@@ -369,7 +372,8 @@ class Conductor(Actor):
     def _on_overdue(self) -> None:
         match self._state:
             case State.OPENING:
-                assert self._pending is not None
+                if self._pending is None:
+                    raise InternalError("a step is awaited")
                 name = self._pending.name
                 if not self._aborting:
                     self._pending = None

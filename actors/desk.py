@@ -1,12 +1,12 @@
 """The desk: takes calls from many callers at once, and sees to it that each one is answered.
 
-Told: `Submit` and `Withdraw` by callers, `Rows` and `Outcomes` by its stages, `DeliveryDone` by clerks, `EndOfSubmits`
+Told: `Submit` and `Withdraw` by callers, `Rows` and `Outcomes` by its stages, `DeliveryDone` by repliers, `EndOfSubmits`
 by the executor, `Failing` and `Drained` by stages, `Died` by the host. Tells: `Rows`, `Retract` and `EndOfRows` to stages,
-`Deliver` to clerks, `Unregister` to the governor of a stage that died, `Failing` and `Drained` to the executor.
+`Deliver` to repliers, `Unregister` to the governor of a stage that died, `Failing` and `Drained` to the executor.
 
 Promises: each submission gets its own rows and no other's (L07); submissions take turns, so that a small one does not wait
-for a large one to end; one that is withdrawn frees its share (L08). Answers are given by a clerk, so that a waiter that
-blocks stops no work; where a clerk is slow, another one is hired.
+for a large one to end; one that is withdrawn frees its share (L08). Answers are given by a replier, so that a waiter that
+blocks stops no work; where a replier is slow, another one is hired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .protocol import Message, Outcomes, Rows, Status, Waited
 from .rows.identity import Id
 
 CLERK_SLOW_S = 0.01
-"""A delivery that takes longer may be blocked by a waiter: the next one goes to another clerk."""
+"""A delivery that takes longer may be blocked by a waiter: the next one goes to another replier."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -42,10 +42,10 @@ class DeskStatistics(msgspec.Struct, frozen=True):
     answered: int
     waiting: int
     open: int
-    clerks: int
+    repliers: int
 
 
-class _ClerkSlow(protocol.Control, frozen=True):
+class _ReplierSlow(protocol.Control, frozen=True):
     pass
 
 
@@ -89,14 +89,14 @@ Told = (
     | protocol.Drained
     | protocol.Failing
     | protocol.Died
-    | _ClerkSlow
+    | _ReplierSlow
 )
 
 
 class Desk(Actor):
-    """See the module. `clerks`: at most so many."""
+    """See the module. `repliers`: at most so many."""
 
-    def __init__(self, core: Ref, lines: list[Line], clerks: int) -> None:
+    def __init__(self, core: Ref, lines: list[Line], repliers: int) -> None:
         self._core = core
         self._lines = {line.stage: line for line in lines}
         self._queues: dict[Ref, deque[_Submission]] = {line.stage: deque() for line in lines}
@@ -105,9 +105,9 @@ class Desk(Actor):
         self._open: dict[Id, tuple[_Submission, int]] = {}
         self._next = 0
         self._answers: list[tuple[Ref, Waited]] = []
-        self._clerks_max = clerks
-        self._clerks: list[Ref] = []
-        self._idle_clerks: list[Ref] = []
+        self._repliers_max = repliers
+        self._repliers: list[Ref] = []
+        self._idle_repliers: list[Ref] = []
         self._watching = False
         self._draining = False
         self._ended = False
@@ -136,15 +136,15 @@ class Desk(Actor):
                 for end in ended:
                     self._answer(end.seq, end.status, end.value, end.error, end.attempts)
                 self._go_on()
-            case protocol.DeliveryDone(clerk):
-                self._idle_clerks.append(clerk)
+            case protocol.DeliveryDone(replier):
+                self._idle_repliers.append(replier)
                 self._deliver()
                 self._end_if_done()
             case protocol.Withdraw(waiter):
                 self._on_withdraw(waiter)
-            case _ClerkSlow():
+            case _ReplierSlow():
                 self._watching = False
-                if self._answers and not self._idle_clerks and len(self._clerks) < self._clerks_max:
+                if self._answers and not self._idle_repliers and len(self._repliers) < self._repliers_max:
                     self._hire()
                     self._deliver()
                 elif self._answers:
@@ -234,24 +234,24 @@ class Desk(Actor):
     def _deliver(self) -> None:
         if not self._answers:
             return
-        if not self._idle_clerks:
-            if self._clerks:
+        if not self._idle_repliers:
+            if self._repliers:
                 self._watch()
                 return
             self._hire()
-        clerk = self._idle_clerks.pop()
+        replier = self._idle_repliers.pop()
         answers, self._answers = self._answers, []
-        self.context.tell(clerk, protocol.Deliver(answers))
+        self.context.tell(replier, protocol.Deliver(answers))
 
     def _hire(self) -> None:
-        clerk = self.context.spawn(f"clerk_{len(self._clerks)}", Replier(self.context.me))
-        self._clerks.append(clerk)
-        self._idle_clerks.append(clerk)
+        replier = self.context.spawn(f"replier_{len(self._repliers)}", Replier(self.context.me))
+        self._repliers.append(replier)
+        self._idle_repliers.append(replier)
 
     def _watch(self) -> None:
         if not self._watching:
             self._watching = True
-            self.context.after(CLERK_SLOW_S, _ClerkSlow())
+            self.context.after(CLERK_SLOW_S, _ReplierSlow())
 
     # --- the end ---
 
@@ -262,10 +262,10 @@ class Desk(Actor):
             self._ended = True
             for stage in self._lines:
                 self.context.tell(stage, protocol.EndOfRows(self._next))
-        if len(self._drained) == len(self._lines) and len(self._idle_clerks) == len(self._clerks):
+        if len(self._drained) == len(self._lines) and len(self._idle_repliers) == len(self._repliers):
             self.context.tell(self._core, protocol.Drained(self.context.me))
 
     def statistics(self) -> DeskStatistics:
         return DeskStatistics(
-            self._taken, self._rows, self._answered, self._waiting, len(self._open), len(self._clerks)
+            self._taken, self._rows, self._answered, self._waiting, len(self._open), len(self._repliers)
         )

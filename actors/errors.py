@@ -8,3 +8,8 @@ from __future__ import annotations
 
 class HeadraceError(Exception):
     """Root of the errors that Headrace itself raises."""
+
+
+class InternalError(HeadraceError, AssertionError):
+    """Something that cannot be was found: a fault of Headrace's own. The message says
+    what should hold and does not, or what was found."""

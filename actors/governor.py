@@ -19,6 +19,7 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .errors import InternalError
 from .limits.gate import Gate, GateState, Terms
 from .protocol import Key, Lessons, Message
 
@@ -174,7 +175,8 @@ class Governor(Actor):
             self._stages.append(stage)
         for key, gate in self._gates.items():
             if gate.state is GateState.COOLING:
-                assert gate.closure is not None
+                if gate.closure is None:
+                    raise InternalError("a gate that is closed has a reason")
                 self.context.tell(stage, _began(gate, key))
 
     def _on_discharge(self, stage: Ref) -> None:
@@ -206,7 +208,8 @@ class Governor(Actor):
         if gate.out_since_s is None:
             self._outages += 1
         gate.close_for_outage(now, self.context.random())
-        assert gate.out_since_s is not None
+        if gate.out_since_s is None:
+            raise InternalError("an outage that is overdue has begun")
         if now - gate.out_since_s > gate.terms.outage_deadline_s:
             self._tell_stages(protocol.OutageOverdue(now - gate.out_since_s))
         self._tell_stages(_began(gate, key))
@@ -300,6 +303,7 @@ def _words(gate: Gate) -> str:
 
 
 def _began(gate: Gate, key: Key) -> protocol.CooldownBegan:
-    assert gate.closure is not None, "a gate that has closed says why"
+    if gate.closure is None:
+        raise InternalError("a gate that has closed says why")
     words = _words(gate) if gate.closure is protocol.Closure.EXHAUSTED else None
     return protocol.CooldownBegan(gate.epoch, gate.until_s, gate.closure, key, words)

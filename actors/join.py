@@ -1,13 +1,15 @@
 """A join: brings the parts of a forked row together again, and goes on without those that do not come in time.
 
 Told: `Forked` by its fork, `Rows` and `EndOfRows` by the ends of the branches, `Gaps` and `Outcomes` by the nodes in
-the branches, `Start` and `Abort` by the conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` by its exits, `Settled` of
+the branches, `Start` and `Abort` by the conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` by its outputs, `Settled` of
 the parts to the ledger, `Failing` and `Drained` to the conductor.
 
 Promises: one word on each forked row, as soon as it can be said: with what it needs, or without it at the deadline,
 which begins when the row is forked and does not wait for another row to come (L39). No part is forgotten: one that
 comes after the word is late, is counted, and goes where the user said. What is kept of a row is kept until each of its
 parts has been heard of, and is bounded by the window with it.
+
+This file is long: what is remembered of a row whose parts are missing reaches into each of its decisions.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .actor import Actor, Context, Ref
 from .buffers.backlog import as_seqs
 from .edges.operators import ONWARD
 from .edges.outputs import NodeStatistics, Outputs
-from .errors import HeadraceError
+from .errors import HeadraceError, InternalError
 from .protocol import Ended, Message, Status
 from .rows.identity import Column, Id, Ids, members_of, merged, parent, part, part_of
 from .text import told
@@ -107,13 +109,13 @@ Told = (
 
 
 class Join(Actor):
-    """See the module. `exits`: of what it makes; `late`: of parts that come too late. `inputs`: edges that end here,
+    """See the module. `outputs`: of what it makes; `late`: of parts that come too late. `inputs`: edges that end here,
     the fork's own word counted. `known`: the words of an earlier life of the run."""
 
     def __init__(
         self,
         terms: JoinTerms,
-        exits: Outputs,
+        outputs: Outputs,
         late: Outputs,
         conductor: Ref,
         inputs: int,
@@ -127,8 +129,8 @@ class Join(Actor):
         self._known = dict(known or {})
         """The words of an earlier life of the run: with which parts."""
         self._decided: list[tuple[Id, tuple[int, ...]]] = []
-        self._exits = exits
-        self._late_exits = late
+        self._outputs = outputs
+        self._late_outputs = late
         self._conductor = conductor
         self._inputs = inputs
         self._expected = len(terms.branches)
@@ -161,8 +163,8 @@ class Join(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
-        self._exits.start(context)
-        self._late_exits.start(context)
+        self._outputs.start(context)
+        self._late_outputs.start(context)
 
     def receive(self, message: Told) -> None:
         if self._over:
@@ -194,8 +196,8 @@ class Join(Actor):
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
         self._say()
         if not self._inputs and not self._rows and not self._odd:
-            self._exits.finish(self._total)
-            self._late_exits.finish(self._total)
+            self._outputs.finish(self._total)
+            self._late_outputs.finish(self._total)
             self._leave()
 
     # --- what is told ---
@@ -244,7 +246,8 @@ class Join(Actor):
         here = self._parts[index]
         n = len(here)
         here.update(zip(seqs, values, strict=True))
-        assert len(here) - n == len(seqs), f"a part of {seqs[0]} to {seqs[-1]} came twice"
+        if len(here) - n != len(seqs):
+            raise InternalError(f"a part of {seqs[0]} to {seqs[-1]} came twice")
         self._check(seqs)
 
     def _without_late(self, index: int, seqs: Ids, values: list[Any]) -> tuple[list[Id], list[Any]]:
@@ -265,8 +268,10 @@ class Join(Actor):
         of, index, _ = parent(part_of(seq))
         odd = self._odd_one(of)
         odd.cut = odd.cut or cut
-        assert index not in odd.absent, f"part {seq} ended twice"
-        assert of not in self._parts[index], f"part {seq} has come, and now ended"
+        if index in odd.absent:
+            raise InternalError(f"part {seq} ended twice")
+        if of in self._parts[index]:
+            raise InternalError(f"part {seq} has come, and now ended")
         if odd.awaited is not None:
             self._heard_of(of, index)
             return
@@ -282,8 +287,10 @@ class Join(Actor):
     def _heard_of(self, seq: Id, index: int) -> None:
         """A part of a row on which the word has been said. With the last of them, it is forgotten."""
         awaited = self._odd[seq].awaited
-        assert awaited is not None, f"row {seq} still waits for its word"
-        assert index in awaited, f"part {index} of {seq} was heard of twice"
+        if awaited is None:
+            raise InternalError(f"row {seq} still waits for its word")
+        if index not in awaited:
+            raise InternalError(f"part {index} of {seq} was heard of twice")
         awaited.remove(index)
         if not awaited:
             del self._odd[seq]
@@ -361,7 +368,7 @@ class Join(Actor):
             self._made_seqs += [merged(seq, ways) for seq in seqs]
         else:
             self._made_seqs += seqs
-        if self._late_exits.has(LATE):
+        if self._late_outputs.has(LATE):
             self._merged_names += [part(seq, index, ways) for seq in seqs for index in self._parts]
         self._made += n
         self._merged += n * self._expected
@@ -434,24 +441,24 @@ class Join(Actor):
             words = protocol.Decided(self._terms.name, [seq for seq, _ in decided], [parts for _, parts in decided])
             self.context.tell(self._journal, words)
         if self._merged:
-            self._exits.live_on(Status.MERGED, self._merged)
+            self._outputs.live_on(Status.MERGED, self._merged)
             self._merged = 0
             names, self._merged_names = self._merged_names, []
             if names:
-                self._late_exits.tell_gaps(names)
+                self._late_outputs.tell_gaps(names)
         if self._merged_apart:
             apart, self._merged_apart = self._merged_apart, []
-            self._exits.report(Status.MERGED, apart)
+            self._outputs.report(Status.MERGED, apart)
         if self._cut_off:
             cut_off, self._cut_off = self._cut_off, []
-            self._late_exits.end(cut_off)
+            self._late_outputs.end(cut_off)
         if self._made_seqs:
             seqs, values, attempts = self._made_seqs, self._made_values, self._made_attempts
             self._made_seqs, self._made_values, self._made_attempts = [], [], {}
-            self._exits.send(ONWARD, as_seqs(seqs), values, attempts or None)
+            self._outputs.send(ONWARD, as_seqs(seqs), values, attempts or None)
         if self._ended:
             ended, self._ended = self._ended, []
-            self._exits.end(ended)
+            self._outputs.end(ended)
             failed = next((end.error for end in ended if end.status is Status.FAILED), None)
             if failed is not None:
                 self.context.tell(self._conductor, protocol.Failing(self.context.me, failed))
@@ -459,11 +466,11 @@ class Join(Actor):
             seqs, values = self._late_seqs, self._late_values
             self._late_seqs, self._late_values = [], []
             self._late += len(seqs)
-            if self._late_exits.has(LATE):
-                self._late_exits.send(LATE, seqs, values)
+            if self._late_outputs.has(LATE):
+                self._late_outputs.send(LATE, seqs, values)
             else:
-                self._late_exits.live_on(Status.DROPPED, len(seqs))
-                self._late_exits.report(Status.DROPPED, seqs)
+                self._late_outputs.live_on(Status.DROPPED, len(seqs))
+                self._late_outputs.report(Status.DROPPED, seqs)
 
     def _end(self, made: Id, row: Any, values: Parts[Any], attempts: int) -> None:
         missing = values.missing
@@ -483,7 +490,7 @@ class Join(Actor):
 
     def statistics(self) -> NodeStatistics:
         here = sum(map(len, self._parts.values()))
-        traffic, late = self._exits.traffic(self._came, here, self._made), self._late_exits.traffic(0, 0)
+        traffic, late = self._outputs.traffic(self._came, here, self._made), self._late_outputs.traffic(0, 0)
         traffic = msgspec.structs.replace(
             traffic,
             went=traffic.went + late.went,

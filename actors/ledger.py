@@ -18,7 +18,7 @@ from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Ref
-from .errors import HeadraceError
+from .errors import HeadraceError, InternalError
 from .journaling.recovered import NEW, Recovered
 from .protocol import Counts, Message, Status
 from .rows.identity import Bundle, Id, Ids, Plain, parent, plain, row_of, span_of
@@ -152,7 +152,8 @@ class Ledger(Actor):
             case protocol.RowsGiven(total):
                 self._rows = self._done + total
                 total = self._rows
-                assert total - self._settled_rows <= self._window, f"{total} rows given, {self._settled_rows} settled"
+                if total - self._settled_rows > self._window:
+                    raise InternalError(f"{total} rows given, {self._settled_rows} settled")
                 self._press()
             case protocol.CloseAccount(reply_to):
                 open_rows = self._rows - self._settled_rows
@@ -200,14 +201,16 @@ class Ledger(Actor):
         if type(seq) is Bundle:
             if seq.bits:
                 first = seq.members[0]
-                assert type(first) is int, "a batch of plain rows"
+                if type(first) is not int:
+                    raise InternalError("a batch of plain rows")
                 self._settled.add_some(first, seq.bits)
                 self._count(status, Plain(seq.members, seq.bits))
                 return
             for member in seq.members:
                 self._settle(member, status)
             return
-        assert type(seq) is int
+        if type(seq) is not int:
+            raise InternalError("what the source gave is a plain row")
         self._settled.add(seq, seq + 1)
         self._count(status, range(seq, seq + 1))
 

@@ -5,6 +5,9 @@ identity of `values[i]` (see `identity.py`); `seqs` is a `range` where they are 
 nothing to slice. Units are the last word of a field's name.
 
 A subclass of `Control` travels in the control lane of an inbox, which overtakes rows (L48).
+
+This file is long: every message stands in it, in sections by conversation, so that a conversation can be read in one
+place.
 """
 
 from __future__ import annotations
@@ -683,7 +686,7 @@ class Deliver(Message, frozen=True):
 class DeliveryDone(Message, frozen=True):
     """Replier → Desk: all were told."""
 
-    clerk: Ref
+    replier: Ref
 
 
 # --- life -----------------------------------------------------------------------------------------------------------------
@@ -738,11 +741,11 @@ class Drained(Message, frozen=True):
 
 
 class Died(Control, frozen=True):
-    """Host → parent: a child is gone. `estate` is what it had finished and not told (see `Worker.estate`)."""
+    """Host → parent: a child is gone. `salvage` is what it had finished and not told (see `Worker.salvage`)."""
 
     who: Ref
     error: BaseException
-    estate: Any = None
+    salvage: Any = None
 
 
 class Resting(Control, frozen=True):

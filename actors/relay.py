@@ -1,4 +1,4 @@
-"""A relay: a node without calls of its own; what comes leaves at once by its outlet (`fork`, `unbatch`).
+"""A relay: a node without calls of its own; what comes leaves at once by its operator (`fork`, `unbatch`).
 
 Told: `Rows` and `EndOfRows` by what stands before it, `Credit` by what stands after it, `Start` and `Abort` by the
 conductor. Tells: `Rows`, `Outcomes` and `EndOfRows` to what stands after it, `Credit` to what stands before it,
@@ -24,10 +24,10 @@ class Relay(Actor):
     """See the module. `inputs`: edges that end here; `before`: who is told how many rows can come."""
 
     def __init__(
-        self, exits: Outputs, outlet: Fork | Unbatch, conductor: Ref, inputs: int = 1, before: Ref | None = None
+        self, outputs: Outputs, operator: Fork | Unbatch, conductor: Ref, inputs: int = 1, before: Ref | None = None
     ) -> None:
-        self._exits = exits
-        self._outlet = outlet
+        self._outputs = outputs
+        self._operator = operator
         self._conductor = conductor
         self._inputs = inputs
         self._before = before
@@ -38,9 +38,9 @@ class Relay(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
-        self._exits.start(context)
-        if isinstance(self._outlet, Fork):
-            self._outlet.start(context)
+        self._outputs.start(context)
+        if isinstance(self._operator, Fork):
+            self._operator.start(context)
 
     def receive(self, message: Told) -> None:
         if self._over:
@@ -49,26 +49,26 @@ class Relay(Actor):
             case protocol.Rows(seqs, values, attempts):
                 self._came += len(seqs)
                 self._promised -= len(seqs)
-                self._outlet.leave(self._exits, seqs, values, values, attempts)
+                self._operator.leave(self._outputs, seqs, values, values, attempts)
             case protocol.Credit(n, who):
-                self._exits.welcome(who, n)
-                self._tell_appetite()
+                self._outputs.welcome(who, n)
+                self._tell_credit()
             case protocol.EndOfRows(total):
                 self._inputs -= 1
                 if not self._inputs:
-                    self._exits.finish(total)
+                    self._outputs.finish(total)
                     self._leave()
             case protocol.Start():
-                self._tell_appetite()
+                self._tell_credit()
             case protocol.Abort():
                 self._leave()
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
-    def _tell_appetite(self) -> None:
+    def _tell_credit(self) -> None:
         if self._before is None:
             return
-        n = min(self._exits.room, UNLIMITED) - self._promised
+        n = min(self._outputs.room, UNLIMITED) - self._promised
         if n > 0:
             self._promised += n
             self.context.tell(self._before, protocol.Credit(n, self.context.me))
@@ -78,4 +78,4 @@ class Relay(Actor):
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> NodeStatistics:
-        return NodeStatistics(self._exits.name, self._exits.traffic(self._came, 0, self._outlet.made))
+        return NodeStatistics(self._outputs.name, self._outputs.traffic(self._came, 0, self._operator.made))

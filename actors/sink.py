@@ -2,7 +2,7 @@
 
 Told: `Rows`, `Outcomes` and `EndOfRows` by what stands before it, `Written` and `WriteFailed` by its writer (a resource that
 may block), `Abort` by the conductor. Tells: `Write` to the writer, `Settled` to the ledger, `Drained` or `Failing` to the
-conductor; by its exits, `Outcomes` and `EndOfRows` to the quarantine.
+conductor; by its outputs, `Outcomes` and `EndOfRows` to the quarantine.
 
 Promises: batches in order, one under way, and none after one that failed; a row is settled only after its writer
 said so (L37, L51), and once. A row that the writer names as unwritable ends here, in quarantine, and the run goes on (L62).
@@ -21,6 +21,7 @@ from . import protocol
 from .actor import Actor, Context, Ref
 from .buffers.backlog import as_seqs
 from .edges.outputs import Outputs
+from .errors import InternalError
 from .protocol import Ended, Message, Outcomes, Rows, Status, Traffic
 from .rows.identity import Id
 
@@ -54,7 +55,7 @@ Told = (
 class Sink(Actor):
     """One sink of a run. `inputs`: edges that end here. `drain`: a failed write lets the rest of the run finish.
     `written`: rows that an earlier life of the run has written. `unwritable`: rows that ended here in an earlier life.
-    `exits`: how rows end here that cannot be written. `shown_as`: the name of the sink in reports."""
+    `outputs`: how rows end here that cannot be written. `shown_as`: the name of the sink in reports."""
 
     def __init__(
         self,
@@ -66,14 +67,14 @@ class Sink(Actor):
         drain: bool = False,
         written: Container[Id] = (),
         shown_as: str | None = None,
-        exits: Outputs | None = None,
+        outputs: Outputs | None = None,
         unwritable: Mapping[Id, Ended] | None = None,
     ) -> None:
         self._name = name
         self._shown_as = shown_as or name
         self._known = written
         self._unwritable = dict(unwritable or {})
-        self._exits = exits or Outputs(name, {}, ledger=ledger)
+        self._outputs = outputs or Outputs(name, {}, ledger=ledger)
         self._writer = writer
         self._ledger = ledger
         self._conductor = conductor
@@ -92,7 +93,7 @@ class Sink(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
-        self._exits.start(context)
+        self._outputs.start(context)
 
     def receive(self, message: Told) -> None:
         match message:
@@ -165,7 +166,8 @@ class Sink(Actor):
         return Outcomes([ended for ended in part.ended if ended.seq not in known])
 
     def _on_written(self, places: list[Any] | None, unwritable: dict[Id, BaseException]) -> None:
-        assert self._writing, "a writer said `Written` where nothing was to be written"
+        if not self._writing:
+            raise InternalError("a writer said `Written` where nothing was to be written")
         for at, part in enumerate(self._writing):
             place = places[at] if places is not None else None
             if isinstance(part, Rows):
@@ -200,7 +202,7 @@ class Sink(Actor):
 
     def _end(self, bad: list[Ended]) -> None:
         self._settled[Status.QUARANTINED] = self._settled.get(Status.QUARANTINED, 0) + len(bad)
-        self._exits.end(bad)
+        self._outputs.end(bad)
 
     def _on_write_failed(self, error: BaseException) -> None:
         if self._aborting:
@@ -238,7 +240,7 @@ class Sink(Actor):
             self._over = True
             if not self._aborting:
                 # The quarantine waits for the end of everybody who may have rows for it.
-                self._exits.finish(self._total)
+                self._outputs.finish(self._total)
             self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SinkStatistics:

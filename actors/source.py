@@ -20,6 +20,7 @@ from . import protocol
 from .actor import Actor, Context, Ref
 from .edges.operators import ONWARD
 from .edges.outputs import Outputs
+from .errors import InternalError
 from .journaling.recovered import NEW, Recovered
 from .protocol import BadRow, Ended, Message, Status
 from .rows.rowset import RowSet
@@ -75,7 +76,7 @@ class Source(Actor):
     def __init__(
         self,
         reader: Ref,
-        exits: Outputs,
+        outputs: Outputs,
         ledger: Ref,
         conductor: Ref,
         backoff: Backoff | None = None,
@@ -85,7 +86,7 @@ class Source(Actor):
     ) -> None:
         """`suspends`: the conductor wants to know when nothing is left to do."""
         self._reader = reader
-        self._exits = exits
+        self._outputs = outputs
         self._ledger = ledger
         self._conductor = conductor
         self._backoff = backoff or Backoff()
@@ -107,7 +108,7 @@ class Source(Actor):
 
     def start(self, context: Context) -> None:
         super().start(context)
-        self._exits.start(context)
+        self._outputs.start(context)
 
     def receive(self, message: Told) -> None:
         match message:
@@ -117,7 +118,7 @@ class Source(Actor):
                 self._demand += n
                 self._read()
             case protocol.Credit(n, who):
-                self._exits.welcome(who, n)
+                self._outputs.welcome(who, n)
                 self._read()
             case protocol.ReadFailed(error, resumable):
                 self._on_read_failed(error, resumable)
@@ -145,13 +146,13 @@ class Source(Actor):
 
     def _tell_rest(self) -> None:
         """Whether it waits for room, and for nothing else: the window may be full of pending rows."""
-        rests = self._state is _State.IDLE and min(self._demand, self._exits.room) <= 0
+        rests = self._state is _State.IDLE and min(self._demand, self._outputs.room) <= 0
         if rests is not self._rests:
             self._rests = rests
             self.context.tell(self._conductor, protocol.Resting(self.context.me, 0 if rests else None))
 
     def _read(self) -> None:
-        n = min(self._demand, self._exits.room, READ_MAX)
+        n = min(self._demand, self._outputs.room, READ_MAX)
         if self._state is _State.IDLE and n > 0:
             self._state = _State.READING
             self.context.tell(self._reader, protocol.Read(n))
@@ -159,14 +160,16 @@ class Source(Actor):
     def _on_read_done(self, done: protocol.ReadDone) -> None:
         if self._state is _State.ENDED:
             return
-        assert self._state is _State.READING, f"a read ended while {self._state}"
+        if self._state is not _State.READING:
+            raise InternalError(f"a read ended while {self._state}")
         self._failures_in_a_row = 0
         values = done.values
         n = len(values)
         if self._journal is not None and (n or done.ended):
             self.context.tell(self._journal, protocol.ReadTo(self._next + n, done.place, done.ended))
         if n:
-            assert n <= self._demand, f"the reader gave {n} rows where {self._demand} were asked for"
+            if n > self._demand:
+                raise InternalError(f"the reader gave {n} rows where {self._demand} were asked for")
             rows = range(self._next, self._next + n)
             seqs: protocol.Seqs = rows
             self._next += n
@@ -178,7 +181,7 @@ class Source(Actor):
             if done.bad:
                 seqs, values = self._without_bad(seqs, values)
             if values:
-                self._exits.send(ONWARD, seqs, values)
+                self._outputs.send(ONWARD, seqs, values)
         self._state = _State.IDLE
         if done.ended or self._draining:
             self._end()
@@ -192,18 +195,18 @@ class Source(Actor):
             return seqs, values
         gone = [seq for seq, new in zip(seqs, fresh, strict=True) if not new and seq >= self._first]
         if gone:
-            self._exits.tell_gaps(gone)
+            self._outputs.tell_gaps(gone)
         return list(compress(seqs, fresh)), list(compress(values, fresh))
 
     def _without_bad(self, seqs: protocol.Seqs, values: list[Any]) -> tuple[protocol.Seqs, list[Any]]:
         bad = [
-            Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, self._exits.name)
+            Ended(seq, Status.QUARANTINED, value.error, 0, value.raw, self._outputs.name)
             for seq, value in zip(seqs, values, strict=True)
             if type(value) is BadRow
         ]
         self._bad += len(bad)
         if bad:
-            self._exits.end(bad)
+            self._outputs.end(bad)
         good = [(s, v) for s, v in zip(seqs, values, strict=True) if type(v) is not BadRow]
         return [s for s, _ in good], [v for _, v in good]
 
@@ -224,8 +227,8 @@ class Source(Actor):
     def _end(self) -> None:
         self._state = _State.ENDED
         # What an earlier life has done has come to its end, though it was not read again.
-        self._exits.finish(max(self._next, self._first))
+        self._outputs.finish(max(self._next, self._first))
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SourceStatistics:
-        return SourceStatistics(self._next, self._bad, self._failures, self._exits.traffic(self._given, 0))
+        return SourceStatistics(self._next, self._bad, self._failures, self._outputs.traffic(self._given, 0))

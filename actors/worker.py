@@ -6,7 +6,7 @@ The port `Calls` decides how user code runs. With threads, `begin` runs the assi
 actor whose handler may take long. With asyncio, `begin` returns at once and the answers come in parts.
 
 Promises: each row of an assignment is told once, and after `CancelCalls` no call begins.
-A worker that dies, or that its stage abandons, leaves an estate: the rows that it had finished, and the place of the call
+A worker that dies, or that its stage abandons, leaves an salvage: the rows that it had finished, and the place of the call
 it was in; only that one's fate is unknown (L49).
 """
 
@@ -37,7 +37,7 @@ class Calls(Protocol):
         """End what is under way as far as that is possible; what it would have told is told as unknown or not at all."""
 
     def progress(self) -> Progress | None:
-        """What is done of the assignment in hand, for the estate; None when there is none or it is told in parts."""
+        """What is done of the assignment in hand, for the salvage; None when there is none or it is told in parts."""
 
     def dispose(self) -> None:
         """The worker has ended. May be called from another thread than `begin`."""
@@ -78,7 +78,7 @@ class Worker(Actor):
     def _tell(self, answered: Answered) -> None:
         self.context.tell(self._stage, answered)
 
-    def estate(self) -> Progress | None:
+    def salvage(self) -> Progress | None:
         return self._calls.progress()
 
     def ended(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from headrace.actors.conductor import ActorDied, Overdue
 from headrace.actors.edges.operators import NoSuchRoute, NotAligned
-from headrace.actors.errors import HeadraceError
+from headrace.actors.errors import HeadraceError, InternalError
 from headrace.actors.join import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.quantities import BadAnswer
@@ -35,6 +35,7 @@ __all__ = [
     "DeadlineExceeded",
     "GraphError",
     "HeadraceError",
+    "InternalError",
     "JournalError",
     "LoopDied",
     "NoSuchRoute",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.actors.errors import InternalError
+
 from .errors import ConfigError
 
 NAME_CHARS_MAX = 200
@@ -19,7 +21,8 @@ def check_name(what: str, name: object) -> str:
     wrong = _wrong(name)
     if wrong is not None:
         raise ConfigError(f"{what}: {wrong}")
-    assert isinstance(name, str)
+    if not isinstance(name, str):
+        raise InternalError("what is not wrong is text")
     return name
 
 

@@ -4,7 +4,7 @@ itself.
 A checker sees what is told, when it is told, and what is received, when it is received; it knows nothing of an actor's
 inside. What an actor promises is checked on what it tells; what it may do, on what it has heard.
 
-A long file with one subject: one table from messages to checks, in sections by conversation, as `protocol.py` has them.
+This file is long: one table from messages to checks, in sections by conversation, as `protocol.py` has them.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ until it is done. What outlives the process is a model of a disk: what was synce
 In each life, every message is held against the invariants. What must hold over all of them is looked at from outside: each
 row has one outcome and is in each sink that can commit exactly once, in order where the sink is ordered; and no call whose
 answer was durable is made again.
+
+This file is long: what a disk loses, what is done in a life, and what is looked at afterwards belong together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The grammar of a scenario: a TOML file that says what runs, what the outside is like, what goes wrong, and what
 must come of
 it. `README.md` beside this file explains each table; `scenario.schema.json` is generated from these types.
+
+This file is long: it is the grammar of scenario files, a table for each section.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 simulation and in reality: they sleep by `time.sleep`, `asyncio.sleep` and events, all of which are virtual where time is.
 
 What they see from where they stand (what was opened and closed, when, and which rows came out) goes into a `Diary`.
+
+This file is long: one stand-in for each thing of a user's, which note what they see in the same words.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A token is a row of the source, or what became of it in a graph (see `headrace.actors.identity`). At any time it is inside
 one node, and leaves it once: along one edge, or by its outcome. What is kept here follows from what is told alone, and from
 identities; no actor is asked, and none of the actors' own bookkeeping is used.
+
+This file is long: one account of where each row is, which every message about rows goes over.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import InternalError
 from ..protocol import Ended, Outcomes, Rows
 from ..rows.identity import Bundle, Id, Ids, Place, Plain, places, plain, span_of
 from ..rows.rowset import RowSet
@@ -151,7 +152,8 @@ class Order:
     def _put_bundle(self, bundle: Bundle, value: Any) -> None:
         """A batch of plain rows: it stands at the place of the first one, and the others are in it."""
         first = bundle.members[0]
-        assert type(first) is int, "a batch of plain rows"
+        if type(first) is not int:
+            raise InternalError("a batch of plain rows")
         self._know(first, bundle.bits)
         self._rows[first] = value
         self._names[first] = bundle

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from .. import protocol
 from ..actor import Context, Ref
 from ..buffers.backlog import as_seqs
-from ..errors import HeadraceError
+from ..errors import HeadraceError, InternalError
 from ..protocol import Ended, Status
 from ..rows.identity import Bundle, Column, Id, Ids, children, parted
 from .outputs import Outputs, Way
@@ -38,7 +38,7 @@ class Operator(Protocol):
     made: int
     """Identities that began here."""
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         """These rows are done with."""
 
 
@@ -47,8 +47,8 @@ class Map:
 
     made = 0
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
-        exits.send(ONWARD, seqs, answers, attempts)
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        outputs.send(ONWARD, seqs, answers, attempts)
 
 
 class Tap:
@@ -56,8 +56,8 @@ class Tap:
 
     made = 0
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
-        exits.send(ONWARD, seqs, rows, attempts)
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+        outputs.send(ONWARD, seqs, rows, attempts)
 
 
 class Filter:
@@ -65,33 +65,33 @@ class Filter:
 
     made = 0
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         try:
             said = list(map(bool, answers))
         except BaseException:
             # Somebody's answer is neither yes nor no, and says so by an error of its own.
-            self._one_by_one(exits, seqs, answers, rows, attempts)
+            self._one_by_one(outputs, seqs, answers, rows, attempts)
             return
         if all(said):
-            exits.send(ONWARD, seqs, rows, attempts)
+            outputs.send(ONWARD, seqs, rows, attempts)
             return
         others = [not each for each in said]
         dropped, kept = parted(seqs, (others, said))
-        exits.drop(dropped, list(compress(rows, others)), seqs)
-        exits.send_apart(seqs, [(ONWARD, kept, list(compress(rows, said)))] if kept else [], attempts)
+        outputs.drop(dropped, list(compress(rows, others)), seqs)
+        outputs.send_apart(seqs, [(ONWARD, kept, list(compress(rows, said)))] if kept else [], attempts)
 
-    def _one_by_one(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def _one_by_one(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         for seq, answer, row in zip(seqs, answers, rows, strict=True):
             try:
                 said = bool(answer)
             except BaseException as error:
                 tries = (attempts or {}).get(seq, 1)
-                exits.end([Ended(seq, Status.QUARANTINED, error, tries, row, exits.name)])
+                outputs.end([Ended(seq, Status.QUARANTINED, error, tries, row, outputs.name)])
                 continue
             if said:
-                exits.send_apart([seq], [(ONWARD, [seq], [row])], attempts)
+                outputs.send_apart([seq], [(ONWARD, [seq], [row])], attempts)
             else:
-                exits.drop([seq], [row])
+                outputs.drop([seq], [row])
 
 
 class Switch:
@@ -99,7 +99,7 @@ class Switch:
 
     made = 0
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         kinds = set(map(type, answers))
         distinct = set(answers) if kinds <= _NAMES or kinds <= _YES_OR_NO else None
         if distinct is None or (None in distinct and ONWARD in distinct):
@@ -109,7 +109,7 @@ class Switch:
         said = sorted(distinct, key=answers.index)
         if len(said) == 1:
             # A chunk that goes one way costs nothing a row.
-            self._leave(exits, seqs, [(branch_of_answer(answers[0]), seqs, rows)], attempts)
+            self._leave(outputs, seqs, [(branch_of_answer(answers[0]), seqs, rows)], attempts)
             return
         if len(said) == 2:
             # The others are the rest, and the way on is quickest to tell.
@@ -123,26 +123,26 @@ class Switch:
             (branch_of_answer(name), ids, list(compress(rows, chosen)))
             for name, ids, chosen in zip(said, parted(seqs, choices), choices, strict=True)
         ]
-        self._leave(exits, seqs, ways, attempts)
+        self._leave(outputs, seqs, ways, attempts)
 
-    def _leave(self, exits: Outputs, seqs: Ids, ways: list[Way], attempts: Attempts) -> None:
-        there = [way for way in ways if exits.has(way[0])]
+    def _leave(self, outputs: Outputs, seqs: Ids, ways: list[Way], attempts: Attempts) -> None:
+        there = [way for way in ways if outputs.has(way[0])]
         if len(there) != len(ways):
             # Those that end here are told one by one.
             seqs = []
-        exits.send_apart(seqs, there, attempts)
+        outputs.send_apart(seqs, there, attempts)
         for way in ways:
-            if not exits.has(way[0]):
-                self._end(exits, *way, attempts)
+            if not outputs.has(way[0]):
+                self._end(outputs, *way, attempts)
 
-    def _end(self, exits: Outputs, port: str, seqs: Ids, rows: list[Any], attempts: Attempts) -> None:
-        known = ", ".join(repr(port) for port in exits.ports if port != ONWARD)
-        onward = "; None goes on" if exits.has(ONWARD) else ""
-        error = NoSuchRoute(f"no branch of {exits.name!r} is named {port!r}; there are {known}{onward}")
+    def _end(self, outputs: Outputs, port: str, seqs: Ids, rows: list[Any], attempts: Attempts) -> None:
+        known = ", ".join(repr(port) for port in outputs.ports if port != ONWARD)
+        onward = "; None goes on" if outputs.has(ONWARD) else ""
+        error = NoSuchRoute(f"no branch of {outputs.name!r} is named {port!r}; there are {known}{onward}")
         tries = attempts or {}
-        exits.end(
+        outputs.end(
             [
-                Ended(seq, Status.QUARANTINED, error, tries.get(seq, 1), row, exits.name)
+                Ended(seq, Status.QUARANTINED, error, tries.get(seq, 1), row, outputs.name)
                 for seq, row in zip(seqs, rows, strict=True)
             ]
         )
@@ -185,7 +185,7 @@ class Split:
     def __init__(self) -> None:
         self.made = 0
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         ids: list[Id] = []
         pieces: list[Any] = []
         tries: dict[Id, int] = {}
@@ -210,11 +210,11 @@ class Split:
             pieces.extend(items)
             if attempts and seq in attempts:
                 tries.update(dict.fromkeys(young, attempts[seq]))
-        exits.live_on(Status.SPLIT, split)
+        outputs.live_on(Status.SPLIT, split)
         if none:
-            exits.drop(none, [None] * len(none))
+            outputs.drop(none, [None] * len(none))
         if ids:
-            exits.send(ONWARD, as_seqs(ids), pieces, tries or None)
+            outputs.send(ONWARD, as_seqs(ids), pieces, tries or None)
 
 
 class Unbatch:
@@ -223,30 +223,33 @@ class Unbatch:
     def __init__(self) -> None:
         self.made = 0
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         ids: list[Id] = []
         apart: list[Any] = []
         bad: list[Ended] = []
         for seq, items in zip(seqs, answers, strict=True):
             values = _listed(items)
-            error = self._wrong(seq, items, values, exits.name)
+            error = self._wrong(seq, items, values, outputs.name)
             if error is None:
-                assert isinstance(seq, Bundle)
-                assert values is not None
+                if not isinstance(seq, Bundle):
+                    raise InternalError("what is unbatched is a batch")
+                if values is None:
+                    raise InternalError("a batch has its values")
                 ids.extend(seq.members)
                 apart.extend(values)
             else:
                 tries = (attempts or {}).get(seq, 1)
-                bad.append(Ended(seq, Status.QUARANTINED, error, tries, items, exits.name))
+                bad.append(Ended(seq, Status.QUARANTINED, error, tries, items, outputs.name))
         if bad:
-            exits.end(bad)
+            outputs.end(bad)
         if ids:
-            exits.live_on(Status.SPLIT, len(seqs) - len(bad))
+            outputs.live_on(Status.SPLIT, len(seqs) - len(bad))
             self.made += len(ids)
-            exits.send(ONWARD, as_seqs(ids), apart, None)
+            outputs.send(ONWARD, as_seqs(ids), apart, None)
 
     def _wrong(self, seq: Id, items: Any, values: Sequence[Any] | None, name: str) -> NotAligned | None:
-        assert isinstance(seq, Bundle), "only a batch can be unbatched, which is seen to when a pipeline is built"
+        if not isinstance(seq, Bundle):
+            raise InternalError("only a batch can be unbatched, which is seen to when a pipeline is built")
         n = len(seq.members)
         if values is None:
             return NotAligned(
@@ -279,11 +282,11 @@ class Fork:
         """Before the first row."""
         self._context = context
 
-    def leave(self, exits: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
+    def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
         n = len(self._branches)
         if self._join is not None:
             self._context.tell(self._join, protocol.Forked(seqs, rows))
-        exits.live_on(Status.SPLIT, len(seqs))
+        outputs.live_on(Status.SPLIT, len(seqs))
         self.made += n * len(seqs)
         changeable = not _CHANGEABLE.isdisjoint(map(type, rows))
         for i, name in enumerate(self._branches):
@@ -291,7 +294,7 @@ class Fork:
             tries: dict[Id, int] = {}
             if attempts:
                 tries = {ids[at]: attempts[seq] for at, seq in enumerate(seqs) if seq in attempts}
-            exits.send(name, ids, list(map(own, rows)) if changeable else rows, tries or None)
+            outputs.send(name, ids, list(map(own, rows)) if changeable else rows, tries or None)
 
 
 _CHANGEABLE = {dict, list, set}

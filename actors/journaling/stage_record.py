@@ -13,6 +13,7 @@ import msgspec
 
 from .. import protocol
 from ..actor import Context, Ref
+from ..errors import InternalError
 from ..protocol import Ended, Fault, Seqs
 from ..rows.identity import Id
 from .recovered import Answer
@@ -184,7 +185,8 @@ class StageRecord:
 
     def kept(self, n: int) -> list[Leaving]:
         """The oldest `n` answers are durable; who may go on."""
-        assert self._leaving is not None, "a journal answers only whom it was told to"
+        if self._leaving is None:
+            raise InternalError("a journal answers only whom it was told to")
         gone = [self._leaving.popleft() for _ in range(n)]
         self.held -= sum(len(leaving.seqs) for leaving in gone)
         return gone

@@ -7,6 +7,8 @@
 
 Permits go out by turns among the stages that wish for some, however many each of them wants (L77), and each stage
 asks in the order of its rows. `grant` is the only place where one goes out, and gives none while COOLING.
+
+This file is long: cooldowns, outages and probes are states of one budget, and each of them decides on the same permits.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from ..actor import Ref
+from ..errors import InternalError
 from ..protocol import Closure, Epoch, Heard, Prior, Spent
 from ..quantities import DAY_S, HEAVIEST
 from ..rows.identity import Id
@@ -331,7 +334,8 @@ class Gate:
         self._close(Closure.OUTAGE, now + wait_s, now)
 
     def _close(self, closure: Closure, until_s: float, now: float) -> None:
-        assert self.state is not GateState.COOLING, "a gate that cools cannot close again: one cooldown an epoch"
+        if self.state is GateState.COOLING:
+            raise InternalError("a gate that cools cannot close again: one cooldown an epoch")
         self.state = GateState.COOLING
         self.closure = closure
         self.until_s = until_s
@@ -511,7 +515,8 @@ class Gate:
     def _release(self, stage: Ref, n: int) -> None:
         if stage not in self._in_use:
             return
-        assert self._in_use[stage] >= n, f"{stage.name} gave back {n} permits and held {self._in_use[stage]}"
+        if self._in_use[stage] < n:
+            raise InternalError(f"{stage.name} gave back {n} permits and held {self._in_use[stage]}")
         self._in_use[stage] -= n
         self._out -= n
 

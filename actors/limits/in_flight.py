@@ -7,6 +7,8 @@ are all the same, it was a limit on rate, and the next such guess takes more evi
 
 from __future__ import annotations
 
+from ..errors import InternalError
+
 ALIKE = 3
 """Refusals in a row with as many calls in flight make one believe that this is what is limited."""
 TRIED_ROUNDS = 10
@@ -92,7 +94,8 @@ class InFlight:
 
     def _lapse(self, sent: int, now: float) -> None:
         """A call was refused although no more were in flight than the limit allows."""
-        assert self.limit is not None
+        if self.limit is None:
+            raise InternalError("a limit on calls in flight was found")
         tried = sent - self._believed_after >= TRIED_ROUNDS * self.limit
         self._lapses = self._lapses + 1 if now - self._lapsed_at <= LAPSE_S else 1
         self._lapsed_at = self._raised_at = now

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 
+from ..errors import InternalError
 from ..protocol import Prior
 from .in_flight import ALIKE, InFlight
 from .rate_search import AT_ODDS, FEW, START, RateSearch
@@ -243,7 +244,8 @@ class Pace:
         self._unpaced_refused += n
 
     def _begin_unpaced(self) -> None:
-        assert self._search is not None
+        if self._search is None:
+            raise InternalError("a rate is searched for here")
         self._go_unpaced(self._search.odds)
 
     def _go_unpaced(self, paced_share: float) -> None:

@@ -14,6 +14,8 @@ How long it waits in all, the user says (`Limit(give_up_after=)`). By default,
 
 from __future__ import annotations
 
+from ..errors import InternalError
+
 ENOUGH = 3
 """So many calls that are turned away one after another close the gate."""
 SOONEST_S = 60.0
@@ -106,7 +108,8 @@ class Patience:
         """Seconds from the first closing; `stated_s` is what the user says."""
         if stated_s is not None:
             return stated_s
-        assert self.shut_since_s is not None, "nothing is given up that is not shut"
+        if self.shut_since_s is None:
+            raise InternalError("nothing is given up that is not shut")
         if self._named_until_s is None:
             return AT_START_S if self._at_start else DAY_AND_HOUR_S
         return max(DAY_AND_HOUR_S, self._named_until_s - self.shut_since_s + AFTER_NAMED_S)

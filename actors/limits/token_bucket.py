@@ -6,6 +6,8 @@ in debt, so that a row that weighs more than the burst still passes, and the ave
 
 from __future__ import annotations
 
+from ..errors import InternalError
+
 ROUNDING = 1e-9
 """Tokens may be short by this much: a refill is a float."""
 
@@ -14,8 +16,10 @@ class TokenBucket:
     """Starts full. Amounts are calls, or the unit of the rows' weights."""
 
     def __init__(self, rate_per_s: float, burst: float, now: float) -> None:
-        assert rate_per_s > 0, "a rate is positive"
-        assert burst > 0, "a burst is positive"
+        if rate_per_s <= 0:
+            raise InternalError("a rate is positive")
+        if burst <= 0:
+            raise InternalError("a burst is positive")
         self.rate_per_s = rate_per_s
         self.burst = burst
         self._tokens = burst

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, overload
 
 import msgspec
 
+from ..errors import InternalError
 from .rowset import bits_of, bits_of_flags
 
 Place: TypeAlias = tuple[int, ...]
@@ -117,7 +118,8 @@ def merged(of: Id, n: int) -> Id:
 
 def parent(of: Id) -> tuple[Id, int, int]:
     """(what it came of, its index, how many siblings there are, itself counted). `of` is a path."""
-    assert type(of) is tuple, "only a path has a parent"
+    if type(of) is not tuple:
+        raise InternalError("only a path has a parent")
     *head, index, n = of
     above: Id = head[0] if len(head) == 1 else tuple(head)
     return above, index, n
@@ -145,7 +147,8 @@ def places(of: Id) -> list[Place]:
         return [(of,)]
     if type(of) is Bundle:
         return [place for member in of.members for place in places(member)]
-    assert type(of) is tuple
+    if type(of) is not tuple:
+        raise InternalError("an identity that is no number is a path")
     first, *others = places(of[0])
     pairs = of[1:]
     for at in range(0, len(pairs), 2):
@@ -168,7 +171,8 @@ def rows_of(of: Id) -> Iterator[int]:
         for member in of.members:
             yield from rows_of(member)
     else:
-        assert type(of) is tuple
+        if type(of) is not tuple:
+            raise InternalError("an identity that is no number is a path")
         yield from rows_of(of[0])
 
 
@@ -188,7 +192,8 @@ def show(of: Id) -> str:
         return str(of)
     if type(of) is Bundle:
         return "+".join(map(show, of.members))
-    assert type(of) is tuple
+    if type(of) is not tuple:
+        raise InternalError("an identity that is no number is a path")
     return ".".join([show(of[0]), *map(str, of[1::2])])
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import InternalError
+
 BITS = 12
 SIZE = 1 << BITS
 """Rows in a block."""
@@ -35,7 +37,8 @@ def bits_of(rows: Sequence[Any]) -> tuple[int, int]:
         for row in rows:
             flags[row - first] = 1
         bits = bits_of_flags(flags)
-    assert bits.bit_count() == n, f"a row from {first} on is named twice at once"
+    if bits.bit_count() != n:
+        raise InternalError(f"a row from {first} on is named twice at once")
     return first, bits
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..actor import Ref
+from ..errors import InternalError
 from ..protocol import Answered, Epoch, Fault, Kind, Seqs
 from ..rows.identity import Id
 from ..worker import Progress
@@ -21,7 +22,7 @@ class Assignment(msgspec.Struct):
     """Rows that a worker was told to call about, on permits of an epoch."""
 
     worker: Ref
-    lane: KeyQueue
+    queue: KeyQueue
     epoch: Epoch
     seqs: Seqs
     values: list[Any]
@@ -60,11 +61,11 @@ class Assignments:
         """None if all of it was answered."""
         return self._under_way.get(id_)
 
-    def begin(self, worker: Ref, lane: KeyQueue, seqs: Seqs, values: list[Any]) -> int:
+    def begin(self, worker: Ref, queue: KeyQueue, seqs: Seqs, values: list[Any]) -> int:
         """The number of a new one."""
         id_ = self._next
         self._next += 1
-        self._under_way[id_] = Assignment(worker, lane, lane.epoch, seqs, values)
+        self._under_way[id_] = Assignment(worker, queue, queue.epoch, seqs, values)
         self.in_flight += len(seqs)
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         return id_
@@ -80,7 +81,8 @@ class Assignments:
         seqs, faults, unstarted = answered.seqs, answered.faults, answered.unstarted
         gone = len(seqs) + len(faults) + len(unstarted)
         if answered.complete and assignment.open is None:
-            assert gone == len(assignment.seqs), "an assignment's answer must name each of its rows once"
+            if gone != len(assignment.seqs):
+                raise InternalError("an assignment's answer must name each of its rows once")
             del self._under_way[answered.id]
         else:
             if assignment.open is None:
@@ -89,7 +91,7 @@ class Assignments:
             if not assignment.open:
                 del self._under_way[answered.id]
         self.in_flight -= gone
-        assignment.lane.in_flight -= gone
+        assignment.queue.in_flight -= gone
         return assignment, answered
 
     def _news(self, answered: Answered, open_rows: set[Id]) -> Answered:
@@ -118,14 +120,14 @@ class Assignments:
         for id_ in self.of(worker) if worker is not None else list(self._under_way):
             del self._under_way[id_]
 
-    def inherited(self, id_: int, error: BaseException, estate: Progress | None, concurrent: bool) -> Answered:
+    def inherited(self, id_: int, error: BaseException, salvage: Progress | None, concurrent: bool) -> Answered:
         """What a lost worker leaves: its results stand, the call it was in is unknown, the rest was not begun."""
         assignment = self._under_way[id_]
         seqs: list[Id] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
         done: list[Id] = []
         values: list[Any] = []
         faults: list[Fault] = []
-        results = estate.results[: len(seqs)] if estate is not None and estate.id == id_ else None
+        results = salvage.results[: len(seqs)] if salvage is not None and salvage.id == id_ else None
         for seq, result in zip(seqs, results or (), strict=False):
             if isinstance(result, Fault):
                 faults.append(result)

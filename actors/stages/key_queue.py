@@ -1,6 +1,6 @@
 """One key's share of a stage: the rows that wait on that budget, and the permits that the stage holds for them.
 
-A limit without `key=` has a single lane, None. Permits are counted in rows; where rows have weights, also as credit in
+A limit without `key=` has a single queue, None. Permits are counted in rows; where rows have weights, also as credit in
 those units: a row starts when both suffice. The weights asked for and the weights started add up to the same sum,
 whatever the order, so nothing is overspent and the last row always gets its credit.
 """
@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from ..buffers.backlog import Backlog
+from ..errors import InternalError
 from ..protocol import Epoch, Key, Seqs
 from ..rows.identity import Id
 from .terms import AccountShut
@@ -44,7 +45,7 @@ class KeyQueue:
         self.withdrawing = False
         """What was asked for is being taken back."""
         self.resting = 0
-        """Rows between two attempts: they come back to this lane, so it must stay."""
+        """Rows between two attempts: they come back to this queue, so it must stay."""
         self.witnesses = Witnesses()
         """What came of its calls of late: it says whose fault a failure was."""
         self._weights: dict[Id, float] | None = {} if weighted else None
@@ -110,7 +111,8 @@ class KeyQueue:
         return seqs, values
 
     def _affords_next(self) -> bool:
-        assert self._weights is not None
+        if self._weights is None:
+            raise InternalError("rows of this queue have weights")
         if not len(self.backlog):
             return False
         weight = self._weights[self.backlog.peek()[0]]

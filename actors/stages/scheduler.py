@@ -1,4 +1,4 @@
-"""Which rows of a stage start: on permits that are asked for and held lane by lane, with workers that are hired when there
+"""Which rows of a stage start: on permits that are asked for and held queue by queue, with workers that are hired when there
 is need of them.
 
 The talk with the governor and the workers is here, and the state that it is about; what becomes of rows, the stage decides.
@@ -52,14 +52,14 @@ class Scheduler:
         self._new_worker = new_worker
         self._room_after = room
         self._described = described
-        self._lanes: dict[Key, KeyQueue] = {}
+        self._queues: dict[Key, KeyQueue] = {}
         self._launchable: dict[Key, KeyQueue] = {}
         self._hungry: dict[Key, KeyQueue] = {}
-        """Lanes with rows for which no permit was asked: no worker was free."""
+        """Queues with rows for which no permit was asked: no worker was free."""
         self._overdue: deque[tuple[float, int]] = deque()
         self._call_s = 0.0
         self._context: Context
-        self.crew = Workforce(1 if terms.concurrent else terms.workers)
+        self.workforce = Workforce(1 if terms.concurrent else terms.workers)
         self.assignments = Assignments()
         self.chunk = 1
         """Rows of one assignment."""
@@ -71,180 +71,180 @@ class Scheduler:
         self._context = context
         self._tell(self._governor, protocol.Register(context.me))
 
-    # --- lanes ---
+    # --- queues ---
 
     @property
-    def lanes(self) -> list[KeyQueue]:
+    def queues(self) -> list[KeyQueue]:
         """Those that there are."""
-        return list(self._lanes.values())
+        return list(self._queues.values())
 
-    def lane(self, key: Key) -> KeyQueue:
+    def queue(self, key: Key) -> KeyQueue:
         """The one of that key."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = KeyQueue(key, self._terms.weigh is not None)
-        return lane
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = KeyQueue(key, self._terms.weigh is not None)
+        return queue
 
-    def lane_of(self, value: Any) -> tuple[KeyQueue, float | None]:
-        """The lane of a row, and what it weighs there. Raises what the functions for that raise, and `BadAnswer`."""
+    def queue_of(self, value: Any) -> tuple[KeyQueue, float | None]:
+        """The queue of a row, and what it weighs there. Raises what the functions for that raise, and `BadAnswer`."""
         terms = self._terms
         key = key_of(at_once("key=", terms.key(value))) if terms.key else None
         weight = weight_of(at_once("cost=", terms.weigh(value)), terms.weight_max) if terms.weigh else None
-        return self.lane(key), weight
+        return self.queue(key), weight
 
     # --- permits ---
 
-    def pump(self, lane: KeyQueue) -> None:
+    def pump(self, queue: KeyQueue) -> None:
         """Start what may start, then ask for what could."""
-        if lane.held:
-            self._launch(lane)
-            if lane.starved:
-                self.give_back(lane)
-            elif lane.stuck:
-                lane.withdrawing = True
-                self._tell(self._governor, protocol.WishesWithdrawn(self._context.me, lane.key))
-                self.give_back(lane)
-        n, weights = lane.ask(self._room(lane))
+        if queue.held:
+            self._launch(queue)
+            if queue.starved:
+                self.give_back(queue)
+            elif queue.stuck:
+                queue.withdrawing = True
+                self._tell(self._governor, protocol.WishesWithdrawn(self._context.me, queue.key))
+                self.give_back(queue)
+        n, weights = queue.ask(self._room(queue))
         if n:
-            self._tell(self._governor, protocol.PermitsWanted(self._context.me, n, lane.key, weights))
+            self._tell(self._governor, protocol.PermitsWanted(self._context.me, n, queue.key, weights))
         else:
-            self.give_back_unused(lane)
-        if lane.key is None:
+            self.give_back_unused(queue)
+        if queue.key is None:
             return
-        if len(lane.backlog) > lane.held + lane.asked:
-            self._hungry[lane.key] = lane
+        if len(queue.backlog) > queue.held + queue.asked:
+            self._hungry[queue.key] = queue
         else:
-            self._hungry.pop(lane.key, None)
-            if lane.idle:
-                self._lanes.pop(lane.key, None)
+            self._hungry.pop(queue.key, None)
+            if queue.idle:
+                self._queues.pop(queue.key, None)
 
     def pump_all(self) -> None:
-        """Something has changed for every lane."""
-        for lane in self.lanes:
-            self.pump(lane)
+        """Something has changed for every queue."""
+        for queue in self.queues:
+            self.pump(queue)
 
     def pump_others(self, just_pumped: KeyQueue) -> None:
-        """A worker has come free: let the lanes that hold permits use it, or those ask that could not before."""
+        """A worker has come free: let the queues that hold permits use it, or those ask that could not before."""
         if self._launchable:
-            for lane in list(self._launchable.values()):
-                if lane is not just_pumped:
-                    self.pump(lane)
+            for queue in list(self._launchable.values()):
+                if queue is not just_pumped:
+                    self.pump(queue)
         if self._hungry:
-            free = len(self.crew.idle) + self.crew.to_hire
+            free = len(self.workforce.idle) + self.workforce.to_hire
             if self._terms.concurrent:
                 free = self._terms.workers - self.assignments.in_flight
             for key in list(self._hungry)[: max(free, 0)]:
                 # One that is hungry still goes to the end.
                 self.pump(self._hungry.pop(key))
 
-    def give_back(self, lane: KeyQueue) -> None:
+    def give_back(self, queue: KeyQueue) -> None:
         """Permits that cannot be used now."""
-        n, credit = lane.give_up()
+        n, credit = queue.give_up()
         if n:
-            self._launchable.pop(lane.key, None)
-            self._tell(self._governor, protocol.PermitsReturned(self._context.me, n, lane.key, credit))
+            self._launchable.pop(queue.key, None)
+            self._tell(self._governor, protocol.PermitsReturned(self._context.me, n, queue.key, credit))
 
-    def give_back_unused(self, lane: KeyQueue) -> None:
+    def give_back_unused(self, queue: KeyQueue) -> None:
         """The same, where rows have gone that they were for."""
-        if lane.held and not len(lane.backlog):
-            self.give_back(lane)
+        if queue.held and not len(queue.backlog):
+            self.give_back(queue)
 
     def leave(self) -> None:
         """The stage is done."""
-        for lane in self.lanes:
-            self.give_back(lane)
+        for queue in self.queues:
+            self.give_back(queue)
         self._tell(self._governor, protocol.Unregister(self._context.me))
 
     def on_granted(self, granted: protocol.PermitsGranted) -> None:
         """Told by the governor."""
-        lane = self.lane(granted.key)
-        if granted.epoch < lane.epoch or lane.cooling:
+        queue = self.queue(granted.key)
+        if granted.epoch < queue.epoch or queue.cooling:
             # Sent before the cooldown began and overtaken by it: void, and given back unused.
-            lane.asked -= granted.n
-            self._tell(self._governor, protocol.PermitsReturned(self._context.me, granted.n, lane.key, granted.cost))
-            lane.reask()
+            queue.asked -= granted.n
+            self._tell(self._governor, protocol.PermitsReturned(self._context.me, granted.n, queue.key, granted.cost))
+            queue.reask()
             return
-        lane.grant(granted.epoch, granted.n, granted.cost, granted.paced, self._context.now())
-        self.pump(lane)
+        queue.grant(granted.epoch, granted.n, granted.cost, granted.paced, self._context.now())
+        self.pump(queue)
 
     def on_wishes_forgotten(self, forgotten: protocol.WishesForgotten) -> None:
         """Told by the governor."""
-        lane = self.lane(forgotten.key)
-        lane.withdrawing = False
-        lane.asked -= forgotten.n
-        lane.reask()
-        self.pump(lane)
+        queue = self.queue(forgotten.key)
+        queue.withdrawing = False
+        queue.asked -= forgotten.n
+        queue.reask()
+        self.pump(queue)
 
     def on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
         """Told by the governor."""
-        lane = self.lane(began.key)
-        lane.epoch = began.epoch
-        lane.cooling = True
-        lane.outage = began.closure is not protocol.Closure.REFUSED
-        self.give_back(lane)
+        queue = self.queue(began.key)
+        queue.epoch = began.epoch
+        queue.cooling = True
+        queue.outage = began.closure is not protocol.Closure.REFUSED
+        self.give_back(queue)
         if self._terms.concurrent:
-            for worker in self.crew.members:
+            for worker in self.workforce.members:
                 self._tell(worker, protocol.Recall())
 
     def on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
         """Told by the governor."""
-        lane = self.lane(ended.key)
-        lane.epoch = ended.epoch
-        lane.cooling = False
-        lane.outage = ended.probing
-        self.pump(lane)
+        queue = self.queue(ended.key)
+        queue.epoch = ended.epoch
+        queue.cooling = False
+        queue.outage = ended.probing
+        self.pump(queue)
 
     # --- calls begin ---
 
-    def _room(self, lane: KeyQueue) -> int:
+    def _room(self, queue: KeyQueue) -> int:
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
         after = self._room_after() - self.assignments.in_flight
         if self._terms.concurrent:
-            ahead = 0 if lane.scarce else self._margin()
+            ahead = 0 if queue.scarce else self._margin()
             return min(self._terms.workers + ahead - self.assignments.in_flight, after)
-        idle = len(self.crew.idle) + self.crew.to_hire
-        return min((idle if lane.scarce else idle + self._terms.workers) * self.chunk, after)
+        idle = len(self.workforce.idle) + self.workforce.to_hire
+        return min((idle if queue.scarce else idle + self._terms.workers) * self.chunk, after)
 
     def _margin(self) -> int:
         """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
         return self._terms.workers // 8
 
-    def _launch(self, lane: KeyQueue) -> None:
-        if lane.cooling:
+    def _launch(self, queue: KeyQueue) -> None:
+        if queue.cooling:
             return
-        if lane.scarce and lane.is_stale(self._context.now()):
-            self.give_back(lane)
+        if queue.scarce and queue.is_stale(self._context.now()):
+            self.give_back(queue)
             return
-        crew = self.crew
-        while lane.held and len(lane.backlog):
-            if not crew.idle:
-                if crew.to_hire <= 0:
+        workforce = self.workforce
+        while queue.held and len(queue.backlog):
+            if not workforce.idle:
+                if workforce.to_hire <= 0:
                     break
                 self._hire()
             n, in_flight = self.chunk, self.assignments.in_flight
             if self._terms.concurrent:
-                n = self._terms.workers + (0 if lane.scarce else self._margin()) - in_flight
+                n = self._terms.workers + (0 if queue.scarce else self._margin()) - in_flight
             # So that what stands after it has room for their results.
             n = min(n, self._room_after() - in_flight)
-            if n <= 0 or not self._assign(crew.idle[-1], lane, n):
+            if n <= 0 or not self._assign(workforce.idle[-1], queue, n):
                 break
             if not self._terms.concurrent:
-                crew.idle.pop()
-        if lane.held and len(lane.backlog):
-            self._launchable[lane.key] = lane
+                workforce.idle.pop()
+        if queue.held and len(queue.backlog):
+            self._launchable[queue.key] = queue
         else:
-            self._launchable.pop(lane.key, None)
+            self._launchable.pop(queue.key, None)
 
     def _hire(self) -> None:
-        name = f"{self._terms.name}_{self.crew.born}"
-        self.crew.welcome(self._context.spawn(name, self._new_worker(self._context.me)))
+        name = f"{self._terms.name}_{self.workforce.born}"
+        self.workforce.welcome(self._context.spawn(name, self._new_worker(self._context.me)))
 
-    def _assign(self, worker: Ref, lane: KeyQueue, n: int) -> bool:
-        seqs, values = lane.take(n)
+    def _assign(self, worker: Ref, queue: KeyQueue, n: int) -> bool:
+        seqs, values = queue.take(n)
         n = len(seqs)
         if not n:
             return False
-        id_ = self.assignments.begin(worker, lane, seqs, values)
+        id_ = self.assignments.begin(worker, queue, seqs, values)
         self._tell(worker, protocol.Assign(id_, seqs, values, *self._described(seqs)))
         if self._terms.timeout_s is not None and not self._terms.concurrent:
             self._overdue.append((self._context.now() + self._terms.timeout_s, id_))
@@ -261,7 +261,7 @@ class Scheduler:
             return None
         _, answered = found
         if answered.complete and not self._terms.concurrent:
-            self.crew.idle.append(answered.worker)
+            self.workforce.idle.append(answered.worker)
         ended = len(answered.seqs) + len(answered.faults)
         self.calls += ended
         self.busy_s += answered.busy_s
@@ -289,7 +289,7 @@ class Scheduler:
 
     def cancel_calls(self) -> None:
         """End what is under way, as far as that can be done."""
-        for worker in self.crew.members:
+        for worker in self.workforce.members:
             self._tell(worker, protocol.CancelCalls())
 
     def _tell(self, ref: Ref, message: Message) -> None:

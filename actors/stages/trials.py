@@ -22,7 +22,7 @@ TURNS_MAX = 3
 
 
 class Recess(Message, frozen=True):
-    """To the stage, from itself: those on trial in a lane have waited for others long enough, if no call has ended since."""
+    """To the stage, from itself: those on trial in a queue have waited long enough, if no call has ended since."""
 
     key: Key
     ended: int
@@ -63,7 +63,7 @@ class Trials:
         self._end = end
         self._context: Context
         self.open = 0
-        """Rows on trial, in all lanes."""
+        """Rows on trial, in all queues."""
         self.all_have_come = False
         """All rows of the run have come, and no other one will."""
 
@@ -76,52 +76,52 @@ class Trials:
         """Whether rows are put on trial here; where they are not, a failure counts whoever's fault it was."""
         return self._wait_s is not None
 
-    def try_(self, seq: Id, value: Any, lane: KeyQueue, fault: Fault) -> None:
-        """This row's call was the last that ended in its lane, and did not answer."""
-        self._resting[seq] = (value, lane)
-        lane.resting += 1
+    def try_(self, seq: Id, value: Any, queue: KeyQueue, fault: Fault) -> None:
+        """This row's call was the last that ended in its queue, and did not answer."""
+        self._resting[seq] = (value, queue)
+        queue.resting += 1
         self.open += 1
-        trial = lane.witnesses.try_(seq, value, fault, self._context.now())
-        share = lane.witnesses.share(trial, over=False)
+        trial = queue.witnesses.try_(seq, value, fault, self._context.now())
+        share = queue.witnesses.share(trial, over=False)
         if share:
-            self._settle(trial, lane, share)
+            self._settle(trial, queue, share)
 
-    def judge(self, lane: KeyQueue, *, over: bool = False) -> None:
-        """Settle those in this lane of whom enough is known, in the order in which their calls ended. `over`
+    def judge(self, queue: KeyQueue, *, over: bool = False) -> None:
+        """Settle those in this queue of whom enough is known, in the order in which their calls ended. `over`
         says that no more will become known."""
-        if lane.outage:
+        if queue.outage:
             return
-        witnesses, now = lane.witnesses, self._context.now()
-        over = over or (not self._has_others(lane) and (self.all_have_come or not self._wait_s))
+        witnesses, now = queue.witnesses, self._context.now()
+        over = over or (not self._has_others(queue) and (self.all_have_come or not self._wait_s))
         for trial in list(witnesses.trials.values()):
             share = witnesses.share(trial, over=over)
             if share is None and now - trial.since_s >= SOONEST_S and witnesses.clean(trial):
                 share = 0.0
             if share is None:
                 break
-            self._settle(trial, lane, share, over=over)
-        if witnesses.trials and not self._has_others(lane):
-            self._context.after(self._wait_s or 0.0, Recess(lane.key, witnesses.ended))
+            self._settle(trial, queue, share, over=over)
+        if witnesses.trials and not self._has_others(queue):
+            self._context.after(self._wait_s or 0.0, Recess(queue.key, witnesses.ended))
 
-    def judge_lonely(self, lanes: Iterable[KeyQueue]) -> list[KeyQueue]:
+    def judge_lonely(self, queues: Iterable[KeyQueue]) -> list[KeyQueue]:
         """Other rows have left, or will not come: judge where none is left, and say where that was."""
-        lonely = [lane for lane in lanes if lane.witnesses.trials and not self._has_others(lane)]
-        for lane in lonely:
-            self.judge(lane)
+        lonely = [queue for queue in queues if queue.witnesses.trials and not self._has_others(queue)]
+        for queue in lonely:
+            self.judge(queue)
         return lonely
 
-    def on_recess(self, lane: KeyQueue, ended: int) -> bool:
+    def on_recess(self, queue: KeyQueue, ended: int) -> bool:
         """Told by the stage to itself. True: something was settled."""
-        if not lane.witnesses.trials or lane.witnesses.ended != ended or self._has_others(lane):
+        if not queue.witnesses.trials or queue.witnesses.ended != ended or self._has_others(queue):
             return False
-        self.judge(lane, over=True)
+        self.judge(queue, over=True)
         return True
 
-    def acquit(self, lane: KeyQueue, *, turned_away: bool = True) -> int:
-        """All in this lane are called again: the governor has found that many are concerned. Not `turned_away`: those that
+    def acquit(self, queue: KeyQueue, *, turned_away: bool = True) -> int:
+        """All in this queue are called again: the governor has found that many are concerned. Not `turned_away`: those that
         were wait on, so that others are asked first. How many are."""
         before = self.open
-        for trial in list(lane.witnesses.trials.values()):
+        for trial in list(queue.witnesses.trials.values()):
             trouble = self._troubles[trial.seq]
             if trial.fault.kind is not Kind.EXHAUSTED:
                 trouble.failed -= 1
@@ -129,24 +129,24 @@ class Trials:
                 trouble.turns += 1
             else:
                 continue
-            self._leave(lane, trial.seq)
-            lane.put_first(trial.seq, trial.value)
+            self._leave(queue, trial.seq)
+            queue.put_first(trial.seq, trial.value)
         return before - self.open
 
-    def withdraw(self, lane: KeyQueue, seq: Id) -> None:
+    def withdraw(self, queue: KeyQueue, seq: Id) -> None:
         """The row has left for another reason, if it was on trial."""
-        if lane.witnesses.trials.pop(seq, None) is not None:
+        if queue.witnesses.trials.pop(seq, None) is not None:
             self.open -= 1
 
-    def _has_others(self, lane: KeyQueue) -> bool:
+    def _has_others(self, queue: KeyQueue) -> bool:
         """Rows are here whose calls can say whose fault something was."""
-        resting = lane.resting - len(lane.witnesses.trials) - len(self._parked)
-        return bool(lane.in_flight or len(lane.backlog) or resting > 0)
+        resting = queue.resting - len(queue.witnesses.trials) - len(self._parked)
+        return bool(queue.in_flight or len(queue.backlog) or resting > 0)
 
-    def _settle(self, trial: Trial, lane: KeyQueue, share: float, *, over: bool = False) -> None:
+    def _settle(self, trial: Trial, queue: KeyQueue, share: float, *, over: bool = False) -> None:
         """`share`: of others that failed as it did; 0.0: too few to excuse it."""
         seq, value, fault = trial.seq, trial.value, trial.fault
-        self._leave(lane, seq)
+        self._leave(queue, seq)
         trouble = self._troubles[seq]
         trouble.doubt *= share or 1.0
         excused = share > 0.0 and trouble.doubt >= DOUBT_MIN
@@ -154,19 +154,19 @@ class Trials:
             if excused:
                 trouble.failed -= 1
                 trouble.forgiven += 1
-                self._again(fault, value, lane)
+                self._again(fault, value, queue)
             else:
-                self._end(seq, value, lane, fault.error)
+                self._end(seq, value, queue, fault.error)
         elif excused or over:
             # With nobody else to ask, it is asked again itself: the governor closes when it is turned away again and again.
             trouble.turns += 1
-            lane.put_first(seq, value)
+            queue.put_first(seq, value)
         else:
             trouble.failed += 1
-            self._end(seq, value, lane, fault.error)
+            self._end(seq, value, queue, fault.error)
 
-    def _leave(self, lane: KeyQueue, seq: Id) -> None:
-        del lane.witnesses.trials[seq]
+    def _leave(self, queue: KeyQueue, seq: Id) -> None:
+        del queue.witnesses.trials[seq]
         self.open -= 1
         del self._resting[seq]
-        lane.resting -= 1
+        queue.resting -= 1

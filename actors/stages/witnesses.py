@@ -40,7 +40,7 @@ DOUBT_MIN = 1e-6
 
 class Trial(msgspec.Struct):
     """A row that has failed, while it is not known whose fault it was. `at`: the number of its call among those that ended
-    in its lane."""
+    in its queue."""
 
     seq: Id
     value: Any
@@ -50,7 +50,7 @@ class Trial(msgspec.Struct):
 
 
 class Witnesses:
-    """Calls of one lane that ended, by number: only the failed ones are remembered, and only as long as they can count."""
+    """Calls of one queue that ended, by number: only the failed ones are remembered, and only as long as they can count."""
 
     def __init__(self) -> None:
         self.ended = 0

@@ -18,6 +18,7 @@ import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import Answered, Fault, Heard, Kind
 from headrace.actors.rows.identity import Id, row_of, show
 from headrace.actors.stages.terms import AttemptTimedOut
@@ -146,7 +147,8 @@ class LoopCalls:
         monotonic = self._thread.loop.time
         slot.begun = True
         call = slot.call
-        assert call is not None, "a slot is made for a call"
+        if call is None:
+            raise InternalError("a slot is made for a call")
         base = call.base
         while True:
             began = monotonic()
@@ -165,7 +167,8 @@ class LoopCalls:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
                 task = asyncio.current_task()
-                assert task is not None, "a slot is a task"
+                if task is None:
+                    raise InternalError("a slot is a task") from error
                 if self._thread.left_alone(task) and not self._cancelled:
                     self._thread.perish()
                 elif task not in self._left_behind:
@@ -185,7 +188,8 @@ class LoopCalls:
                 return
             if queue[0].base is not base or differ(context, before):
                 done = asyncio.current_task()
-                assert done is not None, "a slot is a task"
+                if done is None:
+                    raise InternalError("a slot is a task")
                 self._tasks.pop(done, None)
                 self._hire()
                 return
@@ -194,7 +198,8 @@ class LoopCalls:
     async def _timed(self, call: _Call, timeout_s: float) -> Any:
         scope = asyncio.timeout(timeout_s)
         task = asyncio.current_task()
-        assert task is not None, "a slot is a task"
+        if task is None:
+            raise InternalError("a slot is a task")
         backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
         try:
             async with scope:
@@ -257,8 +262,10 @@ class LoopCalls:
         self._busy_s += took_s
 
     def _flush(self) -> None:
-        assert self._worker is not None
-        assert self._tell is not None
+        if self._worker is None:
+            raise InternalError("who has calls has a worker")
+        if self._tell is None:
+            raise InternalError("who has calls can tell of them")
         done, self._done = self._done, {}
         told, self._heard = self._heard, {}
         n = sum(len(part[0]) + len(part[2]) for part in done.values())

@@ -14,6 +14,7 @@ from io import StringIO
 from itertools import chain
 from typing import Any
 
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import BadRow
 from headrace.runtime.errors import ConfigError
 
@@ -72,7 +73,8 @@ class CsvSource(FileSource):
     def check(self) -> None:
         if not is_stream(self.path):
             other = self._other()
-            assert isinstance(other, CsvSource)
+            if not isinstance(other, CsvSource):
+                raise InternalError("another of the same kind is asked for")
             try:
                 other._begin()
                 self._header = other._header
@@ -143,7 +145,8 @@ class CsvSource(FileSource):
             what = "holds nothing but empty lines" if before + reader.line_num else "is empty"
             raise ConfigError(f"{self.name}: {what}; a CSV file begins with a line of column names")
         self._read = before + reader.line_num
-        assert self._blocks is not None, "it was opened"
+        if self._blocks is None:
+            raise InternalError("it was opened")
         if self._spoiled:
             raw = self._blocks.raw(before, self._read)
             try:
@@ -206,7 +209,8 @@ class CsvSource(FileSource):
         return min(self._read + 1, until) if unclosed else until
 
     def _at_hand(self, line: int, until: int | None = None) -> bytes:
-        assert self._blocks is not None, "it was opened"
+        if self._blocks is None:
+            raise InternalError("it was opened")
         return self._blocks.raw(line, until)
 
     def _no_csv(self, error: csv.Error, unclosed: bool) -> BadRow:
@@ -236,7 +240,8 @@ class CsvSource(FileSource):
         if again:
             yield self._lines_of(again)
         blocks: LineBlocks | None = self._blocks
-        assert blocks is not None, "it was opened"
+        if blocks is None:
+            raise InternalError("it was opened")
         while (new := blocks.advance(self._read)) is not None:
             yield self._lines_of(new)
 

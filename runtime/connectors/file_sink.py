@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from headrace.actors.errors import InternalError
+
 from ..errors import ConfigError
 from .claims import SinkClaim
 from .file_identity import STANDARD, FileUse, StrPath, checked_path
@@ -122,7 +124,8 @@ class FileSink:
     def tell(self) -> Any:
         """How much was written, as `resume` wants it."""
         output = self._opened_output
-        assert isinstance(output, PartFile), "what goes through a pipe has no places"
+        if not isinstance(output, PartFile):
+            raise InternalError("what goes through a pipe has no places")
         return output.tell()
 
     def sync(self) -> None:
@@ -170,5 +173,6 @@ class FileSink:
 
     @property
     def _opened_output(self) -> PartFile | StreamOutput:
-        assert self._output is not None, "a sink is opened before it is written"
+        if self._output is None:
+            raise InternalError("a sink is opened before it is written")
         return self._output

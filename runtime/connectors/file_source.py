@@ -13,6 +13,7 @@ from hashlib import blake2b, sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import BadRow
 from headrace.runtime.errors import BadInput, ConfigError
 from headrace.runtime.rows.contracts import INFER, INFER_ROWS, Contract
@@ -107,7 +108,8 @@ class FileSource(IteratorSource):
         try:
             source = open_input(self.path, self.name)
             try:
-                assert isinstance(source, RegularFile), "what is no stream is a regular file"
+                if not isinstance(source, RegularFile):
+                    raise InternalError("what is no stream is a regular file")
                 digest = blake2b(source.at(0, LOOKED_AT), digest_size=16)
                 digest.update(source.at(max(0, source.size - LOOKED_AT), LOOKED_AT))
             finally:
@@ -163,7 +165,8 @@ class FileSource(IteratorSource):
         other = self._other()
         try:
             other.open()
-            assert other._iterator is not None, "it was opened"
+            if other._iterator is None:
+                raise InternalError("it was opened")
             first = list(islice(other._iterator, INFER_ROWS))
         finally:
             other.close()

@@ -11,6 +11,7 @@ from types import GeneratorType
 from typing import Any
 
 from headrace.actors.awaitables import is_awaitable
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import BadRow
 
 from ..calls.awaiting import is_settled, settled
@@ -97,7 +98,8 @@ class IteratorSource:
         return BadRow(BadInput(f"{place}: {what}"), row)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
-        assert self._iterator is not None, "a source is opened before it is read"
+        if self._iterator is None:
+            raise InternalError("a source is opened before it is read")
         began = time.monotonic()
         if self._ahead is not None:
             values, ended = self._ahead.take(n, self._portions.n)
@@ -107,7 +109,8 @@ class IteratorSource:
         return values, ended, self._count_bad(values)
 
     def _take(self, n: int) -> tuple[list[Any], bool]:
-        assert self._iterator is not None
+        if self._iterator is None:
+            raise InternalError("the source is open")
         if self._error is not None:
             raise self._error
         values: list[Any] = []
@@ -175,7 +178,8 @@ class AsyncIterableSource:
         self._ahead = LoopAhead(self._rows.__aiter__(), self._loop)
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
-        assert self._ahead is not None, "a source is opened before it is read"
+        if self._ahead is None:
+            raise InternalError("a source is opened before it is read")
         began = time.monotonic()
         values, ended = self._ahead.take(n, self._portions.n)
         self._portions.learn(time.monotonic() - began, len(values))

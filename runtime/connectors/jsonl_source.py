@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.actors.errors import InternalError
 from headrace.runtime.errors import ConfigError
 
 from .file_source import FileSource, StrPath
@@ -54,7 +55,8 @@ class JsonlSource(FileSource):
 
     def _rows(self) -> Iterator[Iterator[Any]]:
         """The values of the file, block by block."""
-        assert self._blocks is not None, "it was opened"
+        if self._blocks is None:
+            raise InternalError("it was opened")
         decode = msgspec.json.Decoder().decode
         while (new := self._blocks.advance(self._read)) is not None:
             first = self._read + 1

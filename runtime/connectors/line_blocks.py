@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.actors.errors import InternalError
 from headrace.runtime.errors import BadInput
 
 from .formats import Form
@@ -70,7 +71,8 @@ class LineBlocks:
         """The byte at which a line begins, and the digest of all before it."""
         at = self._find(line)
         self._digest_to(at)
-        assert self._digest is not None, "who asks for places has said so when the source was opened"
+        if self._digest is None:
+            raise InternalError("who asks for places has said so when the source was opened")
         return self._base + at, self._digest.hexdigest()[:DIGEST_CHARS]
 
     def _digest_to(self, at: int) -> None:

@@ -23,6 +23,8 @@ from typing import IO, Any, Literal, get_args
 
 import msgspec
 
+from headrace.actors.errors import InternalError
+
 from ..errors import ConfigError
 from .file_lock import FileLock, Holder, holder
 from .file_mark import Stamp, mark_of, set_mark, stamp_of
@@ -180,7 +182,8 @@ class PartFile:
 
     def begin(self, resumable: bool) -> None:
         """Open it. `resumable`: `tell` is going to be asked."""
-        assert self._lock is not None, "an output is claimed before it is begun"
+        if self._lock is None:
+            raise InternalError("an output is claimed before it is begun")
         try:
             match self._state:
                 case "new":
@@ -224,8 +227,10 @@ class PartFile:
         """Append these bytes. Raises `OSError`."""
         if self._file is None:
             self._begin_again()
-        assert self._file is not None
-        assert self._presence is not None
+        if self._file is None:
+            raise InternalError("the output is open")
+        if self._presence is None:
+            raise InternalError("the output is open")
         self._file.write(data)
         # What is released is written, not kept for the end (L37).
         self._file.flush()

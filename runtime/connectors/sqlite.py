@@ -9,6 +9,8 @@ Rows that are to replace others are written to a table of their own with the sam
 twice, and take the place of the others in one transaction at the end. Rows that are appended are there as they come.
 
 A row that the table refuses is that row's fault. A database that others write to is waited for.
+
+This file is long by a few lines: opening, resuming and writing a table share one connection.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
+from headrace.actors.errors import InternalError
 from headrace.runtime.errors import BadInput, ConfigError, UnwritableRows
 
 from .claims import SinkClaim
@@ -288,7 +291,8 @@ class SqliteSink:
         db, writer = self._open, self._writer
         if not items:
             return
-        assert writer is not None
+        if writer is None:
+            raise InternalError("the sink is open")
         try:
             n, faults = writer.write(items)
             self._n += n
@@ -306,7 +310,8 @@ class SqliteSink:
     def tell(self) -> int:
         """Rows written, which is noted beside them."""
         db, undo = self._open, self._undo
-        assert undo is not None, "a sink tells its place in a run with a journal"
+        if undo is None:
+            raise InternalError("a sink tells its place in a run with a journal")
         if not db.in_transaction:
             db.execute("BEGIN IMMEDIATE")
         undo.note_place(self._n)
@@ -406,5 +411,6 @@ class SqliteSink:
 
     @property
     def _open(self) -> sqlite3.Connection:
-        assert self._db is not None, "a sink is opened before it is written"
+        if self._db is None:
+            raise InternalError("a sink is opened before it is written")
         return self._db

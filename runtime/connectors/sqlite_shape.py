@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from headrace.actors.errors import InternalError
+
 from ..errors import ConfigError
 from .json_values import surrogate_in
 
@@ -102,12 +104,14 @@ def _keys(
 def made_like(db: sqlite3.Connection, shape: Shape, name: str) -> None:
     """Make an empty table of another name, with the same columns, constraints and unique indexes."""
     body = re.match(rf"CREATE\s+TABLE\s+{_NAME}\s*(.*)$", shape.sql, re.IGNORECASE | re.DOTALL)
-    assert body is not None, f"SQLite keeps a table's statement from its name on: {shape.sql!r}"
+    if body is None:
+        raise InternalError(f"SQLite keeps a table's statement from its name on: {shape.sql!r}")
     db.execute(f"CREATE TABLE {quoted(name)} {body.group(1)}")
     select = "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql LIKE 'CREATE UNIQUE%'"
     for i, (sql,) in enumerate(db.execute(select, (shape.name,)).fetchall()):
         index = re.match(rf"CREATE\s+UNIQUE\s+INDEX\s+{_NAME}\s+ON\s+{_NAME}\s*(.*)$", sql, re.IGNORECASE | re.DOTALL)
-        assert index is not None, f"SQLite keeps an index's statement from its name on: {sql!r}"
+        if index is None:
+            raise InternalError(f"SQLite keeps an index's statement from its name on: {sql!r}")
         db.execute(f"CREATE UNIQUE INDEX {quoted(f'{name} {i}')} ON {quoted(name)} {index.group(1)}")
 
 

@@ -12,6 +12,8 @@ import stat
 import sys
 from typing import IO
 
+from headrace.actors.errors import InternalError
+
 from ..errors import ConfigError
 from .file_identity import STANDARD
 from .port import RunInfo, Written
@@ -83,7 +85,8 @@ class StreamOutput:
 
     def write(self, data: bytes) -> None:
         """Write these bytes. Raises `OSError`; `ReaderGone` where nobody reads standard output any more."""
-        assert self._file is not None, "an output is begun before it is written"
+        if self._file is None:
+            raise InternalError("an output is begun before it is written")
         try:
             self._file.write(data)
             self._file.flush()

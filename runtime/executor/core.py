@@ -1,4 +1,7 @@
-"""The actors behind an executor, and what becomes of them when the interpreter ends."""
+"""The actors behind an executor, and what becomes of them when the interpreter ends.
+
+This file is long by a few lines: how an executor begins, and each of its three ways to end.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from headrace.actors.awaitables import at_once
 from headrace.actors.desk import Desk, DeskStatistics, Line
 from headrace.actors.edges.operators import ONWARD
 from headrace.actors.edges.outputs import Outputs, Port
+from headrace.actors.errors import InternalError
 from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.protocol import State
 from headrace.actors.stage import Stage
@@ -158,7 +162,8 @@ class ExecutorCore:
         return Worker(stage, calls)
 
     def _new_loop_worker(self, stage: Any) -> Worker:
-        assert self._loop_home is not None, "a loop is there before the first coroutine function"
+        if self._loop_home is None:
+            raise InternalError("a loop is there before the first coroutine function")
         terms = self.terms
         classify = terms.retry.classify if terms.retry else None
         calls = LoopCalls(
@@ -199,7 +204,7 @@ class ExecutorCore:
             self._desk.put(protocol.Submit(stage, values, waiter))
 
     def _prepare(self, stage: Address) -> None:
-        """Have a thread ready for one more worker, and one for the clerk: it may be too late when they are hired."""
+        """Have a thread ready for one more worker, and one for the replier: it may be too late when they are hired."""
         if not self._parked:
             self._system.park()
         if self._parked < self.terms.max_workers:

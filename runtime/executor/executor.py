@@ -12,6 +12,8 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
+from headrace.actors.errors import InternalError
+
 from ..calls.answers import check_answers_at_once
 from ..calls.caller_loop import Whose, check_whose
 from ..calls.coroutines import runs_on_a_loop
@@ -164,7 +166,8 @@ class Executor(concurrent.futures.Executor):
         """
         waits_s = optional("call", "deadline", deadline, SECONDS)
         future = self.submit(fn, *args, **kwargs)
-        assert isinstance(future, CallFuture)
+        if not isinstance(future, CallFuture):
+            raise InternalError("submit gives a CallFuture")
         answer = asyncio.wrap_future(future)
         try:
             async with asyncio.timeout(waits_s) as scope:

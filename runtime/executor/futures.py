@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from headrace.actors.awaitables import at_once
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import Status, Waited
 from headrace.actors.stages.terms import Retracted
 
@@ -84,7 +85,8 @@ async def call_async(task: Task) -> Any:
     if future is None:
         return await task.function(*task.args, **task.kwargs)
     slot = asyncio.current_task()
-    assert slot is not None, "a coroutine is called in a slot"
+    if slot is None:
+        raise InternalError("a coroutine is called in a slot")
     cancelled = False
 
     def cancel() -> None:
@@ -195,14 +197,15 @@ class CallFuture(concurrent.futures.Future[Any]):
             )
 
     def put(self, waited: Waited, /) -> None:
-        """Told by a clerk."""
+        """Told by a replier."""
         self._core.outstanding.pop(self, None)
         self._take_ticket()
         try:
             if waited.status is Status.DELIVERED:
                 self.set_result(waited.value)
             else:
-                assert waited.error is not None, "what was not delivered has an error"
+                if waited.error is None:
+                    raise InternalError("what was not delivered has an error")
                 self.set_exception(waited.error)
         except concurrent.futures.InvalidStateError:
             # Cancelled, or answered by an abort, in the meantime.

@@ -34,6 +34,8 @@ A graph is written down node by node. Each stands after the one before it, or af
     redact = ["person.email"]
 
 Paths are those of the folder that the command runs in.
+
+This file is long by a few lines: one table and one reader for each section of a job file.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+
+from headrace.actors.errors import InternalError
 
 from .. import sinks, sources
 from ..connectors.file_identity import checked_path
@@ -203,7 +207,8 @@ def read(path: Path) -> Job:
     file = reading.table(File, reading.data, "")
     job = _build(reading, file)
     reading.check()
-    assert job is not None, "what has no mistakes is a job"
+    if job is None:
+        raise InternalError("what has no mistakes is a job")
     return job
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
+from headrace.actors.errors import InternalError
 from headrace.actors.join import LATE, JoinTerms
 
 from ..errors import ConfigError, GraphError
@@ -79,9 +80,11 @@ class Graph:
     def branches_of(self, join: str) -> dict[int, str]:
         """The branches of its fork that meet in a join, by index."""
         plan = self.nodes[join]
-        assert isinstance(plan, JoinPlan)
+        if not isinstance(plan, JoinPlan):
+            raise InternalError("a join is planned as one")
         fork = self.nodes[plan.fork]
-        assert isinstance(fork, ForkPlan)
+        if not isinstance(fork, ForkPlan):
+            raise InternalError("what is joined was forked")
         return {i: name for i, name in enumerate(fork.branches) if join in self.along(plan.fork, name)}
 
     # --- keepers ---
@@ -313,7 +316,8 @@ def _mend(top: str) -> str:
 def join_terms(graph: Graph, join: JoinPlan) -> JoinTerms:
     """What a join's actor must know."""
     fork = graph.nodes[join.fork]
-    assert isinstance(fork, ForkPlan), "a join closes a fork, which is seen to when a pipeline is built"
+    if not isinstance(fork, ForkPlan):
+        raise InternalError("a join closes a fork, which is seen to when a pipeline is built")
     return JoinTerms(
         name=join.name,
         branches=graph.branches_of(join.name),

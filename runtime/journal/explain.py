@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import Kind
 from headrace.actors.rows.identity import Bundle, Id, rows_of, show
 from headrace.runtime.connectors.csv_source import CsvSource
@@ -196,7 +197,8 @@ class _Teller:
         events = []
         for _, node, _, _, members in self._among("batch"):
             bundle = decode_ids(members)[0]
-            assert isinstance(bundle, Bundle)
+            if not isinstance(bundle, Bundle):
+                raise InternalError("what was formed is a batch")
             if self._mine(bundle):
                 self._rows.add(min(rows_of(bundle)))
                 detail = {"rows": len(bundle.members), "members": show(bundle)}

@@ -16,6 +16,7 @@ from zlib import crc32
 import msgspec
 from loguru import logger
 
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import BadRow
 from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.errors import ConfigError
@@ -61,7 +62,8 @@ class Memory:
         try:
             with in_words(self._path):
                 for _, at, digests in file.read_all("given", self._run, "first >= ? LIMIT 4096", (first,)):
-                    assert at == first + len(piece), "digests follow each other without a gap"
+                    if at != first + len(piece):
+                        raise InternalError("digests follow each other without a gap")
                     piece.frombytes(digests)
         finally:
             file.close()
@@ -106,7 +108,8 @@ class _Remembering:
 
     def _compared(self, digests: array[int]) -> array[int]:
         """Those of rows that no earlier life has read. Raises `ConfigError` where one is another than it was."""
-        assert self._known is not None
+        if self._known is None:
+            raise InternalError("what was read before is known")
         for index, digest in enumerate(digests):
             known = next(self._known, None)
             if known is None:

@@ -6,6 +6,8 @@ method gives another flow, which has one node more, and leaves the one that it w
 
 A flow knows the type of the rows there, `Flow[T]`, as far as functions are annotated: mypy and pyright say at the line which
 function does not fit.
+
+This file is long: each method has its overloads for type checkers, and its text for whoever uses it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A run: the actors of one pipeline, from start to end, and the handle that the caller holds."""
+"""A run: the actors of one pipeline, from start to end, and the handle that the caller holds.
+
+This file is long: what a caller may do with a run, what its actors ask for, and its end share one state.
+"""
 
 from __future__ import annotations
 

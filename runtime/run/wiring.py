@@ -1,4 +1,7 @@
-"""How the actors of a run are put together: the same graph on every host."""
+"""How the actors of a run are put together: the same graph on every host.
+
+This file is long: one method for each kind of node, in one place that knows who is told by whom.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from headrace.actors.batch import Batch, BatchTerms
 from headrace.actors.conductor import Conductor, Participants
 from headrace.actors.edges.operators import Filter, Fork, Map, Operator, Split, Switch, Tap, Unbatch
 from headrace.actors.edges.outputs import Outputs, Port
+from headrace.actors.errors import InternalError
 from headrace.actors.governor import Governor
 from headrace.actors.join import LATE, Join
 from headrace.actors.journal import LEARNED_WITHIN_S, Journal
@@ -83,7 +87,8 @@ def end_of(told: protocol.RunEnded | protocol.Died, journaling: Journaling | Non
         for error in told.errors:
             # Not `isinstance`, which asks an error for its class, and that can raise anything (L72).
             if issubclass(type(error), AccountShut):
-                assert isinstance(error, AccountShut)
+                if not isinstance(error, AccountShut):
+                    raise InternalError("whoever gives up an account says so by AccountShut")
                 error.rows_left = told.counts.interrupted
                 error.go_on = journaling.go_on if journaling is not None else None
         return told
@@ -144,7 +149,7 @@ class _Assembly:
         for name in graph.order:
             self._host_node(graph.nodes[name])
         self._host_quarantine()
-        conductor.set_cast(
+        conductor.set_participants(
             Participants(
                 resources=[*self._writers, strategies, reader],
                 source=self._source,
@@ -190,7 +195,7 @@ class _Assembly:
         """Where a node waits for rows by name: a sink does so in its reorder buffer."""
         return self._reorders.get(name) or self._nodes[name]
 
-    def _exits(self, name: str, *, late: bool = False) -> Outputs:
+    def _outputs(self, name: str, *, late: bool = False) -> Outputs:
         """The ways out of a node; with `late`, those of the parts that come too late to a join."""
         graph = self._graph
         # Elsewhere, "late" is a branch like any other.
@@ -227,7 +232,7 @@ class _Assembly:
             journal=self._journal,
         )
 
-    def _exits_of_sink(self, name: str) -> Outputs:
+    def _outputs_of_sink(self, name: str) -> Outputs:
         """How rows end in a sink that cannot hold them: nothing stands behind it that would wait for them."""
         return Outputs(
             name,
@@ -283,9 +288,9 @@ class _Assembly:
             if self._journaling is not None and self._journaling.remembering is not None:
                 connector = self._journaling.remembering(connector)
         self._host(reader, Reader(connector, self._source, placed, past.place, self._around.loop))
-        exits, backoff = self._exits(SOURCE), plan.source_retry.backoff
+        outputs, backoff = self._outputs(SOURCE), plan.source_retry.backoff
         suspends = plan.life.suspend_s is not None
-        source = Source(reader, exits, self._ledger, self._conductor, backoff, self._journal, past, suspends)
+        source = Source(reader, outputs, self._ledger, self._conductor, backoff, self._journal, past, suspends)
         self._host(self._source, self._observers.listen(source, "source", SOURCE))
         return reader
 
@@ -297,20 +302,22 @@ class _Assembly:
                 self._host(self._nodes[name], self._observers.listen(self._stage(node, inputs), "stage", name))
             case ForkPlan():
                 join = self._graph.join_of(name)
-                outlet = Fork(node.branches, self._nodes[join] if join is not None else None)
-                self._host(self._nodes[name], Relay(self._exits(name), outlet, conductor, inputs, self._before(name)))
+                operator = Fork(node.branches, self._nodes[join] if join is not None else None)
+                self._host(
+                    self._nodes[name], Relay(self._outputs(name), operator, conductor, inputs, self._before(name))
+                )
             case UnbatchPlan():
-                self._host(self._nodes[name], Relay(self._exits(name), Unbatch(), conductor, inputs))
+                self._host(self._nodes[name], Relay(self._outputs(name), Unbatch(), conductor, inputs))
             case JoinPlan():
                 terms = join_terms(self._graph, node)
-                exits, late, words = self._exits(name), self._exits(name, late=True), self._past.joins.get(name)
-                join_ = Join(terms, exits, late, conductor, inputs + 1, self._journal, words)
+                outputs, late, words = self._outputs(name), self._outputs(name, late=True), self._past.joins.get(name)
+                join_ = Join(terms, outputs, late, conductor, inputs + 1, self._journal, words)
                 self._host(self._nodes[name], join_)
             case BatchPlan():
                 key, size = self._apart(node.key), self._apart(node.size)
                 gathering = BatchTerms(name, node.count, node.bytes_max, node.within, key, size)
-                exits, batches = self._exits(name), self._past.batches.get(name, ())
-                batch = Batch(gathering, exits, conductor, inputs, self._journal, batches)
+                outputs, batches = self._outputs(name), self._past.batches.get(name, ())
+                batch = Batch(gathering, outputs, conductor, inputs, self._journal, batches)
                 self._host(self._nodes[name], batch)
             case SinkPlan():
                 self._host_sink(node, inputs)
@@ -318,16 +325,21 @@ class _Assembly:
                 assert_never(node)
 
     def _stage(self, stage: StagePlan, inputs: int) -> Stage:
-        outlets: dict[str, Callable[[], Operator]] = {"filter": Filter, "route": Switch, "flat_map": Split, "tap": Tap}
+        operators: dict[str, Callable[[], Operator]] = {
+            "filter": Filter,
+            "route": Switch,
+            "flat_map": Split,
+            "tap": Tap,
+        }
         terms = stage.terms
         terms = msgspec.structs.replace(terms, key=self._apart(terms.key), weigh=self._apart(terms.weigh))
         return Stage(
             terms,
             self._governors[stage.name],
-            self._exits(stage.name),
+            self._outputs(stage.name),
             self._conductor,
             self._heard(_worker_of(stage, self._around), stage.name),
-            outlets.get(stage.kind, Map)(),
+            operators.get(stage.kind, Map)(),
             inputs,
             self._before(stage.name),
             self._record(stage.name),
@@ -366,8 +378,8 @@ class _Assembly:
         drain = sink.on_error == "drain"
         written = past.written.get(name, ())
         ends = {seq: answer.ended for seq, answer in past.answers.get(name, {}).items() if answer.ended is not None}
-        shown_as, exits = connector_name(sink.connector), self._exits_of_sink(name)
-        told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, shown_as, exits, ends)
+        shown_as, outputs = connector_name(sink.connector), self._outputs_of_sink(name)
+        told = Sink(name, writer, self._account, self._conductor, inputs, drain, written, shown_as, outputs, ends)
         self._host(at, told)
 
     def _host_quarantine(self) -> None:

@@ -15,6 +15,7 @@ from loguru import logger
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
+from headrace.actors.errors import InternalError
 from headrace.actors.rows.identity import row_of, show
 
 from ..errors import ConfigError
@@ -299,7 +300,8 @@ class Observers:
         self._put(event)
 
     def _put(self, event: Event) -> None:
-        assert self._address is not None, "there is an announcer"
+        if self._address is None:
+            raise InternalError("there is an announcer")
         self._sent += 1
         self._address.put(Seen(event))
 

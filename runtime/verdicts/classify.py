@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.actors.awaitables import at_once
+from headrace.actors.errors import InternalError
 from headrace.actors.protocol import Fault, Kind
 from headrace.actors.quantities import LONGEST_S, check_after_s
 from headrace.actors.rows.identity import Id
@@ -80,7 +81,8 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
     """
     # Not isinstance, which asks the exception for its class where the type says no, and that can raise anything (L72).
     if issubclass(type(error), Pending):
-        assert isinstance(error, Pending)
+        if not isinstance(error, Pending):
+            raise InternalError("only Pending is judged so")
         # A state of the row, and no error, whatever anybody's classifier thinks of it.
         try:
             return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)

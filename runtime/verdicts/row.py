@@ -6,6 +6,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from headrace.actors.errors import InternalError
+
 
 class Word(enum.StrEnum):
     """What an exception means for the call that raised it."""
@@ -64,7 +66,8 @@ def by_value(rows: Iterable[Row]) -> Mapping[Any, Row]:
     index: dict[Any, Row] = {}
     for row in rows:
         for value in row.values:
-            assert value not in index, f"{row.kind} {value!r} stands in two rows of the table"
+            if value in index:
+                raise InternalError(f"{row.kind} {value!r} stands in two rows of the table")
             index[value] = row
     return index
 

@@ -20,8 +20,8 @@ NEXT, KEEPER, LEDGER, CONDUCTOR = map(Name, ("next", "keeper", "ledger", "conduc
 
 
 def gathering(**options: Any) -> Fake:
-    exits = Outputs("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
-    return Fake(Batch(BatchTerms("batch", **options), exits, CONDUCTOR), "batch")
+    outputs = Outputs("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
+    return Fake(Batch(BatchTerms("batch", **options), outputs, CONDUCTOR), "batch")
 
 
 def went(fake: Fake) -> list[Any]:
@@ -103,8 +103,8 @@ def test_without_a_number_rows_are_gathered_until_it_is_time() -> None:
 
 
 def test_with_several_edges_the_rest_goes_with_the_last_of_their_ends_and_before_the_end() -> None:
-    exits = Outputs("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
-    fake = Fake(Batch(BatchTerms("batch", count=3), exits, CONDUCTOR, inputs=2), "batch")
+    outputs = Outputs("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
+    fake = Fake(Batch(BatchTerms("batch", count=3), outputs, CONDUCTOR, inputs=2), "batch")
     fake.receive(Rows([0], ["a"]), protocol.EndOfRows(2))
     assert fake.told == []
     fake.receive(protocol.EndOfRows(2))
@@ -126,8 +126,8 @@ def test_an_aborted_batch_lets_nothing_go() -> None:
 
 def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> None:
     journal, known = Name("journal"), Bundle((1, 4))
-    exits = Outputs("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
-    fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, journal=journal, known=[known]), "batch")
+    outputs = Outputs("batch", {ONWARD: Port(NEXT)}, ledger=LEDGER)
+    fake = Fake(Batch(BatchTerms("batch", count=2), outputs, CONDUCTOR, journal=journal, known=[known]), "batch")
     fake.receive(Rows(range(3), ["a", "b", "c"]))
     (rows,) = [m for whom, m in fake.told if whom == NEXT]
     assert (list(rows.seqs), rows.values) == ([Bundle((0, 2), 0b101)], [["a", "c"]])
@@ -142,8 +142,8 @@ def test_rows_that_were_a_batch_in_an_earlier_life_are_that_batch_again() -> Non
 
 
 def test_a_batch_of_an_earlier_life_that_does_not_come_together_is_interrupted_at_the_end() -> None:
-    exits = Outputs("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
-    fake = Fake(Batch(BatchTerms("batch", count=2), exits, CONDUCTOR, known=[Bundle((1, 4))]), "batch")
+    outputs = Outputs("batch", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER)
+    fake = Fake(Batch(BatchTerms("batch", count=2), outputs, CONDUCTOR, known=[Bundle((1, 4))]), "batch")
     fake.receive(Rows(range(2), ["a", "b"]), protocol.EndOfRows(2))
     (outcomes,) = [m for whom, m in fake.told if whom == KEEPER]
     assert [(e.seq, e.status, e.value, e.attempts) for e in outcomes.ended] == [(1, Status.INTERRUPTED, "b", 1)]

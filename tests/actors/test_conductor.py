@@ -17,7 +17,7 @@ LINE = [STAGE, REORDER, SINK]
 
 def conducted() -> Fake:
     conductor = Conductor(CALLER, LifeTerms())
-    conductor.set_cast(
+    conductor.set_participants(
         Participants(resources=[WRITER, READER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[])
     )
     fake = Fake(conductor, "conductor")
@@ -107,7 +107,7 @@ def test_a_stage_that_cannot_say_that_it_leaves_is_discharged_for_it_L16(dies: b
     cast = Participants(
         resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: governor}
     )
-    conductor.set_cast(cast)
+    conductor.set_participants(cast)
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Died(STAGE, RuntimeError("bug")) if dies else protocol.Abort("enough"))
     assert ((governor, protocol.Unregister(STAGE)) in fake.told) is dies
@@ -131,7 +131,7 @@ def test_an_abort_ends_in_time_whoever_does_not_answer(answering: list[Name]) ->
 
 def test_a_drain_that_takes_too_long_is_aborted_and_says_who_is_missing() -> None:
     conductor = Conductor(CALLER, LifeTerms(drain_s=10.0))
-    conductor.set_cast(Participants(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
+    conductor.set_participants(Participants(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Drain(), protocol.Drained(SOURCE), protocol.Drained(STAGE))
     fake.pass_time(10.0)
@@ -190,7 +190,7 @@ def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())
     cast = Participants(resources=[WRITER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], keeper=keeper)
-    conductor.set_cast(cast)
+    conductor.set_participants(cast)
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Opened(WRITER), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
     assert closed_refs(fake) == ["writer"]
@@ -206,7 +206,7 @@ def suspending(suspend_s: float = 10.0) -> Fake:
     cast = Participants(
         resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[], stages={STAGE: Name("governor")}
     )
-    conductor.set_cast(cast)
+    conductor.set_participants(cast)
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start())
     return fake
@@ -400,7 +400,7 @@ def test_a_deadline_of_a_step_that_is_over_has_no_effect() -> None:
 def test_a_keeper_that_does_not_close_does_not_keep_the_run_from_ending() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())
-    conductor.set_cast(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
+    conductor.set_participants(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
     fake.receive(protocol.AccountClosed(Counts(), 0))
@@ -446,7 +446,7 @@ def test_deaths_before_the_run_began_are_heard_of_in_their_order() -> None:
     conductor = Conductor(CALLER, LifeTerms())
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Died(SINK, RuntimeError("first")), protocol.Died(STAGE, RuntimeError("second")))
-    conductor.set_cast(Participants(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
+    conductor.set_participants(Participants(resources=[], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[]))
     fake.receive(protocol.Start())
     fake.receive(*(protocol.Drained(ref) for ref in LINE))
     closed_refs(fake)
@@ -497,7 +497,7 @@ def test_what_opens_after_its_time_is_closed_with_the_others_and_what_does_not_i
 def test_a_run_whose_keeper_is_dead_ends_at_once_and_has_failed() -> None:
     keeper = Name("keeper")
     conductor = Conductor(CALLER, LifeTerms())
-    conductor.set_cast(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
+    conductor.set_participants(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Died(keeper, RuntimeError("bug")))
     fake.receive(*(protocol.Drained(ref) for ref in LINE), protocol.AccountClosed(Counts(), 0))

@@ -13,7 +13,7 @@ OFFICE, STAGE, GOVERNOR, ONE, TWO = map(Name, ("core", "stage", "governor", "one
 
 
 def desk(room: int = 4) -> Fake:
-    return Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, room)], clerks=2), "desk")
+    return Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, room)], repliers=2), "desk")
 
 
 def fed(fake: Fake) -> list[Any]:
@@ -52,7 +52,7 @@ def test_who_withdraws_gets_nothing_and_frees_the_share_L08() -> None:
     assert fed(fake) == ["x"]
 
 
-def test_a_clerk_that_is_kept_waiting_gets_a_colleague() -> None:
+def test_a_replier_that_is_kept_waiting_gets_a_colleague() -> None:
     fake = desk(room=4)
     fake.receive(protocol.Submit(STAGE, [0], ONE), protocol.Submit(STAGE, [1], TWO), Rows([0], [0]))
     assert len(fake.children) == 1
@@ -67,9 +67,9 @@ def test_it_ends_when_all_are_answered_and_not_before() -> None:
     fake.receive(protocol.Submit(STAGE, [0], ONE), protocol.EndOfSubmits())
     assert fake.take(protocol.EndOfRows) == []
     fake.receive(Rows([0], [0]))
-    (clerk,) = fake.children
+    (replier,) = fake.children
     assert len(fake.take(protocol.EndOfRows)) == 1
-    fake.receive(protocol.Drained(STAGE), protocol.DeliveryDone(clerk))
+    fake.receive(protocol.Drained(STAGE), protocol.DeliveryDone(replier))
     assert fake.take_for(OFFICE) == [protocol.Drained(fake.me)]
 
 
@@ -90,11 +90,11 @@ def test_no_more_rows_are_in_a_stage_than_it_has_room_for_and_answers_make_room(
     fake.receive(protocol.Outcomes([Ended(0, Status.QUARANTINED, None, 1, "a", "s")]))
     assert [(list(m.seqs), m.values) for m in fake.take(Rows)] == [([4], ["e"])]
     counted = fake.actor.statistics()
-    assert (counted.answered, counted.waiting, counted.open, counted.clerks) == (2, 0, 3, 1)
+    assert (counted.answered, counted.waiting, counted.open, counted.repliers) == (2, 0, 3, 1)
 
 
 def test_a_stage_that_needs_to_see_all_keys_gets_all_rows() -> None:
-    fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, None)], clerks=1), "desk")
+    fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, None)], repliers=1), "desk")
     fake.receive(protocol.Submit(STAGE, list(range(100)), ONE))
     assert len(fed(fake)) == 100
 
@@ -105,30 +105,30 @@ def test_a_waiter_hears_what_became_of_its_row_with_its_error_and_attempts() -> 
     fake.receive(protocol.Submit(STAGE, ["a", "b"], ONE))
     fake.told = []
     fake.receive(Rows([1], ["B"], {1: 4}))
-    (clerk,) = fake.children
-    (deliver,) = fake.told_to(clerk, protocol.Deliver)
+    (replier,) = fake.children
+    (deliver,) = fake.told_to(replier, protocol.Deliver)
     assert deliver.answers == [(ONE, Waited(1, Status.DELIVERED, "B", None, 4))]
     fake.told = []
-    fake.receive(protocol.DeliveryDone(clerk), protocol.Outcomes([Ended(0, Status.FAILED, error, 3, "a", "s")]))
-    (deliver,) = fake.told_to(clerk, protocol.Deliver)
+    fake.receive(protocol.DeliveryDone(replier), protocol.Outcomes([Ended(0, Status.FAILED, error, 3, "a", "s")]))
+    (deliver,) = fake.told_to(replier, protocol.Deliver)
     assert deliver.answers == [(ONE, Waited(0, Status.FAILED, "a", error, 3))]
 
 
-def test_answers_that_come_while_the_clerk_is_busy_go_together_when_it_is_back() -> None:
+def test_answers_that_come_while_the_replier_is_busy_go_together_when_it_is_back() -> None:
     fake = desk()
     fake.receive(protocol.Submit(STAGE, ["a", "b", "c"], ONE), Rows([0], ["A"]))
-    (clerk,) = fake.children
+    (replier,) = fake.children
     fake.told = []
     fake.receive(Rows([1], ["B"]), Rows([2], ["C"]))
-    assert fake.told_to(clerk, protocol.Deliver) == []
-    fake.receive(protocol.DeliveryDone(clerk))
-    (deliver,) = fake.told_to(clerk, protocol.Deliver)
+    assert fake.told_to(replier, protocol.Deliver) == []
+    fake.receive(protocol.DeliveryDone(replier))
+    (deliver,) = fake.told_to(replier, protocol.Deliver)
     assert [waited.value for _, waited in deliver.answers] == ["B", "C"]
     fake.pass_time(1.0)
     assert len(fake.children) == 1, "it came back in time"
 
 
-def test_no_more_clerks_are_hired_than_are_allowed_and_those_who_wait_are_served_in_the_end() -> None:
+def test_no_more_repliers_are_hired_than_are_allowed_and_those_who_wait_are_served_in_the_end() -> None:
     fake = desk(room=9)
     fake.receive(protocol.Submit(STAGE, list(range(4)), ONE))
     for row in range(4):
@@ -161,14 +161,14 @@ def test_who_withdraws_when_all_its_rows_have_gone_takes_no_one_s_place_in_the_q
     assert fake.actor.statistics().waiting == 1
 
 
-def test_it_says_that_it_has_ended_only_when_all_clerks_are_back_and_all_stages_have_ended() -> None:
+def test_it_says_that_it_has_ended_only_when_all_repliers_are_back_and_all_stages_have_ended() -> None:
     other = Name("other stage")
-    fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, 4), Line(other, GOVERNOR, 4)], clerks=1), "desk")
+    fake = Fake(Desk(OFFICE, [Line(STAGE, GOVERNOR, 4), Line(other, GOVERNOR, 4)], repliers=1), "desk")
     fake.receive(protocol.Submit(STAGE, ["a"], ONE), Rows([0], ["A"]), protocol.EndOfSubmits())
     assert [whom for whom, m in fake.told if isinstance(m, protocol.EndOfRows)] == [STAGE, other]
-    (clerk,) = fake.children
+    (replier,) = fake.children
     fake.told = []
-    fake.receive(protocol.Drained(STAGE), protocol.DeliveryDone(clerk))
+    fake.receive(protocol.Drained(STAGE), protocol.DeliveryDone(replier))
     assert fake.take_for(OFFICE) == []
     fake.receive(protocol.Drained(other))
     assert fake.take_for(OFFICE) == [protocol.Drained(fake.me)]
@@ -181,8 +181,8 @@ def test_what_fails_in_a_stage_is_told_to_the_executor() -> None:
     assert fake.told_to(OFFICE, protocol.Failing) == [protocol.Failing(STAGE, error)] * 2
 
 
-def test_a_clerk_tells_each_waiter_in_order_and_says_when_it_is_done() -> None:
-    fake = Fake(Replier(Name("desk")), "clerk")
+def test_a_replier_tells_each_waiter_in_order_and_says_when_it_is_done() -> None:
+    fake = Fake(Replier(Name("desk")), "replier")
     answers: list[Any] = [(ONE, Waited(i, Status.DELIVERED, i, None, 1)) for i in range(3)]
     fake.receive(protocol.Deliver(list(answers)))
     assert fake.told == [*answers, (Name("desk"), protocol.DeliveryDone(fake.me))]
@@ -190,6 +190,6 @@ def test_a_clerk_tells_each_waiter_in_order_and_says_when_it_is_done() -> None:
 
 def test_the_death_of_who_has_no_permits_is_told_all_the_same() -> None:
     fake = desk()
-    clerk = Name("clerk")
-    fake.receive(protocol.Died(clerk, RuntimeError("bug")))
+    replier = Name("replier")
+    fake.receive(protocol.Died(replier, RuntimeError("bug")))
     assert [type(m) for _, m in fake.told] == [protocol.Failing]

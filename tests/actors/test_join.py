@@ -21,9 +21,9 @@ NEXT, LATE_SINK, KEEPER, QUARANTINE, LEDGER, CONDUCTOR, JOURNAL = map(
 
 def joined(branches: int = 2, late: bool = False, **options: Any) -> Fake:
     terms = JoinTerms("join", {i: "abc"[i] for i in range(branches)}, branches, **options)
-    exits = Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), quarantine=QUARANTINE, ledger=LEDGER)
-    late_exits = Outputs("join", {LATE: Port(LATE_SINK)} if late else {}, ledger=LEDGER)
-    return Fake(Join(terms, exits, late_exits, CONDUCTOR, branches + 1), "join")
+    outputs = Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), quarantine=QUARANTINE, ledger=LEDGER)
+    late_outputs = Outputs("join", {LATE: Port(LATE_SINK)} if late else {}, ledger=LEDGER)
+    return Fake(Join(terms, outputs, late_outputs, CONDUCTOR, branches + 1), "join")
 
 
 def went(fake: Fake) -> list[tuple[Any, dict[str, Any]]]:
@@ -143,11 +143,11 @@ def _cut(seq: Any) -> Outcomes:
 def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_this_life(words: Any) -> None:
     """Whether its word was said in an earlier life, with that part, or not yet."""
     terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="best")
-    exits, late = (
+    outputs, late = (
         Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER),
         Outputs("join", {}, ledger=LEDGER),
     )
-    fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), words), "join")
+    fake = Fake(Join(terms, outputs, late, CONDUCTOR, 3, Name("journal"), words), "join")
     fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)))
     assert fake.take(Outcomes) == [], "the other part is not heard of yet"
     fake.receive(Rows([part(0, 1, 2)], ["b"]))
@@ -167,11 +167,11 @@ def test_a_part_that_was_interrupted_interrupts_the_row_which_has_no_word_in_thi
 def resumed(words: Any, require: Any = "best", within_s: float | None = None, branches: int = 2) -> Fake:
     """A join that said these words in an earlier life of the run."""
     terms = JoinTerms("join", {i: "abc"[i] for i in range(branches)}, branches, require=require, within_s=within_s)
-    exits, late = (
+    outputs, late = (
         Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER),
         Outputs("join", {}, ledger=LEDGER),
     )
-    return Fake(Join(terms, exits, late, CONDUCTOR, branches + 1, JOURNAL, words), "join")
+    return Fake(Join(terms, outputs, late, CONDUCTOR, branches + 1, JOURNAL, words), "join")
 
 
 def decided(fake: Fake) -> list[tuple[Any, tuple[int, ...]]]:
@@ -271,8 +271,8 @@ def test_what_becomes_of_a_row_that_lacks_parts_is_what_was_said(on_missing: Any
 
 def test_parts_of_which_only_some_branches_meet_are_settled_apart() -> None:
     terms = JoinTerms("join", {0: "a", 2: "c"}, 3)
-    exits, late = Outputs("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), Outputs("join", {}, ledger=LEDGER)
-    fake = Fake(Join(terms, exits, late, CONDUCTOR, 3), "join")
+    outputs, late = Outputs("join", {ONWARD: Port(NEXT)}, ledger=LEDGER), Outputs("join", {}, ledger=LEDGER)
+    fake = Fake(Join(terms, outputs, late, CONDUCTOR, 3), "join")
     fake.receive(Forked([0, 1], ["r", "s"]))
     fake.receive(Rows(Column(range(2), 0, -3), ["a0", "a1"]), Rows(Column(range(2), 2, -3), ["c0", "c1"]))
     assert [(m.status, list(m.seqs)) for _, m in fake.told if isinstance(m, Settled)] == [
@@ -345,11 +345,11 @@ def test_an_aborted_join_says_no_word() -> None:
 
 def test_a_word_of_an_earlier_life_needs_no_part_that_came_after_it() -> None:
     terms = JoinTerms("join", {0: "a", 1: "b"}, 2, require="best")
-    exits, late = (
+    outputs, late = (
         Outputs("join", {ONWARD: Port(NEXT)}, behind=(KEEPER,), ledger=LEDGER),
         Outputs("join", {}, ledger=LEDGER),
     )
-    fake = Fake(Join(terms, exits, late, CONDUCTOR, 3, Name("journal"), {0: (1,)}), "join")
+    fake = Fake(Join(terms, outputs, late, CONDUCTOR, 3, Name("journal"), {0: (1,)}), "join")
     fake.receive(Forked([0], ["r"]), _cut(part(0, 0, 2)), Rows([part(0, 1, 2)], ["b"]))
     assert went(fake) == [(merged(0, 2), {"b": "b"})]
 

@@ -143,8 +143,8 @@ QUARANTINE, JOURNAL = map(Name, ("quarantine", "journal"))
 
 def quarantined(unwritable: dict[Any, Ended] | None = None) -> Fake:
     """A sink in front of a quarantine, in a run with a journal."""
-    exits = Outputs("out", {}, quarantine=QUARANTINE, ledger=LEDGER, also=(QUARANTINE,), journal=JOURNAL)
-    return Fake(Sink("out", WRITER, LEDGER, CONDUCTOR, exits=exits, unwritable=unwritable), "sink")
+    outputs = Outputs("out", {}, quarantine=QUARANTINE, ledger=LEDGER, also=(QUARANTINE,), journal=JOURNAL)
+    return Fake(Sink("out", WRITER, LEDGER, CONDUCTOR, outputs=outputs, unwritable=unwritable), "sink")
 
 
 def test_a_row_that_cannot_be_written_goes_to_quarantine_and_the_others_count_as_written_L62() -> None:

@@ -23,16 +23,16 @@ READER, FIRST, LEDGER, CONDUCTOR, JOURNAL, GAPS = map(
 def test_a_resumed_run_that_is_drained_at_once_has_come_to_where_it_was() -> None:
     """Its source is read from the start again, and nothing was read yet; a reorder buffer begins at the first row that is
     to be done, and waits for an end there."""
-    exits = Outputs("source", {ONWARD: Port(FIRST)})
-    fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR, None, JOURNAL, Recovered(first=4)), "source")
+    outputs = Outputs("source", {ONWARD: Port(FIRST)})
+    fake = Fake(Source(READER, outputs, LEDGER, CONDUCTOR, None, JOURNAL, Recovered(first=4)), "source")
     fake.receive(protocol.Start(), protocol.Drain())
     assert fake.take(protocol.EndOfRows) == [protocol.EndOfRows(4)]
 
 
 def reading(**options: Any) -> Fake:
     """A source that may give as many rows as it is asked for."""
-    exits = Outputs("source", {ONWARD: Port(FIRST)}, behind=(GAPS,), ledger=LEDGER)
-    fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR, **options), "source")
+    outputs = Outputs("source", {ONWARD: Port(FIRST)}, behind=(GAPS,), ledger=LEDGER)
+    fake = Fake(Source(READER, outputs, LEDGER, CONDUCTOR, **options), "source")
     fake.receive(protocol.Start())
     return fake
 
@@ -66,9 +66,9 @@ def test_a_reader_that_gives_more_than_was_asked_for_is_a_bug_and_loud() -> None
         fake.receive(ReadDone(["a", "b"], False))
 
 
-def test_rows_wait_unread_where_the_first_stage_has_no_appetite() -> None:
-    exits = Outputs("source", {ONWARD: Port(FIRST, paced=True)})
-    fake = Fake(Source(READER, exits, LEDGER, CONDUCTOR), "source")
+def test_rows_wait_unread_where_the_first_stage_has_no_credit() -> None:
+    outputs = Outputs("source", {ONWARD: Port(FIRST, paced=True)})
+    fake = Fake(Source(READER, outputs, LEDGER, CONDUCTOR), "source")
     fake.receive(protocol.Start(), protocol.Demand(100))
     assert reads(fake) == []
     fake.receive(protocol.Credit(3, FIRST))

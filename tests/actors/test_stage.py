@@ -139,15 +139,15 @@ def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> N
     assert len(fake.take(protocol.Drained)) == 1
 
 
-def ending(outlet: Any, workers: int = 4) -> Fake:
+def ending(operator: Any, workers: int = 4) -> Fake:
     """A stage of coroutines that lets its rows go so."""
-    terms, exits = StageTerms("call", workers, concurrent=True), Outputs("call", {ONWARD: Port(NEXT)})
-    return Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), outlet), "stage")
+    terms, outputs = StageTerms("call", workers, concurrent=True), Outputs("call", {ONWARD: Port(NEXT)})
+    return Fake(Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), operator), "stage")
 
 
-@pytest.mark.parametrize("outlet", [Map(), Tap(), Filter(), Switch()], ids=lambda outlet: type(outlet).__name__)
-def test_what_a_stage_counts_adds_up_at_any_time_whatever_its_answers_mean(outlet: Any) -> None:
-    fake = ending(outlet)
+@pytest.mark.parametrize("operator", [Map(), Tap(), Filter(), Switch()], ids=lambda operator: type(operator).__name__)
+def test_what_a_stage_counts_adds_up_at_any_time_whatever_its_answers_mean(operator: Any) -> None:
+    fake = ending(operator)
     for message in (protocol.Start(), Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4)):
         fake.receive(message)
         assert fake.actor.statistics().traffic.adds_up

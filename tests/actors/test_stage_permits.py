@@ -161,8 +161,8 @@ def test_a_function_for_keys_or_weights_that_fails_is_the_row_s_error() -> None:
 
 def test_no_call_starts_whose_result_has_nowhere_to_go() -> None:
     terms = StageTerms("call", 4)
-    exits = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
-    fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
+    outputs = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
+    fake = Fake(Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
     fake.receive(protocol.Start())
     assert fake.take(protocol.Credit) == []
     fake.receive(protocol.Credit(2, NEXT))
@@ -179,8 +179,8 @@ def test_no_call_starts_whose_result_has_nowhere_to_go() -> None:
 
 def test_with_several_edges_a_stage_ends_with_the_last_of_their_ends() -> None:
     terms = StageTerms("call", 1)
-    exits = Outputs("call", {ONWARD: Port(NEXT)})
-    fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), inputs=2), "stage")
+    outputs = Outputs("call", {ONWARD: Port(NEXT)})
+    fake = Fake(Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), inputs=2), "stage")
     fake.receive(protocol.EndOfRows(3))
     assert fake.take(protocol.EndOfRows) == []
     fake.receive(protocol.EndOfRows(3))
@@ -203,11 +203,11 @@ def test_a_stage_that_leaves_gives_back_what_it_holds_and_is_discharged_L16() ->
 
 
 def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage() -> None:
-    exits = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
+    outputs = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
     record = StageRecord("call", JOURNAL, holds=True)
     terms = StageTerms("call", 4)
     fake = Fake(
-        Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE, record=record),
+        Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE, record=record),
         "stage",
     )
     fake.receive(protocol.Start(), protocol.Credit(4, NEXT))
@@ -223,9 +223,9 @@ def test_rows_that_wait_for_the_journal_take_room_in_what_stands_after_the_stage
 
 
 def test_permits_that_wait_for_room_are_used_as_soon_as_there_is_some() -> None:
-    exits = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
+    outputs = Outputs("call", {ONWARD: Port(NEXT, paced=True)})
     terms = StageTerms("call", 4)
-    fake = Fake(Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
+    fake = Fake(Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE), "stage")
     fake.receive(protocol.Start(), Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 2))
     assert assigned(fake) == [], "what stands after it takes no row yet"
     fake.receive(protocol.Credit(2, NEXT))

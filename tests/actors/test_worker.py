@@ -63,7 +63,7 @@ def test_it_tells_its_stage_what_came_of_a_call_and_passes_on_what_it_is_told() 
     fake.receive(protocol.Assign(1, [0], ["a"]))
     assert fake.told == [(STAGE, protocol.Answered(1, fake.me, [0], ["A"], [], [], True, 0.1))]
     fake.receive(protocol.Recall(), protocol.CancelCalls())
-    assert fake.actor.estate() == Progress(7, ["done"])
+    assert fake.actor.salvage() == Progress(7, ["done"])
     fake.actor.ended()
     assert calls.noted == ["recall", "cancel", "dispose"]
 

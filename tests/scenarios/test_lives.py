@@ -392,7 +392,7 @@ MUTANTS = (
         "a gap that is not told when a row was done before",
         Source,
         "_without_done",
-        "self._exits.tell_gaps(gone)",
+        "self._outputs.tell_gaps(gone)",
         "pass",
     ),
 )

@@ -9,7 +9,7 @@ event. The same seed gives the same run, to the byte.
 A handler that may block (`Actor.blocks`: it calls user code) has a greenlet of its own, which `sleep` and `Signal.wait`
 suspend in virtual time; its actor is busy meanwhile, as a thread in a call would be.
 
-A long file with one subject: inboxes, carriers and the scheduler are one machine, whose inner loop reaches into all three
+This file is long: inboxes, carriers and the scheduler are one machine, whose inner loop reaches into all three
 and is what the speed of everything above depends on.
 """
 
@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
+
+from headrace.actors.errors import InternalError
 
 try:
     from greenlet import GreenletExit, getcurrent, greenlet
@@ -222,7 +224,8 @@ class Carrier:
     def go_on(self) -> None:
         """The handler that was suspended."""
         self.resumed = False
-        assert self._greenlet is not None, "what goes on has been suspended"
+        if self._greenlet is None:
+            raise InternalError("what goes on has been suspended")
         self._greenlet.switch()
         if self.error is not None:
             self._raise_error()
@@ -276,7 +279,7 @@ class Carrier:
             return
         carrier.abandoned = True
         carrier.me.put(_STOP)
-        self._simulation.outbox.append((self.me, self.me, protocol.Died(ref, error, carrier.actor.estate())))
+        self._simulation.outbox.append((self.me, self.me, protocol.Died(ref, error, carrier.actor.salvage())))
 
     def stop(self) -> None:
         self.stopping = True
@@ -455,7 +458,8 @@ class Simulation:
     @property
     def current(self) -> Carrier:
         """Whose step it is."""
-        assert self._current is not None, "it is nobody's step"
+        if self._current is None:
+            raise InternalError("it is nobody's step")
         return self._current
 
     def sleep(self, seconds: float) -> None:
@@ -734,7 +738,7 @@ class Simulation:
         for child in carrier.children.values():
             child.me.put(_STOP)
         if carrier.parent is not None and not carrier.abandoned:
-            self.outbox.append((carrier.me, carrier.parent, protocol.Died(carrier.me, error, carrier.actor.estate())))
+            self.outbox.append((carrier.me, carrier.parent, protocol.Died(carrier.me, error, carrier.actor.salvage())))
         self._end(carrier)
 
     def _end(self, carrier: Carrier) -> None:

@@ -161,11 +161,11 @@ class Host(pykka.ThreadingActor):
         if self._parent is None or self.abandoned:
             return
         try:
-            estate = self._actor.estate()
+            salvage = self._actor.salvage()
         except BaseException as worse:
-            _log(f"{self._inbox.name} left no estate", worse)
-            estate = None
-        self.tell(self._parent, protocol.Died(self._inbox, error, estate))
+            _log(f"{self._inbox.name} left no salvage", worse)
+            salvage = None
+        self.tell(self._parent, protocol.Died(self._inbox, error, salvage))
 
     def _end(self) -> None:
         self._inbox.ended = True
@@ -205,7 +205,7 @@ class Host(pykka.ThreadingActor):
             return
         host.abandoned = True
         host.me.put(_STOP())
-        self._inbox.put(protocol.Died(ref, error, host._actor.estate()))
+        self._inbox.put(protocol.Died(ref, error, host._actor.salvage()))
 
     def stop(self) -> None:
         self.ended = True

@@ -20,6 +20,7 @@ from zlib import crc32
 
 import msgspec
 
+from headrace.actors.errors import InternalError
 from headrace.runtime.connectors.file_presence import Presence
 from headrace.runtime.errors import ConfigError
 
@@ -368,7 +369,8 @@ class JournalFile:
         number = self._names.get(name)
         if number is None:
             (number,) = self.db.execute("SELECT coalesce(max(id), 0) + 1 FROM name").fetchone()
-            assert isinstance(number, int)
+            if not isinstance(number, int):
+                raise InternalError("a number of rows is a number")
             self.put("name", (number, name))
             self._names[name] = number
             self._by_number[number] = name

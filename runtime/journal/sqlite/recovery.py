@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
+from headrace.actors.errors import InternalError
 from headrace.actors.journaling.recovered import Answer, Recovered, Settlements, past_of
 from headrace.actors.protocol import Ended, Status
 from headrace.actors.rows.identity import Bundle
@@ -82,7 +83,8 @@ class Recovery:
     def _gathered(self, floor: int) -> Iterator[tuple[str, Bundle]]:
         for _, node, _, _, members in self._journal.read_all("batch", self._run, "last >= ?", (floor,)):
             bundle = decode_ids(members)[0]
-            assert isinstance(bundle, Bundle)
+            if not isinstance(bundle, Bundle):
+                raise InternalError("what was formed is a batch")
             yield self._journal.name_of(node), bundle
 
     def _entries(self, floor: int) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.actors import protocol
+from headrace.actors.errors import InternalError
 from headrace.actors.journaling.recovered import LASTING, Recovered
 from headrace.actors.journaling.stage_record import Encoders
 from headrace.actors.ledger import Settlement
@@ -270,7 +271,8 @@ class SqliteStore:
         return None if self._discreet else message_of(error)
 
     def _batch(self, name: str, bundle: Id) -> tuple[Any, ...]:
-        assert isinstance(bundle, Bundle)
+        if not isinstance(bundle, Bundle):
+            raise InternalError("what was formed is a batch")
         rows = list(rows_of(bundle))
         first, last = min(rows), max(rows)
         self._reach = max(self._reach, last - first + 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.actors.errors import InternalError
 from headrace.actors.rows.identity import Bundle, Id, Ids
 from headrace.actors.rows.rowset import bits_of
 
@@ -38,7 +39,8 @@ def _outline(of: Id) -> Any:
         return of
     if isinstance(of, Bundle):
         return {"b": [_outline(member) for member in of.members]}
-    assert isinstance(of, tuple)
+    if not isinstance(of, tuple):
+        raise InternalError("an identity that is no number is a path")
     return [_outline(of[0]), *of[1:]]
 
 

@@ -58,7 +58,7 @@ class _Host(Relay):
         """It does nothing of itself."""
 
 
-def exits(ports: dict[str, Port] | None = None, **options: Any) -> tuple[Outputs, Fake]:
+def outputs(ports: dict[str, Port] | None = None, **options: Any) -> tuple[Outputs, Fake]:
     made = Outputs("node", ports or {ONWARD: Port(MAIN)}, **{"ledger": LEDGER, **options})
     fake = Fake(_Host(), "node")
     made.start(fake)
@@ -69,7 +69,7 @@ def exits(ports: dict[str, Port] | None = None, **options: Any) -> tuple[Outputs
 
 
 def test_rows_go_along_their_edge_and_who_waits_behind_the_others_is_told_L42() -> None:
-    out, fake = exits({ONWARD: Port(MAIN, missed=(KEEPER,)), "b": Port(SIDE, missed=(OTHER_KEEPER,))})
+    out, fake = outputs({ONWARD: Port(MAIN, missed=(KEEPER,)), "b": Port(SIDE, missed=(OTHER_KEEPER,))})
     out.send("b", [1, 2], ["x", "y"], {2: 3})
     assert fake.told == [(OTHER_KEEPER, Gaps([1, 2])), (SIDE, Rows([1, 2], ["x", "y"], {2: 3}))]
     assert (out.went, out.ports) == (2, [ONWARD, "b"])
@@ -78,7 +78,7 @@ def test_rows_go_along_their_edge_and_who_waits_behind_the_others_is_told_L42() 
 
 
 def test_rows_that_part_are_told_as_gaps_first_and_each_edge_hears_of_its_own_attempts() -> None:
-    out, fake = exits({"a": Port(MAIN, missed=(KEEPER,)), "b": Port(SIDE, missed=(OTHER_KEEPER,))})
+    out, fake = outputs({"a": Port(MAIN, missed=(KEEPER,)), "b": Port(SIDE, missed=(OTHER_KEEPER,))})
     out.send_apart([0, 1, 2], [("a", [0, 2], ["x", "z"]), ("b", [1], ["y"])], {0: 2, 1: 3})
     assert fake.told == [
         (KEEPER, Gaps([0, 2])),
@@ -91,7 +91,7 @@ def test_rows_that_part_are_told_as_gaps_first_and_each_edge_hears_of_its_own_at
 def test_a_reorder_buffer_next_door_hears_of_a_whole_span_with_the_rows_that_it_gets() -> None:
     a = Port(MAIN, missed=(SIDE,), reorders=True)
     b = Port(SIDE, missed=(MAIN,), reorders=True)
-    out, fake = exits({"a": a, "b": b})
+    out, fake = outputs({"a": a, "b": b})
     out.send_apart(range(4), [("a", [0, 2], ["w", "y"]), ("b", [1, 3], ["x", "z"])])
     assert fake.told == [
         (MAIN, Rows([0, 2], ["w", "y"], None, range(4))),
@@ -108,7 +108,7 @@ def test_a_reorder_buffer_next_door_hears_of_a_whole_span_with_the_rows_that_it_
 def test_a_reorder_buffer_that_rows_come_to_by_two_edges_hears_of_no_span_with_the_rows_of_one_of_them() -> None:
     """Those of the other edge would be taken for gone."""
     both = {name: Port(MAIN, missed=(SIDE,), reorders=True) for name in ("a", "b")}
-    out, fake = exits({**both, "c": Port(SIDE, missed=(MAIN,), reorders=True)})
+    out, fake = outputs({**both, "c": Port(SIDE, missed=(MAIN,), reorders=True)})
     out.send_apart(range(3), [("a", [0], ["x"]), ("b", [1], ["y"]), ("c", [2], ["z"])])
     assert fake.told_to(MAIN, Gaps) == [Gaps([2])]
     assert fake.told_to(MAIN, Rows) == [Rows([0], ["x"]), Rows([1], ["y"])]
@@ -116,9 +116,9 @@ def test_a_reorder_buffer_that_rows_come_to_by_two_edges_hears_of_no_span_with_t
 
 
 def test_how_many_rows_may_go_is_what_the_target_with_the_least_room_can_take() -> None:
-    out, _ = exits()
+    out, _ = outputs()
     assert out.room == UNLIMITED
-    out, _ = exits({"a": Port(MAIN, paced=True), "b": Port(SIDE, paced=True), "c": Port(KEEPER)})
+    out, _ = outputs({"a": Port(MAIN, paced=True), "b": Port(SIDE, paced=True), "c": Port(KEEPER)})
     assert out.room == 0
     out.welcome(MAIN, 5)
     assert out.room == 0
@@ -131,7 +131,7 @@ def test_how_many_rows_may_go_is_what_the_target_with_the_least_room_can_take() 
     assert out.room == 2
     out.send("c", [3, 4, 5], [0, 0, 0])
     assert out.room == 2
-    out, _ = exits({ONWARD: Port(MAIN, paced=True)})
+    out, _ = outputs({ONWARD: Port(MAIN, paced=True)})
     out.welcome(MAIN, 5)
     out.send(ONWARD, [0, 1], ["x", "y"])
     assert out.room == 3
@@ -140,7 +140,7 @@ def test_how_many_rows_may_go_is_what_the_target_with_the_least_room_can_take() 
 
 
 def test_the_end_goes_along_every_edge_and_to_those_who_are_told_besides() -> None:
-    out, fake = exits({"a": Port(MAIN), "b": Port(SIDE)}, also=(ALSO,))
+    out, fake = outputs({"a": Port(MAIN), "b": Port(SIDE)}, also=(ALSO,))
     out.finish(7)
     assert fake.told == [(ref, EndOfRows(7)) for ref in (MAIN, SIDE, ALSO)]
 
@@ -149,7 +149,7 @@ def test_the_end_goes_along_every_edge_and_to_those_who_are_told_besides() -> No
 
 
 def test_who_waits_for_a_row_hears_that_it_has_ended_and_each_outcome_goes_where_it_is_counted() -> None:
-    out, fake = exits(behind=(KEEPER,), quarantine=QUARANTINE, observers=OBSERVERS, journal=JOURNAL)
+    out, fake = outputs(behind=(KEEPER,), quarantine=QUARANTINE, observers=OBSERVERS, journal=JOURNAL)
     fake.pass_time(4.0)
     all_of = [ended(0), ended(1, Status.DROPPED), ended(2, Status.FAILED), ended(3), ended(4, Status.DROPPED)]
     out.end(all_of)
@@ -166,19 +166,19 @@ def test_who_waits_for_a_row_hears_that_it_has_ended_and_each_outcome_goes_where
 
 
 def test_a_quarantine_hears_of_bad_rows_alone() -> None:
-    out, fake = exits(quarantine=QUARANTINE)
+    out, fake = outputs(quarantine=QUARANTINE)
     out.end([ended(0, Status.DROPPED)])
     assert fake.told == [(LEDGER, Settled(Status.DROPPED, [0]))]
 
 
 def test_without_a_quarantine_what_is_bad_is_counted_at_once() -> None:
-    out, fake = exits()
+    out, fake = outputs()
     out.end([ended(0)])
     assert fake.told == [(LEDGER, Settled(Status.QUARANTINED, [0]))]
 
 
 def test_where_one_takes_every_outcome_nobody_else_settles_it() -> None:
-    out, fake = exits(behind=(KEEPER,), taker=KEEPER, quarantine=QUARANTINE)
+    out, fake = outputs(behind=(KEEPER,), taker=KEEPER, quarantine=QUARANTINE)
     out.end([ended(0)])
     assert fake.told == [(KEEPER, Outcomes([ended(0)]))]
     fake.told = []
@@ -187,13 +187,13 @@ def test_where_one_takes_every_outcome_nobody_else_settles_it() -> None:
 
 
 def test_a_taker_that_is_not_behind_a_node_takes_nothing_of_it() -> None:
-    out, fake = exits(behind=(OTHER_KEEPER,), taker=KEEPER)
+    out, fake = outputs(behind=(OTHER_KEEPER,), taker=KEEPER)
     out.drop([1], ["x"])
     assert fake.told == [(OTHER_KEEPER, Gaps([1])), (LEDGER, Settled(Status.DROPPED, [1]))]
 
 
 def test_what_is_dropped_is_a_gap_for_all_behind() -> None:
-    out, fake = exits(behind=(KEEPER, OTHER_KEEPER))
+    out, fake = outputs(behind=(KEEPER, OTHER_KEEPER))
     out.drop([3, 4], ["x", "y"])
     assert fake.told == [
         (KEEPER, Gaps([3, 4])),
@@ -204,7 +204,7 @@ def test_what_is_dropped_is_a_gap_for_all_behind() -> None:
 
 
 def test_of_what_lives_on_in_others_only_the_number_is_kept() -> None:
-    out, fake = exits()
+    out, fake = outputs()
     out.live_on(Status.SPLIT, 2)
     out.live_on(Status.SPLIT, 3)
     assert fake.told == []
@@ -220,7 +220,7 @@ def sent(fake: Fake) -> dict[str, tuple[list[Any], list[Any], Any]]:
 
 
 def test_a_map_s_answer_is_the_row_and_a_tap_s_is_not() -> None:
-    out, fake = exits()
+    out, fake = outputs()
     Map().leave(out, range(2), ["A", "B"], ["a", "b"], {1: 2})
     assert sent(fake) == {"main": ([0, 1], ["A", "B"], {1: 2})}
     fake.told = []
@@ -229,7 +229,7 @@ def test_a_map_s_answer_is_the_row_and_a_tap_s_is_not() -> None:
 
 
 def test_a_filter_lets_rows_go_on_as_they_were_and_drops_those_that_it_says_no_to() -> None:
-    out, fake = exits(behind=(KEEPER,))
+    out, fake = outputs(behind=(KEEPER,))
     Filter().leave(out, range(4), [1, 0, "yes", None], ["a", "b", "c", "d"], {2: 2, 3: 5})
     assert sent(fake) == {"main": ([0, 2], ["a", "c"], {2: 2})}
     assert (KEEPER, Gaps([1, 3])) in fake.told
@@ -249,7 +249,7 @@ class Neither:
 
 
 def test_an_answer_that_is_neither_yes_nor_no_is_its_row_s_error_alone() -> None:
-    out, fake = exits(quarantine=QUARANTINE)
+    out, fake = outputs(quarantine=QUARANTINE)
     Filter().leave(out, range(3), [True, Neither(), False], ["a", "b", "c"], {1: 4})
     assert sent(fake) == {"main": ([0], ["a"], None)}
     ((bad,),) = [m.ended for m in fake.told_to(QUARANTINE, Outcomes)]
@@ -269,7 +269,7 @@ def test_a_branch_is_named_by_a_name_a_member_yes_or_no(said: Any, branch: str) 
 
 
 def test_a_route_sends_each_row_where_its_answer_says() -> None:
-    out, fake = exits({ONWARD: Port(MAIN), "a": Port(SIDE), "red": Port(KEEPER)})
+    out, fake = outputs({ONWARD: Port(MAIN), "a": Port(SIDE), "red": Port(KEEPER)})
     Switch().leave(out, range(4), ["a", None, Color.RED, "a"], ["w", "x", "y", "z"], {0: 2})
     assert sent(fake) == {
         "side": ([0, 3], ["w", "z"], {0: 2}),
@@ -300,7 +300,7 @@ def test_answers_that_name_the_same_branch_go_together_whatever_their_type(
         name: Port(ref, missed=tuple(other for other in refs.values() if other is not ref), reorders=True)
         for name, ref in refs.items()
     }
-    out, fake = exits(ports)
+    out, fake = outputs(ports)
     Switch().leave(out, range(4), answers, ["w", "x", "y", "z"], None)
     rows = [(whom, list(m.seqs), m.span) for whom, m in fake.told if isinstance(m, Rows)]
     assert sorted(rows, key=str) == sorted([(refs[name], seqs, range(4)) for name, seqs in went.items()], key=str)
@@ -309,7 +309,7 @@ def test_answers_that_name_the_same_branch_go_together_whatever_their_type(
 @pytest.mark.parametrize("onward", [True, False])
 def test_a_branch_that_is_not_there_is_the_row_s_error_and_says_which_there_are(onward: bool) -> None:
     ports = {"a": Port(MAIN), "b": Port(SIDE)} | ({ONWARD: Port(KEEPER)} if onward else {})
-    out, fake = exits(ports, quarantine=QUARANTINE)
+    out, fake = outputs(ports, quarantine=QUARANTINE)
     Switch().leave(out, range(3), ["a", "c", "a"], ["x", "y", "z"], {1: 3})
     assert sent(fake) == {"main": ([0, 2], ["x", "z"], None)}
     ((bad,),) = [m.ended for m in fake.told_to(QUARANTINE, Outcomes)]
@@ -319,20 +319,20 @@ def test_a_branch_that_is_not_there_is_the_row_s_error_and_says_which_there_are(
 
 
 def test_a_row_without_a_way_onward_is_told_so() -> None:
-    out, fake = exits({"a": Port(MAIN)}, quarantine=QUARANTINE)
+    out, fake = outputs({"a": Port(MAIN)}, quarantine=QUARANTINE)
     Switch().leave(out, range(1), [None], ["x"], None)
     assert len(fake.told_to(QUARANTINE, Outcomes)) == 1
 
 
 def test_answers_that_cannot_be_compared_are_branches_that_are_not_there() -> None:
-    out, fake = exits({"a": Port(MAIN), ONWARD: Port(SIDE)}, quarantine=QUARANTINE)
+    out, fake = outputs({"a": Port(MAIN), ONWARD: Port(SIDE)}, quarantine=QUARANTINE)
     Switch().leave(out, range(3), [["a"], "a", None], ["x", "y", "z"], None)
     assert sent(fake) == {"main": ([1], ["y"], None), "side": ([2], ["z"], None)}
     assert [end.seq for m in fake.told_to(QUARANTINE, Outcomes) for end in m.ended] == [0]
 
 
 def test_each_item_of_a_flat_map_s_answer_is_a_row_and_a_single_one_is_the_same_row_still() -> None:
-    out, fake = exits(behind=(KEEPER,))
+    out, fake = outputs(behind=(KEEPER,))
     split = Split()
     split.leave(out, [4, 5, 6], [["a", "b"], [], ["c"]], ["x", "y", "z"], {4: 2, 6: 3})
     kids = children(4, 2)
@@ -350,7 +350,7 @@ class Answers(list[Any]):
 
 
 def test_the_rows_of_a_batch_go_on_under_their_own_names_where_each_has_a_value() -> None:
-    out, fake = exits(behind=(KEEPER,), quarantine=QUARANTINE)
+    out, fake = outputs(behind=(KEEPER,), quarantine=QUARANTINE)
     unbundle = Unbatch()
     batches = [Bundle((0, 2)), Bundle((1, 3)), Bundle((4, 5)), Bundle((6,))]
     unbundle.leave(out, batches, [Answers(["a", "c"]), ["b"], "ef", ("g",)], batches, {batches[1]: 2})
@@ -370,7 +370,7 @@ def test_the_rows_of_a_batch_go_on_under_their_own_names_where_each_has_a_value(
 
 
 def forked(join: bool) -> tuple[Fork, Outputs, Fake]:
-    out, fake = exits({"a": Port(MAIN), "b": Port(SIDE)})
+    out, fake = outputs({"a": Port(MAIN), "b": Port(SIDE)})
     fork = Fork(["a", "b"], JOIN if join else None)
     fork.start(fake)
     return fork, out, fake

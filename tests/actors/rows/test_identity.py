@@ -1,4 +1,4 @@
-"""Who is who; and the frontier of rows of which something is known."""
+"""Who is who; and the rows of rows of which something is known."""
 
 from __future__ import annotations
 
@@ -118,34 +118,34 @@ SPREAD = st.lists(st.integers(0, 3 * SIZE), unique=True, max_size=40)
 
 @given(SPREAD, SPREAD, st.integers(0, 3 * SIZE))
 def test_a_frontier_knows_what_it_was_told_and_what_is_beyond_a_row(one: list[int], other: list[int], row: int) -> None:
-    frontier = RowSet()
+    rows = RowSet()
     if one:
-        assert frontier.add(*bits_of(one))
+        assert rows.add(*bits_of(one))
     for each in (*one, *other, row):
-        assert frontier.has(each) == (each in one)
+        assert rows.has(each) == (each in one)
     if other:
-        first, bits = frontier.without(*bits_of(other))
+        first, bits = rows.without(*bits_of(other))
         left = {first + i for i in range(bits.bit_length()) if bits >> i & 1}
         assert left == set(other) - set(one)
-    beyond = {first + i for first, bits in frontier.beyond(row) for i in range(bits.bit_length()) if bits >> i & 1}
+    beyond = {first + i for first, bits in rows.beyond(row) for i in range(bits.bit_length()) if bits >> i & 1}
     assert beyond == {each for each in one if each > row}
     if one:
-        frontier.remove(one[0])
-        assert not frontier.has(one[0])
-        assert all(frontier.has(each) for each in one[1:])
-        assert frontier.add(one[0], 1)
-        assert not frontier.add(one[0], 1), "it is known"
+        rows.remove(one[0])
+        assert not rows.has(one[0])
+        assert all(rows.has(each) for each in one[1:])
+        assert rows.add(one[0], 1)
+        assert not rows.add(one[0], 1), "it is known"
 
 
 def test_what_was_passed_otherwise_is_forgotten_block_by_block() -> None:
-    frontier = RowSet()
-    frontier.add(0, 1)
-    frontier.add(SIZE, 1)
-    frontier.add(2 * SIZE + 5, 1)
-    assert len(frontier) == 3
-    frontier.forget(0, 2 * SIZE + 3)
-    assert len(frontier) == 1
-    assert frontier.has(2 * SIZE + 5)
+    rows = RowSet()
+    rows.add(0, 1)
+    rows.add(SIZE, 1)
+    rows.add(2 * SIZE + 5, 1)
+    assert len(rows) == 3
+    rows.forget(0, 2 * SIZE + 3)
+    assert len(rows) == 1
+    assert rows.has(2 * SIZE + 5)
 
 
 def test_an_id_is_one_of_three_kinds() -> None:

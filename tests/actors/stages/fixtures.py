@@ -22,8 +22,8 @@ GOVERNOR, NEXT, GAPS, CONDUCTOR, BEFORE, JOURNAL = map(
 
 def staged(workers: int = 2, **options: Any) -> Fake:
     terms = StageTerms("call", workers, **options)
-    exits = Outputs("call", {ONWARD: Port(NEXT)}, behind=(GAPS,))
-    stage = Stage(terms, GOVERNOR, exits, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE)
+    outputs = Outputs("call", {ONWARD: Port(NEXT)}, behind=(GAPS,))
+    stage = Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE)
     fake = Fake(stage, "stage")
     fake.receive(protocol.Start())
     return fake
@@ -61,12 +61,12 @@ def ends(fake: Fake) -> dict[Any, protocol.Ended]:
 def remembering(known: dict[Any, Answer], parked: dict[Any, Any], **options: Any) -> Fake:
     """A stage of a run that has had an earlier life."""
     terms = StageTerms("call", 2, **options)
-    exits = Outputs("call", {ONWARD: Port(NEXT)}, behind=(GAPS,))
+    outputs = Outputs("call", {ONWARD: Port(NEXT)}, behind=(GAPS,))
     record = StageRecord("call", JOURNAL, None, known, parked)
     stage = Stage(
         terms,
         GOVERNOR,
-        exits,
+        outputs,
         CONDUCTOR,
         lambda ref: Stage.__new__(Stage),
         before=BEFORE,

@@ -1,4 +1,4 @@
-"""Lanes: a key's rows and permits, and rows with weights."""
+"""Queues: a key's rows and permits, and rows with weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_credit_and_weights_come_out_even_whatever_the_order() -> None:
     assert (asked.n, asked.costs) == (1, (2.0,)), "it is asked for anew"
 
 
-def test_a_key_keeps_its_lane_while_its_rows_rest() -> None:
+def test_a_key_keeps_its_queue_while_its_rows_rest() -> None:
     fake = staged(workers=2, key=lambda value: value[0])
     fake.receive(Rows([0], ["k1"]), PermitsGranted(Epoch(0), 1, "k"))
     ((worker, assign),) = assigned(fake)
@@ -114,8 +114,8 @@ def test_nothing_is_kept_of_the_weight_of_a_row_that_was_answered() -> None:
     fake.receive(Rows([0], [3.0]), PermitsGranted(Epoch(0), 1, cost=3.0, paced=True))
     ((worker, assign),) = assigned(fake)
     fake.receive(answer(worker, assign, [0], complete=True))
-    (lane,) = fake.actor._launcher.lanes  # type: ignore[attr-defined]
-    assert lane._weights == {}
+    (queue,) = fake.actor._scheduler.queues  # type: ignore[attr-defined]
+    assert queue._weights == {}
 
 
 def test_rows_of_a_key_that_waits_keep_no_other_key_s_away() -> None:
@@ -144,16 +144,16 @@ def test_nothing_is_kept_of_a_key_whose_rows_are_done_also_where_they_had_to_wai
     for worker, assign in assigned(fake):
         fake.receive(faulted(worker, assign, Kind.TRANSIENT))
     fake.pass_time(10.0)
-    assert [lane.key for lane in lanes(fake)] == ["k"]
+    assert [queue.key for queue in queues(fake)] == ["k"]
     fake.receive(PermitsGranted(Epoch(0), 2, "k", paced=True))
     for worker, assign in assigned(fake):
         fake.receive(answer(worker, assign, list(assign.seqs), complete=True))
-    assert lanes(fake) == []
+    assert queues(fake) == []
 
 
-def lanes(fake: Fake) -> list[KeyQueue]:
+def queues(fake: Fake) -> list[KeyQueue]:
     """What a stage keeps of keys."""
-    kept: list[KeyQueue] = fake.actor._launcher.lanes  # type: ignore[attr-defined]
+    kept: list[KeyQueue] = fake.actor._scheduler.queues  # type: ignore[attr-defined]
     return kept
 
 
@@ -210,14 +210,14 @@ def test_however_heavy_rows_are_the_credit_that_was_asked_for_them_suffices(
 ) -> None:
     """Credit is added up in another order than it is spent, so that it may be short by what floats are rounded by."""
     weights = [scale * weight for weight in rows]
-    lane = KeyQueue(None, weighted=True)
-    lane.append(range(len(weights)), [None] * len(weights), weights)
-    n, asked = lane.ask(len(weights))
+    queue = KeyQueue(None, weighted=True)
+    queue.append(range(len(weights)), [None] * len(weights), weights)
+    n, asked = queue.ask(len(weights))
     assert (n, sorted(asked)) == (len(weights), sorted(weights))
     for weight in random.sample(weights, len(weights)):
-        lane.grant(Epoch(0), 1, weight, False, 0.0)
+        queue.grant(Epoch(0), 1, weight, False, 0.0)
     for seq in range(len(weights)):
-        assert list(lane.take(99)[0]) == [seq]
+        assert list(queue.take(99)[0]) == [seq]
 
 
 def test_a_row_that_was_pending_in_an_earlier_life_weighs_what_its_function_says() -> None:

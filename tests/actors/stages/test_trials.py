@@ -28,10 +28,10 @@ class Court:
             self.troubles,
             self.resting,
             self.parked,
-            lambda fault, value, lane: self.again.append(fault.seq),
-            lambda seq, value, lane, error: self.ended.append(seq),
+            lambda fault, value, queue: self.again.append(fault.seq),
+            lambda seq, value, queue, error: self.ended.append(seq),
         )
-        self.lane = KeyQueue(None, False)
+        self.queue = KeyQueue(None, False)
         self.fake = Fake(self)  # type: ignore[arg-type]
         self.recesses: list[Recess] = []
 
@@ -42,26 +42,26 @@ class Court:
         self.recesses.append(message)
 
     def others(self, n: int = 100) -> None:
-        """So many rows wait in the lane."""
-        self.lane.backlog.append(range(1000, 1000 + n), [None] * n)
+        """So many rows wait in the queue."""
+        self.queue.backlog.append(range(1000, 1000 + n), [None] * n)
 
     def fails(self, seq: int, kind: Kind = Kind.TRANSIENT) -> None:
         trouble = self.troubles.setdefault(seq, Trouble())
         if kind is not Kind.EXHAUSTED:
             trouble.failed += 1
-        self.lane.witnesses.on_failed(seq)
-        self.trials.try_(seq, f"value {seq}", self.lane, Fault(seq, kind, ConnectionError(seq)))
+        self.queue.witnesses.on_failed(seq)
+        self.trials.try_(seq, f"value {seq}", self.queue, Fault(seq, kind, ConnectionError(seq)))
 
     def answers(self, n: int) -> None:
-        self.lane.witnesses.on_answered(n)
-        self.trials.judge(self.lane)
+        self.queue.witnesses.on_answered(n)
+        self.trials.judge(self.queue)
 
 
 def all_left(court: Court) -> None:
     assert court.trials.open == 0
     assert court.resting == {}
-    assert court.lane.resting == 0
-    assert court.lane.witnesses.trials == {}
+    assert court.queue.resting == 0
+    assert court.queue.witnesses.trials == {}
 
 
 def test_a_row_on_trial_rests_until_it_is_settled() -> None:
@@ -69,7 +69,7 @@ def test_a_row_on_trial_rests_until_it_is_settled() -> None:
     court.others()
     court.answers(10)
     court.fails(1)
-    assert (court.trials.open, court.lane.resting, court.resting) == (1, 1, {1: ("value 1", court.lane)})
+    assert (court.trials.open, court.queue.resting, court.resting) == (1, 1, {1: ("value 1", court.queue)})
     court.answers(CALLS - 1)
     assert court.ended == []
     court.answers(1)
@@ -83,7 +83,7 @@ def test_a_row_that_fails_among_many_is_called_again_at_once_and_it_costs_no_att
     court.others()
     court.answers(8)
     for seq in range(100, 108):
-        court.lane.witnesses.on_failed(seq)
+        court.queue.witnesses.on_failed(seq)
     court.fails(1)
     assert (court.ended, court.again) == ([], [1])
     # Of sixteen other rows a half failed.
@@ -96,7 +96,7 @@ def test_a_row_that_fails_again_and_again_in_bad_times_ends_when_that_is_one_in_
     court.others()
     court.answers(8)
     for seq in range(100, 108):
-        court.lane.witnesses.on_failed(seq)
+        court.queue.witnesses.on_failed(seq)
     for n in range(1, 30):
         court.fails(1)
         court.troubles[1].failed = 1
@@ -113,11 +113,11 @@ def test_in_an_outage_nobody_is_judged_L40() -> None:
     court = Court()
     court.fails(1)
     court.trials.all_have_come = True
-    court.lane.outage = True
+    court.queue.outage = True
     court.answers(100)
     assert (court.trials.open, court.ended) == (1, [])
-    court.lane.outage = False
-    court.trials.judge(court.lane)
+    court.queue.outage = False
+    court.trials.judge(court.queue)
     assert court.ended == [1]
 
 
@@ -144,7 +144,7 @@ def test_where_none_of_a_few_calls_has_failed_for_ten_seconds_it_was_the_row() -
     court.fails(1)
     court.answers(CLEAN - 1)
     court.fake.pass_time(SOONEST_S)
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     assert court.ended == [], "too few calls"
     court.fake.pass_time(0.0)
     court.answers(1)
@@ -154,15 +154,15 @@ def test_where_none_of_a_few_calls_has_failed_for_ten_seconds_it_was_the_row() -
     court.fails(1)
     court.answers(CLEAN)
     court.fake.pass_time(SOONEST_S - 0.1)
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     assert court.ended == [], "too soon"
     court = Court()
     court.others()
     court.fails(1)
     court.answers(CLEAN)
-    court.lane.witnesses.on_failed(2)
+    court.queue.witnesses.on_failed(2)
     court.fake.pass_time(SOONEST_S)
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     assert court.ended == [], "one has failed"
 
 
@@ -172,12 +172,12 @@ def test_where_none_of_a_few_calls_has_failed_for_ten_seconds_it_was_the_row() -
 def test_the_last_row_of_all_is_judged_at_once() -> None:
     court = Court()
     court.fails(1)
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     assert court.ended == [], "others may come"
     court.trials.all_have_come = True
-    assert court.trials.judge_lonely([court.lane]) == [court.lane]
+    assert court.trials.judge_lonely([court.queue]) == [court.queue]
     assert court.ended == [1]
-    assert court.trials.judge_lonely([court.lane]) == [], "nobody is left"
+    assert court.trials.judge_lonely([court.queue]) == [], "nobody is left"
 
 
 def test_who_has_others_beside_it_is_not_lonely() -> None:
@@ -185,55 +185,55 @@ def test_who_has_others_beside_it_is_not_lonely() -> None:
     court.fails(1)
     court.trials.all_have_come = True
     court.others(1)
-    assert court.trials.judge_lonely([court.lane]) == []
-    court.trials.judge(court.lane)
+    assert court.trials.judge_lonely([court.queue]) == []
+    court.trials.judge(court.queue)
     assert court.ended == []
-    court.lane.take(0)
-    court.lane.backlog.take(1)
-    court.lane.in_flight = 1
-    assert court.trials.judge_lonely([court.lane]) == [], "one is called just now"
-    court.lane.in_flight = 0
-    court.lane.resting += 1
-    assert court.trials.judge_lonely([court.lane]) == [], "one comes back soon"
+    court.queue.take(0)
+    court.queue.backlog.take(1)
+    court.queue.in_flight = 1
+    assert court.trials.judge_lonely([court.queue]) == [], "one is called just now"
+    court.queue.in_flight = 0
+    court.queue.resting += 1
+    assert court.trials.judge_lonely([court.queue]) == [], "one comes back soon"
     court.parked.add(9)
-    assert court.trials.judge_lonely([court.lane]) == [court.lane], "one that is pending may take an hour"
+    assert court.trials.judge_lonely([court.queue]) == [court.queue], "one that is pending may take an hour"
     assert court.ended == [1]
 
 
 def test_where_nobody_is_waited_for_a_lonely_row_is_judged_at_once() -> None:
     court = Court(wait_s=0.0)
     court.fails(1)
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     assert court.ended == [1]
 
 
 def test_a_row_of_a_quiet_source_waits_for_others_as_long_as_that_is_said() -> None:
     court = Court(wait_s=5.0)
     court.fails(1)
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     court.fake.pass_time(4.9)
     assert court.recesses == []
     court.fake.pass_time(0.1)
     (recess,) = court.recesses
     assert recess == Recess(None, 1)
-    assert court.trials.on_recess(court.lane, recess.ended) is True
+    assert court.trials.on_recess(court.queue, recess.ended) is True
     assert court.ended == [1]
-    assert court.trials.on_recess(court.lane, recess.ended) is False, "nobody is on trial any more"
+    assert court.trials.on_recess(court.queue, recess.ended) is False, "nobody is on trial any more"
 
 
 def test_a_recess_is_over_for_nothing_where_others_have_come_or_a_call_has_ended() -> None:
     court = Court()
     court.fails(1)
-    court.lane.witnesses.on_answered(1)
-    assert court.trials.on_recess(court.lane, 1) is False
+    court.queue.witnesses.on_answered(1)
+    assert court.trials.on_recess(court.queue, 1) is False
     court.others(1)
-    assert court.trials.on_recess(court.lane, 2) is False
+    assert court.trials.on_recess(court.queue, 2) is False
     assert court.ended == []
 
 
 def test_no_recess_is_called_where_others_are_there_or_nobody_is_on_trial() -> None:
     court = Court()
-    court.trials.judge(court.lane)
+    court.trials.judge(court.queue)
     assert court.fake.timers_set == 0
     court.others()
     court.fails(1)
@@ -249,10 +249,10 @@ def test_all_are_acquitted_when_many_are_concerned_and_it_costs_no_attempt_L40()
     court.others()
     court.fails(1)
     court.fails(2, Kind.EXHAUSTED)
-    assert court.trials.acquit(court.lane) == 2
+    assert court.trials.acquit(court.queue) == 2
     assert (court.troubles[1].failed, court.troubles[1].turns) == (0, 0)
     assert (court.troubles[2].failed, court.troubles[2].turns) == (0, 1)
-    assert set(court.lane.backlog.seqs()[:2]) == {1, 2}
+    assert set(court.queue.backlog.seqs()[:2]) == {1, 2}
     all_left(court)
 
 
@@ -262,22 +262,22 @@ def test_those_that_were_turned_away_wait_on_where_others_are_to_be_asked_first_
     court.fails(1, Kind.EXHAUSTED)
     court.fails(2)
     court.fails(3, Kind.EXHAUSTED)
-    assert court.trials.acquit(court.lane, turned_away=False) == 1
-    assert list(court.lane.witnesses.trials) == [1, 3]
+    assert court.trials.acquit(court.queue, turned_away=False) == 1
+    assert list(court.queue.witnesses.trials) == [1, 3]
     assert court.trials.open == 2
     assert court.troubles[1].turns == 0
-    assert court.lane.backlog.seqs()[0] == 2
+    assert court.queue.backlog.seqs()[0] == 2
 
 
 def test_a_row_that_leaves_for_another_reason_is_on_trial_no_more() -> None:
     court = Court()
     court.others()
     court.fails(1)
-    court.trials.withdraw(court.lane, 2)
+    court.trials.withdraw(court.queue, 2)
     assert court.trials.open == 1
-    court.trials.withdraw(court.lane, 1)
+    court.trials.withdraw(court.queue, 1)
     assert court.trials.open == 0
-    assert court.lane.witnesses.trials == {}
+    assert court.queue.witnesses.trials == {}
 
 
 # --- turned away ---
@@ -299,13 +299,13 @@ def test_a_row_that_is_turned_away_among_many_or_alone_is_asked_again_L71(many: 
         court.others()
         court.answers(FEWEST)
         for seq in (100, 101, 102):
-            court.lane.witnesses.on_failed(seq)
+            court.queue.witnesses.on_failed(seq)
     court.fails(1, Kind.EXHAUSTED)
     if not many:
         court.trials.all_have_come = True
-        court.trials.judge(court.lane)
+        court.trials.judge(court.queue)
     assert (court.ended, court.again) == ([], [])
-    assert court.lane.backlog.seqs()[0] == 1
+    assert court.queue.backlog.seqs()[0] == 1
     assert (court.troubles[1].failed, court.troubles[1].turns) == (0, 1)
     # Nothing was said against it.
     assert court.troubles[1].doubt == (pytest.approx(3 / 11) if many else 1.0)

@@ -43,10 +43,10 @@ class GiveUp(protocol.Control, frozen=True):
 class Recorder(Actor):
     """Notes what it is told; `react` may do more."""
 
-    def __init__(self, react: Callable[[Context, Any], None] = lambda *_: None, estate: Any = None) -> None:
+    def __init__(self, react: Callable[[Context, Any], None] = lambda *_: None, salvage: Any = None) -> None:
         self.told: list[Any] = []
         self._react = react
-        self._estate = estate
+        self._salvage = salvage
         self.ends = 0
 
     def receive(self, message: Any) -> None:
@@ -57,8 +57,8 @@ class Recorder(Actor):
             self._unknown(message)
         self._react(self.context, message)
 
-    def estate(self) -> Any:
-        return self._estate
+    def salvage(self) -> Any:
+        return self._salvage
 
     def statistics(self) -> int:
         return len(self.told)
@@ -190,9 +190,9 @@ def test_a_timer_that_is_due_comes_before_what_waits(world: Any) -> None:
     assert isinstance(actor.told[1], Order)
 
 
-def test_a_death_reaches_the_parent_with_the_estate_and_what_comes_later_is_lost_L32(world: Any) -> None:
+def test_a_death_reaches_the_parent_with_the_salvage_and_what_comes_later_is_lost_L32(world: Any) -> None:
     parent = Recorder()
-    child = Recorder(estate="all it had")
+    child = Recorder(salvage="all it had")
     to_parent = world.host("parent", parent)
     to_child = world.host("child", child, to_parent)
     to_child.put(Row(1))
@@ -200,7 +200,7 @@ def test_a_death_reaches_the_parent_with_the_estate_and_what_comes_later_is_lost
     to_child.put(Row(2))
     world.settle(lambda: len(parent.told) == 1 and child.ends == 1)
     died = parent.told[0]
-    assert (died.who, died.estate, str(died.error)) == (to_child, "all it had", "bang")
+    assert (died.who, died.salvage, str(died.error)) == (to_child, "all it had", "bang")
     to_child.put(Row(3))
     assert child.told == [Row(1), Bang()]
 
@@ -214,7 +214,7 @@ def test_an_unknown_message_is_a_death(world: Any) -> None:
 
 
 def test_a_child_that_is_abandoned_is_reported_once_and_its_late_words_arrive(world: Any) -> None:
-    child = Recorder(estate="half of it")
+    child = Recorder(salvage="half of it")
     children: list[Any] = []
 
     def react(context: Context, message: Any) -> None:
@@ -227,7 +227,7 @@ def test_a_child_that_is_abandoned_is_reported_once_and_its_late_words_arrive(wo
     world.host("parent", parent).put(Go())
     world.settle(lambda: len(parent.told) == 2 and child.ends == 1)
     died = parent.told[1]
-    assert (died.who, died.estate, str(died.error)) == (children[0], "half of it", "too long")
+    assert (died.who, died.salvage, str(died.error)) == (children[0], "half of it", "too long")
 
 
 def test_children_end_with_a_parent_that_dies(world: Any) -> None:

@@ -29,7 +29,7 @@ END_S = 30.0
 ERRORS = [MemoryError("no memory"), OverflowError("timestamp too large"), SystemExit(3), RecursionError("too deep")]
 RUN_THREADS = ["conductor", "shared", "strategies", "reader", "writer", "keeper", "call", "call_0", "count", "count_0"]
 """Of a run with a journal and two stages, one on threads (`count`) and one on the loop (`call`)."""
-EXECUTOR_THREADS = ["desk", "threads", "loop", "governor", "clerk_0", "threads_0"]
+EXECUTOR_THREADS = ["desk", "threads", "loop", "governor", "replier_0", "threads_0"]
 
 
 async def call(row: int) -> int:
@@ -192,8 +192,8 @@ def test_a_thread_of_an_executor_that_cannot_start_is_told_L60(name: str, monkey
     finally:
         if executor is not None:
             executor.shutdown()
-    # Workers and clerks take threads that stand by.
-    if name not in ("clerk_0", "threads_0"):
+    # Workers and repliers take threads that stand by.
+    if name not in ("replier_0", "threads_0"):
         assert any("can't start new thread" in why(error) for error in answered)
 
 
