@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract clients servers bench explore graphs lives mutants mutation quotas schema soak real crash clean
+.PHONY: demo test lint types contract clients servers docs bench explore graphs lives mutants mutation quotas schema soak real crash clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -100,10 +100,23 @@ servers: FOR = 10
 servers: $(SERVERS)/.installed
 	@HEADRACE_SERVERS_FOR=$(FOR) $(SERVERS)/bin/python -m pytest -q -W default -p no:cacheprovider --confcutdir tests/real tests/real
 
+# The site of the pages in runtime/docs, in out/site, after every example in them has been run; in an environment of its own.
+# HEADRACE_DOCS=accept make docs: what the examples print now is written into the pages.
+DOCS := .docs
+$(DOCS)/.installed: pyproject.toml
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --group docs -e '.[all]'
+	@touch $@
+
+docs: $(DOCS)/.installed
+	@$(DOCS)/bin/python -m pytest -q -p no:cacheprovider --confcutdir tests/docs -p tests.docs.examples tests/docs runtime/docs
+	@$(DOCS)/bin/python -m tests.docs.site
+
 # What is generated: the schema of scenario files, the histories that every Python must give.
 schema: $(STAMP)
 	@$(BIN)/python -m headrace.scenarios.schema
 	@$(BIN)/python -m tests.scenarios.test_determinism
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(SERVERS) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(SERVERS) $(DOCS) build dist *.egg-info out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -92,7 +92,9 @@ _current: ContextVar[Callable[[], CallInfo]] = ContextVar("headrace_call")
 def current_call() -> CallInfo:
     """The call that this code runs in. Raises `LookupError` outside of one.
 
-    def charge(card):
-        return client.charge(card, idempotency_key=current_call().key)
+    Where the other side takes an idempotency key, send the `key` of the call:
+
+        def charge(card):
+            return client.charge(card, idempotency_key=current_call().key)
     """
     return _current.get()()

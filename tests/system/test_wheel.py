@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "runtime" / "docs"
+"""The pages of the site, which are read there."""
 SHIPPED = {".py", ".typed", ".csv", ".md", ".toml", ".json"}
 
 
@@ -37,7 +39,7 @@ def test_the_wheel_holds_what_the_disk_holds(tmp_path: Path) -> None:
         f"headrace/{path.relative_to(ROOT)}"
         for folder in ("actors", "runtime", "scenarios")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in SHIPPED and "__pycache__" not in path.parts
+        if path.suffix in SHIPPED and "__pycache__" not in path.parts and DOCS not in path.parents
     }
     on_disk -= {name for name in on_disk if name.endswith("README.md")}
     # The package `headrace` itself.
