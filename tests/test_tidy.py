@@ -177,7 +177,7 @@ def test_each_invariant_has_its_row_with_the_actor_the_checker_and_the_test() ->
 
 
 def test_readmes_name_files_that_are_there() -> None:
-    for readme in (*ROOT.glob("*.md"), *(ROOT / room / "README.md" for room in ROOMS)):
+    for readme in (*ROOT.glob("*.md"), *(ROOT / room / "README.md" for room in (*ROOMS, "tests"))):
         if readme.name == "CHANGELOG.md" or not readme.exists():
             continue
         for path in re.findall(r"`((?:actors|runtime|scenarios|tests)/[\w./]+)`", readme.read_text()):
