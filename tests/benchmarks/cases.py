@@ -337,6 +337,8 @@ def call(x):
     if stop and x == n - 100:
         raise ValueError("stop")
     return x
+# It names what differs from life to life, and is the same work.
+call.version = "1"
 pipeline = Pipeline("resume").source(sources.jsonl(folder / "in.jsonl")).map(call, retry=1, on_error="fail")
 try:
     pipeline.run(journal=folder / "run.db")
