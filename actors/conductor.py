@@ -89,7 +89,7 @@ class Participants(msgspec.Struct):
 
 
 class Conductor(Actor):
-    """See the module."""
+    """Owns the life of one run; the module says how."""
 
     def __init__(self, caller: Ref, terms: LifeTerms) -> None:
         self._caller = caller

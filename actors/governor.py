@@ -74,7 +74,7 @@ Told = (
 
 
 class Governor(Actor):
-    """See the module."""
+    """Owns one gate for each key of its limit; the module says how."""
 
     def __init__(self, terms: Terms, lessons: Lessons | None = None) -> None:
         """`lessons`: what an earlier governor of the same limit has found out. Where other terms were stated then, it is

@@ -71,7 +71,7 @@ Told = (
 
 
 class Source(Actor):
-    """See the module."""
+    """Numbers the rows and gives what is asked for; the module says how."""
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Worker(Actor):
-    """See the module."""
+    """Hands each assignment to its calls; the module says how."""
 
     blocks = True
 

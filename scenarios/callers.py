@@ -24,7 +24,7 @@ class Crowd(Protocol):
     """Where callers live: a simulated world, or this process."""
 
     def executor(self, **options: Any) -> Executor:
-        """Open one."""
+        """Open an executor."""
 
     def person(self, name: str, script: Callable[[], object]) -> None:
         """Somebody who does this, and may wait in it."""
@@ -114,7 +114,7 @@ class Callers:
 
 
 def options_of(table: ExecutorTable) -> dict[str, Any]:
-    """What `Executor` is told."""
+    """The options of the `Executor` that a table describes."""
     return {
         "max_workers": table.workers,
         "limit": limit_of(table.limit),

@@ -39,7 +39,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A scripted fault."""
+    """A scripted fault, in the history."""
 
     what: str
 

@@ -36,7 +36,7 @@ CLOSING_S = 0.5
 
 
 class _Account:
-    """One ledger's rows."""
+    """The rows of one ledger."""
 
     __slots__ = ("_done", "_first", "begin", "drained_at", "given", "row", "said_end", "taken", "window")
 
@@ -110,7 +110,7 @@ class _Stage:
 
 
 class _Gate:
-    """One key of one governor."""
+    """What is known of one key of one governor."""
 
     __slots__ = ("cooling", "epoch", "hit", "wishes")
 
@@ -148,7 +148,7 @@ class RunTerms(msgspec.Struct, frozen=True):
 
 
 class _Run:
-    """The life of a run."""
+    """What is known of the life of a run."""
 
     def __init__(self, terms: RunTerms) -> None:
         self.terms = terms
@@ -225,7 +225,7 @@ class Checker:
     # --- what is checked ---
 
     def watch_run(self, terms: RunTerms) -> None:
-        """A run takes part."""
+        """Check this run from now on."""
         self._runs[terms.conductor] = _Run(terms)
         self._accounts[terms.ledger] = account = _Account(terms.window, terms.past)
         if terms.journal is not None:

@@ -169,7 +169,7 @@ class DiskSink:
         self._rows.clear()
 
     def resume(self, place: int | None) -> None:
-        """Take back what comes after."""
+        """Take back what comes after this place."""
         if place is None:
             self.open()
             return
@@ -192,7 +192,7 @@ class DiskSink:
         self._rows.extend(items)
 
     def tell(self) -> int:
-        """Rows written."""
+        """How many rows were written."""
         return len(self._rows)
 
     def sync(self) -> None:
@@ -451,7 +451,7 @@ def _in(of: Id) -> list[tuple[Any, ...]]:
 
 
 def _look_at(script: Script, lived: Lived, disk: Disk) -> str | None:
-    """After the last life."""
+    """Look at all that is left after the last life."""
     settled: dict[str, list[Id]] = {}
     outcome: dict[Id, protocol.Status] = {}
     for entry in disk.entries:

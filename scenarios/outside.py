@@ -50,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def fields(self) -> Fields:
-        """All header fields."""
+        """All fields of the header."""
         hint = [("retry-after", self.retry_after)] if self.retry_after is not None else []
         return [*self.headers, *hint]
 
@@ -111,7 +111,7 @@ class Service:
         return msgspec.structs.replace(answer, headers=tuple(fields), tokens=tokens)
 
     def leave(self, quotas: list[Quota]) -> None:
-        """A call has ended, however."""
+        """Note that a call has ended, however it did."""
         self.inside -= 1
         for quota in quotas:
             quota.left()

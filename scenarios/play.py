@@ -117,7 +117,7 @@ class SimulatedOutside:
         self.services = {table.name: Service(table, seed, EPOCH_S) for table in script.service}
 
     def event(self) -> Event:
-        """What a connector waits for."""
+        """An event that a connector can wait for."""
         return cast(Event, self._world.event())
 
     def transport(self, name: str) -> Transport | None:
@@ -258,7 +258,7 @@ def _add_node(flow: Flow[Any], stage: StageTable, function_of: Callable[[StageTa
 
 
 def stage_function(stage: StageTable, name: str, transport: Transports, diary: Diary, managed: bool = True) -> Any:
-    """The function of a stage."""
+    """The function that a stage of a scenario calls."""
     keys = stage.limit.keys if isinstance(stage.limit, LimitTable) else None
     kind = AsyncFunction if stage.on == "loop" else Function
     return kind(name, stage, transport(stage.service), diary, keys, managed)

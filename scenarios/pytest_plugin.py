@@ -22,7 +22,7 @@ SEEDS = 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options."""
+    """Add the options of the plug-in."""
     group = parser.getgroup("headrace", "simulation of Headrace's pipelines")
     group.addoption("--simulation-seeds", type=int, default=SEEDS, help=f"seeds of each simulation (default {SEEDS})")
     group.addoption("--simulation-seed", type=int, default=None, help="play this seed alone")

@@ -97,7 +97,7 @@ def play_real(script: Script) -> tuple[Figures, list[str]]:
 
 
 def start_service(url: str) -> None:
-    """The scenario's time begins now."""
+    """Let the scenario's time begin now."""
     httpx.post(f"{url}/start", trust_env=False)
 
 
@@ -139,7 +139,7 @@ class HttpTransport:
         self._async_client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
 
     async def close_async(self) -> None:
-        """The loop's connections."""
+        """Close the connections of the loop."""
         await self._async_client.aclose()
 
     def end(self) -> None:
@@ -183,7 +183,7 @@ class Ways:
             await transport.close_async()
 
     def end(self) -> None:
-        """No more calls."""
+        """Take no more calls."""
         for transport in self._made:
             transport.end()
 

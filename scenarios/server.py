@@ -28,7 +28,7 @@ class Shop:
         self.began = time.monotonic()
 
     def start(self) -> None:
-        """The scenario begins now."""
+        """Let the scenario begin now."""
         self.began = time.monotonic()
 
     def counts(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(tables: list[ServiceTable], seed: int) -> None:
-    """Until standard input ends."""
+    """Serve until standard input ends."""
     shop = Shop(tables, seed)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(shop), "127.0.0.1", 0, backlog=4096)
@@ -143,7 +143,7 @@ async def serve(tables: list[ServiceTable], seed: int) -> None:
 
 
 def main() -> None:
-    """The process."""
+    """Serve the services that standard input describes."""
     told = json.loads(sys.stdin.readline())
     tables = msgspec.convert(told["services"], list[ServiceTable])
     asyncio.run(serve(tables, told["seed"]))

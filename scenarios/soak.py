@@ -141,7 +141,7 @@ class _Sampler:
         self.samples: list[Sample] = []
 
     def take(self, now: float, report: RunReport, threads: int | None) -> None:
-        """One more."""
+        """Take one more sample."""
         at, done, calls, refusals, cooldowns = self._before
         p50, p95, p99 = self._meter.take()
         limits = [stage.limit for stage in report.stages if stage.limit is not None]

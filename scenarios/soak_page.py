@@ -21,7 +21,7 @@ UNITS = ((86_400.0 * 2, 86_400.0, "days"), (7_200.0, 3_600.0, "hours"), (120.0, 
 
 
 def page(soaked: Soak) -> str:
-    """The page."""
+    """The report of a soak as a page."""
     _, unit_s, unit = next(each for each in UNITS if soaked.for_s >= each[0])
     at = [sample.at_s / unit_s for sample in soaked.samples]
     figure = make_subplots(

@@ -27,7 +27,7 @@ FOREVER_S = 1e9
 
 
 class Event(Protocol):
-    """The face of a `threading.Event`."""
+    """What has the methods of a `threading.Event`."""
 
     def set(self) -> None: ...
 
@@ -41,7 +41,7 @@ class Transport(Protocol):
         """Raises what a client's library would."""
 
     async def call_async(self, row: int, key: int) -> Told:
-        """The same on a loop."""
+        """Make the same call from an event loop."""
 
     async def close_async(self) -> None:
         """End what belongs to the loop."""
@@ -81,7 +81,7 @@ class Diary:
             )
 
     def use(self, name: str) -> None:
-        """It must be open."""
+        """Note a use; the stand-in must be open."""
         if name not in self._open:
             self.complaints.append(("PAIRED", f"{name} is used and {'closed' if self.closed[name] else 'not open'}"))
 
@@ -101,7 +101,7 @@ class Diary:
         self._last[name] = last
 
     def check(self) -> None:
-        """At the end of everything."""
+        """Look at the end whether all was paired."""
         for name, n in self.opened.items():
             if n != self.closed[name] and name not in self.busy:
                 self.complaints.append(("PAIRED", f"{name} was opened {n} times, closed {self.closed[name]} times"))
@@ -396,7 +396,7 @@ class _Function:
 
 
 class Function(_Function):
-    """On threads."""
+    """A function that runs on threads."""
 
     def close(self) -> None:
         self._close()
@@ -419,7 +419,7 @@ class Function(_Function):
 
 
 class AsyncFunction(_Function):
-    """On a loop."""
+    """A coroutine function, which runs on an event loop."""
 
     async def close(self) -> None:
         if self._transport is not None:

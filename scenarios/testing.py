@@ -117,7 +117,7 @@ class Simulated(msgspec.Struct, frozen=True):
 
     @property
     def elapsed_s(self) -> float:
-        """Virtual seconds."""
+        """How long the run took, in virtual seconds."""
         return self.report.elapsed_s
 
 

@@ -241,7 +241,7 @@ class Tokens:
         return self._nodes[at].inside
 
     def is_over(self, at: Mailbox) -> bool:
-        """It has said its end."""
+        """Whether a node has passed on the end."""
         return self._nodes[at].over
 
     def fates(self, ledger: Mailbox) -> _Fates:
@@ -251,7 +251,7 @@ class Tokens:
     # --- rows move ---
 
     def on_given(self, source: Mailbox, rows: Iterable[int]) -> None:
-        """The source has these rows."""
+        """Note the rows that the source has given."""
         self._nodes[source].inside.update(rows)
 
     def on_rows(self, now: float, sender: Mailbox, ref: Any, message: protocol.Rows) -> None:

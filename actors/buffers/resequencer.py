@@ -15,7 +15,7 @@ from ..rows.rowset import RowSet
 
 
 class _Gap:
-    """It will not come."""
+    """A row that will not come."""
 
 
 _GAP = _Gap()
@@ -56,7 +56,7 @@ class _Parcel:
         """Of its rows, where they are known without looking."""
 
     def extend(self, seqs: Ids, values: list[Any]) -> None:
-        """By a chunk."""
+        """Append a chunk of rows."""
         if not seqs:
             return
         known = type(seqs) is range or (type(seqs) is Plain and seqs.bits)
@@ -128,7 +128,7 @@ class Order:
                     self._put_any(seq, _Row(seq, value))
 
     def gap(self, seqs: Ids) -> None:
-        """These will not come."""
+        """Note that these rows will not come."""
         if isinstance(seqs, range):
             self._put_chunk(seqs, (), [])
         elif plain(seqs):

@@ -39,7 +39,7 @@ class Operator(Protocol):
     """Identities that began here."""
 
     def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:
-        """These rows are done with."""
+        """Forget these rows: their node has done with them."""
 
 
 class Map:
@@ -279,7 +279,7 @@ class Fork:
         self.made = 0
 
     def start(self, context: Context) -> None:
-        """Before the first row."""
+        """Give it the outputs of its node, before the first row."""
         self._context = context
 
     def leave(self, outputs: Outputs, seqs: Ids, answers: list[Any], rows: list[Any], attempts: Attempts) -> None:

@@ -97,7 +97,7 @@ class Outputs:
         return list(self._ports)
 
     def send(self, name: str, seqs: Ids, values: list[Any], attempts: dict[Id, int] | None = None) -> None:
-        """Along an edge."""
+        """Send rows along one edge."""
         self._tell_missed(name, seqs)
         self._send(name, seqs, values, attempts)
 
@@ -145,7 +145,7 @@ class Outputs:
         return sum(self._sent.values())
 
     def has(self, name: str) -> bool:
-        """There is such an edge."""
+        """Whether there is such an edge."""
         return name in self._ports
 
     # --- rows that end here ---
@@ -202,7 +202,7 @@ class Outputs:
                     self._context.tell(ref, gaps)
 
     def finish(self, total: int) -> None:
-        """No more will come."""
+        """Tell each edge that no more rows will come."""
         end = protocol.EndOfRows(total)
         for port in self._ports.values():
             self._context.tell(port.target, end)

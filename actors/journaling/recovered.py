@@ -44,7 +44,7 @@ class Recovered(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """How many are done."""
+        """How many rows are done."""
         return sum(self.counts.values())
 
 

@@ -205,7 +205,7 @@ class StageRecord:
             self._context.tell(self._journal, protocol.Answers(self._stage, seqs, kept, None, self._context.now()))
 
     def failed(self, faults: list[Fault], took_s: float) -> None:
-        """Calls that were not answered."""
+        """Write down calls that did not answer."""
         if self._journal is not None:
             self._context.tell(self._journal, protocol.Faulted(self._stage, faults, self._context.now(), took_s))
 
@@ -221,6 +221,6 @@ class StageRecord:
             self._context.tell(self._journal, protocol.Parked(self._stage, seq, kept, now, after_s))
 
     def cooled(self, until_s: float, closure: protocol.Closure) -> None:
-        """Its governor has closed."""
+        """Write down that the governor of the stage has closed."""
         if self._journal is not None:
             self._context.tell(self._journal, protocol.Cooled(self._stage, self._context.now(), until_s, closure))

@@ -572,7 +572,7 @@ class Gate:
 
     @property
     def out(self) -> int:
-        """Permits that are out."""
+        """How many permits are granted and not yet used or given back."""
         return self._out
 
     @property

@@ -89,7 +89,7 @@ RATE_MIN, RATE_MAX = 0.01, 1e6
 
 
 class Phase(enum.Enum):
-    """See the module."""
+    """Where the search stands; the module says what each phase does."""
 
     RAMP = "ramp"
     FIRST = "first"

@@ -130,7 +130,7 @@ class Told:
     # --- what is given ---
 
     def room(self, now: float) -> float:
-        """Calls that may begin now."""
+        """How many calls may begin now."""
         room = math.inf
         for known in self._quotas.values():
             each = self._each_of(known.unit)
@@ -192,7 +192,7 @@ class Told:
             self._each.setdefault(unit, cost)
 
     def took(self, n: int, now: float) -> None:
-        """So many permits went out."""
+        """Note that so many permits were granted."""
         if self._spread:
             wait_s = max((known.apart_s(now) for known in self._quotas.values()), default=0.0)
             self._next_at = max(now, self._next_at) + n * wait_s

@@ -159,7 +159,7 @@ def places(of: Id) -> list[Place]:
 
 
 def place(of: Id) -> Place:
-    """Where it stands."""
+    """Where a row stands in the order of the source."""
     return (of,) if type(of) is int else places(of)[0]
 
 

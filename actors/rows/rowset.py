@@ -54,7 +54,7 @@ class RowSet:
         self._blocks: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Blocks that are kept."""
+        """How many blocks of bits are kept."""
         return len(self._blocks)
 
     def add(self, first: int, bits: int) -> bool:

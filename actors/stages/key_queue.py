@@ -24,7 +24,7 @@ STALE_S = 0.02
 
 
 class KeyQueue:
-    """State only; the stage decides."""
+    """The rows of one key and the permits for them. It has state only; the stage decides."""
 
     def __init__(self, key: Key, weighted: bool) -> None:
         self.key = key

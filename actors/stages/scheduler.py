@@ -75,11 +75,11 @@ class Scheduler:
 
     @property
     def queues(self) -> list[KeyQueue]:
-        """Those that there are."""
+        """The queues that there are."""
         return list(self._queues.values())
 
     def queue(self, key: Key) -> KeyQueue:
-        """The one of that key."""
+        """The queue of that key."""
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = KeyQueue(key, self._terms.weigh is not None)
@@ -150,13 +150,13 @@ class Scheduler:
             self.give_back(queue)
 
     def leave(self) -> None:
-        """The stage is done."""
+        """Unregister from the governor: the stage has done with all rows."""
         for queue in self.queues:
             self.give_back(queue)
         self._tell(self._governor, protocol.Unregister(self._context.me))
 
     def on_granted(self, granted: protocol.PermitsGranted) -> None:
-        """Told by the governor."""
+        """Take permits that the governor has granted."""
         queue = self.queue(granted.key)
         if granted.epoch < queue.epoch or queue.cooling:
             # Sent before the cooldown began and overtaken by it: void, and given back unused.
@@ -168,7 +168,7 @@ class Scheduler:
         self.pump(queue)
 
     def on_wishes_forgotten(self, forgotten: protocol.WishesForgotten) -> None:
-        """Told by the governor."""
+        """Note that the governor will not grant what was asked for."""
         queue = self.queue(forgotten.key)
         queue.withdrawing = False
         queue.asked -= forgotten.n
@@ -176,7 +176,7 @@ class Scheduler:
         self.pump(queue)
 
     def on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
-        """Told by the governor."""
+        """Give back the permits that a cooldown has made void."""
         queue = self.queue(began.key)
         queue.epoch = began.epoch
         queue.cooling = True
@@ -187,7 +187,7 @@ class Scheduler:
                 self._tell(worker, protocol.Recall())
 
     def on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
-        """Told by the governor."""
+        """Ask for permits again."""
         queue = self.queue(ended.key)
         queue.epoch = ended.epoch
         queue.cooling = False

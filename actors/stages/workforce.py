@@ -24,7 +24,7 @@ class Workforce:
         return self.size - len(self.members)
 
     def welcome(self, worker: Ref) -> None:
-        """One was born."""
+        """Note that a worker was born."""
         self.born += 1
         self.members.append(worker)
         self.idle.append(worker)

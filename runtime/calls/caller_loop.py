@@ -41,7 +41,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class CallerLoop(LoopHome):
-    """See the module."""
+    """The event loop that runs where the run was started; the module says what its end means."""
 
     def __init__(self, name: str, failed: Callable[[LoopDied], object] | None = None) -> None:
         """Made on the loop's thread. `failed`: called once, if the loop ends although `stop` was not called."""

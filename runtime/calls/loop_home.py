@@ -134,7 +134,7 @@ class LoopHome:
         """The loop is about to end: what is under way on it never comes back."""
 
     def _work(self) -> None:
-        """Do what was asked for."""
+        """Work off the orders that were given from other threads."""
         orders = self._orders
         try:
             while orders:

@@ -101,7 +101,7 @@ def list_(as_json: bool) -> None:
 @scenario.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """The file of one scenario."""
+    """Print the file of one scenario."""
     path, _ = _read(name)
     say(path.read_text(encoding="utf-8"), nl=False)
 

@@ -49,7 +49,7 @@ class _Calling:
 
 
 class CalledSource(_Calling):
-    """A source's connector."""
+    """A source's connector, as the actor that reads from it calls it."""
 
     role = "source"
 
@@ -74,7 +74,7 @@ class CalledSource(_Calling):
 
 
 class CalledSink(_Calling):
-    """A sink's connector."""
+    """A sink's connector, as the actor that writes to it calls it."""
 
     role = "sink"
 

@@ -53,12 +53,12 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 def holder(pipeline: str, run: str, journal: str | None) -> Holder:
-    """This process, from now on."""
+    """What is written into the lock: this process, and since when it holds it."""
     return Holder(os.getpid(), socket.gethostname(), pipeline, run, journal, time.time())
 
 
 class FileLock:
-    """Held from `take` to `release`."""
+    """A lock on a file, which is held from `take` to `release`."""
 
     def __init__(self, path: str, fd: int, before: Holder | None) -> None:
         self._path = path

@@ -23,7 +23,7 @@ class Presence:
         self._known = _identity(os.stat(path))
 
     def check(self) -> None:
-        """Raises `Gone`."""
+        """Raise `Gone` if the file was removed or replaced."""
         try:
             same = _identity(os.stat(self._path)) == self._known
         except FileNotFoundError:

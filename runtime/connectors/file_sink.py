@@ -80,7 +80,7 @@ class FileSink:
         self._output = self._claim = None
 
     def open(self) -> None:
-        """Begin anew."""
+        """Begin the output anew."""
         self._begin(None, False)
 
     def resume(self, place: Any) -> None:
@@ -129,7 +129,7 @@ class FileSink:
         return output.tell()
 
     def sync(self) -> None:
-        """Have it on the disk."""
+        """Have what was written on the disk."""
         output = self._opened_output
         if isinstance(output, PartFile):
             output.sync()

@@ -28,13 +28,13 @@ _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
 class Input(Protocol):
-    """Bytes, in order."""
+    """The bytes of an input, in their order."""
 
     def read(self, n: int) -> bytes:
         """The next bytes, `n` at most; none at the end. A stream gives what has come."""
 
     def close(self) -> None:
-        """Once."""
+        """Close it; it is called once."""
 
 
 class RegularFile:
@@ -64,7 +64,7 @@ class RegularFile:
         return os.pread(self._fd, n, offset)
 
     def go_to(self, offset: int) -> None:
-        """Read on from there."""
+        """Read on from that place."""
         self._at = offset
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class Peeked:
 
 
 class Unpacked:
-    """What a gzip file holds."""
+    """The bytes that a gzip file holds."""
 
     def __init__(self, name: str, packed: Input) -> None:
         self._name = name

@@ -73,7 +73,7 @@ class IteratorSource:
         return f"row {self._row}"
 
     def iterate(self) -> Iterator[Any]:
-        """Called once, by `open`."""
+        """Give the iterator; it is called once, by `open`."""
         raise NotImplementedError
 
     def held_to(self) -> Contract | str | None:

@@ -260,7 +260,7 @@ class PartFile:
         return [self._size, self._digest.digest()]
 
     def sync(self) -> None:
-        """Have it on the disk."""
+        """Have what was written on the disk."""
         if self._file is not None:
             os.fsync(self._file.fileno())
 

@@ -46,7 +46,7 @@ _ABSENT, _EMPTY, _WITH_ROWS = range(3)
 
 
 class SqliteSink:
-    """See the module, and `sinks.sqlite`."""
+    """Writes rows into a table; the module and `sinks.sqlite` say how."""
 
     durable = True
 
@@ -194,7 +194,7 @@ class SqliteSink:
     # --- opening ---
 
     def open(self) -> None:
-        """Begin anew, without a journal."""
+        """Begin without a journal."""
         self._begin(None, False)
 
     def resume(self, place: Any) -> None:
@@ -318,7 +318,7 @@ class SqliteSink:
         return self._n
 
     def sync(self) -> None:
-        """Commit."""
+        """Commit the transaction."""
         db, undo = self._open, self._undo
         try:
             kept = max(KEPT_MIN, 4 * self._run.window)

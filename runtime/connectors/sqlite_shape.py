@@ -129,7 +129,7 @@ def moved(db: sqlite3.Connection, new: Shape, old: Shape) -> bool:
 
 
 def count(db: sqlite3.Connection, table: str) -> int:
-    """Rows in a table."""
+    """How many rows a table has."""
     return int(db.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])
 
 

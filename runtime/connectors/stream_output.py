@@ -63,7 +63,7 @@ class StreamOutput:
             raise ConfigError(f"{self.path}: cannot be written: Permission denied")
 
     def unclaim(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file is held."""
 
     def begin(self, resumable: bool) -> None:
         """Open it; a named pipe is open when somebody reads it. Raises `ConfigError`."""

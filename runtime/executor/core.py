@@ -234,7 +234,7 @@ class ExecutorCore:
 
     @property
     def closed(self) -> bool:
-        """It takes no more calls."""
+        """Whether it takes no more calls."""
         return self._closed
 
     def close(self) -> None:
@@ -372,7 +372,7 @@ class ExecutorCore:
         return desk.answered if isinstance(desk, DeskStatistics) else None
 
     def cut_short(self) -> None:
-        """Answer everybody now."""
+        """Answer every caller now."""
         self.abort(RunAborted("the interpreter is ending"))
 
     # --- what the actors tell ---

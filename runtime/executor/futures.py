@@ -111,7 +111,7 @@ async def call_async(task: Task) -> Any:
 
 
 def context_of(task: Task) -> Context:
-    """Of whoever submitted it."""
+    """The context of whoever submitted the call."""
     return task.context
 
 
@@ -197,7 +197,7 @@ class CallFuture(concurrent.futures.Future[Any]):
             )
 
     def put(self, waited: Waited, /) -> None:
-        """Told by a replier."""
+        """Take an answer from a replier."""
         self._core.outstanding.pop(self, None)
         self._take_ticket()
         try:
@@ -233,7 +233,7 @@ def _call_back(fn: Callable[[CallFuture], object], future: CallFuture) -> None:
 
 
 class Batch:
-    """The waiter of one `execute_batch`."""
+    """Waits for the answers of one `execute_batch`."""
 
     __slots__ = ("_complete", "_core", "_left", "_mutex", "_rows", "name", "outcomes")
 

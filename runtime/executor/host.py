@@ -52,7 +52,7 @@ class ExecutorHost(Protocol):
     monotonic: Callable[[], float]
 
     def actors(self, name: str) -> Any:
-        """A `System`."""
+        """The `System` that carries the actors of the executor."""
 
     def loop(self, name: str, failed: Callable[[LoopDied], object], context: Context) -> LoopHome:
         """The loop for coroutine functions, on a thread that runs in a copy of `context`. `failed`: called where there will

@@ -67,7 +67,7 @@ class RetryOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     refusals: Count = 100
 
     def retry(self, classify: Classifier | None = None) -> Retry:
-        """The retry."""
+        """The retry that these options describe."""
         return Retry(self.attempts, self.base, self.cap, self.refusals, classify)
 
 

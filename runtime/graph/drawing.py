@@ -100,7 +100,7 @@ class _Tree:
 
 
 def mermaid(plan: Plan) -> str:
-    """A Mermaid flowchart."""
+    """The graph as a flowchart for Mermaid."""
     graph = Graph(plan.nodes, plan.edges)
     ids = {name: f"n{i}" for i, name in enumerate([SOURCE, *graph.order])}
     lines = ["flowchart TD", f"    {ids[SOURCE]}([{_quoted('source')}])"]
@@ -128,7 +128,7 @@ def _quoted(text: str) -> str:
 
 
 def dot(plan: Plan) -> str:
-    """A graph in Graphviz's language."""
+    """The graph in the language of Graphviz."""
     graph = Graph(plan.nodes, plan.edges)
     ids = {name: f"n{i}" for i, name in enumerate([SOURCE, *graph.order])}
     lines = [f"digraph {_escaped(plan.name)} {{", "    node [shape=box, fontname=sans];"]

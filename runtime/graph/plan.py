@@ -68,7 +68,7 @@ class StagePlan(msgspec.Struct, frozen=True):
 
 
 class ForkPlan(msgspec.Struct, frozen=True):
-    """Each branch gets every row."""
+    """A node that gives every row to each of its branches."""
 
     name: str
     branches: tuple[str, ...]
@@ -90,7 +90,7 @@ class JoinPlan(msgspec.Struct, frozen=True):
 
 
 class BatchPlan(msgspec.Struct, frozen=True):
-    """Rows are gathered."""
+    """A node that gathers rows into lists."""
 
     name: str
     count: int | None

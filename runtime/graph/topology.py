@@ -114,7 +114,7 @@ class Graph:
         return found
 
     def along(self, name: str, port: str) -> frozenset[str]:
-        """The keepers behind an edge."""
+        """The actors that wait for rows by name behind an edge."""
         after = self._outs[name].get(port)
         if after is None:
             return frozenset()

@@ -12,7 +12,7 @@ class Address(Ref, Protocol):
     """A ref that can be told something from outside the actors."""
 
     def put(self, item: Any, /) -> None:
-        """Never blocks."""
+        """Put something into the inbox. It never blocks."""
 
 
 class Bell(Address, Protocol):

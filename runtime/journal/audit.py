@@ -234,7 +234,7 @@ _line_of = msgspec.json.Decoder(_Line).decode
 
 
 def _type_of(n: int, data: bytes) -> str:
-    """What a record begins with."""
+    """The type that a record begins with."""
     match = _TYPE.match(data)
     if match is None:
         raise Broken(n, "is a record that does not begin with its type")

@@ -160,7 +160,7 @@ class _Teller:
         return outcomes_of(self._file, self._run, [self._row]).get(self._row)
 
     def events(self) -> list[Event]:
-        """In the order of time."""
+        """What happened to a row, in the order of time."""
         told = [*self._batches(), *self._answers(), *self._faults(), *self._ends(), *self._words(), *self._writings()]
         told.sort(key=lambda event: event.at if event.at is not None else 0.0)
         last: float | None = None
@@ -308,7 +308,7 @@ def _told(**detail: Any) -> dict[str, Any]:
 
 
 def story_text(story: Story) -> str:
-    """For people."""
+    """What happened to a row, as text for people."""
     lines = [f"row {story.row} of {story.run}, from {story.source}: {story.outcome or 'not done yet'}"]
     for event in story.events:
         at = _clock(event.at) if event.at is not None else " " * 12

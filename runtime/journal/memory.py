@@ -159,7 +159,7 @@ class _Remembering:
         return UNKNOWN
 
     def interrupt(self) -> None:
-        """As the source does."""
+        """Interrupt the source that is read."""
         interrupt = getattr(self._connector, "interrupt", None)
         if interrupt is not None:
             interrupt()

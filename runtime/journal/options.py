@@ -59,7 +59,7 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def as_journal(said: str | os.PathLike[str] | Journal) -> Journal:
-    """What `journal=` says."""
+    """The `Journal` that `journal=` stands for."""
     return said if isinstance(said, Journal) else Journal(said)
 
 

@@ -56,7 +56,7 @@ def forget(one: Unfinished) -> None:
 
 
 def exiting() -> bool:
-    """The interpreter is ending."""
+    """Whether the interpreter is ending."""
     return _exiting
 
 

@@ -43,7 +43,7 @@ class Contract:
 
     @property
     def name(self) -> str:
-        """Of the type."""
+        """The name of the type."""
         return str(getattr(self.kind, "__name__", self.kind))
 
     def convert(self, row: Any) -> Any:
@@ -222,7 +222,7 @@ def _is_like_a_value(text: str) -> bool:
 
 
 def _bool_of(text: str) -> bool | None:
-    """As JSON writes it."""
+    """A truth value of text, as JSON writes it."""
     return {"true": True, "false": False}.get(text)
 
 

@@ -64,7 +64,7 @@ def _error_of(function: Any, *args: object) -> BaseException | None:
 
 
 class Reader(Resource):
-    """Reads for a source."""
+    """The actor that reads for a source."""
 
     def __init__(
         self,

@@ -350,7 +350,7 @@ class Run:
         return drain_s if drain_s is not None else at_exit.LEAVE_S
 
     def cut_short(self) -> None:
-        """Abort."""
+        """Abort the run."""
         self.abort("the interpreter is ending")
 
     # --- statistics ---

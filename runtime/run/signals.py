@@ -66,7 +66,7 @@ class Signals:
                 _act(run, number, count)
 
     def note(self, number: int) -> None:
-        """One has come."""
+        """Note that a signal has come."""
         with self._mutex:
             self.numbers.append(number)
             if self._run is not None:

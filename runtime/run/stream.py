@@ -53,7 +53,7 @@ class Handover:
         """What was handed over may yet be taken; the run's end is told by `end`."""
 
     def end(self) -> None:
-        """No more will come."""
+        """Let the reader know that no more will come."""
         with self._condition:
             self._ended = True
             self._wake()

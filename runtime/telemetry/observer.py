@@ -287,7 +287,7 @@ class Observers:
             self._hear(translated, role, message)
 
     def tell(self, event: Event) -> None:
-        """Something has happened."""
+        """Tell the observers of an event."""
         tell(self._own, event)
         if self._address is None or self._announcer is None:
             return

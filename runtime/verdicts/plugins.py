@@ -68,11 +68,11 @@ class Plugins:
         return None
 
     def named(self, name: str) -> Plugin | None:
-        """The one of that name."""
+        """The plug-in of that name."""
         return next((plugin for plugin in self._load() if plugin.name == name), None)
 
     def names(self) -> list[str]:
-        """Of all of them."""
+        """The names of all plug-ins."""
         return [plugin.name for plugin in self._load()]
 
     def forget(self) -> None:

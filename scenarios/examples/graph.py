@@ -68,7 +68,7 @@ def words(airport: Airport) -> list[dict[str, str]]:
 
 
 def pipeline(out: Path) -> Flow[Any]:
-    """The graph."""
+    """The pipeline of the worked example."""
     return (
         Pipeline("airports")
         .source(sources.csv(HERE / "airports.csv"), rows=Airport)

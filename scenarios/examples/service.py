@@ -43,7 +43,7 @@ class Quota:
 
 
 class Service(http.server.ThreadingHTTPServer):
-    """What all requests share."""
+    """What all requests to the service share."""
 
     daemon_threads = True
     request_queue_size = 1024
@@ -81,7 +81,7 @@ class Service(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One connection."""
+    """Answers the requests of one connection."""
 
     server: Service
     protocol_version = "HTTP/1.1"
@@ -109,7 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Calls are counted, not logged."""
+        """Do nothing: calls are counted, not logged."""
 
 
 def geohash(lat: float, lon: float, length: int = 9) -> str:

@@ -52,7 +52,7 @@ class _TimerHandle(asyncio.TimerHandle):
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """See the module."""
+    """An event loop in virtual time; the module says what it has and what it refuses."""
 
     def __init__(self, simulation: Simulation, name: str) -> None:
         self._simulation = simulation
@@ -92,7 +92,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._mailbox.put(_Turn(handle))
 
     def _timer_handle_cancelled(self, handle: _TimerHandle) -> None:
-        """Asked for by `TimerHandle.cancel`."""
+        """Cancel the event of a timer; `TimerHandle.cancel` calls this."""
         handle.event.cancel()
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -135,7 +135,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             logger.opt(exception=error).error("a callback on the simulated event loop {} raised", self._mailbox.name)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """As above."""
+        """Do nothing: `call_exception_handler` has logged what there is to log."""
 
     async def shutdown_asyncgens(self) -> None:
         """Generators are closed by whoever iterates."""
@@ -150,7 +150,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
 
 class VirtualLoopThread:
-    """Has the face of `LoopThread`."""
+    """A virtual event loop with the methods of `LoopThread`."""
 
     dead = False
     """A virtual loop ends with all that is on it."""

@@ -65,14 +65,14 @@ class Candidate(Protocol):
 
 
 class Picker(Protocol):
-    """Chooses."""
+    """Chooses who goes next."""
 
     def pick(self, ready: list[Any]) -> int:
         """The index of the one that goes next."""
 
 
 class Uniform:
-    """See the module."""
+    """Chooses by chance, each with the same probability."""
 
     def __init__(self, random: Random, sticky: float) -> None:
         self._random = random.random
@@ -107,7 +107,7 @@ class Pct:
 
 
 class RoundRobin:
-    """See the module."""
+    """Lets each go in turn."""
 
     def __init__(self) -> None:
         self._last = -1

@@ -82,7 +82,7 @@ class Mailbox:
         return f"<{self.name}>"
 
     def put(self, item: Any, /) -> None:
-        """Told from outside the actors."""
+        """Put something in from outside the actors."""
         self.simulation.deliver([(self.simulation.outside, self, item)])
 
 
@@ -105,7 +105,7 @@ class _Begin(protocol.Control, frozen=True):
 
 
 class _Stop(protocol.Control, frozen=True):
-    """The last."""
+    """The last message of an actor."""
 
 
 class _GoesOn(protocol.Control, frozen=True):
@@ -222,7 +222,7 @@ class Carrier:
             message = self._simulation.hub.switch()
 
     def go_on(self) -> None:
-        """The handler that was suspended."""
+        """Resume the handler that was suspended."""
         self.resumed = False
         if self._greenlet is None:
             raise InternalError("what goes on has been suspended")
@@ -423,7 +423,7 @@ class Simulation:
 
     @property
     def living(self) -> int:
-        """Actors that have not ended."""
+        """How many actors have not ended."""
         return sum(not carrier.ended for carrier in self.carriers)
 
     # --- time ---
@@ -457,7 +457,7 @@ class Simulation:
 
     @property
     def current(self) -> Carrier:
-        """Whose step it is."""
+        """The actor whose step it is."""
         if self._current is None:
             raise InternalError("it is nobody's step")
         return self._current
@@ -532,7 +532,7 @@ class Simulation:
 
     @property
     def busy(self) -> bool:
-        """Something is yet to happen."""
+        """Whether something is yet to happen."""
         return bool(self._ready or self._events)
 
     def finish(self) -> None:
@@ -641,7 +641,7 @@ class Simulation:
             raise Stuck(f"{steps_max:,} steps, and no end: {busiest} have something to do at {self.now:.6f} s")
 
     def _happen(self) -> None:
-        """What is due."""
+        """Let what is due happen."""
         events = self._events
         while events and events[0][0] <= self.now:
             event = heapq.heappop(events)[2]
@@ -700,7 +700,7 @@ class Simulation:
         self.deliver(outbox)
 
     def deliver(self, told: list[tuple[Mailbox, Any, Any]]) -> None:
-        """Messages arrive."""
+        """Put the messages that were told into their inboxes."""
         watch, lag, ready = self._watch, self.schedule.lag, self._ready
         now = self.now
         for sender, ref, message in told:

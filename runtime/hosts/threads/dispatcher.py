@@ -103,7 +103,7 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """It will not come."""
+        """Let it not come."""
         self.cancelled = True
 
 
@@ -114,7 +114,7 @@ class Member(Protocol):
 
     @property
     def me(self) -> Inbox:
-        """Its inbox."""
+        """The inbox of the actor."""
 
     def begin(self) -> None:
         """The first thing that happens on the thread."""

@@ -116,7 +116,7 @@ class Host(pykka.ThreadingActor):
             self._end()
 
     def handle(self, message: Any) -> None:
-        """One message."""
+        """Handle one message."""
         try:
             if type(message) in _OF_THE_HOST:
                 self._on_host_message(message)
@@ -140,7 +140,7 @@ class Host(pykka.ThreadingActor):
             raise Stopped(f"{self._inbox.name} was told {type(message.message).__name__} from outside, by way of pykka")
 
     def perish(self, error: BaseException) -> None:
-        """Its thread cannot go on."""
+        """End the actor, since its thread cannot go on."""
         if not self.ended:
             self._die(error)
             self._end()

@@ -211,7 +211,7 @@ class JournalFile:
         return (*row, crc32(_pack(row), self._seeds[table]) - _HALF)
 
     def all_sealed(self, table: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """As `sealed`, of many rows."""
+        """Rows with their seals, as `sealed` gives one."""
         seed, pack, half = self._seeds[table], _pack, _HALF
         return [(*row, crc32(pack(row), seed) - half) for row in rows]
 
@@ -293,18 +293,18 @@ class JournalFile:
         return next((run for run in reversed(self.runs()) if name in (None, run.name)), None)
 
     def save_run(self, run: RunRow) -> None:
-        """A new one, or changed."""
+        """Write down a run that is new, or was changed."""
         self.put("run", msgspec.structs.astuple(run))
 
     def progress_of(self, run: int) -> Progress:
-        """How far it is."""
+        """How far a run has come."""
         for id_, mark, reach, total, tally in self.read("progress", "+run = ?", (run,)):
             told = msgspec.msgpack.decode(tally, type=dict[str, tuple[int, int]])
             return Progress(id_, mark, reach, total, told)
         return Progress(run)
 
     def save_progress(self, progress: Progress) -> None:
-        """Within a transaction."""
+        """Write down how far a run has come; within a transaction."""
         *rest, tally = msgspec.structs.astuple(progress)
         self.put("progress", (*rest, _pack(tally)))
 
@@ -384,7 +384,7 @@ class JournalFile:
         return name
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         if hasattr(self, "db"):
             self.db.close()
         if self._lock is not None:

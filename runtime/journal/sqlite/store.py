@@ -279,7 +279,7 @@ class SqliteStore:
         return (self._run, self._node(name), first, last, encode_ids([bundle]))
 
     def close(self, complete: bool) -> None:
-        """Let go of the file."""
+        """Close the file."""
         state = "completed" if complete else "interrupted"
         try:
             n, began, *_ = self._journal.lives_of(self._run)[-1]

@@ -25,12 +25,12 @@ def decode_id(row: int, path: bytes) -> Id:
 
 
 def encode_ids(ids: list[Id]) -> bytes:
-    """Several of them."""
+    """Encode several identities."""
     return _encoder.encode([_outline(of) for of in ids])
 
 
 def decode_ids(data: bytes) -> list[Id]:
-    """Several of them again."""
+    """Decode what `encode_ids` has encoded."""
     return [_inline(of) for of in _decoder.decode(data)]
 
 
@@ -66,5 +66,5 @@ def encode_bits(bits: int) -> bytes | None:
 
 
 def decode_bits(first: int, last: int, packed: bytes | None) -> int:
-    """The bits again."""
+    """Decode what `encode_bits` has encoded."""
     return int.from_bytes(packed, "little") if packed is not None else (1 << (last - first + 1)) - 1

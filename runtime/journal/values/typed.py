@@ -93,7 +93,7 @@ class Types:
         self._decoder = msgspec.msgpack.Decoder(ext_hook=self._read)
 
     def encode(self, value: Any) -> bytes:
-        """Any value. Raises `Unfit`."""
+        """Encode any value. Raises `Unfit`."""
         try:
             return _encode(self._told(value, DEPTH_MAX))
         except (RecursionError, MemoryError):

@@ -216,7 +216,7 @@ class Contents:
         return found
 
     def _object(self, value: Any, name: str) -> Iterator[tuple[str, bytes]]:
-        """An object's class and state."""
+        """The parts of an object with their digests: its class and its state."""
         kind = type(value)
         own = self._is_own(kind.__module__)
         yield f"its class {kind.__qualname__}", self.digest(kind, name)
@@ -284,7 +284,7 @@ class Contents:
 
 
 def _fast(value: Any) -> bytes | None:
-    """Of plain data, at once."""
+    """What plain data is, as bytes; None for what has to be walked through."""
     kind = type(value)
     if value is None or value is ... or value is NotImplemented:
         return repr(value).encode()
