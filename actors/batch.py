@@ -64,7 +64,7 @@ Told = (
 
 
 class Batch(Actor):
-    """See the module. `inputs`: edges that end here. `known`: batches of an earlier life of the run."""
+    """It does what the module says. `inputs`: edges that end here. `known`: batches of an earlier life of the run."""
 
     def __init__(
         self,

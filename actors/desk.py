@@ -94,7 +94,7 @@ Told = (
 
 
 class Desk(Actor):
-    """See the module. `repliers`: at most so many."""
+    """It does what the module says. `repliers`: at most so many."""
 
     def __init__(self, core: Ref, lines: list[Line], repliers: int) -> None:
         self._core = core

@@ -109,8 +109,8 @@ Told = (
 
 
 class Join(Actor):
-    """See the module. `outputs`: of what it makes; `late`: of parts that come too late. `inputs`: edges that end here,
-    the fork's own word counted. `known`: the words of an earlier life of the run."""
+    """It does what the module says. `outputs`: of what it makes; `late`: of parts that come too late. `inputs`: edges
+    that end here, the fork's own word counted. `known`: the words of an earlier life of the run."""
 
     def __init__(
         self,

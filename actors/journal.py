@@ -82,8 +82,9 @@ Told = (
 
 
 class Journal(Actor):
-    """See the module. `within_s`: how long an entry may wait for others; 0: not at all. `governors`: whose lessons are kept,
-    each with what it is known by; `learned`: what is kept of them already; `learned_within_s`: see `LEARNED_WITHIN_S`."""
+    """It does what the module says. `within_s`: how long an entry may wait for others; 0: not at all. `governors`: whose
+    lessons are kept, each with what it is known by; `learned`: what is kept of them already; `learned_within_s`: see
+    `LEARNED_WITHIN_S`."""
 
     def __init__(
         self,

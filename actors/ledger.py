@@ -117,8 +117,8 @@ Told = protocol.Settled | protocol.RowsGiven | protocol.CloseAccount | protocol.
 
 
 class Ledger(Actor):
-    """See the module. `batches`: those who hold rows until there are enough. `max_quarantined`: a number of rows, or,
-    above 0 and below 1, a share of them."""
+    """It does what the module says. `batches`: those who hold rows until there are enough. `max_quarantined`: a number
+    of rows, or, above 0 and below 1, a share of them."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ Told = protocol.Rows | protocol.EndOfRows | protocol.Credit | protocol.Start | p
 
 
 class Relay(Actor):
-    """See the module. `inputs`: edges that end here; `before`: who is told how many rows can come."""
+    """It does what the module says. `inputs`: edges that end here; `before`: who is told how many rows can come."""
 
     def __init__(
         self, outputs: Outputs, operator: Fork | Unbatch, conductor: Ref, inputs: int = 1, before: Ref | None = None

@@ -32,9 +32,9 @@ Told = protocol.Rows | protocol.Gaps | protocol.Outcomes | protocol.EndOfRows | 
 
 
 class Reorder(Actor):
-    """See the module. `whole`: the sink takes every row's outcome, not only the rows that are well. `first`: with which
-    row the run begins. `again`: it has a journal, so a row that failed or was interrupted may yet be well in another life,
-    and what is behind it is not written before it."""
+    """It does what the module says. `whole`: the sink takes every row's outcome, not only the rows that are well.
+    `first`: with which row the run begins. `again`: it has a journal, so a row that failed or was interrupted may yet
+    be well in another life, and what is behind it is not written before it."""
 
     def __init__(self, sink: Ref, conductor: Ref, whole: bool = False, first: int = 0, again: bool = False) -> None:
         self._sink = sink

@@ -101,7 +101,7 @@ Told = (
 
 
 class Stage(Actor):
-    """See the module. `new_worker(stage)` makes a worker's actor."""
+    """It does what the module says. `new_worker(stage)` makes a worker's actor."""
 
     def __init__(
         self,

@@ -163,7 +163,7 @@ _CODES = _Codes(KINDS)
 
 
 class History:
-    """See the module. `log` is filled by the simulation; entries are (now, from, to, message)."""
+    """It does what the module says. `log` is filled by the simulation; entries are (now, from, to, message)."""
 
     def __init__(self, name_of: Callable[[int], str], file: BinaryIO | None = None, hashed: bool = True) -> None:
         self.log: list[tuple[float, int, int, Any]] = []

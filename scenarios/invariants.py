@@ -164,7 +164,7 @@ class _Run:
 
 
 class Checker:
-    """See the module. `told` and `received` are what a simulation asks a watcher for."""
+    """It does what the module says. `told` and `received` are what a simulation asks a watcher for."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation

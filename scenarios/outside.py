@@ -56,7 +56,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Service:
-    """See the module. `counts`: answers by status; `inside_max`: calls at once, at most; `over_quota`: refused by quotas."""
+    """It does what the module says. `counts`: answers by status; `inside_max`: calls at once, at most; `over_quota`:
+    refused by quotas."""
 
     def __init__(self, table: ServiceTable, seed: int, wall_s: float = 0.0) -> None:
         """`wall_s`: the wall clock when the scenario began, for dates."""

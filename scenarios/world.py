@@ -241,7 +241,7 @@ class _Person(Actor):
 
 
 class World:
-    """See the module. It is what the simulation asks a watcher for, too."""
+    """It does what the module says. It is what the simulation asks a watcher for, too."""
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ class _Parcel:
 
 
 class Order:
-    """See the module. A row that ends twice, or comes and ends, is a bug and fails loudly."""
+    """It does what the module says. A row that ends twice, or comes and ends, is a bug and fails loudly."""
 
     def __init__(self, first: int = 0) -> None:
         self.next = first

@@ -17,7 +17,7 @@ LASTING = frozenset({Status.DELIVERED, Status.DROPPED, Status.QUARANTINED})
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """See the module.
+    """It does what the module says.
 
     `first`: the oldest row that is to be done; `done`: those after it that are not, as (first, bits). `counts`: of all
     that are done. The source begins with row `row`, which is at `place`; None: at the beginning. Of rows that are to be

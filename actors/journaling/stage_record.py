@@ -69,8 +69,8 @@ class Encoders(msgspec.Struct, frozen=True):
 
 
 class StageRecord:
-    """See the module. `known`: answers of an earlier life; `parked`: rows that were pending in it, with their state and when
-    they are due. `holds`: rows go on only when their answers are durable."""
+    """It does what the module says. `known`: answers of an earlier life; `parked`: rows that were pending in it, with
+    their state and when they are due. `holds`: rows go on only when their answers are durable."""
 
     def __init__(
         self,

@@ -115,7 +115,7 @@ class _Wish(msgspec.Struct):
 
 
 class Gate:
-    """See the module. Every `now` is `context.now()`."""
+    """It does what the module says. Every `now` is `context.now()`."""
 
     def __init__(self, terms: Terms, now: float) -> None:
         self.state = GateState.OPEN

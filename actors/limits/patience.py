@@ -37,7 +37,7 @@ ROUNDING_S = 1e-3
 
 
 class Patience:
-    """See the module. Times are `context.now()` seconds."""
+    """It does what the module says. Times are `context.now()` seconds."""
 
     def __init__(self) -> None:
         self.shut_since_s: float | None = None

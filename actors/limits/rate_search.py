@@ -120,7 +120,7 @@ class _Run(msgspec.Struct, frozen=True):
 
 
 class RateSearch:
-    """See the module. Rates are in calls a second; or, with `stated_per_s`, as shares of what is stated."""
+    """It does what the module says. Rates are in calls a second; or, with `stated_per_s`, as shares of what is stated."""
 
     def __init__(self, start: float, stated_per_s: float | None = None) -> None:
         self._ceiling = RATE_MAX if stated_per_s is None else 1.0

@@ -45,7 +45,7 @@ EACH_NEWS = 0.1
 
 
 class Told:
-    """See the module. Times are seconds of `context.now()`."""
+    """It does what the module says. Times are seconds of `context.now()`."""
 
     def __init__(self, now: float, out: int, cost_units: frozenset[str], spread: bool = False) -> None:
         """`out`: calls under way. `cost_units`: what the rows' weights are counted in. `spread`: what remains goes out

@@ -48,7 +48,7 @@ def bits_of_flags(flags: bytes | bytearray) -> int:
 
 
 class RowSet:
-    """See the module. Who asks keeps the mark: rows below it have been passed."""
+    """It does what the module says. Who asks keeps the mark: rows below it have been passed."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, int] = {}

@@ -36,8 +36,8 @@ class CheckOverdue(protocol.Control, frozen=True):
 
 
 class Scheduler:
-    """See the module. `room`: how many results have somewhere to go; `described`: what a worker is told of rows that had
-    trouble."""
+    """It does what the module says. `room`: how many results have somewhere to go; `described`: what a worker is told of
+    rows that had trouble."""
 
     def __init__(
         self,

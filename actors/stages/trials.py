@@ -43,8 +43,8 @@ class Trouble(msgspec.Struct):
 
 
 class Trials:
-    """See the module. `wait_s`: of `StageTerms.trial_s`. `troubles`, `resting`, `parked`: the stage's. `again`: call the row
-    of a fault again, after its backoff. `end`: it ends here, with that error."""
+    """It does what the module says. `wait_s`: of `StageTerms.trial_s`. `troubles`, `resting`, `parked`: the stage's.
+    `again`: call the row of a fault again, after its backoff. `end`: it ends here, with that error."""
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ class Memory:
 
 
 class _Remembering:
-    """See the module. It is read as its source is."""
+    """It does what the module says. It is read as its source is."""
 
     def __init__(self, connector: SourceConnector, memory: Memory) -> None:
         self.name = connector_name(connector)

@@ -47,7 +47,7 @@ def begin_in(ready: Any) -> None:
 
 
 def main(method: str) -> None:
-    """See the module."""
+    """It does what the module says."""
     context: Any = multiprocessing.get_context(method)
     assert by_executor(1) == 3
     with context.Pool(2) as pool:

@@ -88,7 +88,7 @@ class Uniform:
 
 
 class Pct:
-    """See the module. `steps`: how many there will be, about."""
+    """It does what the module says. `steps`: how many there will be, about."""
 
     def __init__(self, random: Random, depth: int, steps: int) -> None:
         self._changes = sorted(int(random.random() * steps) for _ in range(depth - 1))

@@ -360,7 +360,8 @@ def _forget(_: object) -> None:
 
 
 class Simulation:
-    """See the module. `random` is the actors' own; the schedule has another one, so that it can be changed alone."""
+    """It does what the module says. `random` is the actors' own; the schedule has another one, so that it can be changed
+    alone."""
 
     def __init__(self, seed: int = 0, schedule: Schedule | None = None) -> None:
         self.seed = seed

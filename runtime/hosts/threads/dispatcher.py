@@ -131,7 +131,7 @@ class _Join(protocol.Control, frozen=True):
 
 
 class Dispatcher:
-    """See the module. `mutex` guards who is a member: it is the one of those who start threads."""
+    """It does what the module says. `mutex` guards who is a member: it is the one of those who start threads."""
 
     def __init__(self, lanes: Lanes, mutex: threading.Lock) -> None:
         self.lanes = lanes
