@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ..calls.awaiting import Awaiting, Loop
-from ..errors import HeadraceError, UnwritableRows
+from ..errors import ConfigError, HeadraceError, UnwritableRows
 from ..names import connector_name
-from ..text import kind_of, remark
+from ..text import kind_of, remark, told
 from .port import ReadResult
 
 
@@ -18,8 +18,28 @@ class BadAnswer(HeadraceError, TypeError):
     """A connector's method gave what it must not give."""
 
 
+Role = Literal["source", "sink"]
+
+
+def asked(role: Role, connector: Any, method: str, *args: Any) -> Any:
+    """What a connector answers to something that it may be asked before or after a run; None where it has no such method.
+    Whatever it raises becomes a `ConfigError` that names the connector and the method; errors of Headrace's stay."""
+    try:
+        function = getattr(connector, method, None)
+        if function is None:
+            return None
+        if not callable(function):
+            raise TypeError(f"it is a {type(function).__name__}, and no method")
+        return function(*args)
+    except HeadraceError:
+        raise
+    except Exception as error:
+        name = connector_name(connector)
+        raise ConfigError(f"{role}: connector {name!r}: its {method}() raised {told(error)}") from error
+
+
 class _Calling:
-    role: Literal["source", "sink"]
+    role: Role
 
     def __init__(self, connector: Any, loop: Loop | None, name: str | None = None) -> None:
         """`loop`: where methods are awaited that are asynchronous. `name`: of its node, where it has one."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterable
+from functools import partial
 from typing import Any, TypeVar, overload
 
+from ..connectors.calling import asked
 from ..connectors.check import source_connector
 from ..connectors.iterables import AsyncIterableSource, IterableSource, IteratorSource, TypedSource
 from ..connectors.port import SourceConnector
@@ -97,8 +99,9 @@ def _source_draft(
     connector = source_connector(rows_from)
     if connector is not None:
         own = connector
-        columns = getattr(own, "fields", None)
-        return SourceDraft(lambda _: _held(own, contract), own, columns, contract, retry)
+        return SourceDraft(
+            lambda _: _held(own, contract), own, partial(asked, "source", own, "fields"), contract, retry
+        )
     if isinstance(rows_from, AsyncIterable):
         stream = rows_from
         return SourceDraft(

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from loguru import logger
 
+from ..connectors.calling import asked
 from ..connectors.file_identity import FileUse, StrPath, check_uses
 from ..connectors.port import Claim, RunInfo, SinkConnector, Written
+from ..errors import ConfigError
 from ..graph.plan import QUARANTINE, Plan, SinkPlan
 
 CLOSING_S = 600.0
@@ -42,8 +45,17 @@ class Outputs:
 
     def written(self) -> tuple[Written, ...]:
         """What was done to each of them."""
-        told = (getattr(sink, "written", None) for sink in self._sinks)
-        return tuple(done for tell in told if tell is not None and (done := tell()) is not None)
+        done: list[Written] = []
+        for sink in self._sinks:
+            try:
+                written = asked("sink", sink, "written")
+            except ConfigError as error:
+                # The rows are where they are, whatever the sink says of it.
+                logger.warning("{}", error)
+            else:
+                if written is not None:
+                    done.append(written)
+        return tuple(done)
 
 
 def check_files(nodes: Iterable[Any], quarantine: Any, source: Any, others: Iterable[FileUse] = ()) -> None:
@@ -79,10 +91,10 @@ def hold(plan: Plan, run: RunInfo, places: Mapping[str, Any] | None = None) -> O
     outputs = Outputs([connector for _, connector in named])
     try:
         for name, connector in named:
-            claim = getattr(connector, "claim", None)
+            durable = run.journal is not None and getattr(connector, "durable", False)
+            claim = asked("sink", connector, "claim", run, (places or {}).get(name) if durable else None)
             if claim is not None:
-                durable = run.journal is not None and getattr(connector, "durable", False)
-                outputs._claims.append(claim(run, (places or {}).get(name) if durable else None))
+                outputs._claims.append(claim)
     except BaseException:
         outputs.release()
         raise
@@ -90,9 +102,9 @@ def hold(plan: Plan, run: RunInfo, places: Mapping[str, Any] | None = None) -> O
 
 
 def _uses(connector: Any, user: str, use: Any) -> Iterator[FileUse]:
-    files = getattr(connector, "files", None)
-    if callable(files):
-        for used in files():
+    files = asked("source" if use == "read" else "sink", connector, "files")
+    if files is not None:
+        for used in files:
             yield msgspec.structs.replace(used, user=used.user or user)
     elif use == "read" and isinstance(path := getattr(connector, "path", None), str | os.PathLike):
         # A source that is read from a file, and does not say so otherwise.

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from headrace.runtime.connectors.calling import asked
 from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.graph.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
 from headrace.runtime.names import connector_name
@@ -83,9 +84,9 @@ def fingerprint_of(plan: Plan, source: SourceConnector) -> Fingerprint:
 
 
 def _source(source: SourceConnector) -> dict[str, Any]:
-    known = getattr(source, "fingerprint", None)
+    known = asked("source", source, "fingerprint")
     if known is not None:
-        return dict(known())
+        return dict(known)
     rows = getattr(source, "in_memory", None)
     return {"rows": len(rows), "contents": contents_of(rows)} if isinstance(rows, Sequence) else {}
 

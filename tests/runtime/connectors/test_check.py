@@ -256,3 +256,51 @@ def test_a_method_that_is_a_generator_function_would_do_nothing_and_is_told_L68(
     pipeline = Pipeline().source([1]) if role == "sink" else Pipeline()
     with pytest.raises(ConfigError, match=f"its '{member}' is a generator function, of which a call runs nothing"):
         getattr(pipeline, role)(given)
+
+
+class Asked(Reads):
+    """A source that raises when it is asked for one thing."""
+
+    name = "mine"
+    what: str
+
+
+def _boom(self: Any, *args: Any) -> Any:
+    raise ValueError("it is broken")
+
+
+@pytest.mark.parametrize("method", ["fields", "fingerprint", "files"])
+def test_what_a_source_raises_when_it_is_asked_is_told_as_its_own(method: str, tmp_path: Path) -> None:
+    source = type("Asked", (Asked,), {method: _boom})()
+    with pytest.raises(
+        ConfigError, match=rf"source: connector 'mine': its {method}\(\) raised ValueError: it is broken"
+    ):
+        Pipeline().source(source).map(abs).run(journal=tmp_path / "run.db")
+    with pytest.raises(ConfigError, match=rf"its {method}\(\) raised TypeError: it is a int, and no method"):
+        Pipeline().source(type("Asked", (Asked,), {method: 3})()).map(abs).run(journal=tmp_path / "run.db")
+
+
+class Takes:
+    name = "mine"
+
+    def open(self) -> None:
+        self.got: list[Any] = []
+
+    def write(self, items: list[Any]) -> None:
+        self.got += items
+
+    def close(self, complete: bool) -> None:
+        return
+
+
+@pytest.mark.parametrize("method", ["claim", "files"])
+def test_what_a_sink_raises_when_it_is_asked_is_told_as_its_own(method: str) -> None:
+    sink = type("Takes", (Takes,), {method: _boom})()
+    with pytest.raises(ConfigError, match=rf"sink: connector 'mine': its {method}\(\) raised ValueError: it is broken"):
+        Pipeline().source([1, 2]).map(abs).sink(sink).run()
+
+
+def test_a_sink_that_cannot_say_what_it_has_written_has_written_it() -> None:
+    sink = type("Takes", (Takes,), {"written": _boom})()
+    report = Pipeline().source([1, 2]).map(abs).sink(sink).run()
+    assert (report.state, report.files, sink.got) == ("completed", (), [1, 2])
