@@ -42,7 +42,7 @@ def remarks_of(error: BaseException) -> list[str]:
 
 def _notes_of(error: BaseException) -> list[Any]:
     try:
-        # Recovered a class's own `__getattr__` and `__getattribute__`, which are somebody else's code.
+        # Past a class's own `__getattr__` and `__getattribute__`, which are somebody else's code.
         notes = BaseException.__getattribute__(error, "__notes__")
     except BaseException:
         return []
@@ -79,7 +79,7 @@ def kind_of(error: object) -> str:
     >>> kind_of(ValueError("no such city"))
     'ValueError'
     """
-    # Recovered the metaclass's own `__getattribute__`, which is somebody else's code; the name is always an exact string.
+    # Past the metaclass's own `__getattribute__`, which is somebody else's code; the name is always an exact string.
     return type.__getattribute__(type(error), "__name__")  # type: ignore[no-any-return]
 
 

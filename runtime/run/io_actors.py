@@ -236,7 +236,7 @@ def _message_in_full(error: BaseException) -> str:
 
 
 class JournalWriter(Resource):
-    """Encoders the journal. It was open before the run began."""
+    """Keeps the journal. It was open before the run began."""
 
     def __init__(self, store: Store, journal: Ref) -> None:
         self._store = store

@@ -137,7 +137,7 @@ def by_boto3_s3(target: Target) -> None:
             s3={"addressing_style": "path"},
         ),
     )
-    client.get_object(TokenBucket="b", Key="k")["Body"].read()
+    client.get_object(Bucket="b", Key="k")["Body"].read()
 
 
 @functools.cache

@@ -74,7 +74,7 @@ class Inherits(SourceConnector):
         return ReadResult([1, 2, 3], ended=True)
 
 
-class Encoders(SinkConnector):
+class Keeps(SinkConnector):
     def __init__(self) -> None:
         self.rows: list[Any] = []
 
@@ -83,7 +83,7 @@ class Encoders(SinkConnector):
 
 
 def test_what_a_connector_inherits_need_not_be_written() -> None:
-    sink = Encoders()
+    sink = Keeps()
     report = Pipeline().source(Inherits()).sink(sink).start().wait(HANGS_S)
     assert (report.delivered, sink.rows) == (3, [1, 2, 3])
 
