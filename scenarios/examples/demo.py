@@ -91,6 +91,14 @@ def _run(url: str, options: argparse.Namespace) -> int:
     rate = report.stages[0].calls.answered / report.elapsed_s
     share = f"{rate / QUOTA_PER_S:.0%}"
     print(f"  rate          {rate:>7.1f}/s of a quota of {QUOTA_PER_S:.0f}/s ({share}), the outage of 2 s included")
+    governor = report.stages[0].limit
+    if governor is not None:
+        while_open = report.stages[0].calls.answered / max(report.elapsed_s - governor.cooled_s, 0.001)
+        found_out = "" if options.limit else " and to finding out the rate"
+        print(
+            f"  the rest went to {governor.cooled_s:.1f} s in which the limit was closed (the outage, and a second for each "
+            f"refusal){found_out};\n  while it was open: {while_open:.0f}/s"
+        )
     with urllib.request.urlopen(f"{url}/counts", timeout=10) as response:
         counts = json.load(response)
     print("  the service's own count: " + ", ".join(f"{n:,} × {status}" for status, n in sorted(counts.items())))
