@@ -169,7 +169,8 @@ class PartFile:
         said = f"the journal says that {size}"
         if stamp is None:
             missing = f"it cannot be opened: neither it nor {self.path} is there"
-            return f"{self._shown}: {said} bytes were written here, and {missing}"
+            mend = "put it back, or begin with another journal; what was answered is in this one (headrace export)"
+            return f"{self._shown}: {said} bytes were written here, and {missing}; {mend}"
         if stamp[2] < size:
             return f"{name}: has {stamp[2]} bytes, and {said} were written: it was changed"
         gone = "" if part else f"{self._shown}, where this run was writing, is gone, and "

@@ -149,7 +149,7 @@ def test_what_a_run_wrote_is_known_again_by_its_contents_L88(tmp_path: Path) -> 
             job.run()
         assert job.part.read_bytes() == edited, "nothing is touched"
     job.part.unlink()
-    with pytest.raises(ConfigError, match=r"neither it nor .* is there"):
+    with pytest.raises(ConfigError, match=r"neither it nor .* is there; put it back, or begin with another journal"):
         job.run()
     job.out.write_bytes(whole.replace(b'{"n":5}', b'{"n":6}'))
     with pytest.raises(ConfigError, match="where this run was writing, is gone"):
