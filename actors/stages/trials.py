@@ -15,7 +15,7 @@ from ..actor import Context
 from ..protocol import Fault, Key, Kind, Message
 from ..rows.identity import Id
 from .key_queue import KeyQueue
-from .witnesses import DOUBT_MIN, SOONEST_S, Trial
+from .witnesses import ALONE_MAX, DOUBT_MIN, SOONEST_S, Trial
 
 TURNS_MAX = 3
 """A row for which the account was exhausted so often, and each time not for others, is at fault itself."""
@@ -38,6 +38,10 @@ class Trouble(msgspec.Struct):
     """Failures that were not held against it."""
     doubt: float = 1.0
     """See `witnesses.py`."""
+    at: int = 0
+    """The number of its call when it was last on trial; ..."""
+    alone: int = 0
+    """... and how often since then nobody else was here, and nobody was called between two of its trials."""
     turns: int = 0
     """How often the account was exhausted for it, and not for others."""
 
@@ -78,10 +82,14 @@ class Trials:
 
     def try_(self, seq: Id, value: Any, queue: KeyQueue, fault: Fault) -> None:
         """This row's call was the last that ended in its queue, and did not answer."""
+        alone = not self._has_others(queue)
         self._resting[seq] = (value, queue)
         queue.resting += 1
         self.open += 1
-        trial = queue.witnesses.try_(seq, value, fault, self._context.now())
+        trouble, number = self._troubles[seq], queue.witnesses.ended
+        trouble.alone = trouble.alone + 1 if alone and trouble.at == number - 1 else 0
+        trouble.at = number
+        trial = queue.witnesses.try_(seq, value, fault, self._context.now(), trouble.alone > ALONE_MAX)
         share = queue.witnesses.share(trial, over=False)
         if share:
             self._settle(trial, queue, share)

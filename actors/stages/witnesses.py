@@ -38,15 +38,20 @@ DOUBT_MIN = 1e-6
 """A row that fails as often as only one innocent row in so many would is not innocent."""
 
 
+ALONE_MAX = 8
+"""A row that is called so often while nobody else is here is not excused any more by what others met before."""
+
+
 class Trial(msgspec.Struct):
     """A row that has failed, while it is not known whose fault it was. `at`: the number of its call among those that ended
-    in its queue."""
+    in its queue. `stale`: what ended before has been heard too often, and says nothing any more."""
 
     seq: Id
     value: Any
     fault: Fault
     at: int
     since_s: float
+    stale: bool = False
 
 
 class Witnesses:
@@ -82,15 +87,16 @@ class Witnesses:
         while self._failed[0][0] < oldest - CALLS:
             self._failed.popleft()
 
-    def try_(self, seq: Id, value: Any, fault: Fault, now: float) -> Trial:
-        """This row, whose call was the last that ended, is on trial."""
-        trial = self.trials[seq] = Trial(seq, value, fault, self.ended, now)
+    def try_(self, seq: Id, value: Any, fault: Fault, now: float, stale: bool = False) -> Trial:
+        """This row, whose call was the last that ended, is on trial. `stale`: see `Trial`."""
+        trial = self.trials[seq] = Trial(seq, value, fault, self.ended, now, stale)
         return trial
 
     def share(self, trial: Trial, *, over: bool) -> float | None:
         """The share of other rows that failed around it, if that says that many are concerned; else 0.0. None: more calls
         must end first. `over` says that no more will end."""
-        before, early = self._share(trial, trial.at - CALLS, trial.at), over or trial.at > FEWEST
+        before = 0.0 if trial.stale else self._share(trial, trial.at - CALLS, trial.at)
+        early = over or trial.at > FEWEST
         if early and before > 0.0:
             return before
         n = self.ended - trial.at

@@ -11,7 +11,7 @@ from headrace.actors.protocol import Fault, Kind
 from headrace.actors.rows.identity import Id
 from headrace.actors.stages.key_queue import KeyQueue
 from headrace.actors.stages.trials import Recess, Trials, Trouble
-from headrace.actors.stages.witnesses import CALLS, CLEAN, FEWEST, SOONEST_S
+from headrace.actors.stages.witnesses import ALONE_MAX, CALLS, CLEAN, FEWEST, SOONEST_S
 
 
 class Court:
@@ -105,6 +105,21 @@ def test_a_row_that_fails_again_and_again_in_bad_times_ends_when_that_is_one_in_
         assert court.again == [1] * n
     # The share of others is a half each time, or a little less, as its own calls are none of a witness.
     assert 18 <= n <= 20
+    assert court.ended == [1]
+    all_left(court)
+
+
+def test_what_others_met_does_not_excuse_for_ever_a_row_that_is_left_alone() -> None:
+    court = Court()
+    court.answers(8)
+    for seq in range(100, 164):
+        court.queue.witnesses.on_failed(seq)
+    for _ in range(70):
+        if not court.ended:
+            court.fails(1)
+            court.troubles.setdefault(1, Trouble()).failed = 1
+            court.trials.judge(court.queue, over=True)
+    assert len(court.again) == ALONE_MAX + 1
     assert court.ended == [1]
     all_left(court)
 
