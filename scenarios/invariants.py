@@ -666,10 +666,6 @@ class Checker:
 
     # --- at the end ---
 
-    def has_ended(self) -> bool:
-        """Every run has."""
-        return all(run.ended is not None for run in self._runs.values())
-
     def check_stalled(self, now: float) -> None:
         """Nothing is left to happen, or time is up: whoever has not ended never will."""
         for conductor, run in self._runs.items():

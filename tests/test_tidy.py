@@ -25,7 +25,6 @@ LONG_FUNCTIONS = {
     "runtime/hosts/simulation/system.py:run": "the loop of every simulation: a call in it costs a tenth of it",
     "runtime/run/run.py:__init__": "to be split with the run's core",
     "runtime/run/wiring.py:__init__": "one line an actor, in the order in which they must be made",
-    "runtime/calls/coroutines.py:_serve": "the life of a slot, row after row: a call in it is paid by every row",
     "runtime/journal/begin.py:begin": "to be split",
     "runtime/journal/sqlite/store.py:_write": "one arm a kind of entry",
     "scenarios/invariants.py:__init__": "the table from messages to checks",

@@ -166,9 +166,7 @@ class LoopCalls:
                 else:
                     result = await self._timed(call, timeout_s)
             except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None:
-                    raise InternalError("a slot is a task") from error
+                task = _this_task()
                 if self._thread.left_alone(task) and not self._cancelled:
                     self._thread.perish()
                 elif task not in self._left_behind:
@@ -187,19 +185,14 @@ class LoopCalls:
             if not queue:
                 return
             if queue[0].base is not base or differ(context, before):
-                done = asyncio.current_task()
-                if done is None:
-                    raise InternalError("a slot is a task")
-                self._tasks.pop(done, None)
+                self._tasks.pop(_this_task(), None)
                 self._hire()
                 return
             slot.call = call = queue.popleft()
 
     async def _timed(self, call: _Call, timeout_s: float) -> Any:
         scope = asyncio.timeout(timeout_s)
-        task = asyncio.current_task()
-        if task is None:
-            raise InternalError("a slot is a task")
+        task = _this_task()
         backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
         try:
             async with scope:
@@ -332,3 +325,11 @@ class LoopCalls:
 
     def dispose(self) -> None:
         self.cancel()
+
+
+def _this_task() -> asyncio.Task[Any]:
+    """The task of the slot that runs here."""
+    task = asyncio.current_task()
+    if task is None:
+        raise InternalError("a slot is a task")
+    return task

@@ -13,7 +13,7 @@ This file is long: each method has its overloads for type checkers, and its text
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Never, TypeVar, Unpack, overload
 
 import msgspec
@@ -36,8 +36,6 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
 V = TypeVar("V")
-
-Answer = Callable[[T], Coroutine[Any, Any, U]] | Callable[[T], Awaitable[U]] | Callable[[T], U]
 
 
 class Flow(Runnable[T_co], Generic[T_co]):
@@ -190,7 +188,7 @@ class Flow(Runnable[T_co], Generic[T_co]):
         alone, whose ways are told by `after`. `options`: as of `map`, since names that follow are branches.
         """
         named = _branches("route", branches, more)
-        told: CallOptions = {"name": name, **(options or {})} if name is not None else {**(options or {})}
+        told: CallOptions = {"name": name, **(options or {})}
         node = self._calling("route", as_function(function, "route"), told, tuple(named))
         draft, ends = self._added(node), [(node.name, "")]
         for branch, build in named.items():

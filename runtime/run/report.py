@@ -68,7 +68,7 @@ class RunReport(msgspec.Struct, frozen=True):
     """Of a run that goes on with a journal: the same of each of its lives, this one last. What a Headrace of before has
     kept says nothing of it."""
     spent_in_all: dict[str, float] = {}
-    """The same of all of them together."""
+    """What the calls of all lives took together, by unit."""
 
     def __str__(self) -> str:
         lines = [

@@ -250,22 +250,16 @@ class Observers:
         """The actor, heard of by them from now on if an observer wants to know what comes to one of this role."""
         table = self._tables[role]
         if table:
-            receive, hear = actor.receive, self._hearing(name)
+            receive, hear = actor.receive, self._hear
 
             def heard(message: Any) -> None:
                 translated = table.get(type(message))
                 if translated is not None:
-                    hear(translated, message)
+                    hear(translated, name, message)
                 receive(message)
 
             actor.receive = heard  # type: ignore[method-assign]
         return actor
-
-    def _hearing(self, name: str) -> Callable[[Translation, Any], None]:
-        def hear(of: Translation, message: Any) -> None:
-            self._hear(of, name, message)
-
-        return hear
 
     def _hear(self, of: Translation, name: str, message: Any) -> None:
         try:

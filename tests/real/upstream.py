@@ -48,7 +48,7 @@ class Job:
 
 
 class Upstream:
-    """The service."""
+    """What the real servers pass calls on to, and what counts them."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -82,13 +82,13 @@ class Upstream:
 
 
 def response(status: int, body: str, retry_after: str | None = None) -> bytes:
-    """Whole."""
+    """The whole of an HTTP response."""
     hint = f"Retry-After: {retry_after}\r\n" if retry_after else ""
     return f"HTTP/1.1 {status} As It Is\r\n{hint}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 async def serve() -> None:
-    """Until standard input ends."""
+    """Serve until standard input ends."""
     server = await asyncio.start_server(Upstream().connected, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

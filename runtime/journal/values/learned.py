@@ -14,7 +14,7 @@ from headrace.actors.protocol import Key, Prior
 STALE_S = 86_400.0
 """What was found out longer ago says nothing: quotas have been changed meanwhile, and finding out takes seconds."""
 KEY_MAX = 256
-"""Bytes of a key."""
+"""A key takes so many bytes at most."""
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):

@@ -1,4 +1,4 @@
-"""Governors that have a name."""
+"""A limit with a name has one governor in a process, whoever shares it."""
 
 from __future__ import annotations
 
