@@ -100,7 +100,7 @@ servers: FOR = 10
 servers: $(SERVERS)/.installed
 	@HEADRACE_SERVERS_FOR=$(FOR) $(SERVERS)/bin/python -m pytest -q -W default -p no:cacheprovider --confcutdir tests/real tests/real
 
-# The site of the pages in runtime/docs, in out/site, after every example in them has been run; in an environment of its own.
+# The site of the pages in runtime/docs, in out/site, after every example in them and in the docstrings has been run; in an environment of its own.
 # HEADRACE_DOCS=accept make docs: what the examples print now is written into the pages.
 DOCS := .docs
 $(DOCS)/.installed: pyproject.toml
@@ -110,7 +110,7 @@ $(DOCS)/.installed: pyproject.toml
 	@touch $@
 
 docs: $(DOCS)/.installed
-	@$(DOCS)/bin/python -m pytest -q -p no:cacheprovider --confcutdir tests/docs -p tests.docs.examples tests/docs runtime/docs
+	@$(DOCS)/bin/python -m pytest -q -p no:cacheprovider --confcutdir tests/docs -p tests.docs.examples tests/docs runtime
 	@$(DOCS)/bin/python -m tests.docs.site
 
 # What is generated: the schema of scenario files, the histories that every Python must give.

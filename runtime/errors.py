@@ -94,7 +94,7 @@ class Pending(HeadraceError):
     anything else, this raises `BadAnswer`, which is the row's error.
     """
 
-    def __init__(self, check_after_s: float | timedelta, state: Any = None) -> None:
+    def __init__(self, check_after_s: float | timedelta, state: object = None) -> None:
         self.check_after_s = seconds_until_check(check_after_s)
         super().__init__(f"not done yet; to be asked about again in {self.check_after_s:g} s")
         self.state = state if state is not None else True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -60,36 +60,52 @@ def parse_rate(text: str, burst: float | None = None) -> Rate:
 
 
 class Limit:
-    """What the other side allows.
+    """What the other side allows: rates, calls in flight, and how long to wait when it refuses or is out.
 
-    `rates`: any number of them, all of which hold: `Limit("500/min", "200_000 tokens/min", cost=count_tokens)`. A rate with
-    a unit is one of weights, which `cost` gives for a row. `burst`: calls that may go at once after a pause; by default 20
-    ms of the rate, at least one. `concurrency`: calls in flight, or "auto" to follow the latency. `key`: of a row; each
-    key has a budget of its own. `name`: stages, pipelines and executors of this process that name the same limit share it,
-    by turns, and what was learned of it is kept for the next one; with a journal, what was learned of any limit is, for the
-    next life of the run. `cooldown`: seconds after a refusal that brings no hint; doubled while nothing goes through, then a
-    quarter of what has passed meanwhile. `max_hint`: the longest
-    Retry-After that is honoured, in seconds, whether the call was refused or has failed; 0 honours none. `outage_after`: so
-    many rows whose calls failed one after another are an outage. `outage_deadline`: seconds after which an outage fails the
-    run. `give_up_after`: seconds after which an account that is exhausted (no credit, a daily quota that is used up, a wrong
-    key) fails the run with `AccountShut`; until then all rows wait, and one call at a time asks whether it takes calls
-    again: at the time that the other side names, however long that is, else after a minute, and less and less often, up to
-    every ten minutes. 0 ends the run at once. By default it is a day and an hour, so that a daily quota begins anew
-    meanwhile; where the other side names a later time, a day and a half off at most, an hour more than that; and half a
-    minute where no call was ever answered, which is a wrong key.
+    With no rate and no concurrency, Headrace learns from refusals what the other side allows. What is stated is never
+    exceeded. If the other side refuses all the same, the calls go on at a little less, or at as much less as it turns out to
+    allow. What answers tell of quotas in their headers is kept, too, where calls say so by `current_call().headers(...)`.
 
-    What answers tell of quotas in their headers is kept, too, where the calls say so by `current_call().headers(...)`.
-    `headers`: reads a dialect of your own: a function of the headers that gives a list of `Quota`, or None where they are
-    not in this dialect; or the name of the only dialect that is to be heeded: "openai", "anthropic", "github" (which many
-    others use), "ietf", or one that an installed package brings by the entry point group `headrace.headers`. `spread`:
-    what remains of such a quota goes out evenly until its reset, and not at once.
+    Args:
+        rates: Any number of rates, all of which hold: `"500/min"`, or with a unit, `"200_000 tokens/min"`. A rate with a
+            unit is one of weights, which `cost` gives for a row. Periods are s, min, h and d.
+        burst: How many calls may go at once after a pause. By default 20 ms of the rate, and at least one.
+        concurrency: How many calls may be in flight; "auto" follows the latency.
+        cost: A function of a row that gives its weight: a finite number from 0 to what the rate lets through in a day.
+        key: A function of a row that gives text, a number, a tuple of these, or another object that can be hashed and equals
+            itself. Each key has a budget of its own. A row for which `key` or `cost` raises, or gives something else, goes
+            to quarantine.
+        name: Stages, pipelines and executors of this process that name the same limit share it by turns, and what was
+            learned of it is kept for the next one. A journal keeps what was learned of any limit for the next life of its
+            run.
+        cooldown: Seconds to wait after a refusal that brings no hint. The wait is doubled while nothing goes through; then
+            it is a quarter of what has passed meanwhile.
+        max_hint: The longest Retry-After, in seconds, that is honoured, whether the call was refused or has failed; 0
+            honours none.
+        outage_after: After so many rows whose calls failed one after another, it is an outage: rows wait, and one call at a
+            time asks whether it is over.
+        outage_deadline: Seconds after which an outage fails the run with `OutageDeadlineExceeded`.
+        headers: Reads a dialect of your own: a function of the headers that gives a list of `Quota`, or None where they are
+            not in this dialect. Or the name of the only dialect that is to be heeded: "openai", "anthropic", "github" (which
+            many others use), "ietf", or one that an installed package brings by the entry point group `headrace.headers`.
+        spread: Whether what remains of a quota that headers tell goes out evenly until its reset, and not at once.
+        give_up_after: Seconds after which an account that is exhausted (no credit, a daily quota that is used up, a wrong
+            key) fails the run with `AccountShut`; 0 ends it at once. Until then all rows wait, and one call at a time asks
+            whether the account takes calls again: at the time that the other side names, however long that is, else after a
+            minute, and less and less often, up to every ten minutes. By default it is a day and an hour, so that a daily
+            quota begins anew meanwhile; where the other side names a later time, a day and a half off at most, an hour more
+            than that; and half a minute where no call was ever answered, which is a wrong key.
 
-    With no rate and no concurrency, the governor finds out what the other side allows. What is stated is never exceeded; if
-    the other side refuses all the same, it goes on at a little less, or at as much less as it turns out to allow.
+    Raises:
+        ConfigError: An option cannot be.
 
-    `cost` gives a finite number of at least 0, and at most what the rate lets through in a day. `key` gives text, a number,
-    a tuple of these, or another object that can be hashed and equals itself. A row for which one of them raises or gives
-    something else goes to quarantine. Raises `ConfigError` for an option that cannot be.
+    Examples:
+        >>> Limit("500/min", "200_000 tokens/min", cost=len, name="openai")
+        Limit('500/min', '200_000 tokens/min')
+        >>> by_customer = Limit("10/s", concurrency=8, key=lambda row: row["customer"])
+        >>> Limit("200 per second")
+        Traceback (most recent call last):
+        headrace.runtime.errors.ConfigError: limit '200 per second': a rate reads like '200/s', ...
     """
 
     def __init__(
@@ -166,15 +182,29 @@ def as_limit(limit: Limit | str | None) -> Limit:
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """How often a call is tried again.
+    """How often a call is tried again, and how long it waits before.
 
-    `attempts`: calls of one row at most, the first included, which fail while those of other rows are answered. What
-    concerns many rows (an outage, a time in which half of the calls fail, an exhausted account) costs no attempt, whatever
-    `attempts` says. `base`, `cap`: seconds; the wait before a retry is a random share of `base` doubled with each attempt,
-    `cap` at most (full jitter). By default that is more than two minutes in the mean. `refusals`: how often one row may
-    be refused (which costs no attempt) while others are answered. `classify`: your own word on an exception: "transient",
-    "permanent", "refused", "exhausted" (the other side takes no call of this account for long), or None to leave it to
-    Headrace.
+    What concerns many rows (an outage, a time in which half of the calls fail, an exhausted account) costs no attempt,
+    whatever `attempts` says.
+
+    Args:
+        attempts: How many calls a row gets, the first included, which fail while those of other rows are answered.
+        base: Seconds. The wait before a retry is a random share of `base` doubled with each attempt (full jitter). By
+            default the waits of a row come to more than two minutes in the mean.
+        cap: The longest wait before a retry, in seconds.
+        refusals: How often one row may be refused, which costs no attempt, while others are answered.
+        classify: A function of the exception that gives your own word on it: "transient", "permanent", "refused",
+            "exhausted" (the other side takes no call of this account for long), or None to leave it to Headrace.
+
+    Raises:
+        ConfigError: An option cannot be.
+
+    Examples:
+        >>> Retry(5, base=1.0, classify=lambda error: "transient" if isinstance(error, KeyError) else None).attempts
+        5
+        >>> Retry(0)
+        Traceback (most recent call last):
+        headrace.runtime.errors.ConfigError: ...
     """
 
     attempts: int = 14
@@ -206,7 +236,7 @@ def as_retry(retry: Retry | int | None) -> Retry | None:
     return Retry(option("retry", "attempts", retry, ATTEMPTS))
 
 
-def checked_times(where: str, timeout: Any, deadline: Any) -> tuple[float | None, float | None]:
+def checked_times(where: str, timeout: object, deadline: object) -> tuple[float | None, float | None]:
     """The `timeout` and the `deadline` of a stage or executor. Raises `ConfigError`."""
     return optional(where, "timeout", timeout, SECONDS), optional(where, "deadline", deadline, SECONDS)
 

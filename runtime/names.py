@@ -6,8 +6,6 @@ of characters that can be seen, neither empty nor longer than `NAME_CHARS_MAX`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from headrace.actors.errors import InternalError
 
 from .errors import ConfigError
@@ -39,7 +37,7 @@ def _wrong(name: object) -> str | None:
     return None
 
 
-def function_name(function: Any) -> str:
+def function_name(function: object) -> str:
     """What a function is called: its `__name__`, or the name of its class, where it has none that may be one."""
     try:
         name = getattr(function, "__name__", None)
@@ -50,7 +48,7 @@ def function_name(function: Any) -> str:
     return _class_name(function)
 
 
-def connector_name(connector: Any) -> str:
+def connector_name(connector: object) -> str:
     """What a connector is called: its `name`, or that of its class. With nothing in it that a terminal obeys."""
     try:
         name = getattr(connector, "name", None)
@@ -64,6 +62,6 @@ def connector_name(connector: Any) -> str:
     return _class_name(connector)
 
 
-def _class_name(of: Any) -> str:
+def _class_name(of: object) -> str:
     name = type(of).__name__
     return name if _wrong(name) is None else "function"

@@ -56,7 +56,7 @@ AMOUNT = Range(0.0, HEAVIEST, f"a number of at least 0, at most {HEAVIEST:.0e}")
 QUARANTINED = Range(0, HEAVIEST, "a number of rows, or a share of them below 1; at least 0 and finite")
 
 
-def option(where: str, name: str, value: Any, allowed: Range, otherwise: str = "") -> Any:
+def option(where: str, name: str, value: object, allowed: Range, otherwise: str = "") -> Any:
     """The value of an option that has one: an int where only integers are allowed, else a float. Raises `ConfigError`.
 
     `where`: what the option is one of, such as "Limit". `otherwise`: what it may be besides, for the message.
@@ -69,14 +69,14 @@ def option(where: str, name: str, value: Any, allowed: Range, otherwise: str = "
     return number
 
 
-def optional(where: str, name: str, value: Any, allowed: Range) -> Any:
+def optional(where: str, name: str, value: object, allowed: Range) -> Any:
     """The same of an option that may be None, which says that there is none. Raises `ConfigError`."""
     if value is None:
         return None
     return option(where, name, value, allowed, ", or None")
 
 
-def patience(where: str, seconds: Any) -> float | None:
+def patience(where: str, seconds: object) -> float | None:
     """How long a caller is willing to wait: None for as long as it takes, less than 0 for not at all. Raises `ConfigError`.
 
     `where`: the method whose `timeout` it is.
@@ -90,7 +90,7 @@ def patience(where: str, seconds: Any) -> float | None:
     return waits
 
 
-def hint_s(hint: Any, now: Callable[[], float] | None = None) -> float | None:
+def hint_s(hint: object, now: Callable[[], float] | None = None) -> float | None:
     """When the other side said to come again, in seconds from now; None where it said nothing that can be used.
 
     A number of seconds, a timedelta, a datetime, or text as in a Retry-After header (RFC 9110, section 10.2.3): seconds or a

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from typing import Any
 
 from headrace.actors.text import (
     MESSAGE_CHARS_MAX,
@@ -66,7 +65,7 @@ def _escaped(found: re.Match[str]) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-def escaped(value: Any) -> str:
+def escaped(value: object) -> str:
     """Any value as ASCII text that every sink can hold. It never raises.
 
     What JSON can say is written as JSON: lone surrogates as `\\ud83d`, integers of any length, `NaN`. What it cannot say,

@@ -43,7 +43,7 @@ def check_function(kind: Kind, function: Function) -> None:
         )
 
 
-def is_generator_function(function: Any) -> bool:
+def is_generator_function(function: object) -> bool:
     """Whether its calls give generators, of which nothing is run by the call; not those that can be awaited."""
     for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - its code is what is asked for
         # A decorator that collects what such a function gives is another function, and is not looked through.
@@ -67,7 +67,7 @@ def on_a_loop(kind: Kind, function: Function) -> bool:
     return runs_on_a_loop(function) or (kind == "flat_map" and inspect.isasyncgenfunction(function))
 
 
-def _items(answer: Any) -> Any:
+def _items(answer: object) -> Any:
     """The rows of an answer as a list, or a coroutine that gives them where something is still to be awaited (L68)."""
     if type(answer) is not list:
         if is_awaitable(answer):
@@ -83,13 +83,13 @@ def _items(answer: Any) -> Any:
     return rows if settled else settled_list(rows)
 
 
-async def _awaited_items(answer: Any) -> list[Any]:
+async def _awaited_items(answer: Any) -> list[object]:
     items = _items(await settled_iterable(answer))
     return items if type(items) is list else await items
 
 
-def _items_of_generator(function: Callable[[Any], AsyncIterable[Any]]) -> Function:
-    async def call(row: Any) -> list[Any]:
+def _items_of_generator(function: Callable[[object], AsyncIterable[object]]) -> Function:
+    async def call(row: object) -> list[object]:
         return await collected(function(row))
 
     return call
@@ -99,22 +99,22 @@ def _flat_map(function: Function) -> Function:
     return lambda row: _items(function(row))
 
 
-def _merge(function: Callable[[Any, Any], Any]) -> Function:
-    def call(merging: Merging) -> Any:
+def _merge(function: Callable[[object, object], object]) -> Function:
+    def call(merging: Merging) -> object:
         return function(merging.row, merging.parts)
 
     return call
 
 
 def _async_flat_map(function: Function) -> Function:
-    async def call(row: Any) -> Any:
+    async def call(row: object) -> object:
         items = _items(await function(row))
         return items if type(items) is list else await items
 
     return call
 
 
-def _async_merge(function: Callable[[Any, Any], Any]) -> Function:
+def _async_merge(function: Callable[[object, object], Any]) -> Function:
     async def call(merging: Merging) -> Any:
         return await function(merging.row, merging.parts)
 

@@ -22,7 +22,7 @@ Loop = Callable[[], Any]
 """Gives the run's `LoopHome`, which is made when it is first asked for."""
 
 
-def is_settled(value: Any) -> bool:
+def is_settled(value: object) -> bool:
     """Whether an answer is a value as it stands; the others are for `Awaiting.settled` or `settled`."""
     return type(value) in NOT_AWAITABLE or not (is_awaitable(value) or type(value) is AsyncGeneratorType)
 
@@ -37,7 +37,7 @@ async def settled_iterable(value: Any) -> Any:
     raise TypeError(f"the function gave a coroutine that gave another one, {NESTED_MAX} times over")
 
 
-async def settled(value: Any) -> Any:
+async def settled(value: object) -> object:
     """What an answer gives when it is awaited, and what that gives in turn. Raises `TypeError` for an asynchronous
     generator, of which a function that gives one row for one can make nothing."""
     if is_settled(value):
@@ -48,12 +48,12 @@ async def settled(value: Any) -> Any:
     return value
 
 
-async def collected(rows: AsyncIterable[Any]) -> list[Any]:
+async def collected(rows: AsyncIterable[object]) -> list[object]:
     """All that an asynchronous iterable gives."""
     return [await settled(row) for row in [row async for row in rows]]
 
 
-async def settled_list(rows: Iterable[Any]) -> list[Any]:
+async def settled_list(rows: Iterable[object]) -> list[object]:
     """All that an iterable gives, each awaited, one after the other."""
     return [await settled(row) for row in rows]
 
@@ -67,7 +67,7 @@ class Awaiting:
         self._loop = loop
         self._timeout_s = timeout_s
 
-    def settled(self, value: Any) -> Any:
+    def settled(self, value: object) -> object:
         """The answer, awaited where it must be. Raises what it raises, `AttemptTimedOut` when it takes too long, and
         `TypeError` where there is no loop to await it on."""
         if is_settled(value):
@@ -88,7 +88,7 @@ class Awaiting:
             raise error
         return given
 
-    async def _outcome(self, value: Any) -> tuple[Any, BaseException | None]:
+    async def _outcome(self, value: object) -> tuple[object, BaseException | None]:
         """The value or the error, as a value: what derives from `BaseException` alone would end the loop (L69)."""
         try:
             if self._timeout_s is None:

@@ -13,7 +13,7 @@ import concurrent.futures
 import contextlib
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Literal
+from typing import Literal
 
 from ..errors import ConfigError, LoopDied
 from .loop_home import LoopHome
@@ -54,7 +54,7 @@ class CallerLoop(LoopHome):
         """This thread runs the loop now, so that to wait here would be to wait for oneself."""
         return running_loop() is self.loop
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[object, object, object]) -> object:
         try:
             return super().run(coroutine)
         except concurrent.futures.CancelledError as error:
@@ -69,7 +69,7 @@ class CallerLoop(LoopHome):
                 self.loop.call_soon_threadsafe(self._watch.cancel)
         return True
 
-    def left_alone(self, task: asyncio.Task[Any]) -> bool:
+    def left_alone(self, task: asyncio.Task[object]) -> bool:
         return task.cancelling() > 0 and not self.over
 
     def perish(self) -> None:

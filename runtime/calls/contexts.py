@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -21,6 +21,6 @@ def differ(one: Context, other: Context) -> bool:
         return True
 
 
-def apart(function: Callable[[Any], T], context: Context) -> Callable[[Any], T]:
+def apart(function: Callable[[object], T], context: Context) -> Callable[[object], T]:
     """`function`, each time in a copy of `context`; for what an actor asks about a row, such as its key."""
     return lambda row: context.copy().run(function, row)

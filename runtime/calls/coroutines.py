@@ -39,7 +39,7 @@ STUBBORN_S = 1.0
 """A coroutine that has not ended so long after it was cancelled is left to itself."""
 
 
-def runs_on_a_loop(function: Callable[..., Any]) -> bool:
+def runs_on_a_loop(function: Callable[..., object]) -> bool:
     """Whether it is a coroutine function, or an object whose `__call__` is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - the method's kind is asked for, not whether it is there
@@ -53,7 +53,7 @@ class _Call:
     __slots__ = ("attempt", "base", "began", "calls", "deadline", "ear", "id", "over", "seq", "state", "value")
 
     def __init__(
-        self, id_: int, seq: Id, value: Any, attempt: int, state: Any, calls: LoopCalls, base: Context
+        self, id_: int, seq: Id, value: object, attempt: int, state: object, calls: LoopCalls, base: Context
     ) -> None:
         self.id = id_
         self.seq = seq
@@ -117,7 +117,7 @@ class LoopCalls:
         # In the order of their births, which the hash of a set's members does not keep.
         self._tasks: dict[asyncio.Task[None], _Slot] = {}
         self._left_behind: dict[asyncio.Task[None], None] = {}
-        self._done: dict[int, tuple[list[Id], list[Any], list[Fault]]] = {}
+        self._done: dict[int, tuple[list[Id], list[object], list[Fault]]] = {}
         self._heard: dict[int, list[Heard]] = {}
         self._busy_s = 0.0
         self._cancelled = False
@@ -157,7 +157,7 @@ class LoopCalls:
                 call.deadline = began + timeout_s
             _current.set(call)
             before = copy_context()
-            result: Any
+            result: object
             try:
                 if timeout_s is None:
                     result = await function(call.value)
@@ -190,7 +190,7 @@ class LoopCalls:
                 return
             slot.call = call = queue.popleft()
 
-    async def _timed(self, call: _Call, timeout_s: float) -> Any:
+    async def _timed(self, call: _Call, timeout_s: float) -> object:
         scope = asyncio.timeout(timeout_s)
         task = _this_task()
         backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
@@ -234,7 +234,7 @@ class LoopCalls:
             # They came after it had seen that there was nothing to do, and before this.
             self._hire()
 
-    def _note(self, call: _Call, result: Any, began: float) -> None:
+    def _note(self, call: _Call, result: object, began: float) -> None:
         if not self._done:
             self._thread.loop.call_soon(self._flush)
         took_s = self._thread.loop.time() - began

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from loguru import logger
 
@@ -38,18 +38,18 @@ class LoopHome:
         self._dead: LoopDied | None = None
         self._mutex = threading.Lock()
         self._orders: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._awaited: set[concurrent.futures.Future[Any]] = set()
+        self._awaited: set[concurrent.futures.Future[object]] = set()
         self._mourners: list[Mourner] = []
 
     # --- from any thread ---
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[object, object, object]) -> object:
         """Run a coroutine to its end, from another thread. Raises what it raises, and `LoopDied`."""
         with self._mutex:
             try:
                 if self._dead is not None:
                     raise self._dead
-                future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+                future: concurrent.futures.Future[object] = concurrent.futures.Future()
                 self.loop.call_soon_threadsafe(self._begin, coroutine, future)
             except RuntimeError as error:
                 coroutine.close()
@@ -105,13 +105,13 @@ class LoopHome:
         """There will be no loop any more: what begins now never ends."""
         return self._dead is not None
 
-    def _begin(self, coroutine: Coroutine[Any, Any, Any], future: concurrent.futures.Future[Any]) -> None:
+    def _begin(self, coroutine: Coroutine[object, object, object], future: concurrent.futures.Future[object]) -> None:
         if future.done():
             # Whoever waits was told of the loop's end before the loop came to this.
             coroutine.close()
             return
 
-        def settle(task: asyncio.Task[Any]) -> None:
+        def settle(task: asyncio.Task[object]) -> None:
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 if task.cancelled():
                     future.set_exception(concurrent.futures.CancelledError())
@@ -122,11 +122,11 @@ class LoopHome:
 
         self.task(coroutine, copy_context()).add_done_callback(settle)
 
-    def task(self, coroutine: Coroutine[Any, Any, T], context: Context) -> asyncio.Task[T]:
+    def task(self, coroutine: Coroutine[object, object, T], context: Context) -> asyncio.Task[T]:
         """A task of ours, which begins with the next turn of the loop, whatever its task factory does with others."""
         return asyncio.Task(coroutine, loop=self.loop, context=context)
 
-    def left_alone(self, task: asyncio.Task[Any]) -> bool:
+    def left_alone(self, task: asyncio.Task[object]) -> bool:
         """Whether a task of ours was cancelled because the loop is about to end."""
         return False
 
@@ -157,7 +157,7 @@ class LoopHome:
         # What was asked for before, and not done yet, finds the loop dead and gives its rows back.
         self._work()
 
-    def _tell(self, died: LoopDied, awaited: set[concurrent.futures.Future[Any]]) -> None:
+    def _tell(self, died: LoopDied, awaited: set[concurrent.futures.Future[object]]) -> None:
         with self._mutex:
             mourners = list(self._mourners)
         for mourner in mourners:

@@ -52,7 +52,7 @@ class ThreadCalls:
         self._classifier = classifier
         self._awaiting = Awaiting(loop, timeout_s)
         self._assign: protocol.Assign | None = None
-        self._results: list[Any] = []
+        self._results: list[object] = []
         self._began = 0.0
         self._reader = reader
         self._ears: dict[Id, Ear] = {}
@@ -65,7 +65,7 @@ class ThreadCalls:
         if self._set_up is not None:
             set_up, self._set_up = self._set_up, None
             set_up()
-        results: list[Any] = []
+        results: list[object] = []
         self._results = results
         self._assign = assign
         faults: list[Fault] = []
@@ -89,7 +89,7 @@ class ThreadCalls:
         heard = self._heard() if self._ears else ()
         tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s, heard))
 
-    def _call(self, assign: protocol.Assign, results: list[Any], faults: list[Fault], stop_at: float) -> bool:
+    def _call(self, assign: protocol.Assign, results: list[object], faults: list[Fault], stop_at: float) -> bool:
         """Call, one after another, the rows that have no result yet. True: there are more, which need another context,
         since a call has changed this one; else all are done, or it is time to tell."""
         function, append, values = self._function, results.append, assign.values

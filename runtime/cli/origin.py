@@ -15,7 +15,7 @@ import stat
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -109,7 +109,7 @@ def _calls(file: Path) -> str:
     return ", ".join(found) or "none"
 
 
-def _targets(table: Any) -> list[str]:
+def _targets(table: object) -> list[str]:
     if isinstance(table, dict):
         return [each for value in table.values() for each in _targets(value)]
     if isinstance(table, list):

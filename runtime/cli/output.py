@@ -70,7 +70,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     name = "text"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             str(value).encode("utf-8")
         except UnicodeEncodeError:
@@ -88,7 +88,7 @@ class Group(click.Group):
         with _visible_errors():
             return super().make_context(*args, **options)
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, context: click.Context) -> object:
         _check_folder()
         with _visible_errors():
             return super().invoke(context)

@@ -32,7 +32,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
         from headrace.actors.quantities import LONGEST_S
@@ -236,7 +236,7 @@ def _run_many(
     return FAILED if bad else 0
 
 
-def _tell_json(all_played: list[Played], more: dict[str, Any] | None = None) -> None:
+def _tell_json(all_played: list[Played], more: dict[str, object] | None = None) -> None:
     import msgspec
 
     told = [msgspec.to_builtins(played) for played in all_played]

@@ -21,7 +21,7 @@ class BadAnswer(HeadraceError, TypeError):
 Role = Literal["source", "sink"]
 
 
-def asked(role: Role, connector: Any, method: str, *args: Any) -> Any:
+def asked(role: Role, connector: object, method: str, *args: object) -> Any:
     """What a connector answers to something that it may be asked before or after a run; None where it has no such method.
     Whatever it raises becomes a `ConfigError` that names the connector and the method; errors of Headrace's stay."""
     try:
@@ -41,14 +41,14 @@ def asked(role: Role, connector: Any, method: str, *args: Any) -> Any:
 class _Calling:
     role: Role
 
-    def __init__(self, connector: Any, loop: Loop | None, name: str | None = None) -> None:
+    def __init__(self, connector: object, loop: Loop | None, name: str | None = None) -> None:
         """`loop`: where methods are awaited that are asynchronous. `name`: of its node, where it has one."""
         self._connector = connector
         self._awaiting = Awaiting(loop)
         self.name = own = connector_name(connector)
         self._who = f"{self.role} {own!r}" if name in (None, own) else f"{self.role} {name!r} ({own})"
 
-    def _call(self, method: str, *args: Any) -> Any:
+    def _call(self, method: str, *args: object) -> object:
         try:
             return self._awaiting.settled(getattr(self._connector, method)(*args))
         except UnwritableRows:
@@ -61,10 +61,10 @@ class _Calling:
     def open(self) -> None:
         self._call("open")
 
-    def tell(self) -> Any:
+    def tell(self) -> object:
         return self._call("tell")
 
-    def resume(self, place: Any) -> None:
+    def resume(self, place: object) -> None:
         self._call("resume", place)
 
 

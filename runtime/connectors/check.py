@@ -44,7 +44,7 @@ _OPTIONAL: dict[Role, tuple[_Member, ...]] = {"source": (_Member("interrupt"),),
 _MISSING = object()
 
 
-def source_connector(given: Any) -> SourceConnector | None:
+def source_connector(given: object) -> SourceConnector | None:
     """The connector that somebody handed over as a source; None where it is no connector, but perhaps an iterable. Raises
     `ConfigError` for one that lacks something."""
     refuse_mistakes(given)
@@ -75,11 +75,11 @@ def as_sink(given: Any) -> SinkConnector:
     return cast(SinkConnector, given)
 
 
-def _mend(given: Any) -> str:
+def _mend(given: object) -> str:
     return "; for a file, give sinks.jsonl(path) or sinks.csv(path)" if isinstance(given, str | os.PathLike) else ""
 
 
-def _check(role: Role, given: Any) -> None:
+def _check(role: Role, given: object) -> None:
     name = connector_name(given)
     for member in _MEMBERS[role]:
         _check_member(role, name, given, member)
@@ -97,7 +97,7 @@ def _check(role: Role, given: Any) -> None:
             _check_member(role, name, given, member, f", which {declaration} = True promises")
 
 
-def _check_member(role: Role, name: str, given: Any, member: _Member, why: str = "") -> None:
+def _check_member(role: Role, name: str, given: object, member: _Member, why: str = "") -> None:
     needed = ", ".join(map(str, _MEMBERS[role]))
     method = _member(given, member.name)
     if isinstance(method, _Raised):
@@ -130,12 +130,12 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
-def _member(given: Any, name: str) -> Any:
+def _member(given: object, name: str) -> object:
     try:
         return getattr(given, name, _MISSING)
     except BaseException as error:
         return _Raised(error)
 
 
-def _has(given: Any, name: str) -> bool:
+def _has(given: object, name: str) -> bool:
     return _member(given, name) is not _MISSING

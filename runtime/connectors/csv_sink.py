@@ -95,7 +95,7 @@ class CsvSink(FileSink):
         if data is not None:
             self._write(data)
             return
-        rows: list[Sequence[Any]] = []
+        rows: list[Sequence[object]] = []
         faults: dict[int, BaseException] = {}
         for i, item in enumerate(items):
             cells = self._cells(item)
@@ -128,7 +128,7 @@ class CsvSink(FileSink):
         except (KeyError, TypeError, ValueError, RecursionError):
             return None
 
-    def _cells(self, item: Any) -> list[Any] | str:
+    def _cells(self, item: object) -> list[object] | str:
         """The cells of a row, or what is wrong with it. The first row's keys are the columns."""
         row = record_of(item, "a row of a CSV file")
         if isinstance(row, str):
@@ -146,7 +146,7 @@ class CsvSink(FileSink):
                         f"key {_shown(key)}: is no column; they are those of the first row, unless all are named with"
                         " columns=[...]"
                     )
-        cells: list[Any] = []
+        cells: list[object] = []
         for column in columns:
             cell, fault = _cell(row.get(column))
             if fault is not None:
@@ -156,7 +156,7 @@ class CsvSink(FileSink):
             self._begin_at(columns, False)
         return cells
 
-    def _lines(self, rows: Sequence[Sequence[Any]]) -> bytes:
+    def _lines(self, rows: Sequence[Sequence[object]]) -> bytes:
         text = self._joined(rows)
         if "\r" in text:
             # Before Python 3.11.9, a lone carriage return is left unquoted, and ends the line for whoever reads it.
@@ -169,7 +169,7 @@ class CsvSink(FileSink):
         odd = columns[0].startswith(("\ufeff", "sep=")) or any("\r" in column for column in columns)
         return self._joined([columns], quoted=odd).encode()
 
-    def _joined(self, rows: Sequence[Sequence[Any]], quoted: bool = False) -> str:
+    def _joined(self, rows: Sequence[Sequence[object]], quoted: bool = False) -> str:
         texts = _Texts()
         quoting: Literal[0, 1] = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
         csv.writer(texts, delimiter=self._delimiter, lineterminator="\n", quoting=quoting).writerows(rows)
@@ -229,14 +229,14 @@ def _checked_columns(name: str, columns: Sequence[str] | None) -> list[str] | No
     return named
 
 
-def _fault_of_column(key: Any) -> str | None:
+def _fault_of_column(key: object) -> str | None:
     if type(key) is not str:
         return f"key {_shown(key)}: is no text"
     fault = surrogate_in(key)
     return f"key {_shown(key)}: {fault}" if fault is not None else None
 
 
-def _cell(value: Any) -> tuple[Any, str | None]:
+def _cell(value: object) -> tuple[object, str | None]:
     """(what to write, None), or (None, what is wrong with it)."""
     if type(value) is str:
         return value, surrogate_in(value)
@@ -254,14 +254,14 @@ def _cell(value: Any) -> tuple[Any, str | None]:
     return built if isinstance(built, str | int | float | None) else data.decode(), None
 
 
-def _digits(value: int) -> tuple[Any, str | None]:
+def _digits(value: int) -> tuple[object, str | None]:
     try:
         return str(value), None
     except ValueError as error:
         return None, str(error).partition(";")[0]
 
 
-def _getter(columns: list[str]) -> Callable[[dict[str, Any]], Any]:
+def _getter(columns: list[str]) -> Callable[[dict[str, object]], Any]:
     if len(columns) == 1:
         column = columns[0]
         return lambda row: (row[column],)

@@ -55,7 +55,7 @@ class CsvSource(FileSource):
         self._spoiled = False
         """A line that is no text has been come upon, so rows are looked through."""
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         return {**super().fingerprint(), "delimiter": self._delimiter, "encoding": self.encoding}
 
     def fields(self) -> list[str] | None:
@@ -87,7 +87,7 @@ class CsvSource(FileSource):
         end = head[found.end() : found.end() + 2] if found is not None else ""
         return len(end) == 2 and end[0] == "\r" and end[1] != "\n"
 
-    def _begin(self) -> Iterator[Any]:
+    def _begin(self) -> Iterator[object]:
         csv.field_size_limit(FIELD_CHARS_MAX)
         self._spoiled = False
         source, head, self._form = self._look()
@@ -183,7 +183,7 @@ class CsvSource(FileSource):
 
     # --- rows ---
 
-    def _rows(self, lines: Iterator[str], delimiter: str) -> Iterator[Any]:
+    def _rows(self, lines: Iterator[str], delimiter: str) -> Iterator[object]:
         header, n = self._header, len(self._header)
         while True:
             reader, before = csv.reader(lines, delimiter=delimiter, strict=True), self._read
@@ -218,7 +218,7 @@ class CsvSource(FileSource):
         what = "a quote is opened in this line and never closed" if unclosed else _reason(error)
         return self._bad(self._began + 1, f"not CSV: {what}", self._kept(raw))
 
-    def _uneven(self, fields: list[str]) -> Any:
+    def _uneven(self, fields: list[str]) -> object:
         """A row that has another number of fields than the header has names, or that may not be text."""
         line, n = self._began + 1, len(self._header)
         if self._spoiled and any(map(_has_surrogates, fields)):

@@ -34,7 +34,7 @@ def set_mark(fd: int, run: RunInfo) -> None:
             os.setxattr(fd, MARK, msgspec.json.encode(mark))
 
 
-def mark_of(path: str) -> dict[str, Any]:
+def mark_of(path: str) -> dict[str, object]:
     """Who wrote a file that nobody has changed since; empty where that is not known."""
     if not hasattr(os, "getxattr"):
         return {}

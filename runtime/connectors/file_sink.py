@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from headrace.actors.errors import InternalError
 
@@ -51,7 +50,7 @@ class FileSink:
         part = f"{os.path.realpath(self.path)}.part"
         return [FileUse(self.path, "write"), FileUse(part, "write"), FileUse(f"{part}.lock", "write")]
 
-    def claim(self, run: RunInfo, place: Any) -> SinkClaim:
+    def claim(self, run: RunInfo, place: object) -> SinkClaim:
         """Hold the output for this run. Raises `ConfigError`."""
         if self._claim is not None:
             raise ConfigError(f"{self.name}: is being written by another run of this process, with this very sink")
@@ -83,11 +82,11 @@ class FileSink:
         """Begin the output anew."""
         self._begin(None, False)
 
-    def resume(self, place: Any) -> None:
+    def resume(self, place: object) -> None:
         """Begin at this place, of which the journal knows; what was written after it is taken back."""
         self._begin(place, True)
 
-    def _begin(self, place: Any, resumable: bool) -> None:
+    def _begin(self, place: object, resumable: bool) -> None:
         claim = self._claim or self.claim(RunInfo(), place)
         output = self._opened_output
         claim.opened()
@@ -121,7 +120,7 @@ class FileSink:
     def _check_head(self, head: str, whole: bool) -> None:
         """The text that such a file begins with, or (`whole`) all of it. Raises `ConfigError`."""
 
-    def tell(self) -> Any:
+    def tell(self) -> object:
         """How much was written, as `resume` wants it."""
         output = self._opened_output
         if not isinstance(output, PartFile):

@@ -76,7 +76,7 @@ class FileSource(IteratorSource):
         offset, digest = self._blocks.tell(line)
         return [offset, line, digest]
 
-    def resume(self, place: list[Any] | None) -> None:
+    def resume(self, place: list[object] | None) -> None:
         """Open it, and begin at a place that `tell` told; None: at the first row."""
         self._placing, self._place = True, place
         self.open()
@@ -146,14 +146,14 @@ class FileSource(IteratorSource):
             self.close()
             raise
 
-    def iterate(self) -> Iterator[Any]:
+    def iterate(self) -> Iterator[object]:
         # Whoever opens a FIFO waits for its writer, so that is done where rows are waited for.
         return self._lazily() if is_stream(self.path) else self._begin()
 
-    def _lazily(self) -> Iterator[Any]:
+    def _lazily(self) -> Iterator[object]:
         yield from self._begin()
 
-    def _begin(self) -> Iterator[Any]:
+    def _begin(self) -> Iterator[object]:
         """Open it, look at its beginning, give its rows. Raises `ConfigError` where it cannot be read."""
         raise NotImplementedError
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from headrace.runtime.errors import ConfigError
 
 
-def refuse_mistakes(given: Any) -> None:
+def refuse_mistakes(given: object) -> None:
     """Raises `ConfigError` where what was given as a source is none, though some of it could be iterated.
 
     >>> refuse_mistakes("in.csv")
@@ -22,7 +21,7 @@ def refuse_mistakes(given: Any) -> None:
         raise ConfigError(f"source: {mend}")
 
 
-def _mend_of(given: Any) -> str | None:
+def _mend_of(given: object) -> str | None:
     """What it is and what to say instead; None where it may be a source."""
     if isinstance(given, str):
         shown = repr(given) if len(given) <= 80 else f"{given[:80]!r}..."

@@ -57,7 +57,7 @@ class IteratorSource:
     def __init__(self) -> None:
         self.bad = 0
         self._bad_told = 0
-        self._iterator: Iterator[Any] | None = None
+        self._iterator: Iterator[object] | None = None
         self._ahead: ThreadAhead | None = None
         self._portions = Portions()
         self._error: BaseException | None = None
@@ -72,7 +72,7 @@ class IteratorSource:
         """Where the row that was given last stands, for people."""
         return f"row {self._row}"
 
-    def iterate(self) -> Iterator[Any]:
+    def iterate(self) -> Iterator[object]:
         """Give the iterator; it is called once, by `open`."""
         raise NotImplementedError
 
@@ -89,11 +89,11 @@ class IteratorSource:
         if self.quiet:
             self._ahead = ThreadAhead(self._iterator, self.name)
 
-    def _counted(self, rows: Iterator[Any]) -> Iterator[Any]:
+    def _counted(self, rows: Iterator[object]) -> Iterator[object]:
         for self._row, row in enumerate(rows):
             yield row
 
-    def _unfit(self, place: str, what: str, row: Any) -> BadRow:
+    def _unfit(self, place: str, what: str, row: object) -> BadRow:
         self.bad += 1
         return BadRow(BadInput(f"{place}: {what}"), row)
 
@@ -108,12 +108,12 @@ class IteratorSource:
         self._portions.learn(time.monotonic() - began, len(values))
         return values, ended, self._count_bad(values)
 
-    def _take(self, n: int) -> tuple[list[Any], bool]:
+    def _take(self, n: int) -> tuple[list[object], bool]:
         if self._iterator is None:
             raise InternalError("the source is open")
         if self._error is not None:
             raise self._error
-        values: list[Any] = []
+        values: list[object] = []
         try:
             # `extend` keeps what came before an error.
             values.extend(islice(self._iterator, n))
@@ -124,7 +124,7 @@ class IteratorSource:
             return values, False
         return values, len(values) < n
 
-    def _count_bad(self, values: list[Any]) -> int:
+    def _count_bad(self, values: list[object]) -> int:
         if self.bad == self._bad_told:
             return 0
         bad = sum(isinstance(value, BadRow) for value in values)
@@ -150,7 +150,7 @@ class IteratorSource:
 class IterableSource(IteratorSource):
     """Any iterable; an iterator is used up by the run."""
 
-    def __init__(self, rows: Iterable[Any]) -> None:
+    def __init__(self, rows: Iterable[object]) -> None:
         super().__init__()
         self._rows = rows
         # What is in memory is never quiet; a generator, a cursor, a queue may be.
@@ -158,7 +158,7 @@ class IterableSource(IteratorSource):
         self.in_memory = rows if isinstance(rows, Sequence) else None
         """The rows, where they are all there; None where they come one by one."""
 
-    def iterate(self) -> Iterator[Any]:
+    def iterate(self) -> Iterator[object]:
         return iter(self._rows)
 
 
@@ -168,7 +168,7 @@ class AsyncIterableSource:
     name = "async iterable"
     resumable = False
 
-    def __init__(self, rows: AsyncIterable[Any], loop: Callable[[], LoopHome]) -> None:
+    def __init__(self, rows: AsyncIterable[object], loop: Callable[[], LoopHome]) -> None:
         self._rows = rows
         self._loop = loop
         self._ahead: LoopAhead | None = None
@@ -207,7 +207,7 @@ class TypedSource:
         self._contract = contract
         self._row = 0
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         # Asked for what is not defined here: `fingerprint`, `placed`, `interrupt`, whatever there will be.
         if name.startswith("_"):
             raise AttributeError(name)
@@ -217,7 +217,7 @@ class TypedSource:
         self._row = 0
         self._connector.open()
 
-    def tell(self) -> list[Any] | None:
+    def tell(self) -> list[object] | None:
         """The connector's place, and the number of the row there."""
         place = self._connector.tell()
         return [self._row, place] if place is not None else None
@@ -230,12 +230,12 @@ class TypedSource:
     @property
     def verify(self) -> Callable[[Any], str | None]:
         """Whether all before a place is as it was, where the connector can say that."""
-        verify: Callable[[Any], str | None] = self._connector.verify
+        verify: Callable[[object], str | None] = self._connector.verify
         return lambda place: verify(place[1])
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         values, ended, bad = self._connector.read(n)
-        held: list[Any] = []
+        held: list[object] = []
         for row in values:
             if not isinstance(row, BadRow):
                 try:
@@ -258,14 +258,14 @@ class CallableSink:
     """Calls a function with one row's value at a time, which sees nothing that another call has set (L73). A coroutine that
     it gives is awaited before the next call (L68)."""
 
-    def __init__(self, function: Callable[[Any], object]) -> None:
+    def __init__(self, function: Callable[[object], object]) -> None:
         self._function = function
         self.name = function_name(function)
 
     def open(self) -> None:
         """Nothing to open."""
 
-    def write(self, items: list[Any]) -> Coroutine[Any, Any, None] | None:
+    def write(self, items: list[Any]) -> Coroutine[object, object, None] | None:
         """A coroutine where there is something to await, which writes the rest."""
         rest, context = iter(items), copy_context()
         while True:
@@ -277,7 +277,7 @@ class CallableSink:
                 _check_done(answer)
                 return self._write_on(answer, list(rest))
 
-    def _write_some(self, rest: Iterator[Any], own: Context, context: Context) -> Any:
+    def _write_some(self, rest: Iterator[object], own: Context, context: Context) -> object:
         """The answer that is to be awaited; `_CHANGED` where a call has set something, so that the next one needs a context
         of its own; None where nothing is left."""
         function = self._function
@@ -292,7 +292,7 @@ class CallableSink:
                 return _CHANGED
         return None
 
-    async def _write_on(self, answer: Any, rest: list[Any]) -> None:
+    async def _write_on(self, answer: object, rest: list[object]) -> None:
         context = copy_context()
         _check_done(await settled(answer))
         changed = False
@@ -303,14 +303,14 @@ class CallableSink:
             else:
                 await self._write_one(item)
 
-    async def _write_one(self, item: Any) -> None:
+    async def _write_one(self, item: object) -> None:
         _check_done(await settled(self._function(item)))
 
     def close(self, complete: bool) -> None:
         """Nothing to close."""
 
 
-def _check_done(answer: Any) -> None:
+def _check_done(answer: object) -> None:
     """Raises `TypeError` where the call has done nothing yet (L68)."""
     if type(answer) is GeneratorType and not is_awaitable(answer):
         raise TypeError("the function gave a generator, of which nothing was run: it should do its work and return")

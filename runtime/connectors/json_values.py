@@ -31,7 +31,7 @@ DEPTH_MAX = 400
 """Lists and objects within each other at most, where a row is looked at more closely."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> object:
     """What a value is written as that msgspec does not know. Raises `TypeError`."""
     if isinstance(value, str):
         return str.__str__(value)
@@ -60,7 +60,7 @@ _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _decoder = msgspec.json.Decoder()
 
 
-def encode_lines(rows: list[Any]) -> tuple[bytes, dict[int, str]]:
+def encode_lines(rows: list[object]) -> tuple[bytes, dict[int, str]]:
     """(one line for each row that can be written, what is wrong with the others by index)."""
     try:
         data = _encode_lines(rows)
@@ -71,17 +71,17 @@ def encode_lines(rows: list[Any]) -> tuple[bytes, dict[int, str]]:
     return _one_by_one(rows)
 
 
-def encode(value: Any) -> tuple[bytes, str | None]:
+def encode(value: object) -> tuple[bytes, str | None]:
     """(JSON, None), or (nothing, what is wrong with the value)."""
     data, faults = encode_lines([value])
     return data[:-1], faults.get(0)
 
 
-def _is_faithful(rows: list[Any], data: bytes) -> bool:
+def _is_faithful(rows: list[object], data: bytes) -> bool:
     """Whether these are made of nothing but types that are written as they are, with text as keys, and no null is a number
     that JSON does not have. Looked at level by level: what lies within each other is looked at together."""
     nulls = b"null" in data
-    level: list[Any] = rows
+    level: list[object] = rows
     for _ in range(DEPTH_MAX):
         kinds = set(map(type, level))
         if nulls and float in kinds and not all(map(math.isfinite, [each for each in level if type(each) is float])):
@@ -89,7 +89,7 @@ def _is_faithful(rows: list[Any], data: bytes) -> bool:
         kinds -= _SCALARS
         if not kinds:
             return True
-        parts: list[Iterable[Any]] = []
+        parts: list[Iterable[object]] = []
         for kind in kinds:
             inside: list[Any] = [each for each in level if type(each) is kind]
             if kind is dict:
@@ -106,7 +106,7 @@ def _is_faithful(rows: list[Any], data: bytes) -> bool:
     return False
 
 
-def _reads_back(rows: list[Any], data: bytes) -> bool:
+def _reads_back(rows: list[object], data: bytes) -> bool:
     """Whether reading gives what was written, as far as equality tells: a tuple is not equal to its list."""
     try:
         return bool(_decoder.decode_lines(data) == msgspec.to_builtins(rows, enc_hook=plain))
@@ -114,7 +114,7 @@ def _reads_back(rows: list[Any], data: bytes) -> bool:
         return False
 
 
-def _one_by_one(rows: Sequence[Any]) -> tuple[bytes, dict[int, str]]:
+def _one_by_one(rows: Sequence[object]) -> tuple[bytes, dict[int, str]]:
     lines: list[bytes] = []
     faults: dict[int, str] = {}
     for i, row in enumerate(rows):
@@ -133,9 +133,9 @@ def _one_by_one(rows: Sequence[Any]) -> tuple[bytes, dict[int, str]]:
     return b"\n".join(lines), faults
 
 
-def fault_of(row: Any) -> str | None:
+def fault_of(row: object) -> str | None:
     """The first thing in a row that JSON cannot hold: where it is, and what; None where nothing is found."""
-    todo: list[tuple[Any, str, int]] = [(row, "", 0)]
+    todo: list[tuple[object, str, int]] = [(row, "", 0)]
     while todo:
         value, path, depth = todo.pop()
         if depth > DEPTH_MAX:
@@ -147,7 +147,7 @@ def fault_of(row: Any) -> str | None:
     return None
 
 
-def _fault_here(value: Any) -> str | None:
+def _fault_here(value: object) -> str | None:
     if isinstance(value, str):
         return surrogate_in(value)
     if isinstance(value, float):
@@ -168,7 +168,7 @@ def _fault_here(value: Any) -> str | None:
     return None
 
 
-def _fault_of_key(key: Any) -> str | None:
+def _fault_of_key(key: object) -> str | None:
     if not isinstance(key, str):
         return f"a key of the type {type(key).__name__}; the keys of JSON are text"
     return surrogate_in(key)
@@ -183,7 +183,7 @@ def surrogate_in(text: str) -> str | None:
     return None
 
 
-def _within(value: Any) -> Iterator[tuple[str, Any]]:
+def _within(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         for key, each in value.items():
             yield _step(key), each
@@ -200,7 +200,7 @@ def _within(value: Any) -> Iterator[tuple[str, Any]]:
             yield f".{field.name}", getattr(value, field.name)
 
 
-def _step(key: Any) -> str:
+def _step(key: object) -> str:
     text = str(key)
     return f".{text}" if text.isidentifier() and text.isascii() else f"[{text!a}]"
 

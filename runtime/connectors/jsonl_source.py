@@ -28,7 +28,7 @@ class JsonlSource(FileSource):
         self._values: Any = None
         """Of a block in which every line is a value: those that are not given yet. `_read` is then the block's end."""
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         other = {"encoding": self.encoding} if self.encoding != "utf-8" else {}
         return {**super().fingerprint(), **other}
 
@@ -39,7 +39,7 @@ class JsonlSource(FileSource):
         # How many values of a block have been given, their iterator knows: so nobody need count them one by one.
         return self._read - (self._values.__length_hint__() if self._values is not None else 0)
 
-    def _begin(self) -> Iterator[Any]:
+    def _begin(self) -> Iterator[object]:
         self._input, head, self._form = self._look()
         text = head[self._form.mark :].decode(self._form.encoding, "replace")
         first = text.lstrip().split("\n", 1)
@@ -53,7 +53,7 @@ class JsonlSource(FileSource):
         self._values = None
         return chain.from_iterable(self._rows())
 
-    def _rows(self) -> Iterator[Iterator[Any]]:
+    def _rows(self) -> Iterator[Iterator[object]]:
         """The values of the file, block by block."""
         if self._blocks is None:
             raise InternalError("it was opened")

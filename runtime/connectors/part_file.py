@@ -61,7 +61,7 @@ class PartFile:
 
     # --- before anything is written ---
 
-    def claim(self, run: RunInfo, place: Any) -> None:
+    def claim(self, run: RunInfo, place: object) -> None:
         """Hold the output for this run. Raises `ConfigError`, and has changed nothing then."""
         target = os.path.realpath(self.path)
         self._look(target)
@@ -256,7 +256,7 @@ class PartFile:
         """Bytes written, and those that stood there."""
         return self._size
 
-    def tell(self) -> list[Any]:
+    def tell(self) -> list[object]:
         """How much was written, and its digest."""
         return [self._size, self._digest.digest()]
 
@@ -349,7 +349,7 @@ def can_go_on(journal: str | None, pipeline: str, run: RunInfo) -> bool:
     return (journal, pipeline) != (run.journal, run.pipeline)
 
 
-def _place_of(path: str, place: Any) -> tuple[int, bytes] | None:
+def _place_of(path: str, place: object) -> tuple[int, bytes] | None:
     """(size, digest); journals of older versions have no digest."""
     if place is None:
         return None
@@ -360,7 +360,7 @@ def _place_of(path: str, place: Any) -> tuple[int, bytes] | None:
     raise ConfigError(f"{path}: the journal knows of rows that another kind of sink wrote; name another journal")
 
 
-def _digest_of(path: str, size: int) -> Any:
+def _digest_of(path: str, size: int) -> object:
     """The digest of a file's beginning, which can be added to; None where the file is shorter, or is not there."""
     digest = blake2b(digest_size=DIGEST_BYTES)
     try:

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from ..calls.loop_home import LoopHome
 from ..errors import LoopDied
@@ -29,7 +28,7 @@ class Ahead:
 
     def __init__(self, news: SimpleQueue[None]) -> None:
         """`news`: hints that something may have changed; what has, is in the fields, each written by one side."""
-        self._rows: deque[Any] = deque()
+        self._rows: deque[object] = deque()
         self._news = news
         self._pulling = False
         self._waiting = False
@@ -42,7 +41,7 @@ class Ahead:
         self._interrupted = True
         self._news.put(None)
 
-    def take(self, n: int, portion: int) -> tuple[list[Any], bool]:
+    def take(self, n: int, portion: int) -> tuple[list[object], bool]:
         """(rows, ended): up to `n` rows, `portion` of them pulled at once. Raises what the iterator raised, in its place."""
         rows = self._rows
         if not rows and not self._pulling and not self._ended and self._error is None:
@@ -67,7 +66,7 @@ class Ahead:
     def _begin(self, n: int) -> None:
         raise NotImplementedError
 
-    def _append(self, row: Any) -> None:
+    def _append(self, row: object) -> None:
         self._rows.append(row)
         if self._waiting:
             self._waiting = False
@@ -83,7 +82,7 @@ class Ahead:
 class ThreadAhead(Ahead):
     """Pulls from an iterator, on a thread."""
 
-    def __init__(self, iterator: Iterator[Any], name: str) -> None:
+    def __init__(self, iterator: Iterator[object], name: str) -> None:
         super().__init__(SimpleQueue())
         self._iterator = iterator
         self._name = name
@@ -132,7 +131,7 @@ class ThreadAhead(Ahead):
 class LoopAhead(Ahead):
     """Pulls from an async iterator, on the run's loop."""
 
-    def __init__(self, iterator: AsyncIterator[Any], loop: Callable[[], LoopHome]) -> None:
+    def __init__(self, iterator: AsyncIterator[object], loop: Callable[[], LoopHome]) -> None:
         super().__init__(loop().news())
         self._iterator = iterator
         self._loop = loop

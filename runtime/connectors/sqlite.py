@@ -98,7 +98,7 @@ class SqliteSink:
             name += "-" + blake2b(self._sink.encode(), digest_size=4).hexdigest()
         return f"{os.path.realpath(self.path)}.{name}.lock"
 
-    def claim(self, run: RunInfo, place: Any) -> SinkClaim:
+    def claim(self, run: RunInfo, place: object) -> SinkClaim:
         """Hold the table for this run. Raises `ConfigError`."""
         if self._claim is not None:
             raise ConfigError(f"{self.name}: is being written by another run of this process, with this very sink")
@@ -144,7 +144,7 @@ class SqliteSink:
         lock, self._lock, self._claim = self._lock, None, None
         self._release(lock)
 
-    def _look(self, db: sqlite3.Connection, run: RunInfo, place: Any) -> None:
+    def _look(self, db: sqlite3.Connection, run: RunInfo, place: object) -> None:
         """Whether the rows can be written; changes nothing. Raises `ConfigError`."""
         shape = shape_of(db, self._table, self.name)
         before = note_of(db, self._sink)
@@ -168,7 +168,7 @@ class SqliteSink:
         self._what_becomes(db, shape, run, before)
 
     def _what_becomes(
-        self, db: sqlite3.Connection, shape: Shape, run: RunInfo, before: dict[str, Any] | None
+        self, db: sqlite3.Connection, shape: Shape, run: RunInfo, before: dict[str, object] | None
     ) -> IfExists:
         """Of what is in the table; "append" where there is nothing. Raises `ConfigError`."""
         if db.execute(f"SELECT 1 FROM {quoted(shape.name)} LIMIT 1").fetchone() is None:
@@ -188,7 +188,7 @@ class SqliteSink:
             )
         return "replace"
 
-    def _not_here(self, place: Any) -> str:
+    def _not_here(self, place: object) -> str:
         return f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
 
     # --- opening ---

@@ -45,7 +45,7 @@ def alike(items: list[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]] | N
     return names, rows
 
 
-def values_of(item: Any, columns: Mapping[str, str] | None, key: Iterable[str]) -> dict[str, Any] | str:
+def values_of(item: object, columns: Mapping[str, str] | None, key: Iterable[str]) -> dict[str, object] | str:
     """What is to be written of a row, by column, or what is wrong with it. `columns`: those of the table, by their folded
     names; None where it is to be made of this row. `key`: columns that may not be missing."""
     row = record_of(item, "a row of a table")
@@ -53,7 +53,7 @@ def values_of(item: Any, columns: Mapping[str, str] | None, key: Iterable[str]) 
         return row
     if not row:
         return "a row without columns"
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     known: dict[str, str] = {}
     for name, value in row.items():
         fault = _fault_of_name(name) if columns is None or type(name) is not str else None
@@ -73,7 +73,7 @@ def values_of(item: Any, columns: Mapping[str, str] | None, key: Iterable[str]) 
     return values
 
 
-def _value(value: Any) -> tuple[Any, str | None]:
+def _value(value: Any) -> tuple[object, str | None]:
     """(what is stored, None), or (None, what is wrong with it)."""
     kind = type(value)
     if kind is str:
@@ -94,7 +94,7 @@ def _value(value: Any) -> tuple[Any, str | None]:
     return _value(built) if type(built) in _PLAIN else (data.decode(), None)
 
 
-def _fault_of_name(name: Any) -> str | None:
+def _fault_of_name(name: object) -> str | None:
     if type(name) is not str:
         return "is no text"
     if "\x00" in name:
@@ -107,6 +107,6 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(listed[:20]) + (", ..." if len(listed) > 20 else "")
 
 
-def _shown(name: Any) -> str:
+def _shown(name: object) -> str:
     text = ascii(name)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -133,7 +133,7 @@ class Undo:
         return bool(self._db.execute(f"DELETE FROM {quoted(target)} WHERE {' AND '.join(where)}", values).rowcount)
 
     def _delete_elsewhere(
-        self, shape: Shape, target: str, same: list[str], values: list[Any], keys: list[str], key: list[Any]
+        self, shape: Shape, target: str, same: list[str], values: list[object], keys: list[str], key: list[object]
     ) -> None:
         """A row that has another rowid now, or is not as it was written."""
         db = self._db

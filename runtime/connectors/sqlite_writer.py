@@ -57,7 +57,7 @@ class TableWriter:
             if db.in_transaction or len(faults) == again:
                 return n, faults
 
-    def _all_at_once(self, db: sqlite3.Connection, items: list[Any]) -> int | None:
+    def _all_at_once(self, db: sqlite3.Connection, items: list[object]) -> int | None:
         """How many were written; None: something is wrong with one of them, and none was."""
         shape, found = self.shape, alike(items)
         if found is None or shape is None:
@@ -81,7 +81,7 @@ class TableWriter:
         db.execute("RELEASE headrace")
         return None
 
-    def _lacks_key(self, folded: list[str], rows: list[tuple[Any, ...]]) -> bool:
+    def _lacks_key(self, folded: list[str], rows: list[tuple[object, ...]]) -> bool:
         if not self._key:
             return False
         if not set(folded).issuperset(map(fold, self._key)):
@@ -89,7 +89,7 @@ class TableWriter:
         at = [folded.index(fold(name)) for name in self._key]
         return any(row[i] is None for row in rows for i in at)
 
-    def _one_by_one(self, db: sqlite3.Connection, items: list[Any], faults: dict[int, str]) -> int:
+    def _one_by_one(self, db: sqlite3.Connection, items: list[object], faults: dict[int, str]) -> int:
         n = 0
         for i, item in enumerate(items):
             if i in faults:

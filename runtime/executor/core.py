@@ -191,7 +191,7 @@ class ExecutorCore:
 
     # --- the caller's side ---
 
-    def submit(self, stage: Address, values: list[Any], waiter: CallFuture | Batch) -> None:
+    def submit(self, stage: Address, values: list[object], waiter: CallFuture | Batch) -> None:
         with self._mutex:
             if self._broken is not None:
                 raise concurrent.futures.BrokenExecutor(message_of(self._broken)) from self._broken
@@ -377,7 +377,7 @@ class ExecutorCore:
 
     # --- what the actors tell ---
 
-    def _on_told(self, message: Any) -> None:
+    def _on_told(self, message: object) -> None:
         match message:
             case protocol.Drained():
                 self._end(STOP_S)

@@ -42,7 +42,7 @@ class ExecutorTerms(msgspec.Struct, frozen=True):
     deadline: float | None
     on_unknown: Literal["retry", "quarantine"]
     initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
+    initargs: tuple[object, ...]
     loop: Whose = "own"
 
 
@@ -64,7 +64,7 @@ class ExecutorHost(Protocol):
     def release_governor(self, name: str, user: Address) -> None:
         """This user has done with it."""
 
-    def event(self) -> Any:
+    def event(self) -> object:
         """What a caller waits for: a `threading.Event`, or what has its face."""
 
     def named(self, name: str) -> threading.Thread:

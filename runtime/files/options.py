@@ -97,7 +97,7 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
         limit: Limit | None,
         retry: Retry | None,
         version: str | int | None = None,
-    ) -> Flow[Any]:
+    ) -> Flow[object]:
         """The flow with this node. `function`: what it calls, of a batch its key, of a join what merges. `version`: what
         that is to a journal. Raises `ConfigError`."""
         options: CallOptions = {
@@ -133,5 +133,5 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             case "route":
                 return flow.route(function, self.branches, name=name, options=options)
             case kind:
-                added: Flow[Any] = getattr(flow, kind)(function, name=name, **options)
+                added: Flow[object] = getattr(flow, kind)(function, name=name, **options)
                 return added

@@ -191,7 +191,7 @@ class File(Struct, forbid_unknown_fields=True):
 class Job(Struct, frozen=True):
     """A pipeline out of a file, with what its run is told."""
 
-    pipeline: Flow[Any]
+    pipeline: Flow[object]
     max_quarantined: float | None
     drain_timeout: float | None
     journal: Journal | None = None
@@ -220,7 +220,7 @@ def _build(reading: Reading, file: File) -> Job | None:
     bounded = reading.attempt("window", lambda: Pipeline(name, window=file.window, ordered=file.ordered))
     # Without a window, so that the rest of the file is looked at, too.
     beginning = bounded or Pipeline(name, ordered=file.ordered)
-    flow: Flow[Any] = beginning
+    flow: Flow[object] = beginning
     source = _source(reading, file.source) if file.source is not None else None
     rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
@@ -259,7 +259,7 @@ def _journal(table: JournalTable) -> Journal:
     return Journal(table.path, table.sync, table.within, table.payloads, tuple(table.redact))
 
 
-def _add_sink(reading: Reading, flow: Flow[Any], table: SinkTable, key: str) -> Flow[Any]:
+def _add_sink(reading: Reading, flow: Flow[object], table: SinkTable, key: str) -> Flow[object]:
     """The flow with this sink; the flow as it is, where there are mistakes."""
     sink = _sink(reading, table, key)
     if sink is None or reading.mistakes:
@@ -271,7 +271,7 @@ def _add_sink(reading: Reading, flow: Flow[Any], table: SinkTable, key: str) -> 
     return reading.attempt(key, lambda: before.sink(sink, **options)) or before
 
 
-def _after(reading: Reading, flow: Flow[Any], after: str | list[str] | None, key: str) -> Flow[Any]:
+def _after(reading: Reading, flow: Flow[Any], after: str | list[str] | None, key: str) -> Flow[object]:
     if after is None or reading.mistakes:
         return flow
     return reading.attempt(f"{key}.after", lambda: flow.after(*_names(after))) or flow
@@ -281,11 +281,11 @@ def _names(after: str | list[str] | None) -> list[str]:
     return [after] if isinstance(after, str) else list(after or ())
 
 
-def _rows(reading: Reading, table: SourceTable) -> Any:
+def _rows(reading: Reading, table: SourceTable) -> object:
     return table.rows if table.rows in (None, "infer") else named(reading, table.rows, "source.rows")
 
 
-def _add_stage(reading: Reading, flow: Flow[Any], stage: StageTable, key: str) -> Flow[Any]:
+def _add_stage(reading: Reading, flow: Flow[object], stage: StageTable, key: str) -> Flow[object]:
     """The flow with this node; the flow as it is, where there are mistakes."""
     kind = stage.kind or "map"
     for name in _said(reading, key):
@@ -312,7 +312,7 @@ def _said(reading: Reading, key: str) -> list[str]:
     return [name for name in table if name in StageTable.__struct_fields__]
 
 
-def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> Any:
+def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> object:
     """What a stage calls, or its expression; None where it needs none."""
     if stage.call is not None and stage.by is not None:
         reading.note(f"{key}.by", "call= and by= both say what is to be said of a row; one of them is enough")

@@ -75,7 +75,7 @@ class Reading:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return 0
 
-    def table(self, kind: type[Struct], data: Any, key: str) -> Any:
+    def table(self, kind: type[Struct], data: object, key: str) -> Any:
         """`data` as a `kind`. All mistakes are noted, and the default, or None, stands in the place of
         what is wrong."""
         if not isinstance(data, dict):
@@ -100,7 +100,7 @@ class Reading:
                 values[field.name] = None if value is _BAD else value
         return kind(**values)
 
-    def _value(self, kind: Any, value: Any, key: str) -> Any:
+    def _value(self, kind: object, value: object, key: str) -> object:
         item = _struct_of_list(kind)
         if item is not None:
             if isinstance(value, dict):
@@ -119,7 +119,7 @@ class Reading:
             self.note(key, f"{_lower(str(error))}; it is {value!r}")
             return _BAD
 
-    def attempt(self, key: str, function: Callable[[], Any]) -> Any:
+    def attempt(self, key: str, function: Callable[[], object]) -> Any:
         """What `function` gives; a ConfigError is noted."""
         try:
             return function()
@@ -149,12 +149,12 @@ def _lines_of(text: str) -> dict[str, int]:
     return lines
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
+def _alternatives(kind: Any) -> tuple[object, ...]:
     arguments = getattr(kind, "__args__", None)
     return tuple(arguments) if arguments and not isinstance(kind, type) and get_origin(kind) is not list else (kind,)
 
 
-def _struct_of_list(kind: Any) -> type[Struct] | None:
+def _struct_of_list(kind: object) -> type[Struct] | None:
     """The table of a list of tables."""
     for alternative in _alternatives(kind):
         item = get_args(alternative)[:1] if get_origin(alternative) is list else ()
@@ -163,7 +163,7 @@ def _struct_of_list(kind: Any) -> type[Struct] | None:
     return None
 
 
-def _only_optional(kind: Any) -> bool:
+def _only_optional(kind: object) -> bool:
     return len([k for k in _alternatives(kind) if k is not type(None)]) == 1
 
 
@@ -171,7 +171,7 @@ def _join(table: str, key: str) -> str:
     return f"{table}.{key}" if table else key
 
 
-def _kind_of(value: Any) -> str:
+def _kind_of(value: object) -> str:
     return {str: "a string", int: "a number", float: "a number", bool: "true or false", list: "a list"}.get(
         type(value), type(value).__name__
     )

@@ -11,7 +11,7 @@ from ..text import told
 from .strict_toml import Reading
 
 
-def made(reading: Reading, make: Callable[[], Any], key: str) -> Any:
+def made(reading: Reading, make: Callable[[], object], key: str) -> object:
     """What a class, or a function that makes a source, gives; None where it raises, which is noted."""
     try:
         return make()
@@ -28,7 +28,7 @@ def named(reading: Reading, target: str | None, key: str) -> Any:
         return None
     module_name, _, name = target.partition(":")
     try:
-        value: Any = importlib.import_module(module_name)
+        value: object = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and module_name.split(".")[0] == error.name.split(".")[0]:
             reading.note(key, f"no module {module_name!r}, neither installed nor next to the file")

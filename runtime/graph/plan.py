@@ -28,7 +28,7 @@ class StagePlan(msgspec.Struct, frozen=True):
     """A node that calls a function: `map` and its like."""
 
     name: str
-    function: Callable[..., Any]
+    function: Callable[..., object]
     workers: int
     limit: Limit
     retry: Retry
@@ -96,7 +96,7 @@ class BatchPlan(msgspec.Struct, frozen=True):
     count: int | None
     bytes_max: int | None
     within: float | None
-    key: Callable[[Any], Hashable] | None
+    key: Callable[[object], Hashable] | None
     size: Callable[[Any], int] | None
     kind: Literal["batch"] = "batch"
 

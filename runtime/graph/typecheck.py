@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from headrace.actors.join import LATE
 
 from ..errors import ConfigError, GraphError
@@ -18,14 +16,14 @@ _WANTED = {"filter": ("BOOL",), "route": ("STRING", "BOOL", "NULL")}
 class Batched:
     """Lists of rows of one type."""
 
-    def __init__(self, of: Any) -> None:
+    def __init__(self, of: object) -> None:
         self.of = of
 
 
-def check(graph: Graph, contract: Any) -> None:
+def check(graph: Graph, contract: object) -> None:
     """Raises `GraphError` for the first node that cannot take what comes to it. `contract`: the type of the source's rows;
     None: nobody knows."""
-    kinds: dict[str, Any] = {}
+    kinds: dict[str, object] = {}
     for name in graph.order:
         came = [_along(graph, edge.before, edge.port, kinds, contract) for edge in graph.into(name)]
         kinds[name] = came[0] if all(kind == came[0] for kind in came) else None
@@ -36,7 +34,7 @@ def check(graph: Graph, contract: Any) -> None:
             _check_expression(node.name, node.key, kinds[name], ())
 
 
-def _check_stage(stage: StagePlan, kind: Any) -> None:
+def _check_stage(stage: StagePlan, kind: object) -> None:
     if isinstance(stage.function, Expression):
         _check_expression(stage.name, stage.function, kind, _WANTED.get(stage.kind, ()))
         return
@@ -51,7 +49,7 @@ def _check_stage(stage: StagePlan, kind: Any) -> None:
         )
 
 
-def _check_expression(name: str, expression: Expression, kind: Any, wanted: tuple[str, ...]) -> None:
+def _check_expression(name: str, expression: Expression, kind: object, wanted: tuple[str, ...]) -> None:
     if kind is None or isinstance(kind, Batched):
         return
     try:
@@ -60,7 +58,7 @@ def _check_expression(name: str, expression: Expression, kind: Any, wanted: tupl
         raise GraphError(name, f"{name!r}: {error}") from None
 
 
-def _along(graph: Graph, before: str, port: str, kinds: dict[str, Any], contract: Any) -> Any:
+def _along(graph: Graph, before: str, port: str, kinds: dict[str, object], contract: object) -> object:
     """What rows are on the way from a node."""
     if before == SOURCE:
         return contract
@@ -81,6 +79,6 @@ def _along(graph: Graph, before: str, port: str, kinds: dict[str, Any], contract
             return kind
 
 
-def _record(kind: Any) -> Any:
+def _record(kind: object) -> object:
     """Of annotations, those that say what fields there are, or at least which class it is."""
     return kind if isinstance(kind, type) and kind is not object else None

@@ -7,7 +7,7 @@ import shlex
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 from loguru import logger
@@ -144,7 +144,7 @@ def _run_of(
     return found, _Changed(renewed if renewed != found else None, kinds)
 
 
-def _refuse_stream(file: JournalFile, run: RunRow, source: dict[str, Any]) -> None:
+def _refuse_stream(file: JournalFile, run: RunRow, source: dict[str, object]) -> None:
     """What a stream gives now cannot be told from what it gave to an earlier life, nor is that to be had again (L87)."""
     known = ("settled", "answer", "ended", "parked", "batch")
     if not any(
@@ -182,7 +182,7 @@ def _verify_source(file: JournalFile, run: int, source: SourceConnector) -> None
 
 def values_of(stage: StagePlan, options: Journal | None = None) -> Values:
     """How the answers of a stage are written down."""
-    gives: Any = signature_of(stage.function).gives
+    gives: object = signature_of(stage.function).gives
     match stage.kind:
         case "filter":
             return Values(stage.name, None, bool)
@@ -192,11 +192,11 @@ def values_of(stage: StagePlan, options: Journal | None = None) -> Values:
             return Values(stage.name, None, lambda _: None)
         case "flat_map":
             item = item_of(gives)
-            kind: Any = list[item] if item is not None else None  # type: ignore[valid-type]
+            kind: object = list[item] if item is not None else None  # type: ignore[valid-type]
             return Values(stage.name, kind, None, options)
         case _:
             return Values(stage.name, gives, None, options)
 
 
-def _way(said: Any) -> str | None:
+def _way(said: object) -> str | None:
     return branch_of_answer(said) if said is not None else None

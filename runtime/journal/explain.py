@@ -83,7 +83,7 @@ class Event(msgspec.Struct, frozen=True):
     at: float | None = None
     took_s: float | None = None
     waited_s: float | None = None
-    detail: dict[str, Any] = {}
+    detail: dict[str, object] = {}
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -302,7 +302,7 @@ class _Teller:
         return round(closed, 6)
 
 
-def _told(**detail: Any) -> dict[str, Any]:
+def _told(**detail: object) -> dict[str, object]:
     """Of these, what there is."""
     return {key: value for key, value in detail.items() if value is not None}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -95,7 +94,7 @@ class _Remembering:
         self._known = self._memory.known()
         self._connector.open()
 
-    def read(self, n: int) -> tuple[list[Any], bool, int]:
+    def read(self, n: int) -> tuple[list[object], bool, int]:
         values, ended, bad = self._connector.read(n)
         first, digests = self._row, self._digests(values)
         fresh = digests if self._known is None else self._compared(digests)
@@ -127,7 +126,7 @@ class _Remembering:
             f"go on all the same with --accept-changes (accept_changes=True), or name another journal"
         )
 
-    def _digests(self, values: list[Any]) -> array[int]:
+    def _digests(self, values: list[object]) -> array[int]:
         encode = _encode
         try:
             if is_plain(values):
@@ -137,7 +136,7 @@ class _Remembering:
             pass
         return array("I", map(self._digest, values))
 
-    def _digest(self, value: Any) -> int:
+    def _digest(self, value: object) -> int:
         if is_plain(value):
             try:
                 return crc32(_encode(value)) or 1

@@ -63,7 +63,7 @@ def as_journal(said: str | os.PathLike[str] | Journal) -> Journal:
     return said if isinstance(said, Journal) else Journal(said)
 
 
-def redacted(value: Any, paths: tuple[tuple[str, ...], ...]) -> tuple[Any, bool]:
+def redacted(value: object, paths: tuple[tuple[str, ...], ...]) -> tuple[Any, bool]:
     """(plain data without these fields, whether there were any). Lists on the way are gone into. A key that is spelled with
     the dots, as in a table that was made flat, is the same field."""
     if isinstance(value, dict):

@@ -89,14 +89,14 @@ def read(path: Path) -> Iterator[tuple[bytes, bool]]:
         raise ConfigError(f"cannot be read: {error}") from None
 
 
-def _says_the_same(line: bytes, row: dict[str, Any]) -> bool:
+def _says_the_same(line: bytes, row: dict[str, object]) -> bool:
     try:
         return _row(line) == row
     except msgspec.MsgspecError:
         return False
 
 
-def _row(line: bytes) -> dict[str, Any]:
+def _row(line: bytes) -> dict[str, object]:
     told = _line(line)
     record = _record(told.record)
     several = isinstance(record.of, list)
@@ -118,8 +118,8 @@ def _row(line: bytes) -> dict[str, Any]:
     }
 
 
-def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
+def _groups(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    group: list[dict[str, object]] = []
     for row in rows:
         group.append(row)
         if len(group) == GROUP:

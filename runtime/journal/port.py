@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -22,7 +22,7 @@ class Store(Protocol):
     def keeps(self, stage: str) -> Encoders:
         """How what a stage tells is written down; in the thread of the stage."""
 
-    def commit(self, entries: list[Any]) -> None:
+    def commit(self, entries: list[object]) -> None:
         """Make these entries (`actors.journal.Entry`) durable, all or none. When it returns, they are."""
 
     def close(self, complete: bool) -> None:

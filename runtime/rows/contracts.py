@@ -33,7 +33,7 @@ _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 class Contract:
     """Rows of one type: a msgspec Struct, a dataclass or a TypedDict. Raises `ConfigError` for any other type."""
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: object) -> None:
         if not is_record(kind):
             name = getattr(kind, "__name__", repr(kind))
             raise ConfigError(f'rows={name}: a msgspec Struct, a dataclass, a TypedDict or "infer" is expected')
@@ -46,7 +46,7 @@ class Contract:
         """The name of the type."""
         return str(getattr(self.kind, "__name__", self.kind))
 
-    def convert(self, row: Any) -> Any:
+    def convert(self, row: object) -> Any:
         """The row as the contract has it. Raises `BadInput` that says where it does not fit, and what was expected."""
         if isinstance(self.kind, type) and not is_typeddict(self.kind) and isinstance(row, self.kind):
             return row
@@ -72,8 +72,8 @@ class Contract:
         if not rows or not all(isinstance(row, dict) for row in rows):
             return None
         names = list(dict.fromkeys(name for row in rows for name in row))
-        kinds: dict[str, Any] = {}
-        exact: dict[str, Callable[[str], Any]] = {}
+        kinds: dict[str, object] = {}
+        exact: dict[str, Callable[[str], object]] = {}
         for name in names:
             values = [row[name] for row in rows if name in row]
             kind, reads = _kind_of(values)
@@ -87,14 +87,14 @@ class _Inferred(Contract):
     """A contract that was taken from rows. `exact`: how the text of a column reads; None where it would be written back
     otherwise."""
 
-    def __init__(self, kind: Any, exact: dict[str, Callable[[str], Any]]) -> None:
+    def __init__(self, kind: object, exact: dict[str, Callable[[str], object]]) -> None:
         super().__init__(kind)
         self._exact = tuple(exact.items())
 
-    def convert(self, row: Any) -> Any:
+    def convert(self, row: object) -> object:
         if not isinstance(row, dict):
             return super().convert(row)
-        read: dict[str, Any] = {}
+        read: dict[str, object] = {}
         for name, reads in self._exact:
             text = row.get(name)
             if isinstance(text, str) and (text or name not in self._optional):
@@ -115,8 +115,11 @@ class _Inferred(Contract):
 
 
 def hold(
-    rows: Iterable[Any], contract: Contract | str, place: Callable[[], str], bad: Callable[[str, str, Any], BadRow]
-) -> Iterator[Any]:
+    rows: Iterable[object],
+    contract: Contract | str,
+    place: Callable[[], str],
+    bad: Callable[[str, str, object], BadRow],
+) -> Iterator[object]:
     """Rows, held to a contract, or to what is inferred from the first of them. `place` says where the row stands that was
     taken last; `bad` makes what stands in the place of a row that does not fit, of its place, what is wrong, and the row."""
     iterator = iter(rows)
@@ -135,7 +138,9 @@ def hold(
         yield _held(row, contract, place, bad)
 
 
-def _held(row: Any, contract: Contract, place: Callable[[], str], bad: Callable[[str, str, Any], BadRow]) -> Any:
+def _held(
+    row: object, contract: Contract, place: Callable[[], str], bad: Callable[[str, str, object], BadRow]
+) -> object:
     if isinstance(row, BadRow):
         return row
     try:
@@ -157,14 +162,14 @@ def _where(error: msgspec.ValidationError) -> str:
 # --- types ----------------------------------------------------------------------------------------------------------------
 
 
-def is_record(kind: Any) -> bool:
+def is_record(kind: object) -> bool:
     """It has fields by name: a msgspec Struct, a dataclass or a TypedDict."""
     return isinstance(kind, type) and (
         issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_typeddict(kind)
     )
 
 
-def fields_of(kind: Any) -> dict[str, Any]:
+def fields_of(kind: Any) -> dict[str, object]:
     """The types of a record's fields, by name."""
     hints = get_type_hints(kind)
     if is_typeddict(kind):
@@ -174,13 +179,13 @@ def fields_of(kind: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def _may_be_empty(kind: Any) -> bool:
+def _may_be_empty(kind: object) -> bool:
     """It may be None, and is no text."""
     kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
     return type(None) in kinds and str not in kinds
 
 
-def _kind_of(values: list[Any]) -> tuple[Any, Callable[[str], Any] | None]:
+def _kind_of(values: list[Any]) -> tuple[object, Callable[[str], object] | None]:
     """A type for all of these; of text, what it reads as, and how."""
     if all(isinstance(value, str) for value in values):
         said = [value for value in values if value != ""]
@@ -232,11 +237,11 @@ def _bool_of(text: str) -> bool | None:
 class Signature(msgspec.Struct, frozen=True):
     """What a function says of the rows that it takes and gives; None where it says nothing."""
 
-    takes: Any
-    gives: Any
+    takes: object
+    gives: object
 
 
-def signature_of(function: Any) -> Signature:
+def signature_of(function: object) -> Signature:
     """Of a function, or of an object's `__call__`, by its annotations."""
     call = function if _code_of(function) is not None else type(function).__call__
     try:
@@ -251,7 +256,7 @@ def signature_of(function: Any) -> Signature:
     return Signature(hints.get(names[0]) if names else None, _awaited(hints.get("return")))
 
 
-def _code_of(function: Any) -> types.CodeType | None:
+def _code_of(function: object) -> types.CodeType | None:
     """The code of a function; None for any other object, whatever it answers when it is asked."""
     try:
         code = getattr(function, "__code__", None)
@@ -260,7 +265,7 @@ def _code_of(function: Any) -> types.CodeType | None:
     return code if isinstance(code, types.CodeType) else None
 
 
-def _awaited(kind: Any) -> Any:
+def _awaited(kind: object) -> object:
     """What comes of an answer of this type: a coroutine that a plain function gives is awaited (L68)."""
     origin = get_origin(kind)
     if isinstance(origin, type) and issubclass(origin, collections.abc.Awaitable):
@@ -268,7 +273,7 @@ def _awaited(kind: Any) -> Any:
     return None if isinstance(kind, type) and issubclass(kind, collections.abc.Awaitable) else kind
 
 
-def item_of(kind: Any) -> Any:
+def item_of(kind: object) -> object:
     """The type of the items of a list or an iterable; None where nothing is said."""
     origin = get_origin(kind)
     if isinstance(origin, type) and issubclass(origin, collections.abc.Iterable | collections.abc.AsyncIterable):
@@ -277,7 +282,7 @@ def item_of(kind: Any) -> Any:
     return None
 
 
-def complaint(given: Any, taken: Any) -> str | None:
+def complaint(given: object, taken: object) -> str | None:
     """Why rows of the one type cannot be given to a function that takes the other; None where they can, or nobody knows."""
     if get_origin(taken) is Annotated:
         taken = get_args(taken)[0]
@@ -287,7 +292,7 @@ def complaint(given: Any, taken: Any) -> str | None:
     return f"it takes {_name(taken)}, and rows are {_name(given)} there"
 
 
-def _fits(given: Any, taken: Any) -> bool:
+def _fits(given: object, taken: object) -> bool:
     if taken in (None, Any, object) or not isinstance(_plain(taken), type):
         return True
     plain, kind = _plain(given), _plain(taken)
@@ -302,7 +307,7 @@ def _fits(given: Any, taken: Any) -> bool:
     return issubclass(plain, kind) or getattr(kind, "_is_protocol", False) or (plain is int and kind is float)
 
 
-def _plain(kind: Any) -> Any:
+def _plain(kind: object) -> Any:
     return get_origin(kind) or kind
 
 

@@ -33,7 +33,7 @@ class Expression:
         self._names = tuple(dict.fromkeys(_NAME.findall(_TEXT.sub("", text))))
         self._program = self._compile(None)
 
-    def _compile(self, kinds: dict[str, Any] | None) -> Any:
+    def _compile(self, kinds: dict[str, object] | None) -> Any:
         try:
             from cel_expr_python import cel
         except ImportError:
@@ -46,7 +46,7 @@ class Expression:
         except RuntimeError as error:
             raise ConfigError(f"expression {self.text!r}: {_reason(error, kinds)}") from None
 
-    def check(self, kind: Any, wanted: tuple[str, ...] = ()) -> None:
+    def check(self, kind: object, wanted: tuple[str, ...] = ()) -> None:
         """Against the contract of the rows; `wanted`: types that it may give, by CEL's names. Raises `ConfigError`."""
         program = self._compile(fields_of(kind))
         given = program.return_type().name()
@@ -55,7 +55,7 @@ class Expression:
             raise ConfigError(f"expression {self.text!r}: gives {given.lower()}, where {expected} is expected")
         self._program = program
 
-    def __call__(self, row: Any) -> Any:
+    def __call__(self, row: object) -> object:
         if isinstance(row, dict):
             data = {name: row[name] for name in self._names if name in row}
         else:
@@ -66,12 +66,12 @@ class Expression:
         return value.value()
 
 
-def _said(error: Any) -> str:
+def _said(error: object) -> str:
     missing = re.search(r'No value with name "(\w+)"', str(error))
     return f"the row has no field {missing.group(1)!r}" if missing else str(error)
 
 
-def _type_of(kind: Any, types: Any) -> Any:
+def _type_of(kind: object, types: Any) -> object:
     """As CEL has it; DYN, whose type shows when it runs, for what it has no type for."""
     simple = {bool: types.BOOL, int: types.INT, float: types.DOUBLE, str: types.STRING, bytes: types.BYTES}
     if kind in simple:
@@ -90,7 +90,7 @@ def _type_of(kind: Any, types: Any) -> Any:
     return types.DYN
 
 
-def _reason(error: RuntimeError, kinds: dict[str, Any] | None) -> str:
+def _reason(error: RuntimeError, kinds: dict[str, object] | None) -> str:
     """The library's message in one line, and the fields that there are where one is unknown."""
     found = re.search(r"<input>:(\d+):(\d+): (.*?)(?: \(in container ''\))?\n", str(error) + "\n")
     if found is None:

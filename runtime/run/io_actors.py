@@ -116,7 +116,7 @@ class Writer(Resource):
         sink: Ref,
         whole: bool = False,
         durable: bool = False,
-        place: Any = None,
+        place: object = None,
         loop: Loop | None = None,
         name: str | None = None,
     ) -> None:
@@ -145,7 +145,7 @@ class Writer(Resource):
             self._write(message)
 
     def _write(self, message: protocol.Write) -> None:
-        places: list[Any] | None = None
+        places: list[object] | None = None
         unwritable: dict[Id, BaseException] = {}
         try:
             if self._exact is None:
@@ -179,7 +179,7 @@ class Writer(Resource):
             else:
                 unwritable.update({part.seqs[index]: error for index, error in refused.rows.items()})
 
-    def _write_escaped(self, records: list[dict[str, Any]]) -> None:
+    def _write_escaped(self, records: list[dict[str, object]]) -> None:
         """Write records of the quarantine in a form that every sink can hold: the row as marked text, in ASCII."""
         texts = [{**record, "row": escaped(record["row"])} for record in records]
         try:
@@ -206,7 +206,7 @@ class Writer(Resource):
                 assert_never(part)
 
 
-def _as_cells(record: dict[str, Any]) -> dict[str, Any]:
+def _as_cells(record: dict[str, object]) -> dict[str, object]:
     """A record of the quarantine whose row is text already, in values that a cell of any table can hold."""
     cells = {key: visible(value) if isinstance(value, str) else value for key, value in record.items()}
     if isinstance(cells["seq"], list):
@@ -214,7 +214,7 @@ def _as_cells(record: dict[str, Any]) -> dict[str, Any]:
     return {**cells, "row": f"escaped: {record['row']}"}
 
 
-def record_of(ended: Ended) -> dict[str, Any]:
+def record_of(ended: Ended) -> dict[str, object]:
     """A row in quarantine, as a record for people: which row (of a batch, a list of them), where it ended, why, and the row
     itself. `branch`: the path of forks and outputs under it, such as "0.2"."""
     error = ended.error
@@ -261,11 +261,11 @@ class JournalWriter(Resource):
 class Strategies(Resource):
     """Prepares the functions that have a `prepare`, once each, and closes those that were prepared, in reverse (L17)."""
 
-    def __init__(self, functions: list[Any], loop: Loop) -> None:
+    def __init__(self, functions: list[object], loop: Loop) -> None:
         # One strategy may serve several stages: identity decides, not equality.
         self._functions = list({id(function): function for function in functions}.values())
         self._awaiting = Awaiting(loop)
-        self._prepared: list[Any] = []
+        self._prepared: list[object] = []
 
     def open(self) -> None:
         for function in self._functions:
@@ -297,7 +297,7 @@ class Strategies(Resource):
                 errors.append(failed)
         return errors
 
-    def _call(self, function: Any, name: str) -> None:
+    def _call(self, function: object, name: str) -> None:
         if inspect.isfunction(function) or inspect.isclass(function):
             return
         # Only what it has: a client whose `__getattr__` makes a remote call of any name has no `prepare`.

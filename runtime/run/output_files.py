@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 from loguru import logger
@@ -58,7 +57,7 @@ class Outputs:
         return tuple(done)
 
 
-def check_files(nodes: Iterable[Any], quarantine: Any, source: Any, others: Iterable[FileUse] = ()) -> None:
+def check_files(nodes: Iterable[object], quarantine: object, source: object, others: Iterable[FileUse] = ()) -> None:
     """Raise `ConfigError` where two parts of a pipeline would use one file, and one of them writes it. `others`: files that
     are used beside the connectors."""
     uses = [*_uses(source, "the source", "read")]
@@ -82,7 +81,7 @@ def uses_of_a_run(journal: StrPath | None, origin: StrPath | None) -> list[FileU
     return uses
 
 
-def hold(plan: Plan, run: RunInfo, places: Mapping[str, Any] | None = None) -> Outputs:
+def hold(plan: Plan, run: RunInfo, places: Mapping[str, object] | None = None) -> Outputs:
     """Hold the outputs of a run. `places`: how far earlier lives of it had written, by sink. Raises `ConfigError`, and holds
     nothing then."""
     named = [(sink.name, sink.connector) for sink in plan.sinks]
@@ -101,7 +100,7 @@ def hold(plan: Plan, run: RunInfo, places: Mapping[str, Any] | None = None) -> O
     return outputs
 
 
-def _uses(connector: Any, user: str, use: Any) -> Iterator[FileUse]:
+def _uses(connector: object, user: str, use: object) -> Iterator[FileUse]:
     files = asked("source" if use == "read" else "sink", connector, "files")
     if files is not None:
         for used in files:

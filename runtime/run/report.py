@@ -113,7 +113,7 @@ def report_of(
     """The report of these counts, with what each actor says of itself to `ask`. `spent_before`: in each earlier life."""
     limits = roster.governors
     whom = list(dict.fromkeys([roster.source, *roster.nodes.values(), *roster.reorders.values(), *limits.values()]))
-    asked: dict[Ref, Any] = dict(zip(whom, ask(whom), strict=True))
+    asked: dict[Ref, object] = dict(zip(whom, ask(whom), strict=True))
     stages = tuple(
         StageReport(calls, limit if isinstance(limit, GovernorStatistics) else None)
         for name, at in roster.stages.items()
@@ -163,7 +163,7 @@ def _whole(spent: dict[str, float]) -> dict[str, float]:
     return {unit: int(amount) if float(amount).is_integer() else amount for unit, amount in spent.items()}
 
 
-def _nodes(plan: Plan, roster: Roster, asked: dict[Ref, Any]) -> Iterator[NodeReport]:
+def _nodes(plan: Plan, roster: Roster, asked: dict[Ref, object]) -> Iterator[NodeReport]:
     kinds = {node.name: node.kind for node in plan.nodes}
     for name, at in {SOURCE: roster.source, **roster.nodes}.items():
         told = asked[at]

@@ -172,7 +172,7 @@ class Run:
         """The names of its stages."""
         return tuple(self._parts.stages)
 
-    def tell(self, actor: str, message: Any) -> None:
+    def tell(self, actor: str, message: object) -> None:
         """Tell one of its actors something, for fault injection: `source`, `reorder`, `governor-NAME`, a stage's name."""
         self._system.tell(actor, message)
 
@@ -196,7 +196,7 @@ class Run:
 
         self._report.add_done_callback(call)
 
-    def __await__(self) -> Generator[Any, None, RunReport]:
+    def __await__(self) -> Generator[object, None, RunReport]:
         async def wait() -> RunReport:
             await self.ended()
             return self.wait()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import Context
-from typing import Any
 
 import msgspec
 
@@ -99,7 +98,7 @@ def retune(governor: Address, name: str | None, terms: Terms) -> None:
             _shared[name].terms = terms
 
 
-def _on_death(name: str, died: Any) -> None:
+def _on_death(name: str, died: object) -> None:
     with _mutex:
         known = _shared.pop(name, None)
     if known is not None and isinstance(died, protocol.Died):

@@ -109,7 +109,7 @@ def draining() -> Iterator[Signals]:
         if not listener.is_alive():
             signals.note(number)
 
-    handlers: dict[int, Any] = {number: signal.signal(number, handle) for number in ours}
+    handlers: dict[int, object] = {number: signal.signal(number, handle) for number in ours}
     _replaced.append((handlers, before))
     try:
         yield signals
@@ -123,7 +123,7 @@ def draining() -> Iterator[Signals]:
         reader.close()
 
 
-_replaced: list[tuple[dict[int, Any], int]] = []
+_replaced: list[tuple[dict[int, object], int]] = []
 """The handlers of the application, and its wake-up descriptor, while ours are in their place."""
 
 

@@ -350,7 +350,7 @@ class _Assembly:
         observers = self._observers
         return lambda ref: observers.listen(worker(ref), "worker", name)
 
-    def _apart(self, function: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+    def _apart(self, function: Callable[[Any], object] | None) -> Callable[[object], Any] | None:
         return apart(function, self._around.context) if function is not None else None
 
     def _record(self, stage: str) -> StageRecord | None:

@@ -5,8 +5,6 @@ No event has a row's contents. Where an error is told, its text may quote some o
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from headrace.actors.protocol import Closure, Counts, Kind, State, Status
@@ -84,7 +82,7 @@ class CooldownBegan(Event, frozen=True):
     closure: Closure
     epoch: int
     until_s: float
-    key: Any
+    key: object
     words: str | None
 
 
@@ -94,7 +92,7 @@ class CooldownEnded(Event, frozen=True):
     stage: str
     epoch: int
     probing: bool
-    key: Any
+    key: object
 
 
 class Reopened(Event, frozen=True):
@@ -102,7 +100,7 @@ class Reopened(Event, frozen=True):
 
     stage: str
     epoch: int
-    key: Any
+    key: object
 
 
 class Committed(Event, frozen=True):

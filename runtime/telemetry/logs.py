@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loguru import logger
 
 from headrace.actors.protocol import Closure
@@ -20,7 +18,7 @@ class RunLog(Observer):
     def __init__(self, run: str, pipeline: str) -> None:
         self._log = logger.bind(run=run, pipeline=pipeline)
         self._pipeline = pipeline
-        self._shut: set[tuple[str, Any]] = set()
+        self._shut: set[tuple[str, object]] = set()
         """Stages and keys of which has been told that the account is exhausted: each probe in vain is no news."""
 
     def on_run_began(self, event: events.RunBegan) -> None:

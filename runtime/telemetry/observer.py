@@ -261,7 +261,7 @@ class Observers:
             actor.receive = heard  # type: ignore[method-assign]
         return actor
 
-    def _hear(self, of: Translation, name: str, message: Any) -> None:
+    def _hear(self, of: Translation, name: str, message: object) -> None:
         try:
             for event in of(self._now(), name, message):
                 self.tell(event)
@@ -274,7 +274,7 @@ class Observers:
         """Where messages of this role may be sent for them alone; None where nobody wants to know."""
         return cast(Address, _Ear(self, role)) if self._tables[role] else None
 
-    def hear(self, role: str, message: Any) -> None:
+    def hear(self, role: str, message: object) -> None:
         """A message that comes to nobody else."""
         translated = self._tables[role].get(type(message))
         if translated is not None:
@@ -310,7 +310,7 @@ class _Ear:
         self._observers = tap
         self._role = role
 
-    def put(self, message: Any, /) -> None:
+    def put(self, message: object, /) -> None:
         self._observers.hear(self._role, message)
 
 

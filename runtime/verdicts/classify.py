@@ -9,7 +9,7 @@ imports none of them (L66).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.actors.awaitables import at_once
 from headrace.actors.errors import InternalError
@@ -106,7 +106,7 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
     return fault
 
 
-def retry_after_s(headers: Any, now: Callable[[], float] | None = None) -> float | None:
+def retry_after_s(headers: object, now: Callable[[], float] | None = None) -> float | None:
     """The hint of a Retry-After header (RFC 9110, section 10.2.3): seconds or a date. None if there is no usable one.
 
     `headers`: a mapping of any client. A date is compared with the `Date` of the same headers where there is one, else with

@@ -9,7 +9,7 @@ about an exhausted account.
 from __future__ import annotations
 
 import weakref
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -241,7 +241,7 @@ class _Said:
             if delay is not None:
                 self.retry_delay_s = self.retry_delay_s or duration_message_s(delay)
 
-    def _read_mapping(self, held: dict[Any, Any], depth: int) -> None:
+    def _read_mapping(self, held: dict[object, object], depth: int) -> None:
         for key in _CODE_KEYS:
             self._read_code(held.get(key), key)
         message = held.get("message") or held.get("Message")

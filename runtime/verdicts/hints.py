@@ -47,7 +47,7 @@ class Headers:
     """Headers of any client, read by name whatever the case. What cannot be read is not there."""
 
     def __init__(self, held: object) -> None:
-        self._plain: dict[str, Any] = {}
+        self._plain: dict[str, object] = {}
         try:
             # Some mappings are particular about the case, and gRPC's metadata are pairs.
             pairs: Any = held if isinstance(held, list | tuple) else held.items()  # type: ignore[attr-defined]
@@ -243,9 +243,9 @@ def _of_details(packed: object) -> float | None:
     return None
 
 
-def _protobuf(data: object) -> dict[int, list[Any]]:
+def _protobuf(data: object) -> dict[int, list[object]]:
     """The fields of a message of Protocol Buffers by number: integers, and bytes. What is cut off is left out."""
-    fields: dict[int, list[Any]] = {}
+    fields: dict[int, list[object]] = {}
     if type(data) is not bytes:
         return fields
     at = 0
@@ -264,7 +264,7 @@ def _protobuf(data: object) -> dict[int, list[Any]]:
 
     while at < len(data):
         key = varint()
-        value: Any
+        value: object
         if key & 7 == 0:
             value = varint()
         elif key & 7 == 2:

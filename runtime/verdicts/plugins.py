@@ -36,7 +36,7 @@ class Plugin(NamedTuple):
 
     name: str
     known_as: str
-    ask: Callable[[Any], Any]
+    ask: Callable[[object], Any]
 
 
 class Plugins:
@@ -48,7 +48,7 @@ class Plugins:
         self._lock = threading.Lock()
         self._loaded: list[Plugin] | None = None
 
-    def asked(self, about: Any, checked: Callable[[Any], Any] | None = None) -> Any:
+    def asked(self, about: Any, checked: Callable[[Any], object] | None = None) -> Any:
         """What the first of them says that knows it; None if none does. `checked`: makes of that what it is to be, or
         raises."""
         plugins = self._loaded

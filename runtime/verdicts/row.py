@@ -61,9 +61,9 @@ class Finding(NamedTuple):
         return self.row.word
 
 
-def by_value(rows: Iterable[Row]) -> Mapping[Any, Row]:
+def by_value(rows: Iterable[Row]) -> Mapping[object, Row]:
     """An index of rows by their values. A value that stands in two rows is a mistake in the table."""
-    index: dict[Any, Row] = {}
+    index: dict[object, Row] = {}
     for row in rows:
         for value in row.values:
             if value in index:

@@ -1,6 +1,9 @@
-"""Runs every example of the pages in `runtime/docs/`, as a plugin of pytest on top of sybil: `make docs`.
+"""Runs each example of the pages in `runtime/docs/` and of the docstrings, as a plugin of pytest on sybil: `make docs`.
 
-What a fenced block is, its first line says:
+A docstring's examples are those of doctest (`>>>`). They have all public names of the package, and a temporary folder to
+work in, which those of one file share.
+
+What a fenced block of a page is, its first line says:
 
     python                      is run; all blocks of a page share their names; `await` may stand at the top level
     text title="Output"         is what the python blocks since the last such block have printed
@@ -32,6 +35,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sybil import Document, Example, Region, Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.rest import DocTestParser
+
+import headrace
 
 COMMAND_S = 50.0
 ACCEPTS = os.environ.get("HEADRACE_DOCS") == "accept"
@@ -208,10 +215,19 @@ def tear_down(namespace: dict[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-pytest_collect_file = Sybil(
-    parsers=[parse],
-    pattern="*.md",
+def set_up_docstrings(namespace: dict[str, Any]) -> None:
+    """The public names of the package, for the docstrings of one file, in a folder of their own."""
+    set_up(namespace)
+    namespace.update({name: getattr(headrace, name) for name in headrace.__all__}, __name__="__main__")
+
+
+_pages = Sybil(parsers=[parse], pattern="*.md", path="/", setup=set_up, teardown=tear_down)
+_docstrings = Sybil(
+    parsers=[DocTestParser(optionflags=doctest.ELLIPSIS)],
+    pattern="*.py",
     path="/",
-    setup=set_up,
+    document_types={".py": PythonDocStringDocument},
+    setup=set_up_docstrings,
     teardown=tear_down,
-).pytest()
+)
+pytest_collect_file = (_pages + _docstrings).pytest()

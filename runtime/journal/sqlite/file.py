@@ -203,24 +203,24 @@ class JournalFile:
 
     # --- rows of tables ---
 
-    def _seal(self, table: str, row: tuple[Any, ...]) -> int:
+    def _seal(self, table: str, row: tuple[object, ...]) -> int:
         return crc32(_pack(row), self._seeds[table]) - _HALF
 
-    def sealed(self, table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    def sealed(self, table: str, row: tuple[object, ...]) -> tuple[Any, ...]:
         """A row of a table, with the checksum that it ends with. Numbers in columns of type REAL must be floats."""
         return (*row, crc32(_pack(row), self._seeds[table]) - _HALF)
 
-    def all_sealed(self, table: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    def all_sealed(self, table: str, rows: Iterable[tuple[object, ...]]) -> list[tuple[Any, ...]]:
         """Rows with their seals, as `sealed` gives one."""
         seed, pack, half = self._seeds[table], _pack, _HALF
         return [(*row, crc32(pack(row), seed) - half) for row in rows]
 
-    def put(self, table: str, row: tuple[Any, ...]) -> None:
+    def put(self, table: str, row: tuple[object, ...]) -> None:
         """A row of a table that is not tallied; one with the same key is replaced."""
         self.db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({MARKS[table]})", self.sealed(table, row))
 
     def read(
-        self, table: str, where: str, values: Iterable[Any] = (), order: str | None = None
+        self, table: str, where: str, values: Iterable[object] = (), order: str | None = None
     ) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, whole but for their checksums. Raises `Damaged` where one is not what was written."""
         if table in LATER and not self._has_later:
@@ -263,7 +263,7 @@ class JournalFile:
         for _ in self.read(table, "run > ?", (run,), "run, row, node, path LIMIT 1"):
             pass
 
-    def remove(self, progress: Progress, table: str, key: tuple[Any, ...]) -> bool:
+    def remove(self, progress: Progress, table: str, key: tuple[object, ...]) -> bool:
         """Delete the row with this key (see `KEYS`) from a table that is tallied; whether there was one. Within a
         transaction; `progress` is to be saved after it."""
         where = " AND ".join(f"{column} = ?" for column in KEYS.get(table, ROW_KEY))
@@ -275,7 +275,7 @@ class JournalFile:
         progress.tally[table] = n - 1, adds - found[0]
         return True
 
-    def add(self, progress: Progress, table: str, row: tuple[Any, ...]) -> None:
+    def add(self, progress: Progress, table: str, row: tuple[object, ...]) -> None:
         """A row of a table that is tallied. Within a transaction; `progress` is to be saved after it."""
         sealed = self.sealed(table, row)
         self.db.execute(f"INSERT INTO {table} VALUES ({MARKS[table]})", sealed)

@@ -87,7 +87,7 @@ class Recovery:
                 raise InternalError("what was formed is a batch")
             yield self._journal.name_of(node), bundle
 
-    def _entries(self, floor: int) -> Iterator[Any]:
+    def _entries(self, floor: int) -> Iterator[object]:
         read, name_of = self._read, self._journal.name_of
         for _, row, place in sorted(self._journal.read_all("read", self._run), key=lambda found: found[1]):
             yield protocol.ReadTo(row, _unpack(place))

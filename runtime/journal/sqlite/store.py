@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 
@@ -116,7 +115,7 @@ class SqliteStore:
         """Answers and states of a stage, as bytes, or as a `Partial` answer. Raise `Unkept`."""
         return Encoders(self._values[stage].encode, Values(stage).encode)
 
-    def commit(self, entries: list[Any]) -> None:
+    def commit(self, entries: list[object]) -> None:
         """All of these, durable when it returns. Raises `JournalError`."""
         try:
             with self._db:
@@ -131,11 +130,11 @@ class SqliteStore:
         except Gone as gone:
             raise JournalError(str(gone)) from None
 
-    def _write(self, entries: list[Any]) -> None:
+    def _write(self, entries: list[object]) -> None:
         run, node, insert = self._run, self._node, self._insert
-        answers: list[tuple[Any, ...]] = []
+        answers: list[tuple[object, ...]] = []
         spending: set[str] = set()
-        settled: list[tuple[Any, ...]] = []
+        settled: list[tuple[object, ...]] = []
         total = self._progress.total
         for entry in entries:
             match entry:
@@ -192,7 +191,7 @@ class SqliteStore:
         insert("given", [(run, first, digests) for first, digests in self.given()])
         self._go_forward(total)
 
-    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def _insert(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """What is told again replaces what was told, where a table has one row for each."""
         sealed = self._journal.all_sealed(table, rows)
         if not sealed:
@@ -229,7 +228,7 @@ class SqliteStore:
                 self._forgotten = done
         self._journal.save_progress(progress)
 
-    def _answers(self, entry: protocol.Answers, rows: list[tuple[Any, ...]]) -> None:
+    def _answers(self, entry: protocol.Answers, rows: list[tuple[object, ...]]) -> None:
         run, node, tries = self._run, self._node(entry.node), entry.attempts or {}
         at, took = self._clock + entry.at_s, entry.took_s
         if not tries and plain(entry.seqs) and set(map(type, entry.values)) == {bytes}:
@@ -255,13 +254,13 @@ class SqliteStore:
                 )
             )
 
-    def _end(self, name: str, end: Ended, at_s: float) -> tuple[Any, ...]:
+    def _end(self, name: str, end: Ended, at_s: float) -> tuple[object, ...]:
         error = end.error
         what = (name_of(error), self._message(error)) if error is not None else (None, None)
         path, at = encode_id(end.seq), self._clock + at_s
         return (self._run, _row(end.seq), self._node(name), path, end.attempts, at, end.status.value, *what)
 
-    def _fault(self, name: str, fault: protocol.Fault, at_s: float, took_s: float) -> tuple[Any, ...]:
+    def _fault(self, name: str, fault: protocol.Fault, at_s: float, took_s: float) -> tuple[object, ...]:
         seq, error = fault.seq, fault.error
         hint = float(fault.retry_after_s) if fault.retry_after_s is not None else None
         what = (fault.kind.value, name_of(error), self._message(error), hint)
@@ -270,7 +269,7 @@ class SqliteStore:
     def _message(self, error: BaseException) -> str | None:
         return None if self._discreet else message_of(error)
 
-    def _batch(self, name: str, bundle: Id) -> tuple[Any, ...]:
+    def _batch(self, name: str, bundle: Id) -> tuple[object, ...]:
         if not isinstance(bundle, Bundle):
             raise InternalError("what was formed is a batch")
         rows = list(rows_of(bundle))

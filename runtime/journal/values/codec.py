@@ -34,7 +34,7 @@ def decode_ids(data: bytes) -> list[Id]:
     return [_inline(of) for of in _decoder.decode(data)]
 
 
-def _outline(of: Id) -> Any:
+def _outline(of: Id) -> object:
     if type(of) is int:
         return of
     if isinstance(of, Bundle):

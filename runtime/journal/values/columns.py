@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 
@@ -46,8 +46,8 @@ class Values:
     def __init__(
         self,
         stage: str,
-        kind: Any = None,
-        counts: Callable[[Any], Any] | None = None,
+        kind: object = None,
+        counts: Callable[[object], object] | None = None,
         options: Journal | None = None,
     ) -> None:
         self._stage = stage
@@ -58,7 +58,7 @@ class Values:
         self._types = Types(_classes_in(kind))
         self._simple = counts is None and not self._never and not self._redact
 
-    def encode(self, value: Any) -> bytes | Partial:
+    def encode(self, value: object) -> bytes | Partial:
         """A value as bytes; or what of it is to be kept. Raises `Unkept` for a value that would not come back as it was."""
         if self._simple and is_plain(value):
             try:
@@ -84,12 +84,12 @@ class Values:
         rest, found = redacted(view(data), self._redact)
         return Partial(_encode(rest)) if found else data
 
-    def decode(self, data: bytes) -> Any:
+    def decode(self, data: bytes) -> object:
         """The value again. Raises `ConfigError` where a class that it needs is not there any more."""
         return self._types.decode(data)
 
 
-def _classes_in(kind: Any, seen: frozenset[Any] = frozenset()) -> Iterator[type]:
+def _classes_in(kind: object, seen: frozenset[object] = frozenset()) -> Iterator[type]:
     """The classes that an annotation speaks of, and those that their fields do."""
     if isinstance(kind, type) and kind not in seen and kind.__module__ != "builtins":
         yield kind

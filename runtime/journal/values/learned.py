@@ -5,8 +5,6 @@ Keys of limits are somebody's values: those are kept that are plain and short, s
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from headrace.actors.protocol import Key, Prior
@@ -20,7 +18,7 @@ KEY_MAX = 256
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
     """`key`: a list stands for a tuple. `until`: seconds since 1970."""
 
-    key: Any
+    key: object
     rate: float | None
     sure: bool
     in_flight: int | None
@@ -51,7 +49,7 @@ def decode_priors(data: bytes, clock: float) -> dict[Key, Prior]:
     }
 
 
-def view_priors(data: bytes) -> list[dict[str, Any]]:
+def view_priors(data: bytes) -> list[dict[str, object]]:
     """For people: of each key, what there is."""
     found = []
     for kept in _decode(data):
@@ -80,5 +78,5 @@ def _is_plain(key: object) -> bool:
     return key is None or type(key) in (str, int, float, bool, bytes)
 
 
-def _key_of(kept: Any) -> Key:
+def _key_of(kept: object) -> Key:
     return tuple(map(_key_of, kept)) if isinstance(kept, list) else kept

@@ -76,7 +76,7 @@ def is_plain(value: Any, depth: int = DEPTH_MAX) -> bool:
     return depth > 0 and all(type(each) in _SCALARS or is_plain(each, depth - 1) for each in items)
 
 
-def _are_flat(rows: list[dict[Any, Any]]) -> bool:
+def _are_flat(rows: list[dict[object, object]]) -> bool:
     """Whether dicts have text as keys and scalars as values, looked at in one go: four times as fast as one by one."""
     return _TEXT.issuperset(map(type, chain.from_iterable(rows))) and _SCALARS.issuperset(
         map(type, chain.from_iterable(map(dict.values, rows)))
@@ -89,10 +89,10 @@ class Types:
 
     def __init__(self, local: Iterable[type] = ()) -> None:
         self._local = {(kind.__module__, kind.__qualname__): kind for kind in local}
-        self._shapes: dict[type, Callable[[Any, int], Any]] = {}
+        self._shapes: dict[type, Callable[[object, int], object]] = {}
         self._decoder = msgspec.msgpack.Decoder(ext_hook=self._read)
 
-    def encode(self, value: Any) -> bytes:
+    def encode(self, value: object) -> bytes:
         """Encode any value. Raises `Unfit`."""
         try:
             return _encode(self._told(value, DEPTH_MAX))
@@ -101,13 +101,13 @@ class Types:
         except (TypeError, ValueError, OverflowError) as error:
             raise Unfit(f"cannot be written: {error}") from None
 
-    def decode(self, data: bytes) -> Any:
+    def decode(self, data: bytes) -> object:
         """The value again. Raises `msgspec.MsgspecError`, and `ConfigError` where its class is not there any more."""
         return self._decoder.decode(data)
 
     # --- written ---
 
-    def _told(self, value: Any, depth: int) -> Any:
+    def _told(self, value: Any, depth: int) -> object:
         """The value, of plain data and extensions."""
         kind = type(value)
         if kind in _SCALARS:
@@ -126,7 +126,7 @@ class Types:
             shape = self._shapes[kind] = self._shape_of(kind)
         return shape(value, depth)
 
-    def _items(self, values: Iterable[Any], depth: int) -> list[Any]:
+    def _items(self, values: Iterable[object], depth: int) -> list[object]:
         told = []
         for index, each in enumerate(values):
             try:
@@ -135,7 +135,7 @@ class Types:
                 raise unfit.inside(f"[{index}]") from None
         return told
 
-    def _fields(self, values: Iterable[tuple[str, Any]], depth: int) -> dict[str, Any]:
+    def _fields(self, values: Iterable[tuple[str, object]], depth: int) -> dict[str, object]:
         told = {}
         for name, each in values:
             try:
@@ -144,7 +144,7 @@ class Types:
                 raise unfit.inside(f".{name}") from None
         return told
 
-    def _dict(self, value: dict[Any, Any], depth: int) -> Any:
+    def _dict(self, value: dict[Any, object], depth: int) -> object:
         if _TEXT.issuperset(map(type, value)) and all(map(_is_utf8, value)):
             return self._fields(value.items(), depth)
         pairs = []
@@ -155,10 +155,10 @@ class Types:
                 raise unfit.inside(f"[{key!r}]") from None
         return Ext(_PAIRS, _encode(pairs))
 
-    def _packed(self, code: int, values: Iterable[Any], depth: int) -> Ext:
+    def _packed(self, code: int, values: Iterable[object], depth: int) -> Ext:
         return Ext(code, _encode(self._items(values, depth)))
 
-    def _shape_of(self, kind: type) -> Callable[[Any, int], Any]:
+    def _shape_of(self, kind: type) -> Callable[[Any, int], object]:
         """How instances of a class are written. Raises `Unfit`."""
         if issubclass(kind, enum.Enum):
             name = self._name_of(kind)
@@ -178,10 +178,10 @@ class Types:
             raise Unfit(_advice(kind))
         return self._record_shape(kind, names)
 
-    def _record_shape(self, kind: type, names: tuple[str, ...]) -> Callable[[Any, int], Any]:
+    def _record_shape(self, kind: type, names: tuple[str, ...]) -> Callable[[object, int], object]:
         name, known = self._name_of(kind), frozenset(names)
 
-        def write(value: Any, depth: int) -> Any:
+        def write(value: object, depth: int) -> object:
             more = getattr(value, "__dict__", None)
             if more and not known.issuperset(more):
                 raise Unfit(
@@ -195,7 +195,7 @@ class Types:
 
         return write
 
-    def _record(self, name: tuple[str, str], fields: Iterable[tuple[str, Any]], depth: int) -> Ext:
+    def _record(self, name: tuple[str, str], fields: Iterable[tuple[str, object]], depth: int) -> Ext:
         return Ext(_RECORD, _encode([*name, self._fields(fields, depth)]))
 
     def _name_of(self, kind: type) -> tuple[str, str]:
@@ -216,7 +216,7 @@ class Types:
 
     # --- read ---
 
-    def _read(self, code: int, data: memoryview) -> Any:
+    def _read(self, code: int, data: memoryview) -> object:
         body = bytes(data)
         match code:
             case 15:
@@ -230,7 +230,7 @@ class Types:
                 return READERS[code](self._decoder.decode, body)
 
     def _class(self, module: str, qualname: str) -> Any:
-        kind: Any = self._local.get((module, qualname))
+        kind: object = self._local.get((module, qualname))
         if kind is None:
             try:
                 kind = attrgetter(qualname)(sys.modules.get(module) or importlib.import_module(module))
@@ -246,7 +246,7 @@ class Types:
         return kind
 
 
-def _scalar(value: Any, kind: type) -> Any:
+def _scalar(value: Any, kind: type) -> object:
     if kind is str:
         return value if _is_utf8(value) else Ext(_STR, value.encode("utf-8", "surrogatepass"))
     if kind is int and not -(1 << 63) <= value < 1 << 64:
@@ -264,7 +264,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _member(types: Types, value: enum.Enum, depth: int) -> tuple[str | None, Any]:
+def _member(types: Types, value: enum.Enum, depth: int) -> tuple[str | None, object]:
     """An Enum by its name; a combination of flags, which may have none, by its number."""
     name = value.name
     if name is not None and type(value).__members__.get(name) is value:
@@ -272,7 +272,7 @@ def _member(types: Types, value: enum.Enum, depth: int) -> tuple[str | None, Any
     return None, types._told(value.value, depth - 1)
 
 
-def _rebuilt(kind: Any, fields: dict[str, Any]) -> Any:
+def _rebuilt(kind: Any, fields: dict[str, object]) -> object:
     """A record with these fields, without what its constructor would do anew."""
     if issubclass(kind, tuple):
         if fields.keys() != set(kind._fields):
@@ -288,7 +288,7 @@ def _rebuilt(kind: Any, fields: dict[str, Any]) -> Any:
     return made
 
 
-def _struct(kind: Any, fields: dict[str, Any]) -> Any:
+def _struct(kind: Any, fields: dict[str, object]) -> object:
     # A Struct cannot be made without its constructor.
     made = kind(**fields)
     for name, each in fields.items():
@@ -317,7 +317,7 @@ def _zone(value: dt.datetime | dt.time) -> str | None:
     raise Unfit(f"has a time zone that has no name to be found by, a {type(zone).__module__}.{type(zone).__qualname__}")
 
 
-def _moment(code: int) -> Callable[[Types, Any, int], Ext]:
+def _moment(code: int) -> Callable[[Types, object, int], Ext]:
     def write(_: Types, value: Any, depth: int) -> Ext:
         zone = _zone(value)
         local = value if zone is None else value.replace(tzinfo=None)
@@ -326,8 +326,8 @@ def _moment(code: int) -> Callable[[Types, Any, int], Ext]:
     return write
 
 
-def _at(kind: Any) -> Callable[[Callable[[bytes], Any], bytes], Any]:
-    def read(decode: Callable[[bytes], Any], body: bytes) -> Any:
+def _at(kind: Any) -> Callable[[Callable[[bytes], object], bytes], object]:
+    def read(decode: Callable[[bytes], Any], body: bytes) -> object:
         text, zone, fold, utc = decode(body)
         value = kind.fromisoformat(text)
         if zone is not None:
@@ -342,11 +342,11 @@ def _at(kind: Any) -> Callable[[Callable[[bytes], Any], bytes], Any]:
     return read
 
 
-def _text_of(code: int, text: Callable[[Any], str] = str) -> Callable[[Types, Any, int], Ext]:
+def _text_of(code: int, text: Callable[[Any], str] = str) -> Callable[[Types, object, int], Ext]:
     return lambda _, value, depth: Ext(code, text(value).encode())
 
 
-_WRITERS: Mapping[type, Callable[[Types, Any, int], Any]] = {
+_WRITERS: Mapping[type, Callable[[Types, Any, int], object]] = {
     tuple: lambda types, value, depth: types._packed(TUPLE, value, depth),
     set: lambda types, value, depth: types._packed(_SET, value, depth),
     frozenset: lambda types, value, depth: types._packed(_FROZENSET, value, depth),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from .typed import READERS, TUPLE
 
 
-def view(data: bytes) -> Any:
+def view(data: bytes) -> object:
     """A value as plain data that JSON can tell: what it says, without the types. It asks for none of its classes."""
     return _viewer.decode(data)
 
 
-def _seen(code: int, data: memoryview) -> Any:
+def _seen(code: int, data: memoryview) -> object:
     body = bytes(data)
     match code:
         case 1 | 2 | 3:

@@ -16,7 +16,7 @@ import sys
 import types
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 PYTHON = str(sys.implementation.cache_tag)
 """Whose instructions the digests of compiled code are made of, such as `cpython-312`."""
@@ -59,7 +59,7 @@ def compiled(code: types.CodeType) -> Code:
     def tell(*what: object) -> None:
         told.update(repr(what).encode("utf-8", "backslashreplace"))
 
-    def const(value: Any) -> object:
+    def const(value: object) -> object:
         """A constant as something whose `repr` is the same in every process."""
         if isinstance(value, types.CodeType):
             inner = compiled(value)
@@ -125,7 +125,7 @@ def _functions_in(text: str) -> dict[int, ast.FunctionDef | ast.AsyncFunctionDef
     return found
 
 
-def outline(node: Any) -> Iterator[str]:
+def outline(node: object) -> Iterator[str]:
     """A syntax tree as text, without docstrings and places, and without fields that are empty, which come and go with the
     versions of Python."""
     if isinstance(node, ast.AST):

@@ -53,17 +53,17 @@ class Contents:
         self._packages = frozenset(packages) - sys.stdlib_module_names - {"headrace"}
         self._source = source
         self._known: dict[int, bytes] = {}
-        self._kept: list[Any] = []
+        self._kept: list[object] = []
         """Objects whose `id` is remembered must live as long."""
         self._codes: dict[types.CodeType, Code] = {}
         self._way: list[int] = []
         self._left = OBJECTS_MAX
 
-    def parts_of(self, function: Any) -> dict[str, bytes]:
+    def parts_of(self, function: object) -> dict[str, bytes]:
         """What a function is made of, each by what people would call it."""
         return dict(self._parts(function, forced=True))
 
-    def digest(self, value: Any, name: str) -> bytes:
+    def digest(self, value: object, name: str) -> bytes:
         """Of any value. `name`: what people would call it."""
         fast = _fast(value)
         if fast is not None:
@@ -91,7 +91,7 @@ class Contents:
         self._kept.append(value)
         return found
 
-    def _unread(self, value: Any, name: str, why: str | None = None) -> bytes:
+    def _unread(self, value: object, name: str, why: str | None = None) -> bytes:
         kind = type(value)
         self.opaque[f"{name or 'it'} ({why or f'{kind.__module__}.{kind.__qualname__}'.removeprefix('builtins.')})"] = (
             None
@@ -215,7 +215,7 @@ class Contents:
             found = self._codes[code] = compiled(code)
         return found
 
-    def _object(self, value: Any, name: str) -> Iterator[tuple[str, bytes]]:
+    def _object(self, value: object, name: str) -> Iterator[tuple[str, bytes]]:
         """The parts of an object with their digests: its class and its state."""
         kind = type(value)
         own = self._is_own(kind.__module__)
@@ -314,7 +314,7 @@ def _of(name: str, part: str) -> str:
     return f"{name}.{part}" if name else part
 
 
-def _version_of(value: Any) -> Any:
+def _version_of(value: Any) -> object:
     """What somebody says that a function is: an attribute of it, or of the object whose method it is."""
     if isinstance(value, functools.partial):
         return vars(value).get("version")
@@ -330,19 +330,19 @@ def _version_of(value: Any) -> Any:
     return found if isinstance(found, str | int | float) else None
 
 
-def version_of(function: Any) -> str | None:
+def version_of(function: object) -> str | None:
     """The version that stands for all that a function is; None where it says none."""
     found = _version_of(function)
     return str(found) if found is not None else None
 
 
-def _is_slots(state: tuple[Any, Any]) -> bool:
+def _is_slots(state: tuple[object, object]) -> bool:
     """What an object with `__slots__` gives as its state."""
     first, second = state
     return (first is None or isinstance(first, dict)) and isinstance(second, dict)
 
 
-def _counts(key: str, value: Any) -> bool:
+def _counts(key: str, value: object) -> bool:
     """Whether something in a class says what the class does. What decorators and metaclasses add says it twice."""
     if key.startswith("_abc_") or isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType):
         return False
@@ -354,7 +354,7 @@ def _counts(key: str, value: Any) -> bool:
     return not (key.startswith("__") and key.endswith("__"))
 
 
-def _is_from_elsewhere(key: str, value: Any, is_own: Callable[[str], bool]) -> bool:
+def _is_from_elsewhere(key: str, value: object, is_own: Callable[[str], bool]) -> bool:
     """Whether it is by this name in the package that it is from, such as `from loguru import logger`."""
     module = str(getattr(value, "__module__", None) or type(value).__module__)
     while module:

@@ -45,14 +45,14 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     for."""
 
     kind: str
-    said: dict[str, Any] = {}
+    said: dict[str, object] = {}
     functions: dict[str, Function] = {}
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
     """`source`: by what it is known again. `nodes`: of each, what it does. `edges`: where rows go."""
 
-    source: dict[str, Any]
+    source: dict[str, object]
     nodes: dict[str, Node]
     edges: list[str]
 
@@ -83,7 +83,7 @@ def fingerprint_of(plan: Plan, source: SourceConnector) -> Fingerprint:
     )
 
 
-def _source(source: SourceConnector) -> dict[str, Any]:
+def _source(source: SourceConnector) -> dict[str, object]:
     known = asked("source", source, "fingerprint")
     if known is not None:
         return dict(known)
@@ -91,7 +91,7 @@ def _source(source: SourceConnector) -> dict[str, Any]:
     return {"rows": len(rows), "contents": contents_of(rows)} if isinstance(rows, Sequence) else {}
 
 
-def contents_of(rows: Sequence[Any]) -> str:
+def contents_of(rows: Sequence[object]) -> str:
     """A digest of a list's rows, of the first and the last where it is long."""
     looked_at = [rows] if len(rows) <= 2 * ROWS_LOOKED_AT else [rows[:ROWS_LOOKED_AT], rows[-ROWS_LOOKED_AT:]]
     told = blake2b(digest_size=12)
@@ -127,14 +127,14 @@ def _type_text(kind: Any, within: tuple[Any, ...]) -> str:
     return kind.__qualname__ if isinstance(kind, type) else repr(kind)
 
 
-def _package_of(function: Any) -> str:
+def _package_of(function: object) -> str:
     module = getattr(function, "__module__", None) or type(function).__module__
     return str(module).partition(".")[0]
 
 
 def _node(node: Any, packages: set[str]) -> Node:
     said: dict[str, Any] = {}
-    functions: dict[str, Any] = {}
+    functions: dict[str, object] = {}
     match node:
         case StagePlan():
             said["branches"] = list(node.branches)
@@ -157,7 +157,7 @@ def _node(node: Any, packages: set[str]) -> Node:
     return Node(node.kind, said, told)
 
 
-def function_of(function: Any, packages: set[str] | frozenset[str] = frozenset()) -> Function:
+def function_of(function: object, packages: set[str] | frozenset[str] = frozenset()) -> Function:
     """What a function is, as far as can be told."""
     version = version_of(function)
     if version is not None:
@@ -185,7 +185,7 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[Difference]:
     return told
 
 
-def _source_differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str]]:
+def _source_differences(before: dict[str, object], now: dict[str, object]) -> list[tuple[str, str]]:
     """What is not the same, and how. A file that was moved is what it was: it is known by its contents."""
     by_contents = any(before.get(key) is not None and before.get(key) == now.get(key) for key in ("digest", "contents"))
     where = {"path", "name"} if by_contents else {"name"} if "path" in before and "path" in now else set()
