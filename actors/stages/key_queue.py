@@ -8,11 +8,14 @@ whatever the order, so nothing is overspent and the last row always gets its cre
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any
 
 from ..buffers.backlog import Backlog
 from ..errors import InternalError
-from ..protocol import Epoch, Key, Seqs
+from ..protocol import Closure, Epoch, Key, Seqs
 from ..rows.identity import Id
 from .terms import AccountShut
 from .witnesses import Witnesses
@@ -23,16 +26,33 @@ STALE_S = 0.02
 """A permit that waits for a worker is kept so long: as seconds of its rate, what a stated rate lets through at once."""
 
 
+class Access(Enum):
+    """What the governor lets the calls of a queue do, as far as the stage has heard.
+
+    OPEN: they may go out on permits. COOLING: none may, since some were refused. SHUT: none may, since the other side is out
+    or the account exhausted. PROBING: after that, one at a time.
+    """
+
+    OPEN = auto()
+    COOLING = auto()
+    SHUT = auto()
+    PROBING = auto()
+
+
+ON_REFUSAL: Mapping[Access, Access] = MappingProxyType({Access.OPEN: Access.COOLING, Access.PROBING: Access.SHUT})
+"""A call on a permit of today was refused: the governor is about to close. Elsewhere nothing changes."""
+ON_REOPENING: Mapping[Access, Access] = MappingProxyType({Access.PROBING: Access.OPEN, Access.SHUT: Access.COOLING})
+"""A probe was answered: no outage any more, though the next cooldown may have begun. Elsewhere nothing changes."""
+
+
 class KeyQueue:
     """The rows of one key and the permits for them. It has state only; the stage decides."""
 
-    def __init__(self, key: Key, weighted: bool) -> None:
+    def __init__(self, key: Key, *, weighted: bool) -> None:
         self.key = key
         self.backlog = Backlog()
         self.epoch = Epoch(0)
-        self.cooling = False
-        self.outage = False
-        """The governor is closed, or probes, because the other side is out or the account exhausted."""
+        self.access = Access.OPEN
         self.given_up: AccountShut | None = None
         """The account has been exhausted for longer than anybody waits."""
         self.scarce = False
@@ -50,6 +70,40 @@ class KeyQueue:
         """What came of its calls of late: it says whose fault a failure was."""
         self._weights: dict[Id, float] | None = {} if weighted else None
         self._unasked: deque[float] = deque()
+
+    # --- what the governor lets it do ---
+
+    @property
+    def cooling(self) -> bool:
+        """No call may go out."""
+        return self.access is Access.COOLING or self.access is Access.SHUT
+
+    @property
+    def outage(self) -> bool:
+        """The governor is closed, or probes, because the other side is out or the account exhausted."""
+        return self.access is Access.SHUT or self.access is Access.PROBING
+
+    def on_refused(self, epoch: Epoch) -> None:
+        """A call was refused; the governor will close, if its permit was of today's epoch."""
+        if self.epoch == epoch:
+            self.access = ON_REFUSAL.get(self.access, self.access)
+
+    def on_closed(self, epoch: Epoch, closure: Closure) -> None:
+        """The governor has closed."""
+        self.epoch = epoch
+        self.access = Access.COOLING if closure is Closure.REFUSED else Access.SHUT
+
+    def on_cooled(self, epoch: Epoch, *, probing: bool) -> None:
+        """The governor has opened, for one call at a time where it is `probing`."""
+        self.epoch = epoch
+        self.access = Access.PROBING if probing else Access.OPEN
+
+    def on_reopened(self) -> None:
+        """A probe was answered: neither an outage nor an exhausted account stands in the way."""
+        self.access = ON_REOPENING.get(self.access, self.access)
+        self.given_up = None
+
+    # --- rows and permits ---
 
     def append(self, seqs: Seqs, values: list[Any], weights: list[float] | None = None) -> None:
         """Queue rows at the end."""

@@ -16,19 +16,16 @@ from typing import Any
 from .. import protocol
 from ..actor import Actor, Context, Ref
 from ..awaitables import at_once
-from ..protocol import Answered, Key, Message, Seqs
+from ..protocol import Answered, Key, Message
 from ..quantities import key_of, weight_of
-from ..rows.identity import Id
 from .assignments import Assignment, Assignments
 from .key_queue import KeyQueue
 from .terms import AttemptTimedOut, StageTerms
+from .troubles import Troubles
 from .workforce import Workforce
 
 CHUNK_S = 0.001
 """Work in one assignment to a thread, about."""
-
-Described = tuple[dict[Id, int] | None, dict[Id, Any] | None]
-"""Of rows that had trouble: which attempt this is, and the state that they left."""
 
 
 class CheckOverdue(protocol.Control, frozen=True):
@@ -36,8 +33,8 @@ class CheckOverdue(protocol.Control, frozen=True):
 
 
 class Scheduler:
-    """It does what the module says. `room`: how many results have somewhere to go; `described`: what a worker is told of
-    rows that had trouble."""
+    """It does what the module says. `room`: how many results have somewhere to go; `troubles`: those of the rows, which
+    workers are told of."""
 
     def __init__(
         self,
@@ -45,13 +42,13 @@ class Scheduler:
         governor: Ref,
         new_worker: Callable[[Ref], Actor],
         room: Callable[[], int],
-        described: Callable[[Seqs], Described],
+        troubles: Troubles,
     ) -> None:
         self._terms = terms
         self._governor = governor
         self._new_worker = new_worker
         self._room_after = room
-        self._described = described
+        self._troubles = troubles
         self._queues: dict[Key, KeyQueue] = {}
         self._launchable: dict[Key, KeyQueue] = {}
         self._hungry: dict[Key, KeyQueue] = {}
@@ -82,7 +79,7 @@ class Scheduler:
         """The queue of that key."""
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = KeyQueue(key, self._terms.weigh is not None)
+            queue = self._queues[key] = KeyQueue(key, weighted=self._terms.weigh is not None)
         return queue
 
     def queue_of(self, value: Any) -> tuple[KeyQueue, float | None]:
@@ -178,9 +175,7 @@ class Scheduler:
     def on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
         """Give back the permits that a cooldown has made void."""
         queue = self.queue(began.key)
-        queue.epoch = began.epoch
-        queue.cooling = True
-        queue.outage = began.closure is not protocol.Closure.REFUSED
+        queue.on_closed(began.epoch, began.closure)
         self.give_back(queue)
         if self._terms.concurrent:
             for worker in self.workforce.members:
@@ -189,9 +184,7 @@ class Scheduler:
     def on_cooldown_ended(self, ended: protocol.CooldownEnded) -> None:
         """Ask for permits again."""
         queue = self.queue(ended.key)
-        queue.epoch = ended.epoch
-        queue.cooling = False
-        queue.outage = ended.probing
+        queue.on_cooled(ended.epoch, probing=ended.probing)
         self.pump(queue)
 
     # --- calls begin ---
@@ -245,7 +238,7 @@ class Scheduler:
         if not n:
             return False
         id_ = self.assignments.begin(worker, queue, seqs, values)
-        self._tell(worker, protocol.Assign(id_, seqs, values, *self._described(seqs)))
+        self._tell(worker, protocol.Assign(id_, seqs, values, *self._troubles.described(seqs)))
         if self._terms.timeout_s is not None and not self._terms.concurrent:
             self._overdue.append((self._context.now() + self._terms.timeout_s, id_))
             if len(self._overdue) == 1:

@@ -6,15 +6,15 @@ The stage says what failed; this says what becomes of it, by `again` and `end`. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
-
-import msgspec
 
 from ..actor import Context
 from ..protocol import Fault, Key, Kind, Message
 from ..rows.identity import Id
 from .key_queue import KeyQueue
+from .resting import Resting
+from .troubles import Troubles
 from .witnesses import ALONE_MAX, DOUBT_MIN, SOONEST_S, Trial
 
 TURNS_MAX = 3
@@ -28,41 +28,21 @@ class Recess(Message, frozen=True):
     ended: int
 
 
-class Trouble(msgspec.Struct):
-    """What is remembered of a row that had any; most rows have none."""
-
-    failed: int = 0
-    refusals: int = 0
-    state: Any = None
-    forgiven: int = 0
-    """Failures that were not held against it."""
-    doubt: float = 1.0
-    """See `witnesses.py`."""
-    at: int = 0
-    """The number of its call when it was last on trial; ..."""
-    alone: int = 0
-    """... and how often since then nobody else was here, and nobody was called between two of its trials."""
-    turns: int = 0
-    """How often the account was exhausted for it, and not for others."""
-
-
 class Trials:
-    """It does what the module says. `wait_s`: of `StageTerms.trial_s`. `troubles`, `resting`, `parked`: the stage's.
-    `again`: call the row of a fault again, after its backoff. `end`: it ends here, with that error."""
+    """It does what the module says. `wait_s`: of `StageTerms.trial_s`. `troubles`, `resting`: those of the stage's
+    rows. `again`: call the row of a fault again, after its backoff. `end`: it ends here, with that error."""
 
     def __init__(
         self,
         wait_s: float | None,
-        troubles: dict[Id, Trouble],
-        resting: dict[Id, tuple[Any, KeyQueue]],
-        parked: Collection[Id],
+        troubles: Troubles,
+        resting: Resting,
         again: Callable[[Fault, Any, KeyQueue], None],
         end: Callable[[Id, Any, KeyQueue, BaseException], None],
     ) -> None:
         self._wait_s = wait_s
         self._troubles = troubles
         self._resting = resting
-        self._parked = parked
         self._again = again
         self._end = end
         self._context: Context
@@ -83,8 +63,7 @@ class Trials:
     def try_(self, seq: Id, value: Any, queue: KeyQueue, fault: Fault) -> None:
         """This row's call was the last that ended in its queue, and did not answer."""
         alone = not self._has_others(queue)
-        self._resting[seq] = (value, queue)
-        queue.resting += 1
+        self._resting.begin(seq, value, queue)
         self.open += 1
         trouble, number = self._troubles[seq], queue.witnesses.ended
         trouble.alone = trouble.alone + 1 if alone and trouble.at == number - 1 else 0
@@ -148,7 +127,7 @@ class Trials:
 
     def _has_others(self, queue: KeyQueue) -> bool:
         """Rows are here whose calls can say whose fault something was."""
-        resting = queue.resting - len(queue.witnesses.trials) - len(self._parked)
+        resting = queue.resting - len(queue.witnesses.trials) - len(self._resting.parked)
         return bool(queue.in_flight or len(queue.backlog) or resting > 0)
 
     def _settle(self, trial: Trial, queue: KeyQueue, share: float, *, over: bool = False) -> None:
@@ -176,5 +155,4 @@ class Trials:
     def _leave(self, queue: KeyQueue, seq: Id) -> None:
         del queue.witnesses.trials[seq]
         self.open -= 1
-        del self._resting[seq]
-        queue.resting -= 1
+        self._resting.end(seq)

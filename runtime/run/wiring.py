@@ -343,7 +343,7 @@ class _Assembly:
             inputs,
             self._before(stage.name),
             self._record(stage.name),
-            self._plan.life.suspend_s is not None,
+            suspends=self._plan.life.suspend_s is not None,
         )
 
     def _heard(self, worker: Callable[[Ref], Actor], name: str) -> Callable[[Ref], Actor]:

@@ -26,6 +26,7 @@ from headrace.actors.limits.token_bucket import TokenBucket
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
+from headrace.actors.stages.attempts import Attempts
 from headrace.actors.stages.scheduler import Scheduler
 from headrace.actors.stages.trials import Trials
 from headrace.actors.worker import Worker
@@ -49,9 +50,9 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "a stage that holds every failure against its row",
-        Stage,
-        "_on_fault",
-        "elif not self._trials.held:",
+        Attempts,
+        "_on_failed",
+        "elif not self.trials.held:",
         "elif trouble.failed:",
         (Invariant.SPARED,),
         ("a_brown_out", "a_brown_out_on_a_loop"),
@@ -184,10 +185,10 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that puts refused rows at the end",
-        Stage,
-        "_on_fault",
-        "queue.put_first(seq, value)\n                return",
-        "queue.backlog.append([seq], [value])\n                return",
+        Attempts,
+        "_on_refused",
+        "queue.put_first(seq, value)",
+        "queue.backlog.append([seq], [value])",
         (Invariant.FAIR,),
         ("siblings_do_not_starve", "ten_refused_at_once", "concurrency_by_latency"),
     ),
@@ -305,10 +306,10 @@ MUTANTS = (
     ),
     Mutant(
         "a stage that forgets a row whose backoff is over",
-        Stage,
-        "_on_again",
-        "resting = self._resting.pop(seq, None)",
-        "resting = None if seq % 50 == 7 else self._resting.pop(seq, None)",
+        Attempts,
+        "on_again",
+        "found = self._resting.end(seq)",
+        "found = None if seq % 50 == 7 else self._resting.end(seq)",
         (Invariant.ANSWERED,),
         ("retried_in_order",),
     ),
@@ -335,7 +336,7 @@ MUTANTS = (
         Scheduler,
         "on_cooldown_began",
         "self.give_back(queue)",
-        "queue.cooling = False\n        self._launch(queue)",
+        "queue.on_cooled(began.epoch, probing=False)\n        self._launch(queue)",
         (Invariant.QUIET, Invariant.BOUNDED),
         ("refusals_that_come_late", "concurrency_by_latency"),
     ),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.actors.fake import Fake
 from tests.actors.stages.fixtures import GOVERNOR, answer, assigned, faulted, refused, remembering, staged
 
 from headrace.actors import protocol
-from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows
-from headrace.actors.stages.key_queue import KeyQueue
+from headrace.actors.protocol import Answered, Closure, Epoch, Fault, Kind, PermitsGranted, Rows
+from headrace.actors.stages.key_queue import Access, KeyQueue
 
 
 def test_one_key_s_cooldown_keeps_no_other_key_from_its_calls() -> None:
@@ -229,3 +230,51 @@ def test_a_row_that_was_pending_in_an_earlier_life_weighs_what_its_function_says
     fake.receive(PermitsGranted(Epoch(0), 1, cost=3.0))
     ((_, assign),) = assigned(fake)
     assert (list(assign.seqs), assign.states) == ([0], {0: "ticket"})
+
+
+@pytest.mark.parametrize(
+    ("before", "epoch", "after"),
+    [
+        (Access.OPEN, 0, Access.COOLING),
+        (Access.PROBING, 0, Access.SHUT),
+        (Access.COOLING, 0, Access.COOLING),
+        (Access.SHUT, 0, Access.SHUT),
+        (Access.OPEN, 1, Access.OPEN),
+        (Access.PROBING, 1, Access.PROBING),
+    ],
+)
+def test_a_refusal_of_todays_epoch_closes_the_queue_before_the_governor_says_so(
+    before: Access, epoch: int, after: Access
+) -> None:
+    queue = KeyQueue(None, weighted=False)
+    queue.access = before
+    queue.on_refused(Epoch(epoch))
+    assert queue.access is after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Access.OPEN, Access.OPEN),
+        (Access.PROBING, Access.OPEN),
+        (Access.SHUT, Access.COOLING),
+        (Access.COOLING, Access.COOLING),
+    ],
+)
+def test_when_a_probe_was_answered_it_is_no_outage_any_more(before: Access, after: Access) -> None:
+    queue = KeyQueue(None, weighted=False)
+    queue.access = before
+    queue.on_reopened()
+    assert (queue.access, queue.outage) == (after, False)
+
+
+def test_what_the_governor_says_last_holds() -> None:
+    queue = KeyQueue(None, weighted=False)
+    queue.on_closed(Epoch(1), Closure.OUTAGE)
+    assert (queue.access, queue.cooling, queue.outage) == (Access.SHUT, True, True)
+    queue.on_cooled(Epoch(1), probing=True)
+    assert (queue.access, queue.cooling, queue.outage) == (Access.PROBING, False, True)
+    queue.on_closed(Epoch(2), Closure.REFUSED)
+    assert (queue.access, queue.cooling, queue.outage) == (Access.COOLING, True, False)
+    queue.on_cooled(Epoch(2), probing=False)
+    assert (queue.access, queue.epoch) == (Access.OPEN, 2)

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from tests.actors.fake import Fake
 
-from headrace.actors.protocol import Fault, Kind
+from headrace.actors.protocol import Closure, Epoch, Fault, Kind
 from headrace.actors.rows.identity import Id
 from headrace.actors.stages.key_queue import KeyQueue
-from headrace.actors.stages.trials import Recess, Trials, Trouble
+from headrace.actors.stages.resting import Resting
+from headrace.actors.stages.trials import Recess, Trials
+from headrace.actors.stages.troubles import Troubles
 from headrace.actors.stages.witnesses import ALONE_MAX, CALLS, CLEAN, FEWEST, SOONEST_S
 
 
@@ -18,20 +20,18 @@ class Court:
     """Trials without a stage: what they decide is kept."""
 
     def __init__(self, wait_s: float | None = 5.0) -> None:
-        self.troubles: dict[Id, Trouble] = {}
-        self.resting: dict[Id, tuple[Any, KeyQueue]] = {}
-        self.parked: set[Id] = set()
+        self.troubles = Troubles()
+        self.resting = Resting()
         self.again: list[Id] = []
         self.ended: list[Id] = []
         self.trials = Trials(
             wait_s,
             self.troubles,
             self.resting,
-            self.parked,
             lambda fault, value, queue: self.again.append(fault.seq),
             lambda seq, value, queue, error: self.ended.append(seq),
         )
-        self.queue = KeyQueue(None, False)
+        self.queue = KeyQueue(None, weighted=False)
         self.fake = Fake(self)  # type: ignore[arg-type]
         self.recesses: list[Recess] = []
 
@@ -46,7 +46,7 @@ class Court:
         self.queue.backlog.append(range(1000, 1000 + n), [None] * n)
 
     def fails(self, seq: int, kind: Kind = Kind.TRANSIENT) -> None:
-        trouble = self.troubles.setdefault(seq, Trouble())
+        trouble = self.troubles.of(seq)
         if kind is not Kind.EXHAUSTED:
             trouble.failed += 1
         self.queue.witnesses.on_failed(seq)
@@ -59,7 +59,7 @@ class Court:
 
 def all_left(court: Court) -> None:
     assert court.trials.open == 0
-    assert court.resting == {}
+    assert len(court.resting) == 0
     assert court.queue.resting == 0
     assert court.queue.witnesses.trials == {}
 
@@ -69,7 +69,11 @@ def test_a_row_on_trial_rests_until_it_is_settled() -> None:
     court.others()
     court.answers(10)
     court.fails(1)
-    assert (court.trials.open, court.queue.resting, court.resting) == (1, 1, {1: ("value 1", court.queue)})
+    assert (court.trials.open, court.queue.resting, list(court.resting.items())) == (
+        1,
+        1,
+        [(1, court.queue)],
+    )
     court.answers(CALLS - 1)
     assert court.ended == []
     court.answers(1)
@@ -117,7 +121,7 @@ def test_what_others_met_does_not_excuse_for_ever_a_row_that_is_left_alone() -> 
     for _ in range(70):
         if not court.ended:
             court.fails(1)
-            court.troubles.setdefault(1, Trouble()).failed = 1
+            court.troubles.of(1).failed = 1
             court.trials.judge(court.queue, over=True)
     assert len(court.again) == ALONE_MAX + 1
     assert court.ended == [1]
@@ -128,10 +132,10 @@ def test_in_an_outage_nobody_is_judged_L40() -> None:
     court = Court()
     court.fails(1)
     court.trials.all_have_come = True
-    court.queue.outage = True
+    court.queue.on_closed(Epoch(1), Closure.OUTAGE)
     court.answers(100)
     assert (court.trials.open, court.ended) == (1, [])
-    court.queue.outage = False
+    court.queue.on_reopened()
     court.trials.judge(court.queue)
     assert court.ended == [1]
 
@@ -210,7 +214,7 @@ def test_who_has_others_beside_it_is_not_lonely() -> None:
     court.queue.in_flight = 0
     court.queue.resting += 1
     assert court.trials.judge_lonely([court.queue]) == [], "one comes back soon"
-    court.parked.add(9)
+    court.resting.parked.add(9)
     assert court.trials.judge_lonely([court.queue]) == [court.queue], "one that is pending may take an hour"
     assert court.ended == [1]
 
