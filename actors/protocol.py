@@ -264,7 +264,7 @@ class CallsEnded(Message, frozen=True):
 
 
 class Refill(enum.StrEnum):
-    """How a quota comes back: all of it at its reset, bit by bit until then, or nobody knows."""
+    """How a quota comes back: all of it at its reset (`WINDOW`), bit by bit (`CONTINUOUS`), or nobody knows (`UNSAID`)."""
 
     WINDOW = "window"
     CONTINUOUS = "continuous"
@@ -274,9 +274,15 @@ class Refill(enum.StrEnum):
 class Quota(msgspec.Struct, frozen=True):
     """A quota, as the headers of an answer tell of it.
 
-    `unit`: "calls", or what else is counted, as "tokens"; `name`: which of several of one unit. `remaining`: so much is
-    left, of `limit` where that is said. `reset_s`: seconds until it is whole again, which are rounded to `within_s`.
-    `window_s`: no more than `limit` are taken in so many seconds, whenever they begin; None where that is not said.
+    Args:
+        unit: "calls", or what else is counted, such as "tokens".
+        remaining: So much is left.
+        reset_s: Seconds until it is whole again.
+        limit: So much it is when it is whole; None where that is not said.
+        name: Which one of several of one unit it is.
+        within_s: Seconds to which `reset_s` is rounded.
+        refill: How it comes back.
+        window_s: No more than `limit` are taken in so many seconds, whenever they begin; None where that is not said.
     """
 
     unit: str

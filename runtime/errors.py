@@ -65,9 +65,22 @@ __all__ = [
 class RateLimited(HeadraceError):
     """Raise it in a function to say: the other side refused this call for now. It costs the row no attempt.
 
-    `retry_after`: when it may be tried again, where the other side said so: seconds, a timedelta, a datetime, or the text of
-    a Retry-After header. What cannot be used (NaN, a time that is past) counts as None; what is longer than the limit's
-    `max_hint` counts as that.
+    Args:
+        message: What errors and logs say.
+        retry_after: When the call may be tried again, where the other side said so: seconds, a timedelta, a datetime, or
+            the text of a Retry-After header. What cannot be used (NaN, a time that is past) counts as None. What is longer
+            than the limit's `max_hint` counts as that.
+
+    Examples:
+        >>> refusals = iter([RateLimited(retry_after=0.01)])
+        >>> def ask(city):
+        ...     for refusal in refusals:
+        ...         raise refusal
+        ...     return city.upper()
+        >>> report = Pipeline().source(["Lund"]).map(ask).sink(print).run()
+        LUND
+        >>> report.refusals
+        1
     """
 
     def __init__(
@@ -81,17 +94,44 @@ class RateLimited(HeadraceError):
 
 
 class TransientError(HeadraceError):
-    """Raise it in a function to say: this call failed, and may work when tried again."""
+    """Raise it in a function to say: this call failed, and may work when it is tried again. It costs the row an attempt.
+
+    Args:
+        message: What errors and logs say.
+
+    Examples:
+        >>> answers = iter([None, "Malmö"])
+        >>> def ask(_):
+        ...     answer = next(answers)
+        ...     if answer is None:
+        ...         raise TransientError("the answer was empty")
+        ...     return answer
+        >>> Pipeline().source([1]).map(ask, retry=Retry(2, base=0.01)).sink(print).run().quarantined
+        Malmö
+        0
+    """
 
 
 class Pending(HeadraceError):
     """Raise it in a function to say: this was begun elsewhere (a provider's batch job was submitted), and is not done.
 
-    The row is parked: it holds no worker and no permit, and costs no attempt. `check_after_s` seconds later it is asked
-    about again, with `state` (plain data) as `current_call().state`, in another life of the run if need be.
+    The row is parked: it holds no worker and no permit, and costs no attempt. `check_after_s` seconds later, the function
+    is called with it again, with `state` as `current_call().state`, in another life of the run if need be.
 
-    `check_after_s` is a finite number of seconds, 31 years (1e9 s) at most, or a timedelta; a negative one asks at once. For
-    anything else, this raises `BadAnswer`, which is the row's error.
+    Args:
+        check_after_s: A finite number of seconds, 31 years (1e9 s) at most, or a timedelta; a negative one asks at once.
+        state: Plain data that says what was begun, such as the number of a job.
+
+    Raises:
+        BadAnswer: `check_after_s` is anything else. It is the row's error then.
+
+    Examples:
+        >>> def render(name):
+        ...     if current_call().state is None:
+        ...         raise Pending(check_after_s=0.01, state={"job": 17})
+        ...     return f"{name}: job {current_call().state['job']} is done"
+        >>> report = Pipeline().source(["poster"]).map(render).sink(print).run()
+        poster: job 17 is done
     """
 
     def __init__(self, check_after_s: float | timedelta, state: object = None) -> None:
@@ -104,12 +144,23 @@ class Pending(HeadraceError):
 
 
 class UnwritableRows(HeadraceError):
-    """A sink's connector raises it from `write`: these rows of the batch cannot be written, and all others were.
+    """Raise it in the `write` of a sink's connector to say: these rows cannot be written, and all others were.
 
-    Each of these rows goes to quarantine with its error; the run goes on. `rows` maps the index of a row in the batch to the
-    error that says which field the sink cannot hold, and why.
+    Each of these rows goes to quarantine with its error; the run goes on.
 
-        raise UnwritableRows({3: BadInput("field 'n': an integer of more than 64 bits")})
+    Args:
+        rows: Maps the index of a row in the batch to its error, which says which field the sink cannot hold, and why.
+
+    Examples:
+        >>> class Numbers(SinkConnector):
+        ...     def write(self, items):
+        ...         wrong = {i: ValueError(f"{row!r} is no number") for i, row in enumerate(items) if row == "two"}
+        ...         print([row for row in items if row != "two"])
+        ...         if wrong:
+        ...             raise UnwritableRows(wrong)
+        >>> Pipeline().source([1, "two", 3]).batch(3).unbatch().sink(Numbers()).run().quarantined
+        [1, 3]
+        1
     """
 
     def __init__(self, rows: Mapping[int, BaseException]) -> None:
@@ -121,9 +172,12 @@ class UnwritableRows(HeadraceError):
 
 
 class ConfigError(HeadraceError, ValueError):
-    """An option or a file says something that cannot be: what, where, and what to do.
+    """An option or a file says something that cannot be. The message says what, where, and what to do.
 
-    What its message quotes (a path, a name, a value) can hold what a terminal would obey; that is made visible (L81).
+    What the message quotes (a path, a name, a value) can hold what a terminal would obey; that is made visible (L81).
+
+    Args:
+        message: What people read.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -131,7 +185,12 @@ class ConfigError(HeadraceError, ValueError):
 
 
 class GraphError(ConfigError):
-    """A node that cannot be where it is. `node`: its name."""
+    """A node of a pipeline cannot be where it is.
+
+    Args:
+        node: The node's name.
+        message: What people read.
+    """
 
     def __init__(self, node: str, message: str) -> None:
         super().__init__(message)
@@ -190,7 +249,21 @@ def name_of(error: BaseException) -> str:
 
 
 class RunFailed(HeadraceError):
-    """The run could not go on. `__cause__` is what went wrong first; `report` is what it came to."""
+    """A run could not go on. `__cause__` is what went wrong first.
+
+    Args:
+        message: The name of the run, and what went wrong first.
+        report: What the run came to, as a `RunReport`.
+
+    Examples:
+        >>> def write(row):
+        ...     raise OSError("the disk is full")
+        >>> try:
+        ...     Pipeline("copy").source([1, 2]).sink(write).run()
+        ... except RunFailed as failed:
+        ...     print(failed, failed.report.state.value, sep="; ")
+        copy: OSError: the disk is full (raised by write() of the sink 'sink' (write)); failed
+    """
 
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
@@ -198,4 +271,4 @@ class RunFailed(HeadraceError):
 
 
 class RunAborted(HeadraceError):
-    """Somebody aborted what was waited for."""
+    """What was waited for was aborted: a call of an executor, or a run of a process that was forked."""

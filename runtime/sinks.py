@@ -35,11 +35,24 @@ __all__ = ["IfExists", "csv", "jsonl", "sqlite"]
 
 
 def jsonl(path: StrPath, *, if_exists: IfExists | None = None) -> JsonlSink:
-    """One JSON value a line, so that it reads back as it was.
+    """Write one JSON value a line, so that it reads back as it was.
 
     Dates, UUIDs, decimals and bytes are written as text, as msgspec does. A row with a value that JSON cannot hold (NaN, a
     lone surrogate, an object of another type, a key that is no text) goes to quarantine, which says where it is.
-    `if_exists`: see the module.
+
+    Args:
+        path: A file, `-` for standard output, or a file called `.gz`, which is packed.
+        if_exists: What becomes of rows that are there already: "error", "replace", "append", or None for what is said at
+            the top of this module.
+
+    Raises:
+        ConfigError: An option cannot be.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> report = Pipeline().source([{"city": "Lund"}]).sink(sinks.jsonl("out.jsonl", if_exists="replace")).run()
+        >>> Path("out.jsonl").read_text()
+        '{"city":"Lund"}\\n'
     """
     return JsonlSink(path, if_exists=if_exists)
 
@@ -51,11 +64,30 @@ def csv(
     delimiter: str = ",",
     if_exists: IfExists | None = None,
 ) -> CsvSink:
-    """Rows as dicts or structs; the columns are those of the first row, unless they are named.
+    """Write rows, which are dicts or structs, as lines of a CSV file.
 
-    A row that lacks a column, or has None there, has an empty cell; one with another key goes to quarantine, which names the
-    key. Lists and dicts are written as JSON. A file of no rows has a header all the same, where the columns are named or the
-    source has some. `if_exists`: see the module. Raises `ConfigError`.
+    A row that lacks a column, or has None there, has an empty cell. One with another key goes to quarantine, which names
+    the key. Lists and dicts are written as JSON. A file of no rows has a header all the same, where the columns are named
+    or the source has some.
+
+    Args:
+        path: A file, `-` for standard output, or a file called `.gz`, which is packed.
+        columns: The names of the columns, in their order; by default those of the first row.
+        delimiter: One character between two fields.
+        if_exists: What becomes of rows that are there already: "error", "replace", "append", or None for what is said at
+            the top of this module.
+
+    Raises:
+        ConfigError: An option cannot be.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> rows = [{"city": "Lund", "lat": 55.7}, {"city": "Oslo"}]
+        >>> report = Pipeline().source(rows).sink(sinks.csv("out.csv", columns=["city", "lat"])).run()
+        >>> print(Path("out.csv").read_text(), end="")
+        city,lat
+        Lund,55.7
+        Oslo,
     """
     return CsvSink(path, columns=columns, delimiter=delimiter, if_exists=if_exists)
 
@@ -63,11 +95,29 @@ def csv(
 def sqlite(
     path: StrPath, table: str, *, key: Sequence[str] | None = None, if_exists: IfExists | None = None
 ) -> SqliteSink:
-    """Rows as dicts or structs into a table of an SQLite database, which is made of the first row's columns if need be.
+    """Write rows, which are dicts or structs, into a table of an SQLite database.
 
-    Lists and dicts within them are written as JSON. A row that the table refuses (a column that it does not have, a
-    constraint) goes to quarantine. `key`: columns by which a row is known: one that is there already is updated, and
-    `if_exists` is "append" unless it is said. `if_exists`: see the module. Raises `ConfigError`.
+    A table that is not there is made of the first row's columns. Lists and dicts within a row are written as JSON. A row
+    that the table refuses (a column that it does not have, a constraint) goes to quarantine.
+
+    Args:
+        path: The file of the database.
+        table: The name of the table.
+        key: Columns by which a row is known: one that is there already is updated, and `if_exists` is "append" unless it is
+            said.
+        if_exists: What becomes of rows that are there already: "error", "replace", "append", or None for what is said at
+            the top of this module.
+
+    Raises:
+        ConfigError: An option cannot be.
+
+    Examples:
+        >>> rows = [{"city": "Lund", "lat": 55.7}, {"city": "Lund", "lat": 55.8}]
+        >>> report = Pipeline().source(rows).sink(sinks.sqlite("out.db", "places", key=["city"])).run()
+        >>> import contextlib, sqlite3
+        >>> with contextlib.closing(sqlite3.connect("out.db")) as db:
+        ...     db.execute("select * from places").fetchall()
+        [('Lund', 55.8)]
     """
     # What is not used is not imported (L46).
     from .connectors.sqlite import SqliteSink

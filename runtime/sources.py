@@ -18,25 +18,45 @@ __all__ = ["csv", "jsonl"]
 
 
 def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvSource:
-    """Rows as dicts, one string a column; the first line has the names of the columns.
-
-        sources.csv("in.csv")
-        sources.csv("export.csv", delimiter=";", encoding="cp1252")
+    """Rows of a CSV file as dicts of text, with the names of the columns from its first line.
 
     A line with too many or too few fields, with bytes that are no text, or with a quote that is never closed goes to
     quarantine with its number and what stands there. Trailing columns without a name are left out. A first line `sep=;`
-    says the separator. Raises `ConfigError` where an option cannot be; what is wrong with the file is told when it is
-    opened.
+    says the separator.
+
+    Args:
+        path: A file, `-` for standard input, or a gzip file that is called `.gz`.
+        delimiter: One character between two fields.
+        encoding: How bytes become text, where no byte order mark says so.
+
+    Raises:
+        ConfigError: An option cannot be. What is wrong with the file is told when it is opened.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("in.csv").write_text("city;country\\nLund;SE\\n")
+        >>> [outcome.value for outcome in Pipeline().source(sources.csv("in.csv", delimiter=";")).stream()]
+        [{'city': 'Lund', 'country': 'SE'}]
     """
     return CsvSource(path, delimiter=delimiter, encoding=encoding)
 
 
 def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource:
-    """Rows as the JSON value of each line; empty lines are no rows.
+    """Rows of a JSON Lines file: the JSON value of each line. Empty lines are no rows.
 
-        sources.jsonl("in.jsonl")
+    A line that is no JSON goes to quarantine with its number and what stands there.
 
-    A line that is no JSON goes to quarantine with its number and what stands there. Raises `ConfigError` where the
-    encoding is none; what is wrong with the file is told when it is opened.
+    Args:
+        path: A file, `-` for standard input, or a gzip file that is called `.gz`.
+        encoding: How bytes become text, where no byte order mark says so.
+
+    Raises:
+        ConfigError: An option cannot be. What is wrong with the file is told when it is opened.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("in.jsonl").write_text('{"city": "Lund"}\\n{"city": "Oslo"}\\n')
+        >>> [outcome.value for outcome in Pipeline().source(sources.jsonl("in.jsonl")).stream()]
+        [{'city': 'Lund'}, {'city': 'Oslo'}]
     """
     return JsonlSource(path, encoding=encoding)

@@ -44,13 +44,17 @@ class Ear:
 
 
 class CallInfo(msgspec.Struct, frozen=True):
-    """The call that is under way.
+    """The call that is under way; `current_call()` gives it.
 
-    `key` is the same in every attempt of the same row, and for no other row: send it as an idempotency key. `attempt`
-    counts from 1. `deadline` is the attempt's end in seconds of `time.monotonic()`, None without a time-out. `state`:
-    what the last call of the row left by raising `Pending`; None in the first.
+    What is told by `headers` and `spent` counts with the outcome of the call, whatever that is. After the call, nothing is
+    heard.
 
-    What is told by `headers` and `spent` counts with the outcome of the call, whatever that is; after it, nothing is heard.
+    Args:
+        key: The same in every attempt of the same row, and for no other row: send it as an idempotency key.
+        seq: The number of the row in its source, from 0.
+        attempt: Which attempt of the row this is, from 1.
+        deadline: The attempt's end in seconds of `time.monotonic()`, None without a time-out.
+        state: What the last call of the row left by raising `Pending`; None in the first.
     """
 
     key: str
@@ -61,25 +65,44 @@ class CallInfo(msgspec.Struct, frozen=True):
     _ear: Ear | None = None
 
     def headers(self, headers: Mapping[str, str] | Mapping[bytes, bytes] | Any) -> None:
-        """What the answer says of the other side's quotas, so that the limit keeps to them before anything is refused:
-        the headers of any client's response, read in the dialects of OpenAI, Anthropic, GitHub and others, and the IETF's
-        draft, and in your own by `Limit(headers=...)`. What cannot be read is no error.
+        """Tell the limit what the answer says of quotas, so that it keeps to them before anything is refused.
 
-            def ask(row):
-                response = client.post(URL, json=row)
-                current_call().headers(response.headers)
-                return response.raise_for_status().json()
+        The headers are read in the dialects of OpenAI, Anthropic, GitHub and others, in that of the IETF's draft, and in
+        your own by `Limit(headers=...)`. What cannot be read is no error.
+
+        Args:
+            headers: The headers of any client's response: a mapping of text or bytes, or pairs of them.
+
+        Examples:
+            >>> def ask(row):
+            ...     current_call().headers({"RateLimit-Limit": "60", "RateLimit-Remaining": "59", "RateLimit-Reset": "1"})
+            ...     return row
+            >>> Pipeline().source(["Lund"]).map(ask).sink(print).run().refusals
+            Lund
+            0
         """
         if self._ear is not None:
             self._ear.hear_headers(headers)
 
     def spent(self, **units: float) -> None:
-        """What the call took, known only now; several times in one call add up. Of the unit of a rate of weights, such as
-        "200000 tokens/min", it corrects what `cost=` had reserved for the row; all of it is in the run's report.
+        """Tell the limit and the report what the call took, which is known only now; several times in one call add up.
 
-            current_call().spent(tokens=answer.usage.total_tokens)
+        Of the unit of a rate of weights, such as "200_000 tokens/min", it corrects what `cost=` had reserved for the row.
+        All of it is in the run's report.
 
-        Raises `ConfigError` for what is no finite number of at least 0, which is then the call's error.
+        Args:
+            units: Amounts by unit, each a finite number of at least 0.
+
+        Raises:
+            ConfigError: An amount is something else. It is the call's error then.
+
+        Examples:
+            >>> def ask(prompt):
+            ...     current_call().spent(tokens=len(prompt), usd=0.002)
+            ...     return prompt.upper()
+            >>> Pipeline().source(["hello"]).map(ask).sink(print).run().spent
+            HELLO
+            {'tokens': 5, 'usd': 0.002}
         """
         amounts = {unit: option("current_call().spent", unit, amount, AMOUNT) for unit, amount in units.items()}
         if self._ear is not None and amounts:
@@ -90,11 +113,19 @@ _current: ContextVar[Callable[[], CallInfo]] = ContextVar("headrace_call")
 
 
 def current_call() -> CallInfo:
-    """The call that this code runs in. Raises `LookupError` outside of one.
+    """The call that this code runs in, for functions that pipelines and executors call.
 
-    Where the other side takes an idempotency key, send the `key` of the call:
+    Raises:
+        LookupError: This code does not run in a call.
 
-        def charge(card):
-            return client.charge(card, idempotency_key=current_call().key)
+    Examples:
+        >>> with Executor(max_workers=1) as executor:
+        ...     executor.submit(lambda: current_call().attempt).result()
+        1
+
+        Where the other side takes an idempotency key, send the `key` of the call:
+
+            def charge(card):
+                return client.charge(card, idempotency_key=current_call().key)
     """
     return _current.get()()

@@ -30,7 +30,10 @@ from .file_identity import FileUse
 class ReadResult(NamedTuple):
     """What `SourceConnector.read` gives; the plain tuple `(values, ended, bad)` says the same.
 
-    `values`: a list of rows. `ended`: whether there are no more after them. `bad`: how many of them are `BadRow`s.
+    Args:
+        values: A list of rows.
+        ended: Whether there are no more after them.
+        bad: How many of them are `BadRow`s.
     """
 
     values: list[Any]
@@ -40,7 +43,7 @@ class ReadResult(NamedTuple):
 
 @runtime_checkable
 class SourceConnector(Protocol):
-    """Rows from somewhere. All calls come from one thread, one at a time.
+    """Rows from somewhere. All calls come from one thread, one at a time; each method may be `async`.
 
     What it may have besides, and what that is for:
 
@@ -49,6 +52,17 @@ class SourceConnector(Protocol):
       cannot be known again, nor gone back to, says `"stream": True`: a run with a journal is then not gone on with.
     - `fields() -> list[str] | None`: the names that its rows have, where that is known before it is opened.
     - `check()`: raises `ConfigError` where a look shows that it cannot be read. Nothing that can be read only once is read.
+
+    Examples:
+        >>> class Countdown(SourceConnector):
+        ...     def open(self):
+        ...         self.left = 3
+        ...
+        ...     def read(self, n):
+        ...         self.left -= 1
+        ...         return ReadResult([self.left], ended=self.left == 0)
+        >>> [outcome.value for outcome in Pipeline().source(Countdown()).stream()]
+        [2, 1, 0]
     """
 
     name: str = ""
@@ -57,90 +71,198 @@ class SourceConnector(Protocol):
     """After `read` has raised, it may be called again and goes on at the same place (L38)."""
 
     def open(self) -> object:
-        """Before the first `read`, once."""
+        """Get ready; called once, before the first `read`. What it raises fails the run."""
         return None
 
     def read(self, n: int) -> tuple[list[Any], bool, int]:
-        """(values, ended, bad), or a `ReadResult`: up to `n` rows, fewer if the next is slow in coming; whether that was the
-        end; how many of the values are `BadRow`s."""
+        """Give the next rows, or fewer of them if the next is slow in coming.
+
+        Args:
+            n: How many rows to give at most.
+
+        Returns:
+            The rows, whether they are the last, and how many of them are `BadRow`s, as a `ReadResult` or a plain tuple.
+
+        Raises:
+            Exception: What it raises fails the run, unless the connector is `resumable`: then it is called again.
+        """
         raise NotImplementedError
 
     def close(self) -> object:
-        """Once, if `open` went well, whatever happened since."""
+        """Let go of everything; called once, if `open` went well, whatever has happened since."""
         return None
 
 
 @runtime_checkable
 class SinkConnector(Protocol):
-    """Rows to somewhere. All calls come from one thread, one at a time."""
+    """Rows to somewhere. All calls come from one thread, one at a time; each method may be `async`.
+
+    Examples:
+        >>> class Total(SinkConnector):
+        ...     def open(self):
+        ...         self.sum = 0
+        ...
+        ...     def write(self, items):
+        ...         self.sum += sum(items)
+        ...
+        ...     def close(self, complete):
+        ...         print(self.sum if complete else "cut short")
+        >>> report = Pipeline().source([1, 2, 3]).sink(Total()).run()
+        6
+    """
 
     name: str = ""
     """What errors and reports call it; where it is empty or missing, they use the name of the class."""
 
     def open(self) -> object:
-        """Before the first `write`, once."""
+        """Get ready; called once, before the first `write`. What it raises fails the run."""
         return None
 
     def write(self, items: list[Any]) -> object:
-        """Write these rows, in order. When it returns, they count as delivered.
+        """Write these rows, in their order. When it returns, they count as delivered.
 
-        Where some of them cannot be written because of what they hold, it writes all others and raises `UnwritableRows`:
-        those rows go to quarantine, and the run goes on. Any other error fails the run.
+        Args:
+            items: Rows; at least one.
+
+        Raises:
+            UnwritableRows: Some rows cannot be written because of what they hold, and all others were: these go to
+                quarantine, and the run goes on.
+            Exception: Any other error fails the run.
         """
         raise NotImplementedError
 
     def close(self, complete: bool) -> object:
-        """Once, if `open` went well. `complete`: every row has come; else the run was cut short."""
+        """Finish; called once, if `open` went well.
+
+        Args:
+            complete: Whether every row has come; else the run was cut short.
+        """
         return None
 
 
 @runtime_checkable
 class PlacedSource(SourceConnector, Protocol):
-    """A source that knows where its rows are, so that a run that is resumed need not read from the start."""
+    """A source that knows where its rows are, so that a run that is resumed need not read from the start.
+
+    Examples:
+        >>> class Pages(PlacedSource):
+        ...     pages = [["Lund", "Malmö"], ["Oslo"]]
+        ...
+        ...     def resume(self, place):
+        ...         self.page = place or 0
+        ...
+        ...     def tell(self):
+        ...         return self.page
+        ...
+        ...     def read(self, n):
+        ...         self.page += 1
+        ...         return ReadResult(self.pages[self.page - 1], ended=self.page == len(self.pages))
+        >>> report = Pipeline("pages").source(Pages()).sink(print).run(journal="pages.db")
+        Lund
+        Malmö
+        Oslo
+    """
 
     placed: bool = True
     """It does."""
 
     def tell(self) -> Any:
-        """Where the next row begins, for `resume`: plain data, or None where that is not known."""
+        """The place where the next row begins, for `resume`.
+
+        Returns:
+            Plain data, or None where that is not known.
+        """
         raise NotImplementedError
 
     def resume(self, place: Any) -> object:
-        """In the place of `open`: the first row is the one there; None: the first of all.
+        """Get ready to read from a place on; called in the place of `open`.
 
-        It may also have `verify(place) -> str | None`: what is not as it was before that place, as a sentence; None where it
-        is the same. It is asked before anything is opened.
+        It may also have `verify(place) -> str | None`: what is not as it was before that place, as a sentence; None where
+        it is the same. It is asked before anything is opened.
+
+        Args:
+            place: Where the next row is to be read, as `tell` said it; None is the first row of all.
         """
         raise NotImplementedError
 
 
 @runtime_checkable
 class InterruptibleSource(SourceConnector, Protocol):
-    """A source whose `read` may wait for long, and can be told not to."""
+    """A source whose `read` may wait for long, and can be told not to.
+
+    Examples:
+        >>> import queue
+        >>> class Orders(InterruptibleSource, SourceConnector):
+        ...     orders = queue.SimpleQueue()
+        ...
+        ...     def read(self, n):
+        ...         order = self.orders.get()
+        ...         return ReadResult([order] if order else [], ended=order is None)
+        ...
+        ...     def interrupt(self):
+        ...         self.orders.put(None)
+        >>> run = Pipeline().source(Orders()).sink(print).start()
+        >>> run.drain()
+        >>> run.wait(timeout=10).rows
+        0
+    """
 
     def interrupt(self) -> None:
-        """From any thread: a `read` that waits for its next row shall return."""
+        """Make a `read` that waits for its next row return at once. It is called from another thread."""
         raise NotImplementedError
 
 
 @runtime_checkable
 class DurableSink(SinkConnector, Protocol):
-    """A sink that can take back what was written after a certain place, so that each row is in it exactly once."""
+    """A sink that can take back what was written after a certain place, so that each row is in it exactly once.
+
+    Examples:
+        >>> class Lines(DurableSink):
+        ...     def resume(self, place):
+        ...         self.file = open("lines.txt", "ab")
+        ...         self.file.truncate(place or 0)
+        ...
+        ...     def write(self, items):
+        ...         self.file.writelines(f"{item}\\n".encode() for item in items)
+        ...
+        ...     def tell(self):
+        ...         return self.file.tell()
+        ...
+        ...     def sync(self):
+        ...         self.file.flush()
+        ...         os.fsync(self.file.fileno())
+        ...
+        ...     def close(self, complete):
+        ...         self.file.close()
+        >>> import os
+        >>> Pipeline("lines").source(["Lund"]).sink(Lines()).run(journal="lines.db").delivered
+        1
+    """
 
     durable: bool = True
     """It can."""
 
     def tell(self) -> Any:
-        """How far it has written: plain data."""
+        """How far the sink has written.
+
+        Returns:
+            Plain data, for `resume`.
+        """
         raise NotImplementedError
 
     def sync(self) -> object:
-        """Make what was written durable."""
+        """Make what was written durable, on a disk or by a commit."""
         raise NotImplementedError
 
     def resume(self, place: Any) -> object:
-        """In the place of `open`: what was written after this place is taken back; None: everything is. Raises
-        `ConfigError` where what was written before it is not there."""
+        """Get ready to write from a place on, and take back what was written after it; called in the place of `open`.
+
+        Args:
+            place: How far it had written, as `tell` said it; None takes back everything.
+
+        Raises:
+            ConfigError: What was written before the place is not there.
+        """
 
 
 class RunInfo(msgspec.Struct, frozen=True):

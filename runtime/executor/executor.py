@@ -36,20 +36,45 @@ U = TypeVar("U")
 
 
 class Executor(concurrent.futures.Executor):
-    """A `concurrent.futures.Executor` that keeps a limit, tries again, and answers every caller.
+    """A `concurrent.futures.Executor` that keeps a limit, tries failed calls again, and answers every caller.
 
-        with Executor(max_workers=32, limit=Limit("200/s"), retry=Retry(5)) as executor:
-            future = executor.submit(geocode, "Lund")
-            outcomes = executor.execute_batch(geocode, cities)
-
-        async with Executor(limit=Limit("200/s"), loop="caller") as executor:
-            place = await executor.call(geocode_with_my_session, "Lund", deadline=2.0)
-
-    Functions run on threads, coroutine functions on one event loop; what a function on a thread gives as a coroutine is
+    Functions run on threads, coroutine functions on one event loop. What a function on a thread gives as a coroutine is
     awaited on that loop, and the thread waits for it. Any number of threads may submit at once. A call runs in a copy of
-    the context (`contextvars`) of whoever submitted it. Calls that the limit has `key=` or `cost=` for give them the
-    arguments of the call. In a child process that was forked, an executor of the parent begins anew, with threads of its
-    own.
+    the context (`contextvars`) of whoever submitted it. Where the limit has `key=` or `cost=`, they are given the arguments
+    of the call. In a child process that was forked, an executor of the parent begins anew, with threads of its own.
+
+    Args:
+        max_workers: How many calls may be in flight; by default as many as a `ThreadPoolExecutor` has threads.
+        thread_name_prefix: What the names of its threads begin with.
+        initializer: A function that each thread calls before its first call.
+        initargs: The arguments of `initializer`.
+        limit: What the other side allows, as a `Limit` or a rate such as "200/s"; without it, Headrace learns the rate from
+            refusals.
+        retry: How often a call that failed is tried again, as a `Retry` or a number of attempts; None tries once.
+        timeout: Seconds that one attempt may take.
+        deadline: Seconds that one call may take, all attempts and waits included.
+        on_unknown: What becomes of a call of which nobody can say whether it has happened: "retry", or "quarantine", which
+            answers the caller with the error.
+        loop: Where coroutine functions are called: "own" is a loop of the executor, on a thread of its own; "caller" is the
+            one that runs here, so that they can use clients that the application has made on it (an aiohttp session, an
+            httpx client, a connection pool). If that loop ends first, calls under way on it have an unknown fate, and the
+            executor is not usable any more.
+
+    Raises:
+        ValueError: An option cannot be; its type is `ConfigError` where the option is one of Headrace's.
+        TypeError: `initializer` cannot be called.
+
+    Examples:
+        >>> with Executor(max_workers=4, limit=Limit("200/s"), retry=Retry(5)) as executor:
+        ...     executor.submit(str.upper, "lund").result()
+        ...     [outcome.value for outcome in executor.execute_batch(str.upper, ["oslo", "bergen"])]
+        'LUND'
+        ['OSLO', 'BERGEN']
+
+        Inside a running event loop, with a client of the application's:
+
+            async with Executor(limit="200/s", loop="caller") as executor:
+                place = await executor.call(geocode_with_my_session, "Lund", deadline=2.0)
     """
 
     def __init__(
@@ -66,12 +91,6 @@ class Executor(concurrent.futures.Executor):
         on_unknown: Literal["retry", "quarantine"] = "retry",
         loop: Whose = "own",
     ) -> None:
-        """`max_workers`: calls in flight at most, by default as many as a `ThreadPoolExecutor` has. `timeout`: seconds for
-        an attempt; `deadline`: for a call, all waits included. `retry`: None tries once. `loop`: where coroutine functions
-        are called: "own" is a loop of the executor, on a thread of its own; "caller" the one that runs here, so that they
-        can use clients that the application has made on it (an aiohttp session, an httpx client, a connection pool). If that
-        loop ends first, calls under way on it have an unknown fate, and the executor is not usable any more. Raises
-        `ValueError`."""
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
         if isinstance(max_workers, int) and max_workers <= 0:
@@ -141,8 +160,24 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]: ...
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-        """Call `fn(*args, **kwargs)` soon. A call that has not begun can be cancelled. Raises `RuntimeError` after
-        `shutdown`."""
+        """Call `fn(*args, **kwargs)` soon, and give a future of its answer.
+
+        Args:
+            fn: A function, which is called on a thread, or a coroutine function, which is called on the event loop.
+            args: Its arguments by position.
+            kwargs: Its arguments by name.
+
+        Returns:
+            A future. A call that has not begun can be cancelled.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+
+        Examples:
+            >>> with Executor() as executor:
+            ...     executor.submit(pow, 2, 10).result(timeout=5)
+            1024
+        """
         core = self._here()
         future = CallFuture(core)
         core.submit(_stage_of(core, fn), [Task(fn, args, kwargs, copy_context(), future)], future)
@@ -157,12 +192,30 @@ class Executor(concurrent.futures.Executor):
     async def call(self, fn: Callable[..., T], /, *args: Any, deadline: float | None = None, **kwargs: Any) -> T: ...
 
     async def call(self, fn: Callable[..., Any], /, *args: Any, deadline: float | None = None, **kwargs: Any) -> Any:
-        """Call `fn(*args, **kwargs)` and await the answer. `deadline`: seconds for this call, all waits included.
+        """Call `fn(*args, **kwargs)` and await the answer.
 
-        Where the task that awaits is cancelled, or the deadline is over, a call that has not begun does not begin; one that
-        is under way on an event loop is cancelled; one on a thread cannot be, so it goes on, keeps its place among
-        `max_workers` until it returns, and its answer is dropped, which the log says. Raises what the call raises,
-        `DeadlineExceeded`, and `RuntimeError` after `shutdown`.
+        If the task that awaits is cancelled, or the deadline is over, a call that has not begun does not begin. One that is
+        under way on an event loop is cancelled. One on a thread cannot be cancelled, so it goes on, keeps its place among
+        `max_workers` until it returns, and its answer is dropped, which the log says.
+
+        Args:
+            fn: A function, which is called on a thread, or a coroutine function, which is called on the event loop.
+            args: Its arguments by position.
+            deadline: Seconds for this call, all attempts and waits included.
+            kwargs: Its arguments by name.
+
+        Raises:
+            Exception: Whatever the call raises.
+            DeadlineExceeded: There was no answer within `deadline` seconds.
+            RuntimeError: The executor was shut down.
+
+        Examples:
+            >>> async def ask():
+            ...     async with Executor(limit="100/s") as executor:
+            ...         return await executor.call(str.upper, "lund", deadline=2.0)
+            >>> import asyncio
+            >>> asyncio.run(ask())
+            'LUND'
         """
         waits_s = optional("call", "deadline", deadline, SECONDS)
         future = self.submit(fn, *args, **kwargs)
@@ -194,9 +247,26 @@ class Executor(concurrent.futures.Executor):
     def execute_batch(
         self, fn: Callable[[Any], Any], rows: Iterable[Any], timeout: float | None = None
     ) -> list[Outcome[Any]]:
-        """Call `fn` with each row; the outcomes, in the order of the rows. No row's error is raised.
+        """Call `fn` with each row, and give the outcomes in the order of the rows. No row's error is raised.
 
-        Raises `TimeoutError` after `timeout` seconds; what has not begun by then does not begin.
+        Args:
+            fn: A function of one row, or a coroutine function.
+            rows: Any iterable, which is read to its end first.
+            timeout: Seconds to wait for all of them; None waits as long as they take.
+
+        Returns:
+            One `Outcome` a row, with its value or its error.
+
+        Raises:
+            TimeoutError: It took more than `timeout` seconds. Calls that have not begun by then do not begin.
+
+        Examples:
+            >>> with Executor(max_workers=2) as executor:
+            ...     outcomes = executor.execute_batch(int, ["12", "twelve"])
+            >>> [outcome.status.value for outcome in outcomes]
+            ['delivered', 'quarantined']
+            >>> outcomes[1].error
+            ValueError("invalid literal for int() with base 10: 'twelve'")
         """
         waits_s = patience("execute_batch", timeout)
         values = list(rows)
@@ -214,8 +284,22 @@ class Executor(concurrent.futures.Executor):
             raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls. `wait`: return when all are answered and the threads gone. `cancel_futures`: those that have
-        not begun are cancelled."""
+        """Take no more calls.
+
+        Args:
+            wait: Whether to return only when all calls are answered and the threads are gone.
+            cancel_futures: Whether calls that have not begun are cancelled; else they are made.
+
+        Raises:
+            ConfigError: It would block the event loop that the calls are made on (`loop="caller"`); use `aclose`.
+
+        Examples:
+            >>> executor = Executor()
+            >>> executor.shutdown()
+            >>> executor.submit(print)
+            Traceback (most recent call last):
+            RuntimeError: cannot schedule new futures after shutdown
+        """
         core = self._here()
         if wait:
             core.check_not_here("shutdown()", "await executor.aclose(), or use `async with`")
@@ -247,8 +331,14 @@ class Executor(concurrent.futures.Executor):
             self.shutdown()
 
     async def aclose(self, *, cancel_futures: bool = False) -> None:
-        """As `shutdown`, without blocking the loop. If the task that awaits this is cancelled, the executor takes no more
-        calls all the same, and ends when those under way are answered."""
+        """Take no more calls, as `shutdown`, without blocking the event loop.
+
+        If the task that awaits this is cancelled, the executor takes no more calls all the same, and ends when those under
+        way are answered.
+
+        Args:
+            cancel_futures: Whether calls that have not begun are cancelled; else they are made.
+        """
         core = self._here()
         self.shutdown(wait=False, cancel_futures=cancel_futures)
         await core.ended_async()
@@ -260,15 +350,26 @@ class Executor(concurrent.futures.Executor):
         await self.aclose()
 
     def abort(self, reason: str = "aborted") -> None:
-        """Stop now: every caller is answered with `RunAborted`. Calls under way on threads are left to themselves."""
+        """Stop now: every caller is answered with `RunAborted`. Calls under way on threads are left to themselves.
+
+        Args:
+            reason: What callers are told.
+        """
         self._here().abort(RunAborted(reason))
 
     def set_limit(self, limit: Limit | str) -> None:
-        """Change the limit while the executor is in use."""
+        """Change the limit while the executor is in use.
+
+        Args:
+            limit: The new one, as a `Limit` or a rate such as "200/s".
+
+        Raises:
+            ConfigError: The limit cannot be.
+        """
         self._here().set_limit(as_limit(limit))
 
     def stats(self) -> RunReport:
-        """What the executor has done so far; `rows` are the calls submitted."""
+        """What the executor has done so far, as a `RunReport`; its `rows` are the calls that were submitted."""
         return self._here().report()
 
 

@@ -21,18 +21,31 @@ Sync = Literal["group", "row"]
 
 
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A journal at `path`, and how it is kept: `run(journal=Journal("run.db", sync="row"))`.
+    """A file in which a run goes on where it was, however it ended, and how the file is kept.
 
-    `sync`: "group": answers go on at once, and are durable `within` seconds later (0: as soon as the disk allows); "row":
-    no row goes on before its answer is durable, so that nobody acts on what a kill could take back.
-
-    `payloads`: "keep": what calls answered stays in the file until it is pruned; "until_done": until the row is done;
-    "never": it is never written, and after a kill, rows that were not done are called again. `redact`: names of fields,
-    such as "email" or "person.email", that are never written; an answer that had one is not whole, and is called again
-    after a kill. Where either is said, messages of errors are left out too, since nobody can say what is in them. The
+    Where `payloads` or `redact` is said, messages of errors are left out too, since nobody can say what is in them. The
     states of `Pending` rows are always written: without them, what was begun would be begun twice.
 
-    Raises `ConfigError` where it says something that cannot be.
+    Args:
+        path: The file. Another run's journal, and a file that is no journal, are refused.
+        sync: "group": answers go on at once, and are durable `within` seconds later. "row": no row goes on before its
+            answer is durable, so that nobody acts on what a kill could take back.
+        within: Seconds that an answer waits for others to be made durable with it, from 0 (as soon as the disk allows) to
+            60.
+        payloads: "keep": what calls answered stays in the file until it is pruned. "until_done": until the row is done.
+            "never": it is never written, and after a kill, rows that were not done are called again.
+        redact: Names of fields, such as "email" or "person.email", that are never written. An answer that had one is not
+            whole, and its call is made again after a kill.
+
+    Raises:
+        ConfigError: An option cannot be.
+
+    Examples:
+        >>> pipeline = Pipeline("shout").source(["Lund", "Oslo"]).map(str.upper).sink(print)
+        >>> pipeline.run(journal=Journal("run.db", sync="row")).calls
+        LUND
+        OSLO
+        2
     """
 
     path: str | os.PathLike[str] | None = None

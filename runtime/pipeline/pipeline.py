@@ -26,17 +26,30 @@ T = TypeVar("T")
 class Pipeline(Flow[Any]):
     """Rows from a source through one or more functions to a sink.
 
-        report = (
-            Pipeline("geocode")
-            .source(["Lund", "Oslo"])
-            .map(geocode, workers=32, limit=Limit("200/s"), retry=Retry(5), timeout=10.0)
-            .sink(print)
-            .run()
-        )
-
     Each method gives a `Flow` with one node more, and leaves what it was called on as it was. The nodes are `map`,
     `flat_map`, `filter`, `tap`, `route`, `fork` and `join`, `batch` and `unbatch`, and any number of sinks. A pipeline may
     be run again where its source can be read again.
+
+    Args:
+        name: What reports, logs and journals call it.
+        window: How many rows may be between source and sink; by default as many as the workers need.
+        ordered: Whether sinks see rows in the order of the source.
+
+    Raises:
+        ConfigError: An option cannot be.
+
+    Examples:
+        >>> report = (
+        ...     Pipeline("shout")
+        ...     .source(["Lund", "Oslo"])
+        ...     .map(str.upper, workers=32, limit=Limit("200/s"), retry=Retry(5), timeout=10.0)
+        ...     .sink(print)
+        ...     .run()
+        ... )
+        LUND
+        OSLO
+        >>> report.delivered
+        2
     """
 
     def __init__(self, name: str = "pipeline", *, window: int | None = None, ordered: bool = True) -> None:
@@ -78,15 +91,27 @@ class Pipeline(Flow[Any]):
         rows: Any = None,
         retry: Retry | int | None = None,
     ) -> Flow[Any]:
-        """Where the rows come from: a connector out of `sources` or of your own (`SourceConnector`), any iterable, any async
-        iterable.
+        """Say where the rows come from.
 
-        `rows`: their contract, a msgspec Struct, a dataclass or a TypedDict, to which they are converted ("12" may
-        become 12); or "infer", from the first hundred: text becomes a number, or true or false, only where it would be
-        written back as it stands (`007`, `1.10` and `1e5` stay text). What does not fit goes to quarantine. `retry`: how
-        often a connector that knows where it is (`resumable`) is read again after an error.
+        Args:
+            rows_from: A connector out of `sources` or of your own (`SourceConnector`), any iterable, or any async iterable.
+            rows: The contract of the rows, to which they are converted ("12" may become 12): a msgspec Struct, a dataclass
+                or a TypedDict. Or "infer", from the first hundred: text becomes a number, or true or false, only where it
+                would be written back as it stands (`007`, `1.10` and `1e5` stay text). What does not fit goes to
+                quarantine.
+            retry: How often a connector that knows where it is (`resumable`) is read again after an error, as a `Retry` or
+                a number of attempts.
 
-        Raises `ConfigError` where what is given is no source: text, bytes, a path, a mapping, a class, a function.
+        Raises:
+            ConfigError: What is given is no source: text, bytes, a path, a mapping, a class, a function.
+
+        Examples:
+            >>> from typing import TypedDict
+            >>> class Place(TypedDict):
+            ...     name: str
+            ...     height: int
+            >>> [o.value for o in Pipeline().source([{"name": "Lund", "height": "86"}], rows=Place).stream()]
+            [{'name': 'Lund', 'height': 86}]
         """
         contract = rows if rows is None or rows == INFER else Contract(rows)
         draft = _source_draft(rows_from, contract, as_retry(retry) or Retry())

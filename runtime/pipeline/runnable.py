@@ -21,7 +21,7 @@ from ..errors import ConfigError
 from ..graph.plan import BatchPlan, Edge, Plan, SinkPlan
 from ..graph.topology import Graph
 from ..graph.typecheck import check
-from ..journal.options import Journal, as_journal
+from ..journal.options import as_journal
 from ..journal.port import Journaling
 from ..process.at_exit import LEAVE_S
 from ..quantities import QUARANTINED, SECONDS_OR_ZERO, optional
@@ -34,6 +34,7 @@ from ..run.stream import Stream
 from ..telemetry.observer import Observer, check_observers
 from .call_options import check_known
 from .draft import Draft, End
+from .run_options import RunOptions
 
 if TYPE_CHECKING:
     # Nothing of a journal is imported before there is one.
@@ -44,36 +45,6 @@ STREAM_WINDOW_MIN = 64
 
 T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound="Runnable[Any]")
-
-
-class RunOptions(TypedDict, total=False):
-    """What `run`, `run_async` and `start` take.
-
-    `max_quarantined`: a number of rows, or below 1 a share of them, above which the run fails. `drain_timeout`:
-    seconds that a drain may take before it becomes an abort: calls on the loop are cancelled then, and those on threads
-    left to themselves.
-
-    `journal`: a file in which the run goes on where it was, however it ended: killed, failed, drained; or a
-    `Journal`, which also says how it is kept. What a call has answered is durable within 50 ms, and is not called
-    again. Where the source, the functions or the graph are not what they were, `ConfigError` says how, unless
-    `accept_changes`, which logs how. `suspend_after`: end the run, as suspended, when for so many seconds nothing was left
-    to do but to wait for rows that are `Pending`.
-
-    `loop`: where all that is asynchronous runs: "own" is an event loop of the run, on a thread of its own, on which
-    `prepare` and `close` can make and close the clients that calls use; "caller" the loop that runs here, so that calls
-    can use clients that the application has already (an aiohttp session, an httpx client, a connection pool). Nothing
-    may block that loop, so the run is then awaited: `await run`, `async with`. If that loop ends first, the run fails.
-
-    `observers`: who is told what happens, as it happens; see `Observer`.
-    """
-
-    max_quarantined: float | None
-    drain_timeout: float | None
-    journal: str | os.PathLike[str] | Journal | None
-    accept_changes: bool
-    suspend_after: float | None
-    loop: Whose
-    observers: Sequence[Observer]
 
 
 class _Use:
@@ -136,10 +107,22 @@ class Runnable(Generic[T_co]):
         again: Again | None = None,
         **options: Unpack[RunOptions],
     ) -> Run:
-        """Start a run and return its handle at once. The options are those of `RunOptions`. Raises `ConfigError`.
+        """Start a run and return its handle at once.
 
-        `origin`: the file that describes the pipeline, for `headrace resume`. `again`: rows in quarantine that are to be
-        tried again, for `headrace retry`.
+        Args:
+            origin: The file that describes the pipeline, for `headrace resume`.
+            again: Rows in quarantine that are to be tried again, for `headrace retry`.
+            options: Those of `RunOptions`.
+
+        Raises:
+            ConfigError: Something in the pipeline or in the options cannot be. Nothing was begun then.
+
+        Examples:
+            >>> with Pipeline().source(range(3)).sink(print).start() as run:
+            ...     report = run.wait(timeout=10)
+            0
+            1
+            2
         """
         check_known("start", options, RunOptions)
         loop, journal = options.get("loop", "own"), options.get("journal")
@@ -204,18 +187,31 @@ class Runnable(Generic[T_co]):
         check_files(self._draft.nodes, self._draft.quarantine, reads, [*uses_of_a_run(journal, origin), *others])
 
     def run(self, **options: Unpack[RunOptions]) -> RunReport:
-        """Run to the end, and give the report. The options are those of `RunOptions`. Raises `RunFailed` if it could not go
-        on, and `ConfigError` for `loop="caller"`, since it blocks the loop that runs here; that is what `run_async` is for.
+        """Run to the end, and give the report.
 
         In the main thread, the first SIGINT (Ctrl-C) or SIGTERM drains the run and the second aborts it, unless the
-        application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit` with
-        the status 143 for SIGTERM, so that no script goes on with a part of the rows as if they were all. Either has the
-        report:
+        application handles these signals itself. When the run has ended, `KeyboardInterrupt` is raised, or `SystemExit`
+        with the status 143 for SIGTERM, so that no script goes on with a part of the rows as if they were all. Either has
+        the report as its attribute `report`.
 
-            try:
-                report = pipeline.run()
-            except KeyboardInterrupt as interrupt:
-                report = interrupt.report
+        Args:
+            options: Those of `RunOptions`.
+
+        Raises:
+            RunFailed: The run could not go on; what went wrong first is its `__cause__`.
+            ConfigError: Something in the pipeline or in the options cannot be, such as `loop="caller"`, since this blocks
+                the loop that runs here; that is what `run_async` is for. Nothing was begun then.
+
+        Examples:
+            >>> report = Pipeline().source(["Lund"]).map(str.upper).sink(print).run()
+            LUND
+
+            Where a part of the rows is of use, too:
+
+                try:
+                    report = pipeline.run()
+                except KeyboardInterrupt as interrupt:
+                    report = interrupt.report
         """
         if options.get("loop") == "caller":
             raise ConfigError(
@@ -234,16 +230,29 @@ class Runnable(Generic[T_co]):
         return report
 
     async def run_async(self, **options: Unpack[RunOptions]) -> RunReport:
-        """Run to the end without blocking the event loop, and give the report. Coroutine functions are called on the loop
-        that runs here, where the application's own clients work, or with `loop="own"` on another. The other
-        options are those of `RunOptions`.
+        """Run to the end without blocking the event loop, and give the report.
 
-        Where the task that awaits this is cancelled (by `asyncio.wait_for`, a client that hangs up, Ctrl-C), the run is
-        drained: no more rows are read, calls under way are finished for `drain_timeout` seconds (5 by default), then
-        those on the loop are cancelled and those on threads left to themselves. Then the task goes on with its cancellation.
-        To cancel it once more cuts that short. Raises `RunFailed` as `run` does.
+        Coroutine functions are called on the loop that runs here, where the application's own clients work, or with
+        `loop="own"` on another.
 
-            report = await Pipeline().source(rows).map(ask_with_my_session, workers=100).run_async()
+        If the task that awaits this is cancelled (by `asyncio.wait_for`, a client that hangs up, Ctrl-C), the run is
+        drained: no more rows are read, and calls under way are finished for `drain_timeout` seconds (5 by default). Then
+        those on the loop are cancelled, those on threads are left to themselves, and the task goes on with its
+        cancellation. To cancel it once more cuts that short.
+
+        Args:
+            options: Those of `RunOptions`.
+
+        Raises:
+            RunFailed: The run could not go on; what went wrong first is its `__cause__`.
+            ConfigError: Something in the pipeline or in the options cannot be. Nothing was begun then.
+
+        Examples:
+            >>> import asyncio
+            >>> async def ask(city):
+            ...     return city.upper()
+            >>> report = asyncio.run(Pipeline().source(["Lund"]).map(ask, workers=100).sink(print).run_async())
+            LUND
         """
         options.setdefault("loop", "caller")
         run = self.start(**options)
@@ -262,16 +271,34 @@ class Runnable(Generic[T_co]):
         loop: Whose = "own",
         observers: Sequence[Observer] = (),
     ) -> Stream[T_co]:
-        """The outcome of every row, in the order of the rows, as an iterator: `for` or `async for`.
+        """The outcome of every row, in the order of the rows, as an iterator for `for` or `async for`.
 
-        Lazy and bounded: nothing is read before the first outcome is asked for, and no more rows are under way than the
-        window holds, by default four for each worker. Raises `RunFailed` as `run` does.
+        It is lazy and bounded: nothing is read before the first outcome is asked for, and no more rows are under way than
+        the window holds, by default four for each worker.
 
-        Leaving the loop early stops the source, finishes the calls under way and closes everything, and returns when that is
-        done: with `break`, with an error, by cancelling the task, or when the stream is collected as garbage (an `async for`
-        that is left needs `async with` around it, or leaves that to the end of its event loop). Calls that take longer than
-        `drain_timeout` seconds are given up: those on a loop are cancelled, those on threads left to themselves; None waits
-        as long as they take. `loop`, `observers`: as of `start`; with `loop="caller"`, use `async for`.
+        Leaving the loop early stops the source, finishes the calls under way and closes everything, and returns when that
+        is done: with `break`, with an error, by cancelling the task, or when the stream is collected as garbage (an `async
+        for` that is left needs `async with` around it, or leaves that to the end of its event loop).
+
+        Args:
+            max_quarantined: A number of rows, or below 1 a share of them, above which the run fails.
+            drain_timeout: Seconds that calls under way may take when the loop is left. Then those on an event loop are
+                cancelled, and those on threads left to themselves. None waits as long as they take.
+            loop: As of `start`; with "caller", use `async for`.
+            observers: As of `start`.
+
+        Returns:
+            A `Stream` of `Outcome`s, one a row.
+
+        Raises:
+            ConfigError: Something in the pipeline or in the options cannot be.
+            RunFailed: While reading: the run could not go on.
+
+        Examples:
+            >>> for outcome in Pipeline().source(["12", "twelve"]).map(int).stream():
+            ...     print(outcome.seq, outcome.status.value, outcome.value)
+            0 delivered 12
+            1 quarantined twelve
         """
         if not self._ends:
             raise ConfigError(f"pipeline {self.name!r} has a sink: stream() takes its place")

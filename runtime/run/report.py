@@ -26,15 +26,27 @@ _PLAIN = (SOURCE, "map", "sink")
 
 
 class StageReport(msgspec.Struct, frozen=True):
-    """One stage: what its calls came to, and what its governor counted."""
+    """One stage of a run.
+
+    Args:
+        calls: What its calls came to.
+        limit: What its governor counted.
+    """
 
     calls: StageStatistics
     limit: GovernorStatistics | None
 
 
 class NodeReport(msgspec.Struct, frozen=True):
-    """One node of the graph: what came, what became of it, and which way the rest went. Rows that `traffic` has as
-    `here` are under way, or, when the run is over, interrupted. `late`: roster that came to a join after its word."""
+    """One node of the graph: what came, what became of it, and which way the rest went.
+
+    Args:
+        name: The node's name.
+        kind: What kind of node it is.
+        traffic: Its rows by what became of them. Those that are `here` are under way, or, when the run is over,
+            interrupted.
+        late: How many parts came to a join after its word on their row.
+    """
 
     name: str
     kind: str
@@ -43,7 +55,41 @@ class NodeReport(msgspec.Struct, frozen=True):
 
 
 class RunReport(msgspec.Struct, frozen=True):
-    """What a run came to, or, from `Run.stats()`, has come to so far. Rows by outcome add up to `rows`."""
+    """What a run came to, or, from `Run.stats()`, has come to so far. Rows by outcome add up to `rows`.
+
+    Args:
+        name: The name of the pipeline.
+        state: How the run stands, or ended.
+        rows: How many rows the source gave.
+        delivered: How many rows the sinks have written.
+        dropped: How many rows a filter or a route has let go.
+        quarantined: How many rows could not be done, and are in quarantine.
+        failed: How many rows ended with the error that failed the run.
+        interrupted: How many rows have no outcome, since the run ended before.
+        calls: How many calls were made.
+        refusals: How many calls the other side has refused.
+        cooldowns: How often a limit let no call go after a refusal.
+        elapsed_s: Seconds since the run began, until its end.
+        stages: Each stage by itself.
+        nodes: Each node by itself.
+        notes: What else there is to say.
+        files: What was done to each output, once the run has ended.
+        spent: What the calls say that they took, by unit (`current_call().spent(tokens=...)`), retries included.
+        spent_by_life: Of a run that goes on with a journal: the same of each of its lives, this one last. A journal that an
+            older Headrace has begun says nothing of its first lives.
+        spent_in_all: What the calls of all lives took together, by unit.
+
+    Examples:
+        >>> report = Pipeline("shout").source(["Lund", "Oslo"]).map(str.upper).sink(print).run()
+        LUND
+        OSLO
+        >>> print(report)
+        shout: completed in ... s
+          rows                2
+            delivered         2
+          stage upper
+          ...
+    """
 
     name: str
     state: State
@@ -95,7 +141,7 @@ class RunReport(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers."""
+        """The report as plain dicts, lists, strings and numbers, for `json.dumps` and the like."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 

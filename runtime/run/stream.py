@@ -111,11 +111,20 @@ Starter = Callable[[Handover], Run]
 
 
 class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
-    """The outcomes of a run, in the order of the rows, one for each row. Nothing is started before the first is asked for.
+    """The outcomes of a run, in the order of the rows, one for each row; `Pipeline.stream` gives it.
 
-    Leaving the loop, `close` and `aclose` stop the source, finish the calls that are under way, and close everything, within
-    the `drain_timeout` of the stream; whoever is interrupted or cancelled once more meanwhile has the run aborted. A run
-    that fails raises `RunFailed` after the outcomes that it still had. One reader, sync or async, not both.
+    Nothing is started before the first outcome is asked for. Leaving the loop, `close` and `aclose` stop the source, finish
+    the calls that are under way, and close everything, within the `drain_timeout` of the stream. Whoever is interrupted or
+    cancelled once more meanwhile has the run aborted. A run that fails raises `RunFailed` after the outcomes that it still
+    had. There is one reader, sync or async, not both.
+
+    Examples:
+        >>> with Pipeline().source(range(1_000_000)).map(hex).stream() as outcomes:
+        ...     for outcome in outcomes:
+        ...         if outcome.seq == 10:
+        ...             break
+        >>> outcome.value
+        '0xa'
     """
 
     def __init__(self, start: Starter, loop: Whose = "own") -> None:
@@ -142,7 +151,7 @@ class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
         return next(self._outcomes)
 
     def close(self) -> None:
-        """Stop, and wait until everything is closed."""
+        """Stop the run, and wait until everything is closed. Reading on after it raises `StopIteration`."""
         if self._outcomes is not None:
             self._outcomes.close()
 
@@ -164,7 +173,7 @@ class Stream(Iterator[Outcome[T]], AsyncIterator[Outcome[T]], Generic[T]):
         return await anext(self._async_outcomes)
 
     async def aclose(self) -> None:
-        """As `close`, without blocking the loop."""
+        """Stop the run, and wait until everything is closed, as `close`, without blocking the event loop."""
         if self._async_outcomes is not None:
             await self._async_outcomes.aclose()
 

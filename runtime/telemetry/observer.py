@@ -31,39 +31,41 @@ BACKLOG_MAX = 10_000
 class Observer:
     """Base class of observers: override the methods whose events you want to hear of. Each is given one event.
 
-        class Refusals(Observer):
-            def on_cooldown_began(self, event):
-                print(event.stage, "is refused")
-
-        Pipeline().source(rows).map(ask).run(observers=[Refusals()])
-
     All observers of a run are called on one thread of their own, one event after another. An event that they raise for is
     logged and lost to that observer alone. Observers that are too slow miss events, which `on_events_missed` tells.
+
+    Examples:
+        >>> class Quarantined(Observer):
+        ...     def on_row_ended(self, event):
+        ...         print(event.stage, event.status.value, event.error)
+        >>> quiet = Pipeline().source(["12", "twelve"]).map(int).sink(lambda row: None)
+        >>> report = quiet.run(observers=[Quarantined()])
+        int quarantined invalid literal for int() with base 10: 'twelve'
     """
 
     def on_run_began(self, event: events.RunBegan) -> None:
-        """The run has begun."""
+        """The run has begun: it has an `id`, and the name of its pipeline."""
 
     def on_rows_read(self, event: events.RowsRead) -> None:
-        """The source has read rows."""
+        """The source has read rows: how many, how many of them could not be read, and whether they were the last."""
 
     def on_calls_began(self, event: events.CallsBegan) -> None:
-        """A worker was given rows."""
+        """A worker of a stage was given rows to call its function with."""
 
     def on_calls_ended(self, event: events.CallsEnded) -> None:
-        """Calls have ended, well or not."""
+        """Calls of a stage have ended: how many were answered, which have failed and how, and how long they took."""
 
     def on_row_ended(self, event: events.RowEnded) -> None:
-        """A row will not be delivered."""
+        """A row will not be delivered: which, at which stage, how it ended, and why."""
 
     def on_rows_settled(self, event: events.RowsSettled) -> None:
-        """Rows have come to their end."""
+        """Rows have come to their end: how many, and which."""
 
     def on_cooldown_began(self, event: events.CooldownBegan) -> None:
-        """A limit lets no calls go."""
+        """A limit lets no calls go, until when, and why."""
 
     def on_cooldown_ended(self, event: events.CooldownEnded) -> None:
-        """It lets calls go again."""
+        """A limit lets calls go again."""
 
     def on_reopened(self, event: events.Reopened) -> None:
         """An outage is over, or an account has something to spend again."""
@@ -72,13 +74,13 @@ class Observer:
         """The journal has made durable what it was told."""
 
     def on_run_stopping(self, event: events.RunStopping) -> None:
-        """The run is drained or aborted."""
+        """The run was told to drain or to abort."""
 
     def on_run_ended(self, event: events.RunEnded) -> None:
-        """The run is over; this is the last event."""
+        """The run is over: how it ended, with its counts and errors. This is the last event."""
 
     def on_events_missed(self, event: events.EventsMissed) -> None:
-        """Events were not told, since the observers were too slow."""
+        """Events were not told, since the observers were too slow: how many."""
 
 
 HOOKS: dict[type[Event], str] = {

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """What an exception means for its row.
+    """What an exception means for its row; `Retry(classify=...)` may give one.
 
-    `kind`: what becomes of the row. `retry_after_s`: seconds after which the other side said to come again, or None.
-    `exhausted`: the other side takes no call of this account for long: no credit, a daily quota that is used up, or a key
-    that it does not accept. It is the same as `kind` being `Kind.EXHAUSTED`.
-    `words`: of an exhausted account, the provider's own code and message.
+    Args:
+        kind: What becomes of the row.
+        retry_after_s: Seconds after which the other side said to come again, or None.
+        exhausted: The other side takes no call of this account for long: no credit, a daily quota that is used up, or a key
+            that it does not accept. It is the same as `kind` being `Kind.EXHAUSTED`.
+        words: Of an exhausted account, the provider's own code and message.
     """
 
     kind: Kind

@@ -23,6 +23,7 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import importlib
 import inspect
 import io
 import os
@@ -40,7 +41,10 @@ from sybil.parsers.rest import DocTestParser
 
 import headrace
 
+ROOT = Path(__file__).parents[2]
+ROOMS = ("actors", "runtime", "scenarios")
 COMMAND_S = 50.0
+_KEPT = "to be closed"
 ACCEPTS = os.environ.get("HEADRACE_DOCS") == "accept"
 _BLOCK = re.compile(
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^```$', re.MULTILINE | re.DOTALL
@@ -215,19 +219,36 @@ def tear_down(namespace: dict[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+class Docstrings(PythonDocStringDocument):  # type: ignore[misc]
+    """The docstrings of one file, which is not imported: as a file, it would be another module than the package's."""
+
+    def __init__(self, text: str, path: str) -> None:
+        Document.__init__(self, text, path)
+        parts = Path(path).relative_to(ROOT).with_suffix("").parts
+        if ">>>" in text and parts[0] in ROOMS:
+            self.namespace.update(vars(importlib.import_module(".".join(("headrace", *parts)))))
+
+
 def set_up_docstrings(namespace: dict[str, Any]) -> None:
-    """The public names of the package, for the docstrings of one file, in a folder of their own."""
-    set_up(namespace)
-    namespace.update({name: getattr(headrace, name) for name in headrace.__all__}, __name__="__main__")
+    """The public names of the package and those of the file itself, in a temporary folder."""
+    kept = contextlib.ExitStack()
+    kept.enter_context(contextlib.chdir(kept.enter_context(tempfile.TemporaryDirectory(prefix="headrace-docs-"))))
+    namespace[_KEPT] = kept
+    namespace.update({name: getattr(headrace, name) for name in headrace.__all__})
 
 
-_pages = Sybil(parsers=[parse], pattern="*.md", path="/", setup=set_up, teardown=tear_down)
+def tear_down_docstrings(namespace: dict[str, Any]) -> None:
+    """Leave the folder."""
+    namespace[_KEPT].close()
+
+
+_pages = Sybil(parsers=[parse], pattern="*.md", exclude="README.md", path="/", setup=set_up, teardown=tear_down)
 _docstrings = Sybil(
     parsers=[DocTestParser(optionflags=doctest.ELLIPSIS)],
     pattern="*.py",
     path="/",
-    document_types={".py": PythonDocStringDocument},
+    document_types={".py": Docstrings},
     setup=set_up_docstrings,
-    teardown=tear_down,
+    teardown=tear_down_docstrings,
 )
 pytest_collect_file = (_pages + _docstrings).pytest()

@@ -24,7 +24,7 @@ from headrace.runtime.errors import BadAnswer, ConfigError, RunFailed
 from headrace.runtime.journal.options import Journal
 from headrace.runtime.limits import parse_rate
 from headrace.runtime.pipeline.call_options import CallOptions
-from headrace.runtime.pipeline.runnable import RunOptions
+from headrace.runtime.pipeline.run_options import RunOptions
 from headrace.runtime.quantities import hint_s
 from headrace.runtime.run.progress import watch
 

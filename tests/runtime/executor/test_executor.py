@@ -228,11 +228,13 @@ def test_a_late_answer_reaches_nobody_L05() -> None:
             release.wait(10)
         return attempt
 
-    with Executor(2, retry=Retry(3, base=0.001), timeout=0.1) as executor:
+    with Executor(2, retry=Retry(100, base=0.001), timeout=0.1) as executor:
         future = executor.submit(slow_at_first)
-        assert future.result(5) == 2
+        # On a busy machine, the second attempt may be overdue as well.
+        answered = future.result(30)
+        assert answered > 1
         release.set()
-        assert future.result() == 2
+        assert future.result() == answered
 
 
 def test_a_failing_initializer_breaks_the_executor() -> None:
