@@ -39,10 +39,10 @@ class Context(Protocol):
         """Tell this actor `message` once `delay_s` seconds have passed."""
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """The time in monotonic seconds, real or virtual."""
 
     def random(self) -> float:
-        """A number in [0, 1)."""
+        """A random number of at least 0 and below 1."""
 
     def spawn(self, name: str, actor: Actor) -> Ref:
         """Start a child. Its death comes to this actor as `protocol.Died`."""

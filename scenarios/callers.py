@@ -24,16 +24,16 @@ class Crowd(Protocol):
     """Where callers live: a simulated world, or this process."""
 
     def executor(self, **options: Any) -> Executor:
-        """Open an executor."""
+        """Open an executor with these options."""
 
     def person(self, name: str, script: Callable[[], object]) -> None:
         """Somebody who does this, and may wait in it."""
 
     def event(self) -> Any:
-        """What a person waits for."""
+        """Something that callers can wait for until it has happened."""
 
     def now(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the scenario began."""
 
 
 class Callers:

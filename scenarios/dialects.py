@@ -43,7 +43,7 @@ def quota_fields(dialect: Dialect, standings: Iterable[tuple[str, Standing]], wa
 
 
 def date_field(wall_s: float) -> tuple[str, str]:
-    """The `Date` of RFC 9110."""
+    """The `Date` field of a header, in the form of RFC 9110, section 5.6.7."""
     return "date", formatdate(math.floor(wall_s), usegmt=True)
 
 

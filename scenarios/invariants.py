@@ -36,7 +36,7 @@ CLOSING_S = 0.5
 
 
 class _Account:
-    """The rows of one ledger."""
+    """What is known of the rows of one ledger."""
 
     __slots__ = ("_done", "_first", "begin", "drained_at", "given", "row", "said_end", "taken", "window")
 

@@ -107,7 +107,7 @@ class Disk:
         return past_of(settled, cast("list[tuple[str, Bundle]]", batches), entries)
 
     def commit(self, entries: list[Any]) -> None:
-        """These are durable now."""
+        """Make these entries durable, as a commit of the database does."""
         self.entries.extend(_moved(entry, self.clock_s) for entry in entries)
 
     def crash(self) -> None:
@@ -148,7 +148,7 @@ class DiskStore:
             disk.commit(entries)
 
     def close(self, complete: bool) -> None:
-        """Everything is in it."""
+        """All rows of the run are in the output."""
 
 
 class DiskSink:
@@ -192,11 +192,11 @@ class DiskSink:
         self._rows.extend(items)
 
     def tell(self) -> int:
-        """How many rows were written."""
+        """How many rows the sink has written."""
         return len(self._rows)
 
     def sync(self) -> None:
-        """It takes a while."""
+        """A sync takes as long as one of a real disk."""
         self._sleep(self._disk.random.choice((0.0, 0.001)))
         fault = self._disk.fault("sync")
         if fault is not None:

@@ -50,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def fields(self) -> Fields:
-        """All fields of the header."""
+        """All fields of the answer's header."""
         hint = [("retry-after", self.retry_after)] if self.retry_after is not None else []
         return [*self.headers, *hint]
 

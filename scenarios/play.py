@@ -65,7 +65,7 @@ class SimulatedTransport:
         self._simulation = world.simulation
 
     async def close_async(self) -> None:
-        """There is no connection."""
+        """Nothing is to be closed: a stand-in has no connection."""
 
     def _arrive(self, row: int, key: int) -> tuple[Answer, list[Quota]]:
         return self._service.arrive(self._simulation.now, row, key)

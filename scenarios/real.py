@@ -183,7 +183,7 @@ class Ways:
             await transport.close_async()
 
     def end(self) -> None:
-        """Take no more calls."""
+        """Take no more calls, and wait for those under way."""
         for transport in self._made:
             transport.end()
 
@@ -266,7 +266,7 @@ class RealFaults:
                     run.tell(table.actor or "", _Poison())
 
     def stop(self) -> None:
-        """No more of them."""
+        """Start no more of them."""
         self._stopped = True
         for timer in self._timers:
             timer.cancel()

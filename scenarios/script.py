@@ -132,7 +132,7 @@ class LimitTable(LimitOptions):
 
 
 class RetryTable(RetryOptions):
-    """`[stage.retry]`; as `Retry`."""
+    """The table `[stage.retry]` of a scenario; it says what `Retry` says."""
 
 
 class QuirkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -21,18 +21,18 @@ from .script import ServiceTable
 
 
 class Shop:
-    """What all connections share."""
+    """What all connections of the server share."""
 
     def __init__(self, tables: list[ServiceTable], seed: int) -> None:
         self.services = {table.name: Service(table, seed, time.time()) for table in tables}
         self.began = time.monotonic()
 
     def start(self) -> None:
-        """Let the scenario begin now."""
+        """Begin the scenario's time now."""
         self.began = time.monotonic()
 
     def counts(self) -> dict[str, Any]:
-        """What every service has counted."""
+        """What every service has counted so far."""
         return {
             name: {"calls": s.calls, "inside_max": s.inside_max, "by_status": {str(k): n for k, n in s.counts.items()}}
             for name, s in self.services.items()
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(tables: list[ServiceTable], seed: int) -> None:
-    """Serve until standard input ends."""
+    """Serve until the standard input of this process ends."""
     shop = Shop(tables, seed)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(shop), "127.0.0.1", 0, backlog=4096)

@@ -68,7 +68,7 @@ def _break(
 
 
 def _smaller(script: Script) -> Iterator[Script]:
-    """Smaller ones, the boldest first."""
+    """Scripts that are smaller than this one, those that leave out most first."""
     yield from _with_less_in_lists(script)
     for path, number, least in _numbers(script):
         for less in _less(number, least):

@@ -102,7 +102,7 @@ class Meter:
         self.done = 0
 
     def watch(self, diary: Diary) -> None:
-        """Let the stand-ins tell."""
+        """Listen to what the stand-ins write into the diary."""
         diary.on_given = self._on_given
         diary.on_written = self._on_written
 
@@ -132,7 +132,7 @@ class Meter:
 
 
 class _Sampler:
-    """Makes samples out of reports."""
+    """Makes samples out of the reports of a run."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
@@ -141,7 +141,7 @@ class _Sampler:
         self.samples: list[Sample] = []
 
     def take(self, now: float, report: RunReport, threads: int | None) -> None:
-        """Take one more sample."""
+        """Take one more sample now."""
         at, done, calls, refusals, cooldowns = self._before
         p50, p95, p99 = self._meter.take()
         limits = [stage.limit for stage in report.stages if stage.limit is not None]

@@ -35,7 +35,7 @@ class Event(Protocol):
 
 
 class Transport(Protocol):
-    """The way to a service."""
+    """The way from a function to a service of the scenario."""
 
     def call(self, row: int, key: int) -> Told:
         """Raises what a client's library would."""
@@ -173,11 +173,11 @@ class ScriptedSource:
         return values, last == table.rows, sum(row in self._bad for row in range(first, last)) if self._bad else 0
 
     def tell(self) -> int:
-        """The next row."""
+        """The number of the next row."""
         return self._next
 
     def resume(self, place: int | None) -> None:
-        """Begin there."""
+        """Begin at that row."""
         self.open()
         self._next = place or 0
 

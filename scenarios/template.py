@@ -1,4 +1,4 @@
-"""What `headrace scenario new` writes."""
+"""The text of the file that `headrace scenario new` writes."""
 
 from __future__ import annotations
 

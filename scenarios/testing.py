@@ -72,12 +72,12 @@ def hold(actor: str, *, at: float, lasts: float) -> Fault:
 
 
 def drain(*, at: float) -> Fault:
-    """Somebody drains the run."""
+    """Drain the run, as somebody outside would."""
     return Fault(what="drain", at=_seconds("drain", "at", at))
 
 
 def abort(*, at: float) -> Fault:
-    """Somebody aborts the run."""
+    """Abort the run, as somebody outside would."""
     return Fault(what="abort", at=_seconds("abort", "at", at))
 
 

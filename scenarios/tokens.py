@@ -66,7 +66,7 @@ class _Forked:
 
 
 class _Node:
-    """What is inside a node."""
+    """What is known to be inside a node."""
 
     __slots__ = ("forking", "inside", "kind", "members", "over", "rows", "terms", "words", "written")
 

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Invariant(enum.StrEnum):
-    """What must always hold."""
+    """What must hold after every message, whatever happens."""
 
     ACCOUNTED = "accounted: every row has exactly one terminal outcome, and the counters are a fold over them"
     ORDERED = "ordered: a sink sees rows in source order, and gaps are told"

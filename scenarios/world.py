@@ -88,7 +88,7 @@ class SimulatedRun:
         )
 
     def begin(self) -> None:
-        """Let it run."""
+        """Start the run of the scenario."""
         self._observers.tell(RunBegan(self.monotonic(), self.id, self.plan.name))
         self.parts.conductor.put(protocol.Start())
 
@@ -120,7 +120,7 @@ class SimulatedRun:
                 self.world.checker.fail(Invariant.ACCOUNTED, f"{n} rows were sent to {name}, and {came[name]} came")
 
     def stats(self, state: State, counts: Counts, notes: tuple[str, ...] = ()) -> RunReport:
-        """The report as of now."""
+        """The report of the run as of now."""
         elapsed_s = self.world.simulation.now - self.began
         return report_of(self.plan, self.parts, self._system.ask, state, counts, elapsed_s, notes)
 
@@ -201,7 +201,7 @@ class ExecutorHost:
         """The world keeps its executors itself."""
 
     def left(self, core: ExecutorCore) -> None:
-        """One has ended."""
+        """An executor has ended."""
         self._world.one_has_ended()
 
 
@@ -296,11 +296,11 @@ class World:
         self.simulation.host(self.simulation.address(name), _Person(script, self._person_ended), None)
 
     def event(self) -> Signal:
-        """What a person waits for."""
+        """Something that callers can wait for until it has happened."""
         return Signal(self.simulation)
 
     def now(self) -> float:
-        """Virtual seconds."""
+        """Virtual seconds since the scenario began."""
         return self.simulation.now
 
     def _person_ended(self) -> None:
@@ -369,7 +369,7 @@ class World:
             self.checker.fail(Invariant.ANSWERED, f"{left} callers of an executor were never answered")
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything that the scenario holds."""
         with virtual_time(self.simulation):
             self.simulation.close()
 

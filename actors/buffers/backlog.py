@@ -27,7 +27,7 @@ class Backlog:
         return self._n
 
     def append(self, seqs: Seqs, values: list[Any]) -> None:
-        """Queue rows at the end."""
+        """Queue rows behind those that wait already."""
         self._chunks.append((seqs, values))
         self._n += len(seqs)
 

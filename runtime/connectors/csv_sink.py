@@ -1,12 +1,4 @@
-"""Rows into a CSV file.
-
-The columns are those of the first row, unless they are named, or those of the file that is appended to. A row that lacks
-one has an empty cell there, as for None; a row with another key goes to quarantine.
-
-A cell is text. Texts read back as they are, and numbers, True and False as Python writes them. What is else written as JSON
-does (see `json_values`): dates, UUIDs, decimals, bytes and enumerations as the text that stands there, lists and objects as
-JSON. What has no such form goes to quarantine with its row.
-"""
+"""Writes rows into a CSV file."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class FileSink:
         return not is_stream(self.path)
 
     def files(self) -> list[FileUse]:
-        """Which files it writes."""
+        """Which files the sink writes: its output, and the part file that becomes it."""
         if is_stream(self.path):
             return [FileUse(self.path, "write")]
         part = f"{os.path.realpath(self.path)}.part"
@@ -79,7 +79,7 @@ class FileSink:
         self._output = self._claim = None
 
     def open(self) -> None:
-        """Begin the output anew."""
+        """Begin the output anew, without what an earlier life has written."""
         self._begin(None, False)
 
     def resume(self, place: object) -> None:

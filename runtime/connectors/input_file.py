@@ -64,7 +64,7 @@ class RegularFile:
         return os.pread(self._fd, n, offset)
 
     def go_to(self, offset: int) -> None:
-        """Read on from that place."""
+        """Read on from that place, which an earlier life has told."""
         self._at = offset
 
     def close(self) -> None:

@@ -225,7 +225,7 @@ class PartFile:
             file.flush()
 
     def write(self, data: bytes) -> None:
-        """Append these bytes. Raises `OSError`."""
+        """Append these bytes. Raises `OSError` where the disk does not take them."""
         if self._file is None:
             self._begin_again()
         if self._file is None:

@@ -194,7 +194,7 @@ class SqliteSink:
     # --- opening ---
 
     def open(self) -> None:
-        """Begin without a journal."""
+        """Begin for a run without a journal: all rows are in one transaction."""
         self._begin(None, False)
 
     def resume(self, place: Any) -> None:
@@ -318,7 +318,7 @@ class SqliteSink:
         return self._n
 
     def sync(self) -> None:
-        """Commit the transaction."""
+        """Commit the transaction, so that what was written is durable."""
         db, undo = self._open, self._undo
         try:
             kept = max(KEPT_MIN, 4 * self._run.window)

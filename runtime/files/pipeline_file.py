@@ -121,7 +121,7 @@ class LimitTable(LimitOptions):
 
 
 class RetryTable(RetryOptions):
-    """`[stage.retry]`."""
+    """The table `[stage.NAME.retry]` of a job file."""
 
     classify: Target | None = None
 
@@ -174,7 +174,7 @@ class JournalTable(Struct, forbid_unknown_fields=True):
 
 
 class File(Struct, forbid_unknown_fields=True):
-    """A whole file."""
+    """A whole job file, as it is written."""
 
     source: SourceTable
     stage: list[StageTable] = []

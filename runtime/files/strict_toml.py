@@ -61,7 +61,7 @@ class Reading:
             raise ConfigError("\n".join(what for _, what in sorted(self.mistakes, key=lambda m: m[0])))
 
     def note(self, key: str, what: str) -> None:
-        """Note a mistake."""
+        """Note a mistake, to be told together with all others."""
         line = self._line_of(key)
         where = visible(f"{self.path}:{line}" if line else f"{self.path}")
         self.mistakes.append((line, f"{where}: {visible(key)}: {what}" if key else f"{where}: {what}"))

@@ -23,7 +23,7 @@ def made(reading: Reading, make: Callable[[], object], key: str) -> object:
 
 
 def named(reading: Reading, target: str | None, key: str) -> Any:
-    """The object that `module:name` names."""
+    """The object that a text such as `module:name` names."""
     if target is None:
         return None
     module_name, _, name = target.partition(":")

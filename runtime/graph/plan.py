@@ -148,12 +148,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def stages(self) -> tuple[StagePlan, ...]:
-        """The nodes that call functions."""
+        """The nodes that call functions, in the order of the graph."""
         return tuple(node for node in self.nodes if isinstance(node, StagePlan))
 
     @property
     def sinks(self) -> tuple[SinkPlan, ...]:
-        """The nodes where rows leave."""
+        """The nodes where rows leave the graph."""
         return tuple(node for node in self.nodes if isinstance(node, SinkPlan))
 
     @property

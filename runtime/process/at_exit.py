@@ -56,7 +56,7 @@ def forget(one: Unfinished) -> None:
 
 
 def exiting() -> bool:
-    """Whether the interpreter is ending."""
+    """Whether the interpreter is about to end."""
     return _exiting
 
 

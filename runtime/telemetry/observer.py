@@ -241,7 +241,7 @@ class Observers:
 
     @property
     def others(self) -> Sequence[Observer]:
-        """The observers of the user's."""
+        """The observers that the user gave."""
         return self._others
 
     def announce_by(self, announcer: Announcer, address: Address) -> None:

@@ -68,11 +68,11 @@ class Plugins:
         return None
 
     def named(self, name: str) -> Plugin | None:
-        """The plug-in of that name."""
+        """The plug-in of that name; None where there is none."""
         return next((plugin for plugin in self._load() if plugin.name == name), None)
 
     def names(self) -> list[str]:
-        """The names of all plug-ins."""
+        """The names of all plug-ins that are installed."""
         return [plugin.name for plugin in self._load()]
 
     def forget(self) -> None:

@@ -23,7 +23,7 @@ TILT = math.radians(23.44)
 
 
 class Airport(msgspec.Struct, frozen=True):
-    """The contract of a row."""
+    """The contract of a row: an airport as the file has it."""
 
     icao: str
     iata: str

@@ -23,7 +23,7 @@ BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
 class Quota:
-    """A token bucket."""
+    """A token bucket, in real time."""
 
     def __init__(self, rate_per_s: float, burst: float) -> None:
         self._rate_per_s = rate_per_s

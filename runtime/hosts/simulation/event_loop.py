@@ -21,7 +21,7 @@ from .system import Event, Signal, Simulation
 
 
 class _Turn(protocol.Message, frozen=True):
-    """A callback is due."""
+    """A callback of the virtual event loop is due."""
 
     handle: asyncio.Handle
 

@@ -65,7 +65,7 @@ class Candidate(Protocol):
 
 
 class Picker(Protocol):
-    """Chooses who goes next."""
+    """Chooses which inbox is looked into next."""
 
     def pick(self, ready: list[Any]) -> int:
         """The index of the one that goes next."""
@@ -107,7 +107,7 @@ class Pct:
 
 
 class RoundRobin:
-    """Lets each go in turn."""
+    """Looks into each inbox in turn."""
 
     def __init__(self) -> None:
         self._last = -1

@@ -25,7 +25,7 @@ def decode_id(row: int, path: bytes) -> Id:
 
 
 def encode_ids(ids: list[Id]) -> bytes:
-    """Encode several identities."""
+    """Encode several identities of rows."""
     return _encoder.encode([_outline(of) for of in ids])
 
 
