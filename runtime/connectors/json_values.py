@@ -66,7 +66,7 @@ def encode_lines(rows: list[object]) -> tuple[bytes, dict[int, str]]:
         data = _encode_lines(rows)
     except Exception:
         return _one_by_one(rows)
-    if _is_faithful(rows, data) or _reads_back(rows, data):
+    if _is_table(rows, data) or _is_faithful(rows, data) or _reads_back(rows, data):
         return data, {}
     return _one_by_one(rows)
 
@@ -75,6 +75,15 @@ def encode(value: object) -> tuple[bytes, str | None]:
     """(JSON, None), or (nothing, what is wrong with the value)."""
     data, faults = encode_lines([value])
     return data[:-1], faults.get(0)
+
+
+def _is_table(rows: list[Any], data: bytes) -> bool:
+    """Whether `_is_faithful` would say so of rows that are dicts of scalars, as most are: looked at in one go, in a third of
+    the time. Anything else is looked at there."""
+    if set(map(type, rows)) != {dict} or not _TEXT.issuperset(map(type, set().union(*rows))):
+        return False
+    kinds = set(map(type, chain.from_iterable(map(dict.values, rows))))
+    return _SCALARS.issuperset(kinds) and (float not in kinds or b"null" not in data)
 
 
 def _is_faithful(rows: list[object], data: bytes) -> bool:

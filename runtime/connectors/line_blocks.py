@@ -146,3 +146,14 @@ def split_lines(data: bytes, end: bytes) -> list[bytes]:
         lines.append(data[at:until])
         at = until
     return lines
+
+
+def count_lines(data: bytes, end: bytes) -> int:
+    """How many lines `split_lines` would give.
+
+    >>> count_lines(b"a\\nb", b"\\n")
+    2
+    """
+    if len(end) > 1:
+        return len(split_lines(data, end))
+    return data.count(end) + (not data.endswith(end))

@@ -10,11 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime import ConfigError, sources
+from headrace.runtime.connectors import csv_source, line_blocks
 
 # A file is written for each, so fewer than usual; the machine may be busy.
 few = settings(max_examples=40, deadline=None)
@@ -138,6 +140,55 @@ def test_any_bytes_are_rows_bad_rows_or_one_clear_message(data: bytes, encoding:
     if encoding == "utf-8":
         # Nothing is lost: whatever is a letter or a digit is in a row or in what is kept of a line that is none.
         assert letters(kept(values)) == letters(data.decode("utf-8", "backslashreplace"))
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b"1,2", b"three,4", b'"5",6', b'"7\n8",9', b"10", b"11,12,13", b"", b"1,\xff", b'14,"open', b"a\rb,15"]
+    ),
+    max_size=12,
+)
+
+
+def rows_and_places(path: Path) -> list[Any]:
+    """Each row, or what is wrong with it, with where it stands and where the next one begins."""
+    source: Any = sources.csv(path)
+    source.resume(None)
+    told: list[Any] = []
+    ended = False
+    try:
+        while not ended:
+            values, ended, _ = source.read(1)
+            told += [
+                ((value.raw, str(value.error)) if isinstance(value, BadRow) else value, source.place(), source.tell())
+                for value in values
+            ]
+    finally:
+        source.close()
+    return told
+
+
+@few
+@given(
+    st.sampled_from([b"a,b", b"a"]),
+    LINES,
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.booleans(),
+    st.sampled_from([1, 8, 30, 1 << 16]),
+)
+@example(b"a,b", [b"1,2"] * 5, b"\n", False, 8)
+@example(b"a", [b"10", b"", b"10"], b"\n", True, 1 << 16)
+@example(b"a,b", [b'"5",6', b'"7\n8",9', b"1,2"], b"\n", True, 8)
+@example(b"a,b", [b'14,"open', b"1,2", b"three,4"], b"\r\n", True, 30)
+def test_blocks_of_rows_are_what_the_reader_gives_row_by_row(
+    header: bytes, lines: list[bytes], line_end: bytes, ended: bool, block_bytes: int
+) -> None:
+    path = written(line_end.join([header, *lines]) + (line_end if ended else b""), "blocks.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_blocks, "BLOCK_BYTES", block_bytes)
+        in_blocks = rows_and_places(path)
+        patch.setattr(csv_source, "PLAIN_CHARS_MAX", -1)
+        assert in_blocks == rows_and_places(path)
 
 
 @few
