@@ -1,36 +1,32 @@
 """Plays a scenario with a journal in several lives: the process is killed between any two messages, then the run is resumed,
-until it is done. What outlives the process is a model of a disk: what was synced, and perhaps more.
+until it is done. What outlives the process is a model of a disk (`disk.py`).
 
 In each life, every message is held against the invariants. What must hold over all of them is looked at from outside: each
 row has one outcome and is in each sink that can commit exactly once, in order where the sink is ordered; and no call whose
 answer was durable is made again.
-
-This file is long: what a disk loses, what is done in a life, and what is looked at afterwards belong together.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import pickle
 from collections import Counter
+from collections.abc import Callable
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.journaling.recovered import LASTING, Recovered, past_of
-from headrace.actors.journaling.stage_record import Encoders
+from headrace.actors.journaling.recovered import LASTING
 from headrace.actors.protocol import State
-from headrace.actors.rows.identity import Bundle, Id, place, show, span_of
+from headrace.actors.rows.identity import Bundle, Id, place, show
 from headrace.runtime.calls.current import CallInfo
-from headrace.runtime.errors import BadInput, ConfigError, JournalError, UnwritableRows
-from headrace.runtime.graph.plan import QUARANTINE, Plan
+from headrace.runtime.graph.plan import QUARANTINE
 from headrace.runtime.journal.port import Journaling
 
+from .disk import Disk, DiskStore, on_disk
+from .kept_disk import KeptDisk, kept_in_memory
 from .play import SimulatedOutside, plan_of
-from .script import Script, id_of
+from .script import Script
 from .stand_ins import Diary
 from .world import World
 
@@ -63,150 +59,6 @@ KILLED_AT = (
 """After one of these messages was told, or at some time."""
 
 
-class Disk:
-    """What outlives the process: a journal, and what sinks have written."""
-
-    def __init__(self, random: Random) -> None:
-        self.random = random
-        self.entries: list[Any] = []
-        self.files: dict[str, list[Any]] = {}
-        self.synced: Counter[str] = Counter()
-        self.unkept: frozenset[int] = frozenset()
-        """Rows whose answers the journal cannot keep."""
-        self.clock_s = 0.0
-        """When this life began: each has a clock of its own, which begins at 0."""
-        self.failing: str | None = None
-        """What fails next: a "commit", a "sync" or a "write"; `failed`: it has, in this life."""
-        self.failing_in = 0
-        self.failed: BaseException | None = None
-
-    def begin(self, random: Random | None) -> None:
-        """A life. `random`: something may fail in it."""
-        self.failed = self.failing = None
-        if random is not None and random.random() < 0.3:
-            self.failing = random.choice(("commit", "sync", "write"))
-            self.failing_in = random.choice((1, 1, 2, 5, 20))
-
-    def fault(self, what: str) -> BaseException | None:
-        """What is to be raised, if this is what fails now."""
-        if self.failing != what:
-            return None
-        self.failing_in -= 1
-        if self.failing_in:
-            return None
-        self.failing = None
-        code = self.random.choice((errno.ENOSPC, errno.EIO))
-        self.failed = JournalError(os.strerror(code)) if what == "commit" else OSError(code, os.strerror(code))
-        return self.failed
-
-    def past(self) -> Recovered:
-        """What is left to the next life."""
-        entries = [_moved(unpickled(entry), -self.clock_s) for entry in self.entries]
-        settled = [(e.status, *span_of(e.seqs)) for e in self.entries if isinstance(e, protocol.RowsSettled)]
-        batches = [(e.node, bundle) for e in self.entries if isinstance(e, protocol.Formed) for bundle in e.bundles]
-        return past_of(settled, cast("list[tuple[str, Bundle]]", batches), entries)
-
-    def commit(self, entries: list[Any]) -> None:
-        """Make these entries durable, as a commit of the database does."""
-        self.entries.extend(_moved(entry, self.clock_s) for entry in entries)
-
-    def crash(self) -> None:
-        """What was not synced may be there or not, from some place on."""
-        for name, rows in self.files.items():
-            del rows[self.random.randint(self.synced[name], len(rows)) :]
-            self.synced[name] = len(rows)
-
-
-class DiskStore:
-    """A store on it. A commit takes a while, and may be durable before that is known."""
-
-    name = "journal"
-
-    def __init__(self, disk: Disk, sleep: Any) -> None:
-        self._disk = disk
-        self._sleep = sleep
-        self._unkept = disk.unkept
-
-    def keeps(self, stage: str) -> Encoders:
-        return Encoders(self._keep if self._unkept else pickle.dumps, pickle.dumps)
-
-    def _keep(self, answer: Any) -> bytes:
-        if id_of(answer) in self._unkept:
-            raise BadInput(f"the answer of row {id_of(answer)} cannot be kept")
-        return pickle.dumps(answer)
-
-    def commit(self, entries: list[Any]) -> None:
-        disk, fault = self._disk, self._disk.fault("commit")
-        first = disk.random.random() < 0.5
-        if first:
-            disk.commit(entries)
-        self._sleep(disk.random.choice((0.0, 0.001, 0.02)))
-        if fault is not None:
-            # What was told to be lost may be durable all the same.
-            raise fault
-        if not first:
-            disk.commit(entries)
-
-    def close(self, complete: bool) -> None:
-        """All rows of the run are in the output."""
-
-
-class DiskSink:
-    """A sink on it, in front of a scripted one."""
-
-    durable = True
-
-    def __init__(self, inner: Any, disk: Disk, sleep: Any) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self._disk = disk
-        self._sleep = sleep
-        self._rows = disk.files.setdefault(inner.name, [])
-
-    def open(self) -> None:
-        self._inner.open()
-        self._disk.synced[self.name] = 0
-        self._rows.clear()
-
-    def resume(self, place: int | None) -> None:
-        """Take back what comes after this place."""
-        if place is None:
-            self.open()
-            return
-        if self._disk.synced[self.name] < place:
-            raise ConfigError(f"{self.name} has {self._disk.synced[self.name]} rows, and {place} were committed")
-        self._inner.open()
-        del self._rows[place:]
-        self._disk.synced[self.name] = place
-
-    def write(self, items: list[Any]) -> None:
-        fault = self._disk.fault("write")
-        if fault is not None:
-            self._rows.extend(items[: self._disk.random.randint(0, len(items))])
-            raise fault
-        try:
-            self._inner.write(items)
-        except UnwritableRows as refused:
-            self._rows.extend(item for index, item in enumerate(items) if index not in refused.rows)
-            raise
-        self._rows.extend(items)
-
-    def tell(self) -> int:
-        """How many rows the sink has written."""
-        return len(self._rows)
-
-    def sync(self) -> None:
-        """A sync takes as long as one of a real disk."""
-        self._sleep(self._disk.random.choice((0.0, 0.001)))
-        fault = self._disk.fault("sync")
-        if fault is not None:
-            raise fault
-        self._disk.synced[self.name] = len(self._rows)
-
-    def close(self, complete: bool) -> None:
-        self._inner.close(complete)
-
-
 class Lived(msgspec.Struct):
     """What came of it. `breach` is what does not hold; `state` that of the last life."""
 
@@ -222,15 +74,18 @@ class Lived(msgspec.Struct):
     drains: int = 0
     """Lives that were drained before their end; rows that were `interrupted` in those."""
     interrupted: int = 0
+    retried: int = 0
+    """Rows in quarantine that were tried again."""
 
 
 def live(
     script: Script, seed: int, kills: int, disk: Disk | None = None, drains: float = 0.2, *, keeps_all: bool = False
 ) -> Lived:
-    """Play `script` with a seed, cut short in so many lives, then to its end. `disk`: one that is new. `drains`: a share of
-    those lives that are drained, not killed. `keeps_all`: the journal can keep every answer, whatever the seed."""
+    """Play `script` with a seed, cut short in so many lives, then to its end. `disk`: one that is new; in one seed of three
+    there is a real journal in memory beside it. `drains`: a share of those lives that are drained, not killed. `keeps_all`:
+    the journal can keep every answer, whatever the seed."""
     random = Random(f"{seed}:lives")
-    disk = disk or Disk(random)
+    disk = disk or (kept_in_memory(random, script) if seed % 3 == 0 else Disk(random))
     disk.unkept = frozenset() if keeps_all else unkept_in(seed, script.source.rows)
     lived = Lived(seed, 0, None, None, 0, 0, disk.files)
     while lived.breach is None:
@@ -245,6 +100,14 @@ def live(
         disk.crash()
     if lived.breach is None and lived.state is not None:
         lived.breach = _look_at(script, lived, disk)
+    if lived.breach is None and lived.state is State.COMPLETED and isinstance(disk, KeptDisk):
+        lived.breach = disk.complaint()
+        if lived.breach is None and (again := disk.try_again()):
+            # What was in quarantine is tried again, in a life of its own.
+            lived.retried += len(again)
+            _one_life(script, seed, lived, disk, None, drains)
+        if lived.breach is None:
+            lived.breach = disk.complaint_of_pruning()
     return lived
 
 
@@ -252,24 +115,10 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     """Until it is killed, or ends; whether it ended."""
     world = World(seed * 1000 + lived.lives, hashed=False)
     diary = Diary(world.note)
-    durable = _answered(disk.entries)
-    batched = _answered_in_batches(disk.entries)
-    begun = {f"{e.node}:{show(e.seq)}" for e in disk.entries if isinstance(e, protocol.Parked)}
-
-    def on_call(stage: str, call: CallInfo) -> None:
-        lived.calls += 1
-        key = call.key.partition(":")[2]
-        if key in durable and lived.breach is None:
-            lived.breach = f"life {lived.lives}: {key} is called again, and its answer was durable"
-        if "." not in key and not batched.isdisjoint(_each_of(key)) and lived.breach is None:
-            lived.breach = f"life {lived.lives}: {key} has rows whose batch was answered, and that was durable"
-        if key in begun and call.state is None and lived.breach is None:
-            lived.breach = f"life {lived.lives}: {key} is begun again, and that it was begun was durable"
-
-    diary.on_call = on_call
+    diary.on_call = _watch_calls(lived, disk)
     outside = SimulatedOutside(script, seed, world)
     sleep = world.simulation.sleep
-    plan = _on_disk(plan_of(script, 0, diary, outside.event, outside.transport), disk, sleep)
+    plan = on_disk(plan_of(script, 0, diary, outside.event, outside.transport), disk, sleep)
     past = disk.past()
     holds = seed % 4 == 1
     if holds:
@@ -295,6 +144,11 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
         elif not killer and idle:
             lived.breach = f"life {lived.lives}: it stands still, and has not ended"
         return not killer
+    return _judge(script, lived, disk, run, breach)
+
+
+def _judge(script: Script, lived: Lived, disk: Disk, run: Any, breach: Any) -> bool:
+    """Look at a life that has ended; whether it was the last one."""
     lived.state = run.ended.state
     if breach is None and disk.failed is not None:
         return not _ended_by(disk.failed, run.ended, lived)
@@ -315,6 +169,25 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
         if counts.delivered + counts.dropped + counts.quarantined != counts.rows:
             lived.breach = f"the account does not add up: {counts}"
     return True
+
+
+def _watch_calls(lived: Lived, disk: Disk) -> Callable[[str, CallInfo], None]:
+    """What is told of each call of a life, and must not be about what is durable."""
+    durable = _answered(disk.entries)
+    batched = _answered_in_batches(disk.entries)
+    begun = {f"{e.node}:{show(e.seq)}" for e in disk.entries if isinstance(e, protocol.Parked)}
+
+    def on_call(stage: str, call: CallInfo) -> None:
+        lived.calls += 1
+        key = call.key.partition(":")[2]
+        if key in durable and lived.breach is None:
+            lived.breach = f"life {lived.lives}: {key} is called again, and its answer was durable"
+        if "." not in key and not batched.isdisjoint(_each_of(key)) and lived.breach is None:
+            lived.breach = f"life {lived.lives}: {key} has rows whose batch was answered, and that was durable"
+        if key in begun and call.state is None and lived.breach is None:
+            lived.breach = f"life {lived.lives}: {key} is begun again, and that it was begun was durable"
+
+    return on_call
 
 
 def unkept_in(seed: int, rows: int) -> frozenset[int]:
@@ -379,29 +252,6 @@ def _kill(world: World, random: Random, killer: list[str]) -> None:
     world.watch(kind, count)
 
 
-def unpickled(entry: Any) -> Any:
-    """As it was told: nobody may change what is on a disk."""
-    match entry:
-        case protocol.Answers():
-            return msgspec.structs.replace(entry, values=list(map(pickle.loads, entry.values)))
-        case protocol.Parked():
-            return msgspec.structs.replace(entry, state=pickle.loads(entry.state))
-        case _:
-            return entry
-
-
-def _moved(entry: Any, by_s: float) -> Any:
-    """Times that mean the same in another life, by another clock."""
-    if not isinstance(entry, protocol.LimitLearned):
-        return entry
-    replace = msgspec.structs.replace
-    priors = {
-        key: prior if prior.until_s is None else replace(prior, until_s=prior.until_s + by_s)
-        for key, prior in entry.lessons.priors.items()
-    }
-    return replace(entry, lessons=replace(entry.lessons, priors=priors))
-
-
 def _answered(entries: list[Any]) -> set[str]:
     """Calls that need not be made again, by their key."""
     keys: set[str] = set()
@@ -429,15 +279,6 @@ def _answered_in_batches(entries: list[Any]) -> set[str]:
 def _each_of(key: str) -> list[str]:
     node, _, rows = key.rpartition(":")
     return [f"{node}:{row}" for row in rows.split("+")]
-
-
-def _on_disk(plan: Plan, disk: Disk, sleep: Any) -> Plan:
-    nodes = tuple(
-        msgspec.structs.replace(node, connector=DiskSink(node.connector, disk, sleep)) if node.kind == "sink" else node
-        for node in plan.nodes
-    )
-    quarantine = DiskSink(plan.quarantine, disk, sleep)
-    return msgspec.structs.replace(plan, nodes=nodes, quarantine=quarantine)
 
 
 def _in(of: Id) -> list[tuple[Any, ...]]:
@@ -483,4 +324,4 @@ def _out_of_order(ids: list[Id]) -> Id | None:
     return next((ids[i] for i in range(1, len(ids)) if places[i] < places[i - 1]), None)
 
 
-__all__ = ["Disk", "Lived", "live", "unpickled"]
+__all__ = ["Lived", "live"]

@@ -11,7 +11,7 @@ from . import journals
 from .jobs import (
     ACCEPT_CHANGES,
     FILE,
-    JOURNAL_PATH,
+    JOURNAL_NAME,
     REPLACE,
     SUSPEND_AFTER,
     Shown,
@@ -58,7 +58,7 @@ for command in journals.COMMANDS:
 )
 @click.option("--traceback", is_flag=True, help="Where an error came from, too.")
 @click.option("--where", metavar="EXPRESSION", help="Only rows of which this is true, such as 'country == \"SE\"'.")
-@click.option("--journal", type=JOURNAL_PATH, help="Go on where the run in this file was; begin there if it is new.")
+@click.option("--journal", type=JOURNAL_NAME, help="Go on where the run in this file was; begin there if it is new.")
 @ACCEPT_CHANGES
 @SUSPEND_AFTER
 def run(
@@ -68,7 +68,7 @@ def run(
     log: str | None,
     traceback: bool,
     where: str | None,
-    journal: Path | None,
+    journal: str | None,
     accept_changes: bool,
     suspend_after: float | None,
 ) -> NoReturn:

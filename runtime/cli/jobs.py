@@ -24,8 +24,23 @@ if TYPE_CHECKING:
 
 FAILED, QUARANTINED, SUSPENDED, INTERRUPTED, READER_GONE = 1, 3, 75, 130, 141
 
-JOURNAL_PATH = click.Path(path_type=Path, dir_okay=False)
-JOURNAL = click.argument("journal", type=JOURNAL_PATH)
+
+class JournalName(click.Path):
+    """The name of a journal: a path, or what its store calls it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ..errors import ConfigError
+        from ..journal.stores import file_of
+
+        try:
+            is_path = file_of(value) == value
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(value, param, ctx) if is_path else value
+
+
+JOURNAL_NAME = JournalName(path_type=str, dir_okay=False)
+JOURNAL = click.argument("journal", type=JOURNAL_NAME)
 SUSPEND_AFTER = click.option(
     "--suspend-after",
     type=click.FloatRange(0.0),
@@ -50,7 +65,7 @@ class Shown(NamedTuple):
 def run_job(
     job: Job,
     file: Path,
-    journal: Path | None,
+    journal: str | None,
     accept_changes: bool,
     shown: Shown,
     suspend_after: float | None = None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
@@ -28,8 +28,10 @@ from .origin import origin_of
 from .output import TEXT, say, say_json, wrong
 
 if TYPE_CHECKING:
+    from ..journal.records import HeldRecords, Records, RunRow
     from ..journal.requeue import Again
-    from ..journal.sqlite.file import JournalFile, RunRow
+
+R = TypeVar("R", bound="Records")
 
 TRUST = click.option(
     "--trust", is_flag=True, help="Run the code that JOURNAL names, though its job file is somewhere else or another's."
@@ -45,7 +47,7 @@ TRUST = click.option(
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def resume(
-    journal: Path,
+    journal: str,
     name: str | None,
     accept_changes: bool,
     trust: bool,
@@ -60,14 +62,14 @@ def resume(
     """
     from ..journal.explain import run_named
 
-    with _looking_into(journal) as file:
-        found = run_named(file, name)
+    with _looking_into(journal) as records:
+        found = run_named(records, name)
     _go_on(found, journal, accept_changes, trust, Shown(as_json, quiet, None, False), suspend_after)
 
 
 def _go_on(
     run: RunRow,
-    journal: Path,
+    journal: str,
     accept_changes: bool,
     trust: bool,
     shown: Shown,
@@ -76,7 +78,9 @@ def _go_on(
 ) -> NoReturn:
     import os
 
-    origin, journal = origin_of(run, journal, trust), journal.absolute()
+    from ..journal.stores import name_of
+
+    origin, journal = origin_of(run, journal, trust), name_of(journal)
     if not origin.folder.samefile("."):
         if not shown.quiet:
             say(f"in {origin.folder}:", err=True)
@@ -102,7 +106,7 @@ def _go_on(
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors only.")
 def retry(
-    journal: Path,
+    journal: str,
     rows: tuple[int, ...],
     error: str | None,
     name: str | None,
@@ -121,10 +125,10 @@ def retry(
     from ..journal.requeue import Again, look
 
     again = Again(frozenset(rows), error)
-    with _looking_into(journal) as file:
-        run = run_named(file, name)
-        file.check_tally(run.id)
-        found = look(file, run.id, again)
+    with _looking_into(journal) as records:
+        run = run_named(records, name)
+        records.check_tally(run.id)
+        found = look(records, run.id, again)
     if not quiet:
         told = f"{len(found.rows):,} {'row' if len(found.rows) == 1 else 'rows'} out of quarantine to be tried again"
         others = ", ".join(f"{n:,} by {kind}" for kind, n in sorted(found.others.items()))
@@ -135,7 +139,7 @@ def retry(
 @click.command("runs")
 @JOURNAL
 @click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
-def list_runs(journal: Path, as_json: bool) -> None:
+def list_runs(journal: str, as_json: bool) -> None:
     """List the runs in JOURNAL."""
     import time
 
@@ -143,8 +147,8 @@ def list_runs(journal: Path, as_json: bool) -> None:
 
     from ..journal.explain import runs
 
-    with _looking_into(journal) as file:
-        found = runs(file)
+    with _looking_into(journal) as records:
+        found = runs(records)
     if as_json:
         say_json(msgspec.json.encode(found).decode())
         return
@@ -161,15 +165,15 @@ def list_runs(journal: Path, as_json: bool) -> None:
 @click.option("--row", type=int, required=True, help="Which one, counted from 0.")
 @click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
-def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
+def explain(journal: str, row: int, name: str | None, as_json: bool) -> None:
     """Tell what happened to a row: each attempt, what it became, where it went."""
     import msgspec
 
     from ..journal.explain import explain as explain_
     from ..journal.explain import story_text
 
-    with _looking_into(journal) as file:
-        story = explain_(file, row, name)
+    with _looking_into(journal) as records:
+        story = explain_(records, row, name)
     if as_json:
         say_json(msgspec.json.encode(story).decode())
     else:
@@ -182,7 +186,7 @@ def explain(journal: Path, row: int, name: str | None, as_json: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file, not standard output.")
 @REPLACE
-def export(journal: Path, name: str | None, form: str, output: Path | None, replace: bool) -> None:
+def export(journal: str, name: str | None, form: str, output: Path | None, replace: bool) -> None:
     """All that JOURNAL has of a run, record by record, each chained to the one before it.
 
     With a key in HEADRACE_AUDIT_KEY, the chain is signed (HMAC-SHA-256). The last record tells how many there are and
@@ -196,8 +200,8 @@ def export(journal: Path, name: str | None, form: str, output: Path | None, repl
     if output is not None:
         _check_output(output, journal)
         check_new(output, "headrace export", replace)
-    with _looking_into(journal) as file:
-        lines = export_(file, name, _audit_key())
+    with _looking_into(journal) as records:
+        lines = export_(records, name, _audit_key())
         try:
             if output is None and sys.stdout.isatty():
                 for line in lines:
@@ -215,7 +219,7 @@ def export(journal: Path, name: str | None, form: str, output: Path | None, repl
             wrong(f"{output or 'standard output'}: cannot be written: {error.strerror or error}")
 
 
-def _check_output(output: Path, journal: Path) -> None:
+def _check_output(output: Path, journal: str) -> None:
     """What a command writes is not the journal that it reads."""
     from ..connectors.file_identity import check_uses
     from ..errors import ConfigError
@@ -262,16 +266,16 @@ def verify(file: Path) -> None:
     "--outcome", type=click.Choice(["delivered", "dropped", "quarantined"]), help="Only of rows that ended so."
 )
 @click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
-def prune(journal: Path, older_than: float, outcome: str | None, name: str | None) -> None:
+def prune(journal: str, older_than: float, outcome: str | None, name: str | None) -> None:
     """Drop the answers of rows that are done, and keep the account."""
     import time
 
     from ..journal.audit import prune as prune_
     from ..quantities import DAYS, option
 
-    with _looking_into(journal, write=True) as file:
+    with _holding(journal) as records:
         days = option("prune", "--older-than", older_than, DAYS)
-        n = prune_(file, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
+        n = prune_(records, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
     say(f"{journal}: {n:,} answers dropped")
 
 
@@ -298,18 +302,35 @@ def _audit_key() -> bytes | None:
 
 
 @contextmanager
-def _looking_into(journal: Path, write: bool = False) -> Iterator[JournalFile]:
-    """A journal; what is wrong with it or with what is asked of it is told, and ends the command."""
+def _looking_into(journal: str) -> Iterator[Records]:
+    """A journal as it is; what is wrong with it or with what is asked of it is told, and ends the command."""
+    from ..journal.stores import look_into
+
+    with _opened(journal, look_into) as records:
+        yield records
+
+
+@contextmanager
+def _holding(journal: str) -> Iterator[HeldRecords]:
+    """As `_looking_into`, under its lock."""
+    from ..journal.stores import hold
+
+    with _opened(journal, lambda name: hold(name, new=False)) as records:
+        yield records
+
+
+@contextmanager
+def _opened(journal: str, open_: Callable[[str], R]) -> Iterator[R]:
     from ..errors import ConfigError
-    from ..journal.sqlite.file import JournalFile, in_words
+    from ..journal.mistakes import in_words
 
     try:
-        file = JournalFile(str(journal), new=False, write=write)
+        records = open_(journal)
         try:
-            with in_words(file.path):
-                yield file
+            with in_words(records.name):
+                yield records
         finally:
-            file.close()
+            records.close()
     except ConfigError as mistake:
         wrong(str(mistake))
 

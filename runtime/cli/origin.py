@@ -22,7 +22,7 @@ import click
 from .output import say, wrong
 
 if TYPE_CHECKING:
-    from ..journal.sqlite.file import RunRow
+    from ..journal.records import RunRow
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -34,7 +34,7 @@ class Origin(NamedTuple):
     folder: Path
 
 
-def origin_of(run: RunRow, journal: Path, trust: bool) -> Origin:
+def origin_of(run: RunRow, journal: str, trust: bool) -> Origin:
     """Where they are; or the end of the command, where they are not, or where the caller does not want them to be run."""
     if run.origin is None:
         wrong(f"{journal}: the run {run.name!r} was begun by a program, not by a file; run that program again")
@@ -49,11 +49,14 @@ def origin_of(run: RunRow, journal: Path, trust: bool) -> Origin:
     return found
 
 
-def _moved(run: RunRow, journal: Path) -> Origin | None:
+def _moved(run: RunRow, journal: str) -> Origin | None:
     """Found from the journal, which may have moved with them."""
-    if run.origin is None or run.home is None:
+    from ..journal.stores import file_of
+
+    path = file_of(journal)
+    if run.origin is None or run.home is None or path is None:
         return None
-    home = os.path.dirname(os.path.realpath(journal))
+    home = os.path.dirname(os.path.realpath(path))
     folder = run.folder or os.path.dirname(run.origin)
     return _as_it_was(
         *(os.path.normpath(os.path.join(home, os.path.relpath(each, run.home))) for each in (run.origin, folder))
@@ -66,7 +69,7 @@ def _as_it_was(file: str, folder: str | None) -> Origin | None:
     return Origin(Path(file), Path(folder if folder is not None and os.path.isdir(folder) else os.path.dirname(file)))
 
 
-def _ask(file: Path, journal: Path) -> None:
+def _ask(file: Path, journal: str) -> None:
     doubts = doubts_about(file, journal)
     if not doubts:
         return
@@ -79,18 +82,24 @@ def _ask(file: Path, journal: Path) -> None:
     wrong(f"{told}; nothing was run. If you trust it, say --trust")
 
 
-def doubts_about(file: Path, journal: Path) -> list[str]:
+def doubts_about(file: Path, journal: str) -> list[str]:
     """Why a job file may not be the caller's own; nothing where it plainly is."""
+    from ..journal.stores import file_of
+
     doubts = []
-    me, told, kept = os.geteuid(), os.stat(file), os.stat(journal)
+    me, told, path = os.geteuid(), os.stat(file), file_of(journal)
     if told.st_uid != me:
         doubts.append(f"which belongs to the user {told.st_uid}, not to you")
     elif stat.S_IMODE(told.st_mode) & stat.S_IWOTH:
         doubts.append("which anybody may write to")
+    if path is None:
+        doubts.append("the journal is in no file, so nobody can say whose it is")
+        return doubts
+    kept = os.stat(path)
     if kept.st_uid != me:
         doubts.append(f"the journal belongs to the user {kept.st_uid}, not to you")
     of, here = os.path.realpath(file.parent), os.path.realpath(".")
-    home = os.path.dirname(os.path.realpath(journal))
+    home = os.path.dirname(os.path.realpath(path))
     if not (_below(of, home) or _below(home, of) or (_below(of, here) and _below(home, here))):
         doubts.append("which is in another place than the journal")
     return doubts

@@ -25,7 +25,9 @@ from headrace.runtime.errors import ConfigError, HeadraceError
 
 from . import parquet
 from .explain import account_of, run_named
-from .sqlite.file import Damaged, JournalFile
+from .mistakes import Damaged
+from .port import Bound
+from .records import HeldRecords, Records
 from .values.codec import decode_bits, decode_id, decode_ids
 from .values.learned import view_priors
 from .values.view import view
@@ -55,31 +57,31 @@ class Broken(HeadraceError):
         self.line = line
 
 
-def export(file: JournalFile, name: str | None = None, key: bytes | None = None) -> Iterator[bytes]:
+def export(journal: Records, name: str | None = None, key: bytes | None = None) -> Iterator[bytes]:
     """The lines of a run: the latest one, unless it is named. The last one tells the account: how many records there
     are of each kind, how many rows the run has, and how they ended. Raises `ConfigError`; `Damaged` where something is
     not what was written, before the last line."""
-    run = run_named(file, name)
-    file.check_tally(run.id)
-    total, account = file.progress_of(run.id).total, dict(sorted(account_of(file, run.id).items()))
+    run = run_named(journal, name)
+    journal.check_tally(run.id)
+    total, account = journal.progress_of(run.id).total, dict(sorted(account_of(journal, run.id).items()))
     signed = SIGNED if key is not None else CHAINED
     head = {"type": "run", "version": 2, "name": run.name, "key": run.key, "began": run.began, "chain": signed}
     head |= {"total": total, "fingerprint": msgspec.Raw(run.fingerprint.encode())}
     chain, counts = b"", Counter[str]()
-    for record in chain_of([head], _records(file, run.id)):
+    for record in chain_of([head], _records(journal, run.id)):
         data = _encode(record)
         chain = _link(chain, data, key)
         counts[record["type"]] += 1
         yield _line(data, chain)
-    _check_counts(file, run.id, counts)
+    _check_counts(journal, run.id, counts)
     end = {"type": "end", "records": counts.total(), "counts": dict(counts), "rows": total, "outcomes": account}
     data = _encode(end)
     yield _line(data, _link(chain, data, key))
 
 
-def _check_counts(file: JournalFile, run: int, counts: Counter[str]) -> None:
+def _check_counts(journal: Records, run: int, counts: Counter[str]) -> None:
     """Raises `Damaged` where another number of rows was found than the journal says that it has."""
-    tally = file.progress_of(run).tally
+    tally = journal.progress_of(run).tally
     for table, kind in _KINDS.items():
         n, _ = tally.get(table, (0, 0))
         if counts[kind] != n:
@@ -94,19 +96,19 @@ def _link(chain: bytes, data: bytes, key: bytes | None) -> bytes:
     return hmac.digest(key, chain + data, "sha256") if key is not None else hashlib.sha256(chain + data).digest()
 
 
-def _records(file: JournalFile, run: int) -> Iterator[dict[str, Any]]:
+def _records(journal: Records, run: int) -> Iterator[dict[str, Any]]:
     """Everything, table by table, in the order of rows or of time."""
-    name_of = file.name_of
+    name_of = journal.name_of
 
     def read(table: str) -> Iterator[tuple[Any, ...]]:
-        for _, *columns in file.read_all(table, run):
+        for _, *columns in journal.read(table, run):
             yield tuple(columns)
 
     def of(row: int, path: bytes) -> str:
         return show(decode_id(row, path))
 
-    for n, began, ended, state in file.lives_of(run):
-        yield {"type": "life", "n": n, "began": began, "ended": ended, "state": state}
+    for life in journal.lives_of(run):
+        yield {"type": "life", **msgspec.structs.asdict(life)}
     for row, node, path, attempts, at, took, value, whole in read("answer"):
         told = {"type": "answer", "row": row, "of": of(row, path), "stage": name_of(node), "attempts": attempts}
         yield {**told, "at": at, "took_s": took, **_payload(value, whole)}
@@ -272,29 +274,28 @@ def _check_end(n: int, end: _Head, counts: Counter[str], account: Counter[str]) 
         raise Broken(n, f"says that rows ended as {told}, and the records say {dict(account)}")
 
 
-def prune(file: JournalFile, *, before: float, outcome: str | None = None, name: str | None = None) -> int:
+def prune(journal: HeldRecords, *, before: float, outcome: str | None = None, name: str | None = None) -> int:
     """Drop the answers of rows that are done, and of all rows before them, where they are older than `before` (seconds since
     1970) and, if that is said, ended with `outcome`; the account stays. How many. Raises `ConfigError`."""
-    run = run_named(file, name).id
-    file.check_tally(run)
-    progress = file.progress_of(run)
+    run = run_named(journal, name).id
+    journal.check_tally(run)
+    progress = journal.progress_of(run)
     # What batches tie to a row that is not done may be needed again.
     last = progress.mark - progress.reach
     dropped = 0
-    with file.db as db:
-        db.execute("BEGIN IMMEDIATE")
-        for begin, end in _spans(file, run, last, outcome):
-            dropped += file.forget_answers(progress, begin, end, before)
-        file.save_progress(progress)
+    with journal.store.transaction():
+        for begin, end in _spans(journal, run, last, outcome):
+            dropped += journal.forget_answers(progress, begin, end, before)
+        journal.save_progress(progress)
     if dropped:
-        file.db.execute("VACUUM")
+        journal.store.compact()
     return dropped
 
 
-def _spans(file: JournalFile, run: int, limit: int, outcome: str | None) -> list[tuple[int, int]]:
+def _spans(journal: Records, run: int, limit: int, outcome: str | None) -> list[tuple[int, int]]:
     """Rows before `limit` that are done, with this outcome where one is given, as (first, last)."""
     found = []
-    for _, status, first, last, n, bits in file.read_all("settled", run, "first < ?", (limit,)):
+    for _, status, first, last, n, bits in journal.read("settled", run, Bound("first", "<", limit)):
         if n < 0 or outcome not in (None, status):
             continue
         if bits is None:

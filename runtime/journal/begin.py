@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 import uuid
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -18,13 +17,15 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.graph.plan import QUARANTINE, SOURCE, Plan, StagePlan
 from headrace.runtime.rows.contracts import item_of, signature_of
 
-from .memory import Memory
+from .kept_run import KeptRun
+from .mistakes import in_words
 from .options import Journal
 from .port import Journaling
+from .records import HeldRecords, Records, RunRow
 from .requeue import Again
-from .sqlite.file import JournalFile, RunRow, in_words
-from .sqlite.schema import TALLIED
-from .sqlite.store import SqliteStore
+from .row_digests import RowDigests
+from .stores import hold
+from .tables import TALLIED
 from .values.columns import Values
 from .work.fingerprint import Fingerprint, differences, fingerprint_of
 
@@ -43,13 +44,7 @@ def begin(
     """
     if options.path is None:
         raise ConfigError("a journal needs a path: the file that it is kept in")
-    whole = next((sink for sink in plan.sinks if sink.whole), None)
-    if whole is not None:
-        raise ConfigError("a stream has no journal: what its reader has taken, nobody can say after a crash")
-    if any(node.name in (QUARANTINE, SOURCE) for node in plan.nodes):
-        raise ConfigError(
-            f"in a journal, {QUARANTINE!r} and {SOURCE!r} are names of their own: name the node otherwise"
-        )
+    _check(plan)
     source = plan.source(_no_loop)
     now = fingerprint_of(plan, source)
     if now.opaque:
@@ -58,43 +53,67 @@ def begin(
             "`version`",
             ", ".join(now.opaque),
         )
-    file = JournalFile(os.fspath(options.path))
+    journal = hold(options.path)
     try:
-        with in_words(file.path):
-            run, changed = _run_of(file, plan.name, now, accept_changes, origin, again)
-            file.check_tally(run.id, TALLIED if file.is_small else [name for name in TALLIED if name != "answer"])
-            store = SqliteStore(file, run.id, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
-            if not accept_changes:
-                _verify_source(file, run.id, source)
-            past = store.past(again, changed.kinds, changed.run, accept_changes)
-            memory = Memory(file.path, run.id, accept_changes) if not getattr(source, "placed", False) else None
-            if memory is not None:
-                store.given = memory.taken
-            before = file.spent_by_life(run.id)
-            life = len(file.lives_of(run.id)) + 1
-            file.save_life(run.id, life, time.time())
+        with in_words(journal.name):
+            run, changed = _run_of(journal, plan.name, now, accept_changes, origin, again)
+            journaling = _opened(journal, run, changed, plan, options, source, accept_changes, again)
     except BaseException:
-        file.close()
+        journal.close()
         raise
+    return journaling, run.key
 
-    def withdraw() -> None:
-        if life == 1:
-            store.close(False)
-            return
-        try:
-            # A life that could not begin does not change what is told of the run: it was complete, perhaps (L65).
-            file.drop_life(run.id, life)
-        finally:
-            file.close()
 
+def _check(plan: Plan) -> None:
+    """Whether it is a pipeline that a journal can be kept of."""
+    whole = next((sink for sink in plan.sinks if sink.whole), None)
+    if whole is not None:
+        raise ConfigError("a stream has no journal: what its reader has taken, nobody can say after a crash")
+    if any(node.name in (QUARANTINE, SOURCE) for node in plan.nodes):
+        raise ConfigError(
+            f"in a journal, {QUARANTINE!r} and {SOURCE!r} are names of their own: name the node otherwise"
+        )
+
+
+def _opened(
+    journal: HeldRecords,
+    run: RunRow,
+    changed: _Changed,
+    plan: Plan,
+    options: Journal,
+    source: SourceConnector,
+    accept_changes: bool,
+    again: Again | None,
+) -> Journaling:
+    """The run with what is left to it, and its next life begun."""
+    # Of a large journal, answers of rows that are done are not looked at again.
+    journal.check_tally(run.id, TALLIED if journal.store.is_small else [name for name in TALLIED if name != "answer"])
+    kept = KeptRun(journal, run.id, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
+    if not accept_changes:
+        _verify_source(journal, run.id, source)
+    past = kept.past(again, changed.kinds, changed.run, accept_changes)
+    digests = RowDigests(journal.name, run.id, accept_changes) if not getattr(source, "placed", False) else None
+    if digests is not None:
+        kept.given = digests.taken
+    before = journal.spent_by_life(run.id)
+    kept.begin_life()
     holds = options.sync == "row"
-    within_s = 0.0 if holds else float(options.within)
-    remembering = memory.remembering if memory is not None else None
+    return Journaling(
+        store=kept,
+        past=past,
+        within_s=0.0 if holds else float(options.within),
+        holds=holds,
+        remembering=digests.remembering if digests is not None else None,
+        spent=before,
+        go_on=_go_on(journal.name, run),
+        withdraw=kept.withdraw,
+    )
+
+
+def _go_on(name: str, run: RunRow) -> str:
     if run.origin is not None:
-        go_on = f"go on with `headrace resume {shlex.quote(file.path)}`"
-    else:
-        go_on = f"run it again with the journal {file.path}, with which it goes on"
-    return Journaling(store, past, within_s, holds, remembering, before, go_on, withdraw), run.key
+        return f"go on with `headrace resume {shlex.quote(name)}`"
+    return f"run it again with the journal {name}, with which it goes on"
 
 
 def _no_loop() -> NoReturn:
@@ -109,27 +128,30 @@ class _Changed(NamedTuple):
 
 
 def _run_of(
-    file: JournalFile, name: str, now: Fingerprint, accept_changes: bool, origin: str | None, again: Again | None
+    journal: HeldRecords, name: str, now: Fingerprint, accept_changes: bool, origin: str | None, again: Again | None
 ) -> tuple[RunRow, _Changed]:
-    found = file.run_named(name)
+    found = journal.run_named(name)
     text = msgspec.json.encode(now).decode()
-    home, folder = (os.path.dirname(os.path.realpath(file.path)), os.getcwd()) if origin is not None else (None, None)
+    path = journal.reader.path
+    home = os.path.dirname(os.path.realpath(path)) if origin is not None and path is not None else None
+    folder = os.getcwd() if origin is not None else None
     if found is None:
         if again is not None:
-            raise ConfigError(f"{file.path}: has no run {name!r}; nothing was marked")
-        number = max((run.id for run in file.runs()), default=0) + 1
-        run = RunRow(number, uuid.uuid4().hex, name, time.time(), text, origin, folder, home)
-        file.save_run(run)
+            raise ConfigError(f"{journal.name}: has no run {name!r}; nothing was marked")
+        number = max((run.id for run in journal.runs()), default=0) + 1
+        run = RunRow(number, uuid.uuid4().hex, name, journal.reader.now(), text, origin, folder, home)
+        with journal.store.transaction():
+            journal.save_run(run)
         return run, _Changed()
     if now.source.get("stream") and not accept_changes:
-        _refuse_stream(file, found, now.source)
+        _refuse_stream(journal, found, now.source)
     # As it comes back from JSON, for a tuple is a list there.
     before, after = (msgspec.json.decode(told, type=Fingerprint) for told in (found.fingerprint, text))
     changed = differences(before, after)
     other = [each for each in changed if not (again is not None and each.mended)]
     if other and not accept_changes:
         raise ConfigError(
-            f"{file.path}: the run {name!r} in it was another work:\n"
+            f"{journal.name}: the run {name!r} in it was another work:\n"
             + "".join(f"  {each.text}\n" for each in other)
             + ("nothing was marked; " if again is not None else "")
             + "go on all the same with --accept-changes (accept_changes=True), or name another journal"
@@ -144,38 +166,38 @@ def _run_of(
     return found, _Changed(renewed if renewed != found else None, kinds)
 
 
-def _refuse_stream(file: JournalFile, run: RunRow, source: dict[str, object]) -> None:
+def _refuse_stream(journal: Records, run: RunRow, source: dict[str, object]) -> None:
     """What a stream gives now cannot be told from what it gave to an earlier life, nor is that to be had again (L87)."""
     known = ("settled", "answer", "ended", "parked", "batch")
-    if not any(
-        file.db.execute(f"SELECT 1 FROM {table} WHERE run = ? LIMIT 1", (run.id,)).fetchone() for table in known
-    ):
+    if not any(next(journal.read(table, run.id, limit=1), None) for table in known):
         # Nothing came of what was read, so it may as well begin now.
         return
-    name, progress = source.get("name"), file.progress_of(run.id)
+    name, progress = source.get("name"), journal.progress_of(run.id)
     if progress.total is not None and progress.mark >= progress.total:
         raise ConfigError(
-            f"{file.path}: the run {run.name!r} in it is complete, and nobody can tell whether {name}, which is a stream, "
-            "has the same rows again or new ones: for new rows name another journal; if they are the same, nothing is "
-            "left to do"
+            f"{journal.name}: the run {run.name!r} in it is complete, and nobody can tell whether {name}, which is a "
+            "stream, has the same rows again or new ones: for new rows name another journal; if they are the same, "
+            "nothing is left to do"
         )
     raise ConfigError(
-        f"{file.path}: the run {run.name!r} in it read {name}, which is a stream: what was read is gone, and nobody can "
+        f"{journal.name}: the run {run.name!r} in it read {name}, which is a stream: what was read is gone, and nobody can "
         "tell whether the same rows come again. Write the rows to a file first, and run that with a new journal; or, if "
         "the same rows come again from the first on, go on with --accept-changes (accept_changes=True)"
     )
 
 
-def _verify_source(file: JournalFile, run: int, source: SourceConnector) -> None:
+def _verify_source(journal: Records, run: int, source: SourceConnector) -> None:
     """Whether what earlier lives have read is still what it was (L88): up to the last place that is known."""
     verify = getattr(source, "verify", None)
-    places = [place for _, _, place in file.read("read", "run = ?", (run,), "row") if place is not None]
+    places = [
+        place for _, _, place in sorted(journal.read("read", run), key=lambda found: found[1]) if place is not None
+    ]
     if verify is None or not places:
         return
     what = verify(msgspec.msgpack.decode(places[-1]))
     if what is not None:
         raise ConfigError(
-            f"{file.path}: the run in it was another work:\n  source: {what}\n"
+            f"{journal.name}: the run in it was another work:\n  source: {what}\n"
             "go on all the same with --accept-changes (accept_changes=True), or name another journal"
         )
 

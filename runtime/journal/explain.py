@@ -16,7 +16,8 @@ from headrace.runtime.connectors.csv_source import CsvSource
 from headrace.runtime.connectors.jsonl_source import JsonlSource
 from headrace.runtime.errors import ConfigError
 
-from .sqlite.file import JournalFile, RunRow
+from .port import Bound
+from .records import Records, RunRow
 from .values.codec import decode_bits, decode_id, decode_ids, decode_span
 from .values.view import view
 from .work.fingerprint import Fingerprint, Node
@@ -37,33 +38,33 @@ class RunLine(msgspec.Struct, frozen=True):
     origin: str | None
 
 
-def runs(file: JournalFile) -> list[RunLine]:
+def runs(journal: Records) -> list[RunLine]:
     """All of them, the oldest first. Raises `Damaged` where what they are told from is not what was written."""
     found = []
-    for run in file.runs():
-        file.check_tally(run.id, ("settled",))
-        lives = file.lives_of(run.id)
-        state = lives[-1][3] if lives else None
-        counts = account_of(file, run.id)
-        done, total = sum(counts.values()), file.progress_of(run.id).total
+    for run in journal.runs():
+        journal.check_tally(run.id, ("settled",))
+        lives = journal.lives_of(run.id)
+        state = lives[-1].state if lives else None
+        counts = account_of(journal, run.id)
+        done, total = sum(counts.values()), journal.progress_of(run.id).total
         found.append(
             RunLine(run.name, run.key, run.began, len(lives), state or "killed", done, total, counts, run.origin)
         )
     return found
 
 
-def account_of(file: JournalFile, run: int) -> dict[str, int]:
+def account_of(journal: Records, run: int) -> dict[str, int]:
     """How many rows of a run ended how."""
     counts: dict[str, int] = {}
-    for _, status, _, _, n, _ in file.read_all("settled", run):
+    for _, status, _, _, n, _ in journal.read("settled", run):
         counts[status] = counts.get(status, 0) + n
     return {status: n for status, n in counts.items() if n}
 
 
-def outcomes_of(file: JournalFile, run: int, rows: Collection[int]) -> dict[int, str | None]:
+def outcomes_of(journal: Records, run: int, rows: Collection[int]) -> dict[int, str | None]:
     """The outcomes of whole rows; None of one that is to be done again. One that was never done is not in it."""
     wanted, found = sorted(rows), dict[int, str | None]()
-    for _, status, first, last, n, packed in file.read_all("settled", run):
+    for _, status, first, last, n, packed in journal.read("settled", run):
         at = bisect_left(wanted, first)
         bits = decode_bits(first, last, packed) if at < len(wanted) and wanted[at] <= last else 0
         while at < len(wanted) and wanted[at] <= last:
@@ -97,23 +98,23 @@ class Story(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
-def run_named(file: JournalFile, name: str | None) -> RunRow:
+def run_named(journal: Records, name: str | None) -> RunRow:
     """The latest run, or the latest of that name. Raises `ConfigError` where there is none."""
-    found = file.run_named(name)
+    found = journal.run_named(name)
     if found is None:
-        raise ConfigError(f"{file.path}: has no run{f' {name!r}' if name is not None else ''}")
+        raise ConfigError(f"{journal.name}: has no run{f' {name!r}' if name is not None else ''}")
     return found
 
 
-def explain(file: JournalFile, row: int, name: str | None = None) -> Story:
+def explain(journal: Records, row: int, name: str | None = None) -> Story:
     """The story of a row of a run: the latest one, unless it is named. Raises `ConfigError`."""
-    found = run_named(file, name)
-    file.check_tally(found.id)
-    name, total = found.name, file.progress_of(found.id).total
+    found = run_named(journal, name)
+    journal.check_tally(found.id)
+    name, total = found.name, journal.progress_of(found.id).total
     if total is not None and not 0 <= row < total:
-        raise ConfigError(f"{file.path}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
+        raise ConfigError(f"{journal.name}: row {row} is not in the run {name!r}, whose rows are 0 to {total - 1}")
     known = msgspec.json.decode(found.fingerprint, type=Fingerprint)
-    teller = _Teller(file, found.id, row, known.nodes)
+    teller = _Teller(journal, found.id, row, known.nodes)
     events = teller.events()
     return Story(name, row, _place_of(known.source, row), teller.outcome(), events)
 
@@ -146,10 +147,10 @@ def _place_of(source: dict[str, Any], row: int) -> str:
 class _Teller:
     """`nodes`: what the fingerprint says of them."""
 
-    def __init__(self, file: JournalFile, run: int, row: int, nodes: dict[str, Node]) -> None:
+    def __init__(self, journal: Records, run: int, row: int, nodes: dict[str, Node]) -> None:
         self._nodes = nodes
-        self._file = file
-        self._name_of = file.name_of
+        self._journal = journal
+        self._name_of = journal.name_of
         self._run = run
         self._row = row
         # Rows that were in a batch with it are where the batch is.
@@ -157,7 +158,7 @@ class _Teller:
 
     def outcome(self) -> str | None:
         """Of the row as a whole."""
-        return outcomes_of(self._file, self._run, [self._row]).get(self._row)
+        return outcomes_of(self._journal, self._run, [self._row]).get(self._row)
 
     def events(self) -> list[Event]:
         """What happened to a row, in the order of time."""
@@ -183,7 +184,7 @@ class _Teller:
         """(who, the node, the other columns) of what is told of the row and of batches that it is in."""
         found = []
         for first in sorted(self._rows):
-            for _, row, node, path, *others in self._file.read_all(table, self._run, "+row = ?", (first,)):
+            for _, row, node, path, *others in self._journal.read(table, self._run, Bound("row", "=", first)):
                 of = decode_id(row, path)
                 if self._mine(of):
                     found.append((of, self._name_of(node), others))
@@ -191,7 +192,9 @@ class _Teller:
 
     def _among(self, table: str) -> list[tuple[Any, ...]]:
         """Of what is told of several rows, those that may be about the row."""
-        return list(self._file.read_all(table, self._run, "first <= ? AND last >= ?", (self._row, self._row)))
+        return list(
+            self._journal.read(table, self._run, Bound("first", "<=", self._row), Bound("last", ">=", self._row))
+        )
 
     def _batches(self) -> list[Event]:
         events = []
@@ -274,7 +277,7 @@ class _Teller:
         events = []
         records: dict[int, int] = {}
         """How many each sink had before."""
-        for _, sink, status, first, last, ids, place, at in self._file.read_all("written", self._run):
+        for _, sink, status, first, last, ids, place, at in self._journal.read("written", self._run):
             seqs, name = decode_span(first, last, ids), self._name_of(sink)
             before = records.get(sink, 0)
             records[sink] = before + len(seqs)
@@ -296,7 +299,7 @@ class _Teller:
         """Seconds in which the governor of a stage was closed, in this time."""
         closed: float = sum(
             max(0.0, min(end, until) - max(begin, since))
-            for _, number, begin, end, _ in self._file.read_all("cooldown", self._run)
+            for _, number, begin, end, _ in self._journal.read("cooldown", self._run)
             if self._name_of(number) == node
         )
         return round(closed, 6)

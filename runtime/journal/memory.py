@@ -1,168 +1,210 @@
-"""What was read of a source that cannot tell where its rows are: a list, a generator, a queue, a pipe (L63).
-
-Such a source is read from its beginning again when a run is resumed, and rows that are done are left out. Whether they
-are the rows that they were is seen by a digest of four bytes for each, which the journal keeps: at 250 ns and 4 bytes a
-row. A row that cannot be read as data has none and is not compared; that is logged once.
-"""
+"""The store that is kept in memory: `memory:NAME` names one of this process. It outlives a run, and a simulated process;
+it is for tests, for the simulation, and for whoever wants to resume within one process."""
 
 from __future__ import annotations
 
-from array import array
-from collections import deque
-from collections.abc import Iterator
-from zlib import crc32
-
-import msgspec
-from loguru import logger
+import random
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from headrace.actors.errors import InternalError
-from headrace.actors.protocol import BadRow
-from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.names import connector_name
 
-from .mistakes import in_words
-from .sqlite.file import JournalFile
-from .values.typed import is_plain
-from .work.contents import Contents
+from .port import Bound, Change
+from .tables import TABLES, Record
 
-UNKNOWN = 0
-"""The digest of a row that cannot be compared."""
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda a, b: a == b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+_KEYS = {table: len(told.key) for table, told in TABLES.items()}
 
 
 class Memory:
-    """Of one run in the journal at `path`: the digests of the rows that earlier lives have read. `anew`: they are forgotten,
-    for somebody said that the rows may be others."""
+    """What outlives those who open it. `tables`: the records of each, by their keys; where there is none, by their
+    number."""
 
-    def __init__(self, path: str, run: int, anew: bool = False) -> None:
-        self._anew = anew
-        self._path = path
-        self._run = run
-        self._fresh: deque[tuple[int, bytes]] = deque()
+    def __init__(self) -> None:
+        self.salt = random.getrandbits(32)
+        self.tables: dict[str, dict[Any, Record]] = {table: {} for table in TABLES}
+        self.owner: object = None
+        """Who holds the lock."""
+        self.written = 0
+        """Records that were ever written, by which those without a key are told apart."""
+        self.keys: dict[str, list[Any]] = {}
+        """Of each table that was read in its order, and has got or lost no record since."""
+        self.mutex = threading.RLock()
+        """Held in a transaction, so that nobody sees a half of it."""
 
-    def remembering(self, connector: SourceConnector) -> SourceConnector:
-        """The same source, its rows compared with what is known of them."""
-        return _Remembering(connector, self)
-
-    def known(self) -> Iterator[int]:
-        """The digests, row by row from the first, a piece of them in memory at a time."""
-        first = 0
-        while not self._anew:
-            piece = self._piece(first)
-            if not piece:
-                return
-            yield from piece
-            first += len(piece)
-
-    def _piece(self, first: int) -> array[int]:
-        piece: array[int] = array("I")
-        file = JournalFile(self._path, new=False, write=False)
-        try:
-            with in_words(self._path):
-                for _, at, digests in file.read_all("given", self._run, "first >= ? LIMIT 4096", (first,)):
-                    if at != first + len(piece):
-                        raise InternalError("digests follow each other without a gap")
-                    piece.frombytes(digests)
-        finally:
-            file.close()
-        return piece
-
-    def note(self, first: int, digests: array[int]) -> None:
-        """Rows that were read for the first time."""
-        self._fresh.append((first, digests.tobytes()))
-
-    def taken(self) -> list[tuple[int, bytes]]:
-        """What was noted since this was asked last, as one piece, for rows follow each other."""
-        pieces = [self._fresh.popleft() for _ in range(len(self._fresh))]
-        return [(pieces[0][0], b"".join(digests for _, digests in pieces))] if pieces else []
+    def release(self) -> None:
+        """Take the lock from whoever holds it, as when its process is gone, or is taken to be."""
+        self.owner = None
 
 
-class _Remembering:
-    """It does what the module says. It is read as its source is."""
+class MemoryStore:
+    """A memory that is opened: by its owner, or, with `write=False`, as it is at this moment."""
 
-    def __init__(self, connector: SourceConnector, memory: Memory) -> None:
-        self.name = connector_name(connector)
-        self.resumable = bool(getattr(connector, "resumable", False))
-        self._connector = connector
+    path: str | None = None
+    is_small = True
+
+    def __init__(self, name: str, memory: Memory, *, write: bool = True) -> None:
+        """Raises `ConfigError` where another one holds it."""
+        self.name = name
+        self.salt = memory.salt
         self._memory = memory
-        self._known: Iterator[int] | None = None
-        self._row = 0
-        self._unread = False
+        self._undo: list[tuple[str, Any, Record | None]] | None = None
+        self._tables, self._keys = memory.tables, memory.keys
+        with memory.mutex:
+            if not write:
+                self._tables, self._keys = {table: dict(records) for table, records in memory.tables.items()}, {}
+            elif memory.owner is not None:
+                raise ConfigError(f"{name}: another run is running with this journal; wait for its end, or stop it")
+            else:
+                memory.owner = self
 
-    def open(self) -> None:
-        self._known = self._memory.known()
-        self._connector.open()
+    # --- what is read ---
 
-    def read(self, n: int) -> tuple[list[object], bool, int]:
-        values, ended, bad = self._connector.read(n)
-        first, digests = self._row, self._digests(values)
-        fresh = digests if self._known is None else self._compared(digests)
-        self._row = first + len(values)
-        if ended and self._known is not None and next(self._known, None) is not None:
-            raise self._is_other(f"it ends after {self._row} rows, and more of them were read")
-        if fresh:
-            self._memory.note(first + len(values) - len(fresh), fresh)
-        return values, ended, bad
+    def read(self, table: str, run: int | None = None, *bounds: Bound, limit: int | None = None) -> Iterator[Record]:
+        columns = TABLES[table].columns
+        tests = [(columns.index(bound.column), _RELATIONS[bound.relation], bound.value) for bound in bounds]
+        if run is not None:
+            tests.append((columns.index("run"), _RELATIONS["="], run))
+        records = self._tables[table]
+        left = limit if limit is not None else len(records)
+        for key in self._in_order(table):
+            record = records[key]
+            if left and all(holds(record[at], value) for at, holds, value in tests):
+                left -= 1
+                yield record
 
-    def _compared(self, digests: array[int]) -> array[int]:
-        """Those of rows that no earlier life has read. Raises `ConfigError` where one is another than it was."""
-        if self._known is None:
-            raise InternalError("what was read before is known")
-        for index, digest in enumerate(digests):
-            known = next(self._known, None)
-            if known is None:
-                self._known = None
-                return digests[index:]
-            if known != digest and UNKNOWN not in (known, digest):
-                raise self._is_other(f"row {self._row + index} is another one than it was")
-        return array("I")
+    def read_on(self, table: str, run: int, row: int) -> Iterator[Record]:
+        records, keys = self._tables[table], self._in_order(table)
+        for key in keys[bisect_left(keys, (run, row)) : bisect_left(keys, (run + 1,))]:
+            yield records[key]
 
-    def _is_other(self, what: str) -> ConfigError:
-        # That is no error that passes.
-        self.resumable = False
-        return ConfigError(
-            f"source {self.name!r}: {what} in an earlier life of this run, whose answers were for the former; "
-            f"go on all the same with --accept-changes (accept_changes=True), or name another journal"
-        )
+    def beside(self, table: str, run: int, row: int) -> Iterable[Record]:
+        return ()
 
-    def _digests(self, values: list[object]) -> array[int]:
-        encode = _encode
-        try:
-            if is_plain(values):
-                return array("I", [crc32(encode(value)) or 1 for value in values])
-        except (ValueError, OverflowError):
-            # A lone surrogate, or an integer of more than 64 bits.
-            pass
-        return array("I", map(self._digest, values))
+    def _in_order(self, table: str) -> list[Any]:
+        keys = self._keys.get(table)
+        if keys is None:
+            # As they were written, where there is no key.
+            keys = self._keys[table] = sorted(self._tables[table])
+        return keys
 
-    def _digest(self, value: object) -> int:
-        if is_plain(value):
+    def sums(self, table: str, run: int) -> Change:
+        return _sum_of(record for record in self._tables[table].values() if record[0] == run)
+
+    def now(self) -> float:
+        return time.time()
+
+    # --- what is changed ---
+
+    @contextmanager
+    def transaction(self, keep: bool = True) -> Iterator[None]:
+        if self._undo is not None:
+            raise InternalError("one transaction is under way at a time")
+        with self._memory.mutex:
+            self._undo = []
+            done = False
             try:
-                return crc32(_encode(value)) or 1
-            except (ValueError, OverflowError):
-                pass
-        contents = Contents()
-        row = value.raw if isinstance(value, BadRow) else value
-        digest = crc32(contents.digest(row, "row")) or 1
-        if not contents.opaque:
-            return digest
-        if not self._unread:
-            self._unread = True
-            logger.warning(
-                "source {!r}: a row from {} on cannot be compared with what it was in an earlier life of the run: {}",
-                self.name,
-                self._row,
-                ", ".join(contents.opaque),
-            )
-        return UNKNOWN
+                yield
+                done = keep
+            finally:
+                undo, self._undo = self._undo, None
+                if not done:
+                    for table, key, record in reversed(undo):
+                        self._set(table, key, record)
 
-    def interrupt(self) -> None:
-        """Interrupt the source that is read."""
-        interrupt = getattr(self._connector, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
+    def _set(self, table: str, key: Any, record: Record | None) -> Record | None:
+        """What was there before. `record`: None for nothing."""
+        records = self._tables[table]
+        before = records.get(key)
+        if self._undo is not None:
+            self._undo.append((table, key, before))
+        if record is None:
+            records.pop(key, None)
+        else:
+            records[key] = record
+        if before is None or record is None:
+            self._keys.pop(table, None)
+        return before
+
+    def _check_written(self) -> None:
+        if self._undo is None:
+            raise InternalError("what changes a store is done within a transaction")
+
+    def write(self, table: str, records: list[Record]) -> Change:
+        self._check_written()
+        before, n = [], _KEYS[table]
+        for record in records:
+            self._memory.written += 1
+            replaced = self._set(table, record[:n] if n else self._memory.written, record)
+            if replaced is not None:
+                before.append(replaced)
+        return _difference(before, records)
+
+    def remove(self, table: str, run: int, *bounds: Bound) -> Change:
+        self._check_written()
+        found = set(map(id, self.read(table, run, *bounds)))
+        gone = [key for key, record in self._tables[table].items() if id(record) in found]
+        return _difference([record for key in gone if (record := self._set(table, key, None)) is not None], [])
+
+    def drop_values(
+        self, run: int, first: int, last: int, before: float, node: int | None, seal: Callable[[Record], int]
+    ) -> tuple[int, Change]:
+        self._check_written()
+        found = []
+        for record in self.read_on("answer", run, first):
+            _, row, at_node, _, _, at, _, value, _, _ = record
+            if row > last:  # type: ignore[operator]
+                break
+            if at < before and value is not None and node in (None, at_node):  # type: ignore[operator]
+                found.append(record)
+        empty = [(*record[:7], None, 0) for record in found]
+        after = [(*record, seal(record)) for record in empty]
+        for record in after:
+            self._set("answer", record[: _KEYS["answer"]], record)
+        return len(found), _difference(found, after)
+
+    def compact(self) -> None:
+        """What was deleted takes no room."""
 
     def close(self) -> None:
-        self._known = None
-        self._connector.close()
+        """Let go of it."""
+        if self._memory.owner is self:
+            self._memory.owner = None
+
+
+def _sum_of(records: Iterable[Record]) -> Change:
+    seals: list[Any] = [record[-1] for record in records]
+    return Change(len(seals), sum(seals))
+
+
+def _difference(before: list[Record], after: list[Record]) -> Change:
+    old, new = _sum_of(before), _sum_of(after)
+    return Change(new.records - old.records, new.seals - old.seals)
+
+
+_memories: dict[str, Memory] = {}
+
+
+def memory_named(name: str, *, new: bool) -> Memory:
+    """The one of that name in this process. Raises `ConfigError` where there is none, and none may begin."""
+    if name not in _memories:
+        if not new:
+            raise ConfigError(f"{name}: no such journal in this process")
+        _memories[name] = Memory()
+    return _memories[name]
+
+
+def forget(name: str) -> None:
+    """Let go of what is kept under a name."""
+    _memories.pop(name, None)

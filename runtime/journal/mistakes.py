@@ -1,8 +1,7 @@
-"""What is wrong with a journal, in words."""
+"""What can be wrong with a journal, whichever store it is kept in, in words."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,39 +15,32 @@ class Damaged(HeadraceError):
     """Something in the journal is not what was written."""
 
 
-def damaged(path: str, error: object) -> ConfigError:
+class StoreFailed(HeadraceError):
+    """The store could not do what it was told. The message says why, to go on with after the journal's name."""
+
+
+class StoreLost(HeadraceError):
+    """The journal is not under its name any more, or belongs to another owner. The message is a whole sentence."""
+
+
+def damaged(name: str, error: object) -> ConfigError:
     """What a person is told of it."""
-    return ConfigError(f"{path}: is damaged ({error}); nothing was changed. Restore it from a copy")
+    return ConfigError(f"{name}: is damaged ({error}); nothing was changed. Restore it from a copy")
 
 
 @contextmanager
-def in_words(path: str) -> Iterator[None]:
+def in_words(name: str) -> Iterator[None]:
     """What is wrong with a journal becomes a `ConfigError`."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise ConfigError(f"{path}: {wrong(error)}") from error
-    except HeadraceError as error:
-        if isinstance(error, Damaged):
-            raise damaged(path, error) from error
+    except StoreFailed as error:
+        raise ConfigError(f"{name}: {error}") from error
+    except StoreLost as error:
+        raise ConfigError(str(error)) from error
+    except Damaged as error:
+        raise damaged(name, error) from error
+    except HeadraceError:
         raise
     except (msgspec.MsgspecError, ValueError, LookupError, OverflowError, AssertionError) as error:
         # What was read is not what was written.
-        raise damaged(path, f"{kind_of(error)}: {error}") from error
-
-
-def wrong(error: sqlite3.Error) -> str:
-    """What is wrong with a journal, for people."""
-    match getattr(error, "sqlite_errorname", ""):
-        case "SQLITE_NOTADB":
-            return "is not a journal; name another file"
-        case "SQLITE_CORRUPT":
-            return f"is damaged ({error}); nothing was changed. Restore it from a copy"
-        case "SQLITE_READONLY" | "SQLITE_CANTOPEN" | "SQLITE_READONLY_DIRECTORY":
-            return "cannot be written; a journal and its folder must be"
-        case "SQLITE_FULL":
-            return "the disk is full"
-        case "SQLITE_IOERR_WRITE":
-            return "cannot be written; is there room?"
-        case name:
-            return f"{error} ({name})"
+        raise damaged(name, f"{kind_of(error)}: {error}") from error

@@ -12,7 +12,7 @@ from headrace.actors.rows.identity import rows_of
 from headrace.runtime.errors import ConfigError
 
 from .explain import outcomes_of, run_named
-from .sqlite.file import JournalFile, Progress
+from .records import HeldRecords, Progress, Records
 from .values.codec import decode_id
 
 
@@ -34,10 +34,10 @@ class Candidates(msgspec.Struct, frozen=True):
     """What ended them, as (row, node, path)."""
 
 
-def look(file: JournalFile, run: int, again: Again) -> Candidates:
+def look(journal: Records, run: int, again: Again) -> Candidates:
     """Which rows these are. Raises `ConfigError` where one of them, or none at all, is in quarantine, with why."""
     found, keys, others = set[int](), [], Counter[str]()
-    for _, row, node, path, _, _, status, error, _ in file.read_all("ended", run):
+    for _, row, node, path, _, _, status, error, _ in journal.read("ended", run):
         if status != Status.QUARANTINED.value:
             continue
         these = set(rows_of(decode_id(row, path)))
@@ -49,17 +49,17 @@ def look(file: JournalFile, run: int, again: Again) -> Candidates:
     missing = sorted(again.rows - found)
     by = f" by {again.error}" if again.error is not None else ""
     if missing:
-        ended = outcomes_of(file, run, missing[:5])
-        total = file.progress_of(run).total
+        ended = outcomes_of(journal, run, missing[:5])
+        total = journal.progress_of(run).total
         first = "; ".join(
             f"row {row} is not in quarantine{by}: {_why_not(row, ended.get(row), total)}" for row in missing[:5]
         )
         more = f"; and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise ConfigError(f"{file.path}: {first}{more}; nothing was marked")
+        raise ConfigError(f"{journal.name}: {first}{more}; nothing was marked")
     if not found:
         told = ", ".join(f"{n:,} by {error}" for error, n in others.most_common())
         there = f"; there are {told}" if told else ""
-        raise ConfigError(f"{file.path}: no row is in quarantine{by}{there}; nothing was marked")
+        raise ConfigError(f"{journal.name}: no row is in quarantine{by}{there}; nothing was marked")
     return Candidates(sorted(found), dict(others), keys)
 
 
@@ -71,35 +71,34 @@ def _why_not(row: int, status: str | None, total: int | None) -> str:
     return "another error ended it" if status == Status.QUARANTINED.value else f"it was {status}"
 
 
-def mark_again(file: JournalFile, progress: Progress, again: Again) -> list[int]:
+def mark_again(journal: HeldRecords, progress: Progress, again: Again) -> list[int]:
     """Forget how these rows ended, so that the run does them again; which ones. What else is known of them stays: calls that
     were answered are not made again. Within a transaction; `progress` is to be saved after it. Raises as `look` does."""
     run = progress.run
-    candidates = look(file, run, again)
+    candidates = look(journal, run, again)
     for row, node, path in candidates.keys:
-        file.remove(progress, "ended", (run, row, node, path))
+        journal.remove(progress, "ended", (run, row, node, path))
     rows = set(candidates.rows)
     # A join whose word was that something was missing says it anew.
-    words = [key for key in file.read_all("word", run) if key[1] in rows]
+    words = [key for key in journal.read("word", run) if key[1] in rows]
     for word in words:
-        file.remove(progress, "word", word[:4])
-    for row, status in outcomes_of(file, run, candidates.rows).items():
+        journal.remove(progress, "word", word[:4])
+    for row, status in outcomes_of(journal, run, candidates.rows).items():
         if status is not None:
-            file.add(progress, "settled", (run, status, row, row, -1, None))
+            journal.write(progress, "settled", [(run, status, row, row, -1, None)])
     progress.mark = min(progress.mark, *candidates.rows)
     return candidates.rows
 
 
 def try_again(
-    file: JournalFile, *, rows: Collection[int] = (), error: str | None = None, name: str | None = None
+    journal: HeldRecords, *, rows: Collection[int] = (), error: str | None = None, name: str | None = None
 ) -> list[int]:
     """Mark these rows at once, for whoever goes on with the run next; which ones. `name`: of which run. Raises
     `ConfigError`."""
-    run = run_named(file, name).id
-    file.check_tally(run)
-    with file.db as db:
-        db.execute("BEGIN IMMEDIATE")
-        progress = file.progress_of(run)
-        marked = mark_again(file, progress, Again(frozenset(rows), error))
-        file.save_progress(progress)
+    run = run_named(journal, name).id
+    journal.check_tally(run)
+    with journal.store.transaction():
+        progress = journal.progress_of(run)
+        marked = mark_again(journal, progress, Again(frozenset(rows), error))
+        journal.save_progress(progress)
     return marked

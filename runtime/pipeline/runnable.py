@@ -139,18 +139,20 @@ class Runnable(Generic[T_co]):
             id_ = uuid.uuid4().hex
             return self._started(plan, None, id_, None, None, *around)
         from ..journal.begin import begin
+        from ..journal.stores import file_of, name_of
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
         kept = as_journal(journal)
         self.check_files(kept.path, origin)
-        path = os.path.abspath(kept.path) if kept.path is not None else ""
-        if path and not os.path.exists(path):
+        name = name_of(kept.path) if kept.path is not None else ""
+        file = file_of(name) if name else None
+        if file is not None and not os.path.exists(file):
             # Nothing is known of earlier lives, so that all can be told before there is a journal.
-            hold(plan, self._run_info(plan, "", path)).release()
+            hold(plan, self._run_info(plan, "", name)).release()
         journaling, key = begin(plan, kept, options.get("accept_changes", False), told, again)
         try:
-            return self._started(plan, journaling, key, path, journaling.past.places, *around)
+            return self._started(plan, journaling, key, name, journaling.past.places, *around)
         except ConfigError:
             journaling.withdraw()
             raise

@@ -18,7 +18,7 @@ from ..calls.awaiting import Awaiting, Loop
 from ..connectors.calling import CalledSink, CalledSource
 from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import UnwritableRows, name_of
-from ..journal.port import Store
+from ..journal.port import RunJournal
 from ..text import add_note, escaped, message_of, remark, remarks_of, told, visible
 from .outcome import Outcome
 
@@ -238,7 +238,7 @@ def _message_in_full(error: BaseException) -> str:
 class JournalWriter(Resource):
     """Keeps the journal. It was open before the run began."""
 
-    def __init__(self, store: Store, journal: Ref) -> None:
+    def __init__(self, store: RunJournal, journal: Ref) -> None:
         self._store = store
         self._journal = journal
         self._is_open = True

@@ -74,10 +74,13 @@ def uses_of_a_run(journal: StrPath | None, origin: StrPath | None) -> list[FileU
     if origin is not None and os.path.exists(origin):
         uses.append(FileUse(os.fspath(origin), "read", user="the pipeline's own description"))
     if journal is not None:
-        path = os.fspath(journal)
-        uses += [
-            FileUse(f"{path}{end}", "write", user="the journal") for end in ("", "-wal", "-shm", "-journal", ".lock")
-        ]
+        # Nothing of a journal is imported before there is one.
+        from ..journal.stores import file_of
+
+        path = file_of(journal)
+        if path is not None:
+            ends = ("", "-wal", "-shm", "-journal", ".lock")
+            uses += [FileUse(f"{path}{end}", "write", user="the journal") for end in ends]
     return uses
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.actors import protocol
 from headrace.actors.join import Join
 from headrace.actors.journal import Journal
 from headrace.actors.journaling import recovered as past_module
@@ -22,13 +21,13 @@ from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.ledger import Ledger
 from headrace.actors.reorder import Reorder
 from headrace.actors.source import Source
-from headrace.runtime.journal.sqlite.file import JournalFile, RunRow
 from headrace.runtime.journal.sqlite.store import SqliteStore
-from headrace.runtime.journal.values.columns import Values
 from headrace.runtime.run.io_actors import Writer
 from headrace.runtime.run.wiring import _Assembly
 from headrace.scenarios import lives
-from headrace.scenarios.lives import Disk, Lived, live, unpickled
+from headrace.scenarios.disk import Disk
+from headrace.scenarios.kept_disk import KeptDisk, kept_in_memory
+from headrace.scenarios.lives import Lived, live
 from headrace.scenarios.quotas import QuotaTable
 from headrace.scenarios.script import (
     LimitTable,
@@ -435,85 +434,37 @@ def test_a_batch_is_tied_or_that_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught_after() is not None
 
 
-class SqliteDisk(Disk):
-    """A disk with the real store beside the model: what they leave to the next life must be the same."""
+def on_sqlite(seed: int, path: Path, script: Script) -> KeptDisk:
+    """A disk with a real journal in a file beside the model."""
+    lock = Path(f"{path}.lock")
 
-    def __init__(self, seed: int, path: Path, script: Script) -> None:
-        super().__init__(Random(f"{seed}:lives"))
-        self._file = JournalFile(str(path))
-        self._file.db.execute("PRAGMA synchronous = OFF")
-        self._file.save_run(RunRow(1, "k", "n", 0.0, "{}", None))
-        names = [name for stage in script.stage for name in (stage.name, f"{stage.name}.merge")]
-        self._values = {name: Values(name) for name in names}
-        self._store = SqliteStore(self._file, 1, self._values)
-        self.compared = self.learned = 0
+    def open_() -> SqliteStore:
+        store = SqliteStore(str(path))
+        store.db.execute("PRAGMA synchronous = OFF")
+        return store
 
-    def commit(self, entries: list[Any]) -> None:
-        super().commit(entries)
-        self._store.commit(list(map(self._kept, entries)))
-
-    def _kept(self, entry: Any) -> Any:
-        """As this store writes it down."""
-        told = unpickled(entry)
-        match told:
-            case protocol.Answers(node, _, values):
-                return msgspec.structs.replace(told, values=list(map(self._store.keeps(node).answer, values)))
-            case protocol.Parked(node):
-                return msgspec.structs.replace(told, state=self._store.keeps(node).state(told.state))
-            case protocol.LimitLearned():
-                # By the clock of the machine; else it may be from too long ago.
-                return msgspec.structs.replace(told, at_s=time.monotonic())
-            case _:
-                return told
-
-    def past(self) -> Recovered:
-        expected = super().past()
-        # A store knows nothing but what is in the file.
-        self._store = SqliteStore(self._file, 1, self._values)
-        told = self._store.past()
-        assert _comparable(told) == _comparable(expected)
-        self.compared += bool(expected.answers)
-        self.learned += bool(expected.learned)
-        return told
-
-    def close(self) -> None:
-        self._file.close()
+    return KeptDisk(Random(f"{seed}:lives"), script, open_, lambda: lock.unlink(missing_ok=True))
 
 
-def _comparable(past: Recovered) -> Any:
-    """Errors are told by name and message; what nothing is known of is left out."""
-    answers = {
-        node: {seq: (a.value, a.attempts, a.ended and (a.ended.status, str(a.ended.error))) for seq, a in of.items()}
-        for node, of in past.answers.items()
-        if of
-    }
-
-    # Until when it is closed is told by another clock.
-    learned = {
-        budget: (told.stated, {key: (p.rate, p.sure, p.in_flight, p.chance) for key, p in told.priors.items()})
-        for budget, told in past.learned.items()
-    }
-
-    def some(of: Any) -> Any:
-        return {name: each for name, each in of.items() if each}
-
-    # Where a read place was forgotten, an earlier one does as well.
-    parts = (past.first, past.done, some(past.counts), some(past.joins), some(past.written), past.places, past.crowd)
-    return answers, learned, some(past.batches), parts, (past.row == 0) == (past.place is None)
+def in_memory(seed: int, _: Path, script: Script) -> KeptDisk:
+    """A disk with a real journal in memory beside the model."""
+    return kept_in_memory(Random(f"{seed}:lives"), script)
 
 
-def test_the_store_on_disk_leaves_what_the_model_leaves(tmp_path: Path) -> None:
-    compared = learned = 0
+@pytest.mark.parametrize("on", [on_sqlite, in_memory])
+def test_a_store_leaves_what_the_model_leaves(tmp_path: Path, on: Callable[[int, Path, Script], KeptDisk]) -> None:
+    compared = learned = retried = 0
     for seed in range(60):
         script = graph_with_kills(seed)
-        disk = SqliteDisk(seed, tmp_path / f"{seed}.db", script)
+        disk = on(seed, tmp_path / f"{seed}.db", script)
         lived = live(script, seed, KILLS, disk)
-        disk.close()
         assert lived.breach is None, f"seed {seed}: {lived.breach}"
         compared += disk.compared
         learned += disk.learned
+        retried += lived.retried
     assert compared > 20
     assert learned > 5
+    assert retried > 5
 
 
 def test_a_run_that_is_new_is_a_resume_from_nothing_L23() -> None:

@@ -98,13 +98,13 @@ def test_what_is_plainly_the_callers_own_raises_no_doubt(tmp_path: Path, monkeyp
     for path in (job, journal, tmp_path / "jobs" / "below.db"):
         path.touch()
     monkeypatch.chdir(tmp_path.parent.parent)
-    assert doubts_about(job, journal) == []
-    assert doubts_about(job, tmp_path / "jobs" / "below.db") == []
+    assert doubts_about(job, str(journal)) == []
+    assert doubts_about(job, str(tmp_path / "jobs" / "below.db")) == []
     job.chmod(0o666)
-    assert doubts_about(job, journal) == ["which anybody may write to"]
+    assert doubts_about(job, str(journal)) == ["which anybody may write to"]
     job.chmod(0o644)
     monkeypatch.setattr(os, "geteuid", lambda: journal.stat().st_uid + 1)
-    told = doubts_about(job, journal)
+    told = doubts_about(job, str(journal))
     assert len(told) == 2
     assert "not to you" in told[0]
 

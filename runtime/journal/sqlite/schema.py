@@ -1,6 +1,5 @@
-"""The tables of a journal. A row of a table is one thing that happened; rows of the source are numbers, and what they
-became in a graph is named by `path` (`codec.py`; empty for a plain row). Each row but the file's own salt ends with its
-checksum, `seal`."""
+"""The tables of a journal (`tables.py`) as SQLite has them. Each row but the file's own salt ends with its checksum,
+`seal`."""
 
 from __future__ import annotations
 
@@ -52,15 +51,9 @@ CREATE TABLE spent (run INTEGER NOT NULL, life INTEGER NOT NULL, node INTEGER NO
 """There is no index beside the tables themselves: one whose bit was flipped would hide rows that are there (L64). What is
 looked for in the tables that have none is a row for each commit, not for each row of the source."""
 
-TALLIED = ("answer", "ended", "fault", "parked", "cooldown", "batch", "word", "written", "settled", "given", *LATER)
-"""Tables of which `progress` tells how many rows each run has, and the sum of their checksums."""
-
 STATEMENTS = frozenset(statement.strip() for statement in SCHEMA.split(";") if statement.strip())
 """As SQLite remembers them."""
 ADDED = frozenset(statement for statement in STATEMENTS if statement.split()[2] in LATER)
-KEYS = {"learned": ("run", "name", "shared"), "spent": ("run", "life", "node")}
-"""What a row is known by, in tables where that is not (run, row, node, path)."""
-ROW_KEY = ("run", "row", "node", "path")
 
 
 def _marks() -> dict[str, str]:

@@ -1,303 +1,333 @@
-"""A run in a journal's file: what is told is written down, all of a commit or nothing."""
+"""The store that is one file: an SQLite database, embedded, in WAL mode, synced at each commit.
+
+Who holds the file is a lock that dies with its process (L36), never a word in a table. SQLite sees where its own
+structures are damaged, and has no checksums of what is in them. So what is asked for is looked for among all rows of a table
+where that is said (`+run = ?` uses no index): no way within its structure that was damaged can hide one (L64).
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
+import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
-import msgspec
+from headrace.runtime.connectors.file_presence import Gone, Presence
+from headrace.runtime.errors import ConfigError
 
-from headrace.actors import protocol
-from headrace.actors.errors import InternalError
-from headrace.actors.journaling.recovered import LASTING, Recovered
-from headrace.actors.journaling.stage_record import Encoders
-from headrace.actors.ledger import Settlement
-from headrace.actors.protocol import Ended
-from headrace.actors.rows.identity import Bundle, Id, Ids, plain, rows_of, span_of
-from headrace.runtime.connectors.file_presence import Gone
-from headrace.runtime.errors import JournalError, name_of
-from headrace.runtime.text import message_of
+from ..mistakes import Damaged, StoreFailed, StoreLost, in_words
+from ..port import Bound, Change
+from ..tables import TABLES, TALLIED, Record
+from .schema import ADDED, APPLICATION, BEFORE, LATER, MARKS, SCHEMA, STATEMENTS, VERSION
+from .wal import lost_commits
 
-from ..mistakes import wrong
-from ..options import Journal
-from ..requeue import Again, mark_again
-from ..values.codec import encode_bits, encode_id, encode_ids
-from ..values.columns import Values
-from ..values.learned import encode_priors
-from .file import JournalFile, Progress, RunRow
-from .recovery import Recovery
-from .schema import KEYS, MARKS, ROW_KEY
+CHECKED_BYTES = 1 << 30
+"""A file up to this size is looked through whole before a run goes on with it: a second for each million of answers. Of
+a larger one, answers of rows that are done are not looked at again."""
 
-_pack = msgspec.msgpack.encode
+_KINDS = {
+    stat.S_ISDIR: "is a folder",
+    stat.S_ISFIFO: "is a named pipe",
+    stat.S_ISCHR: "is a device",
+    stat.S_ISBLK: "is a device",
+    stat.S_ISSOCK: "is a socket",
+}
 
 
 class SqliteStore:
-    """One run in a journal. `values`: how each stage's answers are written down; `options`: how the journal is kept."""
+    """The file: opened, locked, and known to be a journal of this version. Raises `ConfigError` where it is not."""
 
-    def __init__(
-        self, journal: JournalFile, run: int, values: dict[str, Values], options: Journal | None = None
-    ) -> None:
-        self.name = journal.path
-        self._journal = journal
-        self._db = journal.db
-        self._run = run
-        self._values = values
-        options = options or Journal()
-        self._discreet = options.discreet
-        self._until_done = options.payloads == "until_done"
-        self._spent: dict[str, dict[str, float]] = {}
-        """In this life, by node and unit."""
-        self._forgotten = 0
-        """Rows before this have no answers any more, where they are kept only until the rows are done."""
-        self._node = journal.number_of
-        self._clock = time.time() - time.monotonic()
-        self._settled = Settlement()
-        self._progress = journal.progress_of(run)
-        self._reach = self._progress.reach
-        self._first: list[Callable[[Progress], object]] = []
-        """What the first commit writes before all else: nothing is changed before the run has opened what it works with."""
-        self.given: Callable[[], Iterable[tuple[int, bytes]]] = tuple
-        """Digests of the rows that have been read since it was asked last, as (first row, four bytes a row)."""
-
-    def past(
-        self,
-        again: Again | None = None,
-        forget: Iterable[str] = (),
-        renew: RunRow | None = None,
-        other_rows: bool = False,
-    ) -> Recovered:
-        """What a life that begins now is left. Raises `Damaged`, `ConfigError`.
-
-        What it changes in the journal is written with the first commit, so that a run that cannot begin has changed nothing.
-        `again`: these rows in quarantine are to be tried again. `forget`: nodes whose answers mean something else now.
-        `renew`: the run, where its fingerprint is another one. `other_rows`: the source may give others
-        than it did.
-        """
-        journal, run = self._journal, self._run
-        if again is not None:
-            self._first.append(lambda progress: again.note(mark_again(journal, progress, again)))
-        for node in forget:
-            self._first.append(lambda progress, node=node: self._forget(progress, node))  # type: ignore[misc]
-        if other_rows:
-            self._first.append(journal.forget_given)
-        if renew is not None:
-            self._first.append(lambda _: journal.save_run(renew))
-        self._db.execute("BEGIN IMMEDIATE")
+    def __init__(self, path: str, *, name: str | None = None, new: bool = True, write: bool = True) -> None:
+        """`name`: what its user calls it, where that is not the path. `new`: it may begin here. `write`: hold the lock; else
+        only look."""
+        self.name = name or path
+        self.path: str | None = path
+        self.salt = 0
+        self._lock: int | None = None
+        self._seals = False
+        """SQLite knows how to make a seal."""
+        # Under one name, whatever links there are to it.
+        self._real = os.path.realpath(path)
+        fresh = self._is_fresh(new)
         try:
-            # As it will be; then as it was.
-            self._write_first()
-            past = Recovery(journal, run, self._values).past()
-        finally:
-            self._db.execute("ROLLBACK")
-        self._progress = journal.progress_of(run)
-        if past.again:
-            come = [(run, status.value, row, row, -1, None) for status, row in past.again]
-            self._first.append(lambda _: self._insert("settled", come))
-        self._settled = Settlement(past.first)
-        for first, bits in past.done:
-            self._settled.add_some(first, bits)
-        return past
-
-    def _write_first(self) -> None:
-        for write in self._first:
-            write(self._progress)
-        self._journal.save_progress(self._progress)
-
-    def _forget(self, progress: Progress, node: str) -> None:
-        number = self._journal.numbers.get(node)
-        if number is not None:
-            self._journal.forget_answers(progress, max(0, progress.mark - progress.reach), _LAST, node=number)
-
-    # --- what is told ---
-
-    def keeps(self, stage: str) -> Encoders:
-        """Answers and states of a stage, as bytes, or as a `Partial` answer. Raise `Unkept`."""
-        return Encoders(self._values[stage].encode, Values(stage).encode)
-
-    def commit(self, entries: list[object]) -> None:
-        """All of these, durable when it returns. Raises `JournalError`."""
+            if fresh:
+                # Nobody else may read what a run is about.
+                os.close(os.open(self._real, os.O_CREAT | os.O_WRONLY, 0o600))
+            if write:
+                self._hold()
+            lost = 0 if fresh else lost_commits(self._real)
+            uri = Path(self._real).as_uri() + ("" if write else "?mode=ro")
+            self.db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+        except FileNotFoundError:
+            self.close()
+            raise ConfigError(f"{self.name}: the folder {str(Path(path).parent)!r} does not exist") from None
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            what = getattr(error, "strerror", None) or error
+            raise ConfigError(
+                f"{self.name}: the journal cannot be opened: {what}; it and its folder must be readable and writable"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
         try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                if self._first:
-                    self._write_first()
-                self._write(entries)
-            self._first = []
-            self._journal.check_presence()
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.name}: {wrong(error)}; what was committed before is safe") from error
-        except Gone as gone:
-            raise JournalError(str(gone)) from None
+            with in_words(self.name):
+                if lost:
+                    raise Damaged(f"{lost} commits in its log {Path(self._real).name}-wal are not what was written")
+                with _in_our_words():
+                    self._begin(write)
+                self._presence = Presence(self._real)
+        except BaseException:
+            self.close()
+            raise
 
-    def _write(self, entries: list[object]) -> None:
-        run, node, insert = self._run, self._node, self._insert
-        answers: list[tuple[object, ...]] = []
-        spending: set[str] = set()
-        settled: list[tuple[object, ...]] = []
-        total = self._progress.total
-        for entry in entries:
-            match entry:
-                case protocol.Answers():
-                    self._answers(entry, answers)
-                case protocol.Settled(status, seqs, sink, place):
-                    if sink is not None and status in LASTING:
-                        first, last, ids = _ends_of(seqs)
-                        at = _pack(place) if place is not None else None
-                        insert("written", [(run, node(sink), status.value, first, last, ids, at, time.time())])
-                case protocol.RowsSettled(status, seqs):
-                    if status in LASTING:
-                        first, bits = span_of(seqs)
-                        last = first + bits.bit_length() - 1
-                        settled.append((run, status.value, first, last, bits.bit_count(), encode_bits(bits)))
-                        self._settled.add_some(first, bits)
-                case protocol.Ends(name, ended, at_s):
-                    insert("ended", [self._end(name, end, at_s) for end in ended if end.status in LASTING])
-                case protocol.Faulted(name, faults, at_s, took_s):
-                    insert("fault", [self._fault(name, fault, at_s, took_s) for fault in faults])
-                case protocol.Parked(name, seq, state, at_s, after_s):
-                    due = self._clock + at_s + after_s
-                    insert("parked", [(run, _row(seq), node(name), encode_id(seq), due, state)])
-                case protocol.Cooled(name, at_s, until_s, closure):
-                    times = (self._clock + at_s, self._clock + until_s)
-                    insert("cooldown", [(run, node(name), *times, closure.value)])
-                case protocol.ReadTo(row, place, ended):
-                    if ended:
-                        total = row
-                    if place is not None:
-                        self._journal.put("read", (run, row, _pack(place)))
-                case protocol.Formed(name, bundles):
-                    insert("batch", [self._batch(name, bundle) for bundle in bundles])
-                case protocol.Decided(name, seqs, parts):
-                    words = zip(seqs, parts, strict=True)
-                    insert("word", [(run, _row(s), node(name), encode_id(s), _pack(word)) for s, word in words])
-                case protocol.Metered(name, spent):
-                    spending.add(name)
-                    total_of = self._spent.setdefault(name, {})
-                    total_of.update({unit: total_of.get(unit, 0.0) + amount for unit, amount in spent.items()})
-                case protocol.LimitLearned(budget, lessons, at_s):
-                    self._journal.add_later()
-                    told = encode_priors(lessons.priors, self._clock, keys=not self._discreet)
-                    of = (node(budget.name), int(budget.shared))
-                    insert("learned", [(run, *of, self._clock + at_s, lessons.stated, told)])
-                case _:
-                    raise AssertionError(f"a journal has no {type(entry).__name__}")
-        insert("answer", answers)
-        if spending:
-            self._journal.add_later()
-            life = max(1, len(self._journal.lives_of(run)))
-            insert("spent", [(run, life, node(name), _pack(self._spent[name])) for name in sorted(spending)])
-        insert("settled", settled)
-        insert("given", [(run, first, digests) for first, digests in self.given()])
-        self._go_forward(total)
-
-    def _insert(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """What is told again replaces what was told, where a table has one row for each."""
-        sealed = self._journal.all_sealed(table, rows)
-        if not sealed:
-            return
-        db, tally = self._db, self._progress.tally
-        db.execute("SAVEPOINT rows")
+    def _is_fresh(self, new: bool) -> bool:
+        """Whether there is no file yet. Raises `ConfigError` where what is there can be no journal."""
         try:
-            db.executemany(f"INSERT INTO {table} VALUES ({MARKS[table]})", sealed)
-        except sqlite3.IntegrityError:
-            db.execute("ROLLBACK TO rows")
-            for row in sealed:
-                self._journal.remove(self._progress, table, row[: len(KEYS.get(table, ROW_KEY))])
-                db.execute(f"INSERT INTO {table} VALUES ({MARKS[table]})", row)
-                n, adds = tally.get(table, (0, 0))
-                tally[table] = n + 1, adds + row[-1]
-        else:
-            n, adds = tally.get(table, (0, 0))
-            tally[table] = n + len(sealed), adds + sum([row[-1] for row in sealed])
-        db.execute("RELEASE rows")
-
-    def _go_forward(self, total: int | None) -> None:
-        progress, mark, reach = self._progress, self._settled.mark, self._reach
-        progress.mark, progress.reach, progress.total = mark, reach, total
-        # Only the last place before the mark will be asked for.
-        self._db.execute(
-            "DELETE FROM read WHERE run = ?1 AND row < (SELECT max(row) FROM read WHERE run = ?1 AND row <= ?2)",
-            (self._run, mark - reach),
-        )
-        if self._until_done:
-            # What batches tie to a row that is not done may be needed again.
-            done = mark if mark == total else mark - reach
-            if done > self._forgotten:
-                self._journal.forget_answers(progress, self._forgotten, done - 1)
-                self._forgotten = done
-        self._journal.save_progress(progress)
-
-    def _answers(self, entry: protocol.Answers, rows: list[tuple[object, ...]]) -> None:
-        run, node, tries = self._run, self._node(entry.node), entry.attempts or {}
-        at, took = self._clock + entry.at_s, entry.took_s
-        if not tries and plain(entry.seqs) and set(map(type, entry.values)) == {bytes}:
-            rows += [
-                (run, seq, node, b"", 1, at, took, value, 1)
-                for seq, value in zip(entry.seqs, entry.values, strict=True)
-            ]
-            return
-        for seq, value in zip(entry.seqs, entry.values, strict=True):
-            is_row = type(seq) is int
-            whole = type(value) is bytes
-            rows.append(
-                (
-                    run,
-                    seq if is_row else _row(seq),
-                    node,
-                    b"" if is_row else encode_id(seq),
-                    tries.get(seq, 1),
-                    at,
-                    took,
-                    value if whole else value.data,
-                    int(whole),
-                )
+            found = os.stat(self._real)
+        except FileNotFoundError:
+            if not new:
+                raise ConfigError(f"{self.name}: no such journal") from None
+            return True
+        except OSError as error:
+            raise ConfigError(f"{self.name}: the journal cannot be opened: {error.strerror}") from None
+        for is_kind, what in _KINDS.items():
+            if is_kind(found.st_mode):
+                raise ConfigError(f"{self.name}: {what}, not a journal; name a file")
+        if found.st_nlink > 1:
+            raise ConfigError(
+                f"{self.name}: has {found.st_nlink} names (hard links), and what is not yet in the file is kept "
+                f"beside one of them; copy it, and name the copy"
             )
+        if not found.st_size and not new:
+            raise ConfigError(f"{self.name}: is empty; no run was begun in it")
+        return False
 
-    def _end(self, name: str, end: Ended, at_s: float) -> tuple[object, ...]:
-        error = end.error
-        what = (name_of(error), self._message(error)) if error is not None else (None, None)
-        path, at = encode_id(end.seq), self._clock + at_s
-        return (self._run, _row(end.seq), self._node(name), path, end.attempts, at, end.status.value, *what)
-
-    def _fault(self, name: str, fault: protocol.Fault, at_s: float, took_s: float) -> tuple[object, ...]:
-        seq, error = fault.seq, fault.error
-        hint = float(fault.retry_after_s) if fault.retry_after_s is not None else None
-        what = (fault.kind.value, name_of(error), self._message(error), hint)
-        return (self._run, _row(seq), self._node(name), encode_id(seq), self._clock + at_s, took_s, *what)
-
-    def _message(self, error: BaseException) -> str | None:
-        return None if self._discreet else message_of(error)
-
-    def _batch(self, name: str, bundle: Id) -> tuple[object, ...]:
-        if not isinstance(bundle, Bundle):
-            raise InternalError("what was formed is a batch")
-        rows = list(rows_of(bundle))
-        first, last = min(rows), max(rows)
-        self._reach = max(self._reach, last - first + 1)
-        return (self._run, self._node(name), first, last, encode_ids([bundle]))
-
-    def close(self, complete: bool) -> None:
-        """Close the file."""
-        state = "completed" if complete else "interrupted"
+    def _hold(self) -> None:
+        """A lock that dies with the process; on a file of its own, for SQLite has its own locks on the journal."""
+        self._lock = os.open(self._real + ".lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            n, began, *_ = self._journal.lives_of(self._run)[-1]
-            self._journal.save_life(self._run, n, began, time.time(), state)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{self.name}: another process is running with this journal; wait for its end, or stop it"
+            ) from None
+
+    def _begin(self, write: bool) -> None:
+        db = self.db
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application == 0 and not tables and write:
+            db.executescript(
+                f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA}"
+                f"INSERT INTO about VALUES (1, {int.from_bytes(os.urandom(4))});"
+                f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+            )
+        elif application != APPLICATION:
+            raise ConfigError(f"{self.name}: is a database, but not a journal of Headrace; name another file")
+        elif version not in (BEFORE, VERSION):
+            use = "a newer one" if version > VERSION else "the one that began it, or begin a new journal"
+            raise ConfigError(
+                f"{self.name}: is a journal of version {version}, and this Headrace reads version {VERSION}: use {use}"
+            )
+        made_as = STATEMENTS if self._has_later else STATEMENTS - ADDED
+        if {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")} != made_as:
+            raise Damaged("its tables are not what they were made as")
+        (salt,) = db.execute("SELECT salt FROM about WHERE id = 1").fetchone() or (None,)
+        if not isinstance(salt, int):
+            raise Damaged("it has no salt")
+        self.salt = salt
+        if not write:
+            # All that is read is of one moment, although a run may go on.
+            db.execute("BEGIN")
+        if write:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            # What was dropped shall be gone from the file, too.
+            db.execute("PRAGMA secure_delete = ON")
+            (sound,) = db.execute("PRAGMA quick_check(1)").fetchone() if self.is_small else ("ok",)
+            if sound != "ok":
+                raise Damaged(sound)
+
+    @property
+    def _has_later(self) -> bool:
+        """It is of the version that has all tables. Asked each time, for another process may have made it so."""
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        return bool(version == VERSION)
+
+    def _add_later(self) -> None:
+        """Have all tables of this version. Within a transaction."""
+        if not self._has_later:
+            for statement in ADDED:
+                self.db.execute(statement)
+            self.db.execute(f"PRAGMA user_version = {VERSION}")
+
+    @property
+    def is_small(self) -> bool:
+        return os.path.getsize(self._real) <= CHECKED_BYTES
+
+    # --- what is read ---
+
+    def read(self, table: str, run: int | None = None, *bounds: Bound, limit: int | None = None) -> Iterator[Record]:
+        where, values = _where(run, bounds)
+        return self._select(table, f"{where} LIMIT ?", (*values, limit if limit is not None else -1))
+
+    def read_on(self, table: str, run: int, row: int) -> Iterator[Record]:
+        return self._select(table, "run = ? AND row >= ?", (run, row))
+
+    def beside(self, table: str, run: int, row: int) -> Iterator[Record]:
+        before = "(run, row) < (?, ?) ORDER BY run DESC, row DESC, node DESC, path DESC LIMIT 1"
+        yield from self._select(table, before, (run, row))
+        yield from self._select(table, "run > ? ORDER BY run, row, node, path LIMIT 1", (run,))
+
+    def _select(self, table: str, where: str, values: tuple[Any, ...]) -> Iterator[Record]:
+        with _in_our_words():
+            if table not in LATER or self._has_later:
+                # By way of `chain`, or the cursor would be closed with the generator, when the file is closed already.
+                yield from chain(self.db.execute(f"SELECT * FROM {table} WHERE {where}", values))
+
+    def sums(self, table: str, run: int) -> Change:
+        with _in_our_words():
+            if table in LATER and not self._has_later:
+                return Change()
+            select = f"SELECT count(*), coalesce(sum(seal), 0) FROM {table} NOT INDEXED WHERE +run = ?"
+            return Change(*self.db.execute(select, (run,)).fetchone())
+
+    def now(self) -> float:
+        return time.time()
+
+    # --- what is changed ---
+
+    @contextmanager
+    def transaction(self, keep: bool = True) -> Iterator[None]:
+        with _in_our_words():
+            self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            if keep:
+                with _in_our_words():
+                    self.db.execute("COMMIT")
         finally:
-            self._journal.close()
+            if self.db.in_transaction:
+                # Where that fails, too, SQLite does it when the file is opened next.
+                with suppress(sqlite3.Error):
+                    self.db.execute("ROLLBACK")
+        if keep:
+            try:
+                self._presence.check()
+            except Gone as gone:
+                raise StoreLost(str(gone)) from None
+
+    def write(self, table: str, records: list[Record]) -> Change:
+        db, insert = self.db, f"INTO {table} VALUES ({MARKS[table]})"
+        with _in_our_words():
+            if table in LATER:
+                self._add_later()
+            if table not in TALLIED:
+                db.executemany(f"INSERT OR REPLACE {insert}", records)
+                return Change()
+            if not TABLES[table].key:
+                db.executemany(f"INSERT {insert}", records)
+                return _sum_of(records)
+            db.execute("SAVEPOINT records")
+            try:
+                db.executemany(f"INSERT {insert}", records)
+            except sqlite3.IntegrityError:
+                db.execute("ROLLBACK TO records")
+                change = self._replace(table, records)
+            else:
+                change = _sum_of(records)
+            db.execute("RELEASE records")
+            return change
+
+    def _replace(self, table: str, records: list[Record]) -> Change:
+        key = TABLES[table].key
+        n, seals = _sum_of(records)
+        for record in records:
+            bounds = [Bound(column, "=", value) for column, value in zip(key[1:], record[1:], strict=False)]  # type: ignore[arg-type]
+            before = self.remove(table, record[0], *bounds)  # type: ignore[arg-type]
+            self.db.execute(f"INSERT INTO {table} VALUES ({MARKS[table]})", record)
+            n, seals = n + before.records, seals + before.seals
+        return Change(n, seals)
+
+    def remove(self, table: str, run: int, *bounds: Bound) -> Change:
+        # By the key, where there is one.
+        where, values = _where(run, bounds, "")
+        with _in_our_words():
+            n, seals = self.db.execute(
+                f"SELECT count(*), coalesce(sum(seal), 0) FROM {table} WHERE {where}", values
+            ).fetchone()
+            if n:
+                self.db.execute(f"DELETE FROM {table} WHERE {where}", values)
+            return Change(-n, -seals)
+
+    def drop_values(
+        self, run: int, first: int, last: int, before: float, node: int | None, seal: Callable[[Record], int]
+    ) -> tuple[int, Change]:
+        where = "run = ? AND row BETWEEN ? AND ? AND at < ? AND value NOT NULL AND ? IN (-1, node)"
+        which = (run, first, last, before, node if node is not None else -1)
+        empty = "seal_answer(run, row, node, path, attempts, at, took, NULL, 0)"
+        with _in_our_words():
+            if not self._seals:
+                self.db.create_function("seal_answer", -1, lambda *record: seal(record), deterministic=True)
+                self._seals = True
+            select = f"SELECT count(*), sum({empty} - seal) FROM answer WHERE {where}"
+            n, change = self.db.execute(select, which).fetchone()
+            if n:
+                self.db.execute(f"UPDATE answer SET value = NULL, whole = 0, seal = {empty} WHERE {where}", which)
+            return n, Change(0, change or 0)
+
+    def compact(self) -> None:
+        with _in_our_words():
+            self.db.execute("VACUUM")
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self, "db"):
+            self.db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
-_LAST = (1 << 63) - 1
-"""No row has a higher number."""
+def _where(run: int | None, bounds: tuple[Bound, ...], scan: str = "+") -> tuple[str, tuple[Any, ...]]:
+    """A condition, and the values in it. `scan`: what keeps SQLite from looking in an index."""
+    parts = [Bound("run", "=", run), *bounds] if run is not None else list(bounds)
+    text = " AND ".join(f"{scan}{part.column} {part.relation} ?" for part in parts)
+    return text or "true", tuple(part.value for part in parts)
 
 
-def _row(seq: Id) -> int:
-    return min(rows_of(seq))
+def _sum_of(records: list[Record]) -> Change:
+    return Change(len(records), sum([record[-1] for record in records]))  # type: ignore[misc]
 
 
-def _ends_of(seqs: Ids) -> tuple[int, int, bytes | None]:
-    """(first row, last row, who they are); None where they are all rows between."""
-    if type(seqs) is range:
-        return seqs.start, seqs.stop - 1, None
-    rows = [row for seq in seqs for row in rows_of(seq)]
-    return min(rows), max(rows), encode_ids(list(seqs))
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """No error of SQLite's leaves this room."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreFailed(_wrong(error)) from error
+
+
+def _wrong(error: sqlite3.Error) -> str:
+    match getattr(error, "sqlite_errorname", ""):
+        case "SQLITE_NOTADB":
+            return "is not a journal; name another file"
+        case "SQLITE_CORRUPT":
+            return f"is damaged ({error}); nothing was changed. Restore it from a copy"
+        case "SQLITE_READONLY" | "SQLITE_CANTOPEN" | "SQLITE_READONLY_DIRECTORY":
+            return "cannot be written; a journal and its folder must be"
+        case "SQLITE_FULL":
+            return "the disk is full"
+        case "SQLITE_IOERR_WRITE":
+            return "cannot be written; is there room?"
+        case name:
+            return f"{error} ({name})"

@@ -21,7 +21,7 @@ from headrace.runtime import Pipeline, RunFailed
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal import audit, parquet
 from headrace.runtime.journal.audit import Broken, examine, export, prune, verify
-from headrace.runtime.journal.sqlite.file import JournalFile
+from headrace.runtime.journal.stores import hold, look_into
 
 
 def work(row: int) -> dict[str, int]:
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def lines_of(path: Path, key: bytes | None = None) -> list[bytes]:
-    file = JournalFile(str(path), write=False)
+    file = look_into(str(path))
     try:
         return list(export(file, None, key))
     finally:
@@ -139,7 +139,7 @@ def test_a_signature_needs_its_key(path: Path) -> None:
 
 
 def test_answers_are_dropped_and_the_account_stays(path: Path) -> None:
-    file = JournalFile(str(path))
+    file = hold(str(path))
     assert prune(file, before=time.time() - 3600) == 0
     assert prune(file, before=time.time() + 1, outcome="quarantined") == 0
     size = path.stat().st_size
@@ -177,7 +177,7 @@ def test_what_is_not_done_is_not_dropped(tmp_path: Path) -> None:
 
     with pytest.raises(RunFailed):
         run()
-    file = JournalFile(str(path))
+    file = hold(str(path))
     prune(file, before=time.time() + 1)
     file.close()
     stop[0] = False
@@ -235,9 +235,9 @@ def test_what_batches_tie_to_a_row_that_is_not_done_is_not_dropped(tmp_path: Pat
 
     with pytest.raises(RunFailed):
         run()
-    file = JournalFile(str(path))
+    file = hold(str(path))
     dropped = prune(file, before=time.time() + 1)
-    kept = {row for _, row, _, _, _, _, _, _, whole in file.read_all("answer", 1) if whole}
+    kept = {row for _, row, _, _, _, _, _, _, whole in file.read("answer", 1) if whole}
     file.close()
     assert dropped > 0
     assert set(range(32, 40)) <= kept, "the whole batch of the row that is not done"

@@ -23,7 +23,8 @@ from headrace.runtime import Flow, Journal, Pending, Pipeline, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import export
 from headrace.runtime.journal.begin import begin
-from headrace.runtime.journal.sqlite.file import Damaged, JournalFile
+from headrace.runtime.journal.mistakes import Damaged
+from headrace.runtime.journal.stores import hold, look_into
 
 
 def test_what_is_no_journal_is_told_and_left_as_it_is(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_disk_that_fills_ends_the_run_and_loses_nothing(tmp_path: Path) -> Non
     def run() -> Any:
         return Pipeline("job").source(range(20_000)).map(answered, workers=2).run(journal=path)
 
-    JournalFile(str(path)).close()
+    hold(str(path)).close()
     connect = sqlite3.connect
 
     def small(*arguments: Any, **options: Any) -> Any:
@@ -237,7 +238,7 @@ def test_what_people_look_at_is_told_to_be_damaged_too(tmp_path: Path) -> None:
     whole = path.read_bytes()
     at = whole.index(b"\x81\xa1n\x07")
     path.write_bytes(whole[: at + 3] + b"\x08" + whole[at + 4 :])
-    file = JournalFile(str(path), write=False)
+    file = look_into(str(path))
     with pytest.raises(Damaged, match="its table 'answer'"):
         list(export(file))
     file.close()

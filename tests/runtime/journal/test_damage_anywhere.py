@@ -17,8 +17,9 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import examine, export
 from headrace.runtime.journal.explain import explain, runs
 from headrace.runtime.journal.mistakes import in_words
+from headrace.runtime.journal.records import Life, Records
 from headrace.runtime.journal.sqlite import wal
-from headrace.runtime.journal.sqlite.file import JournalFile
+from headrace.runtime.journal.stores import hold, look_into
 
 ROWS = 120
 
@@ -60,9 +61,9 @@ def _fold(path: Path) -> None:
 def told(path: Path) -> dict[str, Any]:
     """What each command says; that something is wrong, as None."""
 
-    def looking(look: Callable[[JournalFile], Any]) -> Any:
+    def looking(look: Callable[[Records], Any]) -> Any:
         try:
-            file = JournalFile(str(path), new=False, write=False)
+            file = look_into(str(path))
         except ConfigError as error:
             return names(error)
         try:
@@ -151,9 +152,10 @@ def test_a_row_that_is_missing_or_there_twice_is_told_L64(tmp_path: Path) -> Non
 
 def test_commits_that_are_damaged_in_the_log_are_told_and_a_torn_one_is_none_L64(tmp_path: Path) -> None:
     path, copy = tmp_path / "run.db", tmp_path / "copy.db"
-    file = JournalFile(str(path))
+    file = hold(str(path))
     for number in range(8):
-        file.save_life(1, number + 1, float(number))
+        with file.store.transaction():
+            file.save_life(1, Life(number + 1, float(number), None, None))
     whole, log = path.read_bytes(), Path(f"{path}-wal").read_bytes()
     file.close()
     frame = 24 + 4096
@@ -165,7 +167,7 @@ def test_commits_that_are_damaged_in_the_log_are_told_and_a_torn_one_is_none_L64
         copy.write_bytes(whole)
         Path(f"{copy}-wal").write_bytes(data)
         try:
-            looked = JournalFile(str(copy), new=False, write=False)
+            looked = look_into(str(copy))
         except ConfigError:
             return None
         try:

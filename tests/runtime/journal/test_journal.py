@@ -18,7 +18,7 @@ from tests.runtime.journal.conftest import versioned
 from headrace.runtime import Pipeline, RunFailed, sinks, sources
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.requeue import try_again
-from headrace.runtime.journal.sqlite.file import JournalFile
+from headrace.runtime.journal.stores import hold, look_into
 
 
 class Score(msgspec.Struct):
@@ -131,8 +131,8 @@ def test_a_file_is_read_on_from_where_it_was(tmp_path: Path, kind: str) -> None:
     report = run()
     assert (report.rows, report.delivered) == (500, 500)
     assert sorted(set(seen)) == list(range(500))
-    file = JournalFile(str(tmp_path / "run.db"), write=False)
-    places = file.db.execute("SELECT row, place FROM read ORDER BY row").fetchall()
+    file = look_into(str(tmp_path / "run.db"))
+    places = [(row, place) for _, row, place in file.read("read")]
     file.close()
     assert len(places) < 60, "old places are forgotten"
     # What is read is where the run goes on, and not the start.
@@ -287,7 +287,7 @@ def test_all_rows_in_quarantine_and_the_run_is_as_any_other_L25(tmp_path: Path) 
 
 
 def test_two_runs_cannot_have_the_same_journal_at_once_L36(tmp_path: Path) -> None:
-    file = JournalFile(str(tmp_path / "run.db"))
+    file = hold(str(tmp_path / "run.db"))
     with pytest.raises(ConfigError, match="another process is running with this journal"):
         Pipeline("job").source([1]).run(journal=tmp_path / "run.db")
     file.close()
@@ -339,7 +339,7 @@ def test_rows_in_quarantine_are_tried_again_and_the_account_stays_true(tmp_path:
         return pipeline.quarantine(sinks.jsonl(tmp_path / "bad.jsonl")).sink(sinks.jsonl(out)).run(journal=path)
 
     def again(**which: Any) -> list[int]:
-        file = JournalFile(str(path))
+        file = hold(str(path))
         try:
             return try_again(file, **which)
         finally:

@@ -21,8 +21,10 @@ from headrace.runtime import Journal, Limit, Pending, Pipeline, RateLimited
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import examine, export
 from headrace.runtime.journal.explain import explain, runs
-from headrace.runtime.journal.sqlite.file import Damaged, JournalFile
-from headrace.runtime.journal.sqlite.store import SqliteStore
+from headrace.runtime.journal.kept_run import KeptRun
+from headrace.runtime.journal.mistakes import Damaged
+from headrace.runtime.journal.records import Records
+from headrace.runtime.journal.stores import hold, look_into
 from headrace.runtime.journal.values.learned import KEY_MAX, STALE_S, decode_priors, encode_priors
 
 JOB = '''
@@ -80,8 +82,8 @@ def life(folder: Path, how: str) -> dict[str, Any] | None:
     return dict(json.loads(done.stdout))
 
 
-def looked_into(path: Path) -> JournalFile:
-    return JournalFile(str(path), new=False, write=False)
+def looked_into(path: Path) -> Records:
+    return look_into(str(path))
 
 
 def learned_in(path: Path) -> list[dict[str, Any]]:
@@ -96,9 +98,9 @@ def learned_in(path: Path) -> list[dict[str, Any]]:
 
 
 def past_of(path: Path) -> Any:
-    file = JournalFile(str(path), new=False)
+    file = hold(str(path), new=False)
     try:
-        return SqliteStore(file, file.runs()[0].id, {}).past()
+        return KeptRun(file, file.runs()[0].id, {}).past()
     finally:
         file.close()
 
@@ -223,8 +225,8 @@ def stored(path: Path, *entries: Any, options: Journal | None = None) -> None:
     """Commits, one after another, to the journal of a run."""
     if not path.exists():
         Pipeline("job").source([1]).run(journal=path)
-    file = JournalFile(str(path))
-    store = SqliteStore(file, file.runs()[0].id, {}, options)
+    file = hold(str(path))
+    store = KeptRun(file, file.runs()[0].id, {}, options)
     store.past()
     for entry in entries:
         store.commit([entry])
@@ -352,8 +354,8 @@ def test_a_commit_that_fails_leaves_a_journal_of_before_as_it_was(tmp_path: Path
     path = tmp_path / "run.db"
     Pipeline("job").source([1]).run(journal=path)
     of_before(path)
-    file = JournalFile(str(path))
-    store = SqliteStore(file, file.runs()[0].id, {})
+    file = hold(str(path))
+    store = KeptRun(file, file.runs()[0].id, {})
     store.past()
     with pytest.raises(AssertionError, match="a journal has no Start"):
         store.commit([of(0.5, 0.0), protocol.Start()])

@@ -15,9 +15,9 @@ from headrace.actors import protocol
 from headrace.runtime import Journal, Pending, Pipeline, Retry, RunFailed, sinks
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.audit import export
+from headrace.runtime.journal.kept_run import KeptRun
 from headrace.runtime.journal.options import REDACTED, redacted
-from headrace.runtime.journal.sqlite.file import JournalFile
-from headrace.runtime.journal.sqlite.store import SqliteStore
+from headrace.runtime.journal.stores import look_into
 
 SECRET = "anna@example.org"
 
@@ -57,7 +57,7 @@ def _bytes_of(journal: Journal) -> bytes:
 
 
 def _records(journal: Journal, kind: str) -> list[Any]:
-    file = JournalFile(str(journal.path), write=False)
+    file = look_into(str(journal.path))
     try:
         records: list[Any] = [json.loads(line)["record"] for line in export(file)]
     finally:
@@ -67,15 +67,15 @@ def _records(journal: Journal, kind: str) -> list[Any]:
 
 def test_no_row_goes_on_before_its_answer_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     durable: set[tuple[str, Any]] = set()
-    commit = SqliteStore.commit
+    commit = KeptRun.commit
 
-    def committing(store: SqliteStore, entries: list[Any]) -> None:
+    def committing(store: KeptRun, entries: list[Any]) -> None:
         commit(store, entries)
         for entry in entries:
             if isinstance(entry, protocol.Answers):
                 durable.update((entry.node, seq) for seq in entry.seqs)
 
-    monkeypatch.setattr(SqliteStore, "commit", committing)
+    monkeypatch.setattr(KeptRun, "commit", committing)
     hasty: list[int] = []
 
     def two(row: int) -> int:

@@ -17,7 +17,8 @@ import pytest
 
 from headrace.runtime import Pipeline
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.journal.sqlite.file import JournalFile
+from headrace.runtime.journal.sqlite.store import SqliteStore
+from headrace.runtime.journal.stores import hold, look_into
 
 
 def run(path: Path | str) -> None:
@@ -71,7 +72,7 @@ def test_what_can_be_no_journal_is_told_in_a_sentence_and_left_as_it_is(
     before = path.read_bytes() if path.is_file() else None
     for write in (True, False):
         with pytest.raises(ConfigError, match=what) as told:
-            run(path) if write else JournalFile(str(path), new=not path.exists(), write=False)
+            run(path) if write else SqliteStore(str(path), new=not path.exists(), write=False)
         assert str(told.value).startswith(f"{path}: ")
         assert "\n" not in str(told.value)
     assert (path.read_bytes() if path.is_file() else None) == before
@@ -86,7 +87,7 @@ def test_an_empty_file_becomes_one_and_has_nothing_to_look_at(tmp_path: Path) ->
     path = tmp_path / "run.db"
     path.touch()
     with pytest.raises(ConfigError, match="is empty; no run was begun in it"):
-        JournalFile(str(path), new=False, write=False)
+        look_into(str(path))
     run(path)
     run(path)
 
@@ -98,7 +99,7 @@ def test_a_link_is_the_same_journal_L36(tmp_path: Path) -> None:
     link.symlink_to(path)
     run(link)
     assert path.is_file()
-    file = JournalFile(str(link))
+    file = hold(str(link))
     try:
         with pytest.raises(ConfigError, match="another process is running with this journal"):
             run(path)
@@ -121,7 +122,7 @@ def test_a_connection_is_closed_whatever_was_found(tmp_path: Path) -> None:
             path.write_bytes(data)
             for write in (True, False):
                 with contextlib.suppress(ConfigError):
-                    JournalFile(str(path), write=write).close()
+                    SqliteStore(str(path), write=write).close()
                 assert not _open_files(path), f"byte {at}"
         gc.collect()
 

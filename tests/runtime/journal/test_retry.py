@@ -13,7 +13,7 @@ from tests.runtime.journal.conftest import versioned
 from headrace.runtime import Pipeline, RunFailed, sinks, sources
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.journal.requeue import Again, look, try_again
-from headrace.runtime.journal.sqlite.file import JournalFile
+from headrace.runtime.journal.stores import hold, look_into
 
 
 def broken(row: Any) -> Any:
@@ -41,7 +41,7 @@ class Job:
         return pipeline.sink(sink or sinks.jsonl(self.out)).start(journal=self.journal, again=again, **options).wait()
 
     def candidates(self, again: Again = Again()) -> list[int]:
-        file = JournalFile(str(self.journal), write=False)
+        file = look_into(str(self.journal))
         try:
             return look(file, 1, again).rows
         finally:
@@ -112,7 +112,7 @@ def test_it_says_why_a_row_cannot_be_tried_L65(job: Job) -> None:
         with pytest.raises(ConfigError, match=what):
             job.run(mended, again=again)
     assert job.candidates() == BAD
-    file = JournalFile(str(job.journal))
+    file = hold(str(job.journal))
     try:
         assert try_again(file, rows=[13]) == [13]
         with pytest.raises(ConfigError, match="row 13 is not in quarantine: it is not done, and `headrace resume`"):
@@ -123,7 +123,7 @@ def test_it_says_why_a_row_cannot_be_tried_L65(job: Job) -> None:
 
 
 def test_a_run_that_goes_on_elsewhere_is_told_L65(job: Job) -> None:
-    file = JournalFile(str(job.journal))
+    file = hold(str(job.journal))
     try:
         with pytest.raises(ConfigError, match="another process is running with this journal"):
             job.run(mended, again=Again())

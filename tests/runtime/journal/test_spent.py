@@ -17,7 +17,8 @@ from tests.runtime.journal.conftest import versioned
 
 from headrace.runtime import Journal, Pending, Pipeline, RunFailed, TransientError, current_call
 from headrace.runtime.journal.audit import examine, export
-from headrace.runtime.journal.sqlite.file import Damaged, JournalFile
+from headrace.runtime.journal.mistakes import Damaged
+from headrace.runtime.journal.stores import look_into
 
 KILLED = '''
 """Kills itself in the call of row 50, when the answers of the thirty before are durable."""
@@ -43,7 +44,7 @@ Pipeline("job").source(range(100)).map(ask, name="ask", workers=1).run(journal=s
 
 def records(path: Path) -> list[dict[str, Any]]:
     """Those of an export, which is what it says that it is."""
-    file = JournalFile(str(path), new=False, write=False)
+    file = look_into(str(path))
     try:
         lines = list(export(file))
     finally:

@@ -1,10 +1,9 @@
-"""What a journal's file leaves to the next life of a run: only what is not done, and where that begins."""
+"""What a journal leaves to the next life of a run: only what is not done, and where that begins."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -15,10 +14,11 @@ from headrace.actors.protocol import Ended, Status
 from headrace.actors.rows.identity import Bundle
 from headrace.runtime.errors import Recalled
 
-from ..values.codec import decode_bits, decode_id, decode_ids, decode_span
-from ..values.columns import Values
-from ..values.learned import STALE_S, decode_priors
-from .file import JournalFile
+from .port import Bound
+from .records import Records
+from .values.codec import decode_bits, decode_id, decode_ids, decode_span
+from .values.columns import Values
+from .values.learned import STALE_S, decode_priors
 
 _unpack = msgspec.msgpack.decode
 
@@ -27,7 +27,7 @@ class Recovery:
     """Of one run. `values`: how each stage's answers are written down. Raises `Damaged` where something is not what was
     written."""
 
-    def __init__(self, journal: JournalFile, run: int, values: dict[str, Values]) -> None:
+    def __init__(self, journal: Records, run: int, values: dict[str, Values]) -> None:
         self._journal = journal
         self._run = run
         self._values = values
@@ -58,7 +58,7 @@ class Recovery:
     def _before(self, floor: int) -> Settlements:
         """Rows that are done before `floor`, by outcome."""
         counts: dict[Status, int] = {}
-        for _, what, _, _, n, _ in self._journal.read_all("settled", self._run, "last < ?", (floor,)):
+        for _, what, _, _, n, _ in self._journal.read("settled", self._run, Bound("last", "<", floor)):
             counts[Status(what)] = counts.get(Status(what), 0) + n
         for status, first, bits in self._records(floor):
             if bits < 0:
@@ -77,40 +77,38 @@ class Recovery:
                 yield status, first + cut + low, bits >> low
 
     def _records(self, floor: int) -> Iterator[tuple[Status, int, int]]:
-        for _, status, first, last, n, packed in self._journal.read_all("settled", self._run, "last >= ?", (floor,)):
+        for _, status, first, last, n, packed in self._journal.read("settled", self._run, Bound("last", ">=", floor)):
             yield Status(status), first, decode_bits(first, last, packed) if n > 0 else -1
 
     def _gathered(self, floor: int) -> Iterator[tuple[str, Bundle]]:
-        for _, node, _, _, members in self._journal.read_all("batch", self._run, "last >= ?", (floor,)):
+        for _, node, _, _, members in self._journal.read("batch", self._run, Bound("last", ">=", floor)):
             bundle = decode_ids(members)[0]
             if not isinstance(bundle, Bundle):
                 raise InternalError("what was formed is a batch")
             yield self._journal.name_of(node), bundle
 
     def _entries(self, floor: int) -> Iterator[object]:
-        read, name_of = self._read, self._journal.name_of
-        for _, row, place in sorted(self._journal.read_all("read", self._run), key=lambda found: found[1]):
+        read, name_of = self._journal.read_on, self._journal.name_of
+        for _, row, place in sorted(self._journal.read("read", self._run), key=lambda found: found[1]):
             yield protocol.ReadTo(row, _unpack(place))
-        for table in ("answer", "ended", "parked", "word"):
-            self._journal.check_around(table, self._run, floor)
-        for _, row, node, path, attempts, _, _, value, whole in read("answer", "row >= ?", floor):
+        for _, row, node, path, attempts, _, _, value, whole in read("answer", self._run, floor):
             if not whole:
                 # What was dropped, or was not to be kept whole, is not known any more.
                 continue
             seq = decode_id(row, path)
             yield protocol.Answers(name_of(node), [seq], [value], {seq: attempts})
-        for _, row, node, path, attempts, _, status, kind, message in read("ended", "row >= ?", floor):
+        for _, row, node, path, attempts, _, status, kind, message in read("ended", self._run, floor):
             error = Recalled(kind, message) if kind is not None else None
             end = Ended(decode_id(row, path), Status(status), error, attempts, None, name_of(node))
             yield protocol.Ends(name_of(node), [end])
-        now = time.time()
-        for _, row, node, path, due, state in read("parked", "row >= ?", floor):
+        now = self._journal.reader.now()
+        for _, row, node, path, due, state in read("parked", self._run, floor):
             name = name_of(node)
             yield protocol.Parked(name, decode_id(row, path), Values(name).decode(state), 0.0, max(0.0, due - now))
-        for _, row, node, path, parts in read("word", "row >= ?", floor):
+        for _, row, node, path, parts in read("word", self._run, floor):
             yield protocol.Decided(name_of(node), [decode_id(row, path)], [tuple(_unpack(parts))])
         places: dict[int, bytes] = {}
-        for _, sink, status, first, last, ids, place, _ in self._journal.read_all("written", self._run):
+        for _, sink, status, first, last, ids, place, _ in self._journal.read("written", self._run):
             if place is not None:
                 places[sink] = place
             if last >= floor:
@@ -118,10 +116,7 @@ class Recovery:
         # How far each sink had come, however long ago that was.
         for sink, place in places.items():
             yield protocol.Settled(Status.DELIVERED, [], name_of(sink), _unpack(place))
-        for _, name, shared, at, stated, told in self._journal.read_all("learned", self._run):
+        for _, name, shared, at, stated, told in self._journal.read("learned", self._run):
             if now - at <= STALE_S:
                 lessons = protocol.Lessons(stated, decode_priors(told, now - time.monotonic()))
                 yield protocol.LimitLearned(protocol.Budget(name_of(name), bool(shared)), lessons)
-
-    def _read(self, table: str, where: str, floor: int) -> Iterator[tuple[Any, ...]]:
-        return self._journal.read(table, f"run = ? AND {where}", (self._run, floor))
