@@ -19,6 +19,12 @@ Table = Mapping[S, frozenset[S]]
 """From each state to those that may follow it; a state that nothing follows is the last one."""
 
 
+def check_move(of: str, table: Table[S], now: S, to: S) -> None:
+    """Raises `InternalError` where the table does not lead from `now` to `to`."""
+    if to not in table[now]:
+        raise InternalError(f"{of} cannot go from {now.name} to {to.name}")
+
+
 class StateMachine(Generic[S]):
     """The state of one actor: `now`. `of`: whose state that is, for the error."""
 
@@ -31,6 +37,5 @@ class StateMachine(Generic[S]):
 
     def go(self, to: S) -> None:
         """Move to another state. Raises `InternalError` where the table does not lead there from the present one."""
-        if to not in self._table[self.now]:
-            raise InternalError(f"{self._of} cannot go from {self.now.name} to {to.name}")
+        check_move(self._of, self._table, self.now, to)
         self.now = to

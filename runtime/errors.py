@@ -9,7 +9,7 @@ from typing import Any, cast
 from headrace.actors.conductor import ActorDied, Overdue
 from headrace.actors.edges.operators import NoSuchRoute, NotAligned
 from headrace.actors.errors import HeadraceError, InternalError
-from headrace.actors.join import PartsMissing
+from headrace.actors.joins.terms import PartsMissing
 from headrace.actors.ledger import TooManyQuarantined
 from headrace.actors.quantities import BadAnswer
 from headrace.actors.quantities import check_after_s as seconds_until_check

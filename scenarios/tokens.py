@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.actors import protocol
-from headrace.actors.join import JoinTerms
+from headrace.actors.joins.terms import JoinTerms
 from headrace.actors.journaling.recovered import NEW, Recovered
 from headrace.actors.protocol import Status
 from headrace.actors.rows.identity import (

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from headrace.actors.awaitables import ITERABLE_COROUTINE, NOT_AWAITABLE, is_awaitable
-from headrace.actors.join import Merging
+from headrace.actors.joins.terms import Merging
 
 from ..errors import ConfigError
 from .awaiting import collected, is_settled, settled_iterable, settled_list

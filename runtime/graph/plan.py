@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.actors.conductor import LifeTerms
-from headrace.actors.join import Require
+from headrace.actors.joins.terms import Require
 from headrace.actors.stages.terms import TRIAL_S, StageTerms
 
 from ..calls.answers import Kind, on_a_loop

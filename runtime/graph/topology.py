@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from headrace.actors.errors import InternalError
-from headrace.actors.join import LATE, JoinTerms
+from headrace.actors.joins.terms import LATE, JoinTerms
 
 from ..errors import ConfigError, GraphError
 from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.actors.join import LATE
+from headrace.actors.joins.terms import LATE
 
 from ..errors import ConfigError, GraphError
 from ..rows.contracts import complaint, item_of, signature_of

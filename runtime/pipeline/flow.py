@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, Never, TypeVar, Unpack, overload
 import msgspec
 
 from headrace.actors.awaitables import discard, is_awaitable
-from headrace.actors.join import LATE, Parts, Require
+from headrace.actors.joins.terms import LATE, Parts, Require
 
 from ..calls.answers import Kind, check_answers_at_once
 from ..connectors.check import as_sink

@@ -19,7 +19,8 @@ from headrace.actors.edges.operators import Filter, Fork, Map, Operator, Split, 
 from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.errors import InternalError
 from headrace.actors.governor import Governor
-from headrace.actors.join import LATE, Join
+from headrace.actors.join import Join
+from headrace.actors.joins.terms import LATE
 from headrace.actors.journal import LEARNED_WITHIN_S, Journal
 from headrace.actors.journaling.recovered import NEW
 from headrace.actors.journaling.stage_record import StageRecord

@@ -9,7 +9,8 @@ import pytest
 from headrace.actors import protocol
 from headrace.actors.edges.operators import ONWARD
 from headrace.actors.edges.outputs import Outputs, Port
-from headrace.actors.join import LATE, Join, JoinTerms, Merging, PartsMissing
+from headrace.actors.join import Join
+from headrace.actors.joins.terms import LATE, JoinTerms, Merging, PartsMissing
 from headrace.actors.protocol import Ended, Forked, Gaps, Outcomes, Rows, Settled, Status
 from headrace.actors.rows.identity import Bundle, Column, merged, part
 from tests.actors.fake import Fake, Name

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from headrace.actors import stage
+from headrace.actors import join, stage
 from headrace.actors.errors import InternalError
+from headrace.actors.joins import waiting
 from headrace.actors.states import StateMachine, Table
 
 TABLES: dict[str, tuple[Table[Any], Enum]] = {
     "stage": (stage.STATES, stage.StageState.COMING),
+    "join": (join.STATES, join.JoinState.WORKING),
+    "word": (waiting.WORDS, waiting.Word.AWAITED),
 }
 
 

@@ -20,6 +20,7 @@ from headrace.actors.edges.operators import Fork, Split, Switch, Unbatch
 from headrace.actors.edges.outputs import Outputs
 from headrace.actors.governor import Governor
 from headrace.actors.join import Join
+from headrace.actors.joins.waiting import Waiting
 from headrace.actors.ledger import Ledger
 from headrace.actors.limits.gate import Gate
 from headrace.actors.limits.token_bucket import TokenBucket
@@ -353,8 +354,7 @@ MUTANTS = (
         "a join that forgets a late part",
         Join,
         "_without_late",
-        "self._late_seqs.append(odd.names.get(index) or part(seq, index, self._terms.ways))\n"
-        "                self._late_values.append(value)\n",
+        "self._words.late(self._waiting.name_of(seq, index), value)\n",
         "pass\n",
         (Invariant.ANSWERED, Invariant.ACCOUNTED),
         ("the_first_answer_wins", "all_three_answer"),
@@ -363,15 +363,15 @@ MUTANTS = (
         "a join that goes on without what it requires",
         Join,
         "_decide",
-        "if len(here) < self._needed:",
-        "if not here:",
+        "len(here) >= self._terms.needed",
+        "here",
         (Invariant.JOINED,),
         ("all_three_answer",),
     ),
     Mutant(
         "a join that does not wait for what may yet come",
-        Join,
-        "_is_ready",
+        Waiting,
+        "is_ready",
         'self._terms.require == "any" and here > 0',
         'self._terms.require == "any"',
         (Invariant.JOINED,),
@@ -381,8 +381,8 @@ MUTANTS = (
         "a join whose deadline says its word a second time",
         Join,
         "_on_check_deadlines",
-        "if seq in self._rows and seq not in self._known and not self._is_cut(seq):",
-        "self._rows.setdefault(seq, None)\n                if True:",
+        "if seq in waiting.rows and seq not in waiting.known and not waiting.is_cut(seq):",
+        "waiting.rows.setdefault(seq, None)\n                if True:",
         (Invariant.JOINED, Invariant.ONCE, Invariant.ALIVE, Invariant.ORDERED),
         ("the_first_answer_wins",),
     ),
@@ -399,8 +399,8 @@ MUTANTS = (
         "a join that takes a row for whole, parts of whose parts went elsewhere",
         Join,
         "_decide",
-        "if len(here) != ways or not odd.names.keys().isdisjoint(here):",
-        "if len(here) != ways:",
+        "len(here) != self._terms.ways or (odd is not None and not odd.names.keys().isdisjoint(here))",
+        "len(here) != self._terms.ways",
         (Invariant.JOINED, Invariant.ACCOUNTED, Invariant.BOUNDED),
         ("joins_within_joins",),
     ),
@@ -408,8 +408,8 @@ MUTANTS = (
         "a join that takes a row for whole that lacks a part",
         Join,
         "_decide",
-        "if len(here) != ways or not odd.names.keys().isdisjoint(here):",
-        "if False:",
+        "len(here) != self._terms.ways or (odd is not None and not odd.names.keys().isdisjoint(here))",
+        "False",
         (Invariant.JOINED,),
         ("all_three_answer",),
     ),

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.actors.join import Join
+from headrace.actors.joins.waiting import Waiting
 from headrace.actors.journal import Journal
 from headrace.actors.journaling import recovered as past_module
 from headrace.actors.journaling.recovered import Recovered, past_of
@@ -377,7 +377,7 @@ MUTANTS = (
     _mutant(
         "a reorder buffer that lets rows pass one that was interrupted", Reorder, "_release", "self._cut = True", "pass"
     ),
-    _mutant("a join that goes on without what was interrupted", Join, "_on_absent", "odd.cut = odd.cut or cut", "pass"),
+    _mutant("a join that goes on without what was interrupted", Waiting, "lose", "odd.cut_off()", "pass"),
     _mutant("a resume that forgets what was written", _Assembly, "_host_sink", "past.written.get(name, ())", "()"),
     _mutant("a reorder buffer that begins at the first row", _Assembly, "_host_sink", "past.first", "0"),
     _mutant(
