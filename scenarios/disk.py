@@ -16,6 +16,7 @@ from headrace.actors.journaling.recovered import Recovered, past_of
 from headrace.actors.journaling.stage_record import Encoders
 from headrace.actors.rows.identity import Bundle, span_of
 from headrace.runtime.errors import BadInput, ConfigError, JournalError, UnwritableRows
+from headrace.runtime.graph.nodes.sink import SinkPlan
 from headrace.runtime.graph.plan import Plan
 
 from .script import id_of
@@ -190,9 +191,10 @@ def _moved(entry: Any, by_s: float) -> Any:
 
 def on_disk(plan: Plan, disk: Disk, sleep: Any) -> Plan:
     """The plan, with its sinks on a disk."""
+    replace = msgspec.structs.replace
     nodes = tuple(
-        msgspec.structs.replace(node, connector=DiskSink(node.connector, disk, sleep)) if node.kind == "sink" else node
+        replace(node, connector=DiskSink(node.connector, disk, sleep)) if isinstance(node, SinkPlan) else node
         for node in plan.nodes
     )
     quarantine = DiskSink(plan.quarantine, disk, sleep)
-    return msgspec.structs.replace(plan, nodes=nodes, quarantine=quarantine)
+    return replace(plan, nodes=nodes, quarantine=quarantine)

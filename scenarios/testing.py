@@ -29,7 +29,8 @@ from headrace.actors.protocol import State
 from headrace.runtime.calls.coroutines import runs_on_a_loop
 from headrace.runtime.connectors.iterables import IteratorSource
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.graph.plan import Plan, StagePlan
+from headrace.runtime.graph.nodes.calls import StagePlan
+from headrace.runtime.graph.plan import Plan
 from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.runtime.pipeline.flow import Flow
 from headrace.runtime.quantities import BURST, RATE_MAX, RATE_MIN, ROWS, SECONDS, SECONDS_OR_ZERO, Range, option

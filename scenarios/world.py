@@ -18,7 +18,9 @@ from headrace.runtime.calls.loop_home import LoopHome
 from headrace.runtime.executor.core import ExecutorCore
 from headrace.runtime.executor.executor import Executor
 from headrace.runtime.executor.host import ExecutorTerms
-from headrace.runtime.graph.plan import SOURCE, BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
+from headrace.runtime.graph.nodes.batch import BatchPlan
+from headrace.runtime.graph.nodes.join import JoinPlan
+from headrace.runtime.graph.plan import SOURCE, Plan
 from headrace.runtime.graph.topology import join_terms
 from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.simulation.clock import virtual_time
@@ -147,19 +149,10 @@ class SimulatedRun:
 def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
     for node in plan.nodes:
         at = cast(Mailbox, parts.nodes[node.name])
-        match node:
-            case StagePlan():
-                yield NodeTerms(at, "flat_map" if node.kind == "flat_map" else "stage")
-            case JoinPlan():
-                yield NodeTerms(at, "join", join=join_terms(parts.graph, node))
-            case BatchPlan():
-                yield NodeTerms(at, "batch", batch_max=node.count)
-            case SinkPlan():
-                yield NodeTerms(at, "sink")
-                if node.ordered:
-                    yield NodeTerms(cast(Mailbox, parts.reorders[node.name]), "reorder")
-            case _:
-                yield NodeTerms(at, node.kind)
+        join = join_terms(parts.graph, node.name) if isinstance(node, JoinPlan) else None
+        yield NodeTerms(at, node.moves, join=join, batch_max=node.count if isinstance(node, BatchPlan) else None)
+        if node.in_order:
+            yield NodeTerms(cast(Mailbox, parts.reorders[node.name]), "reorder")
     if parts.quarantine is not None:
         yield NodeTerms(cast(Mailbox, parts.quarantine), "quarantine")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from ..graph.nodes.kinds import IN_FILES
 from ..limits import Limit, Retry
 from ..pipeline.call_options import WORKERS, CallOptions
 from ..pipeline.flow import Flow
@@ -15,6 +16,10 @@ from ..verdicts.classify import Classifier
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader
 
+if TYPE_CHECKING:
+    KindInFiles = str
+else:
+    KindInFiles = Literal[*IN_FILES]
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
@@ -74,7 +79,7 @@ class RetryOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What any file says of a node; see the method of `Pipeline` that its `kind` names."""
 
-    kind: Literal["map", "flat_map", "filter", "tap", "route", "fork", "join", "batch", "unbatch"] = "map"
+    kind: KindInFiles = "map"
     branches: list[str] = []
     fork: str | None = None
     require: Literal["all", "any", "best"] | Count = "all"
@@ -110,28 +115,13 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             "on_unknown": self.on_unknown,
             "version": version,
         }
-        match self.kind:
-            case "fork":
-                return flow.fork(self.branches, name=name)
-            case "join":
-                if function is None:
-                    options = {}
-                options["name"] = name
-                return flow.join(
-                    require=self.require,
-                    within=self.within,
-                    merge=function,
-                    on_missing=self.on_missing,
-                    late=self.late,
-                    fork=self.fork,
-                    **options,
-                )
-            case "batch":
-                return flow.batch(self.count, within=self.within, max_bytes=self.max_bytes, key=function, name=name)
-            case "unbatch":
-                return flow.unbatch(name=name)
-            case "route":
-                return flow.route(function, self.branches, name=name, options=options)
-            case kind:
-                added: Flow[object] = getattr(flow, kind)(function, name=name, **options)
-                return added
+        said = IN_FILES[self.kind]
+        told: dict[str, object] = {key: getattr(self, key) for key in said.keys}
+        if said.function is not None:
+            told[said.function] = function
+        if said.calls == "options":
+            told["options"] = options
+        elif said.calls == "inline" and (function is not None or said.needed):
+            told |= options
+        added: Flow[object] = getattr(flow, self.kind)(name=name, **told)
+        return added

@@ -57,6 +57,7 @@ from ..connectors.formats import text_encoding
 from ..connectors.input_file import is_standard_input
 from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import ConfigError, GraphError
+from ..graph.nodes.kinds import IN_FILES
 from ..graph.plan import Plan
 from ..journal.options import COMMIT_S, Journal, Payloads, Sync
 from ..limits import Limit, Retry, as_retry
@@ -150,15 +151,13 @@ _SINK_KEYS: dict[str, tuple[str, ...]] = {
 }
 """What can be said of each type of sink, besides `type` and what is said of the node."""
 _KEYS: dict[str, tuple[str, ...]] = {
-    "map": ("call", *_OPTIONS),
-    "flat_map": ("call", *_OPTIONS),
-    "tap": ("call", *_OPTIONS),
-    "filter": ("call", "by", *_OPTIONS),
-    "route": ("call", "by", "branches", *_OPTIONS),
-    "fork": ("branches",),
-    "join": ("call", "fork", "require", "within", "on_missing", "late", *_OPTIONS),
-    "batch": ("call", "by", "count", "within", "max_bytes"),
-    "unbatch": (),
+    kind: (
+        *(("call",) if said.function is not None else ()),
+        *(("by",) if said.expression else ()),
+        *said.keys,
+        *(_OPTIONS if said.calls is not None else ()),
+    )
+    for kind, said in IN_FILES.items()
 }
 """What can be said of each kind, besides `kind`, `name` and `after`."""
 
@@ -300,7 +299,7 @@ def _add_stage(reading: Reading, flow: Flow[object], stage: StageTable, key: str
     if reading.mistakes:
         return flow
     called = stage.name
-    if called is None and stage.call is not None and kind not in ("join", "batch"):
+    if called is None and stage.call is not None and IN_FILES[kind].needed:
         called = stage.call.split(":")[1].split(".")[-1]
     return reading.attempt(key, lambda: stage.add(before, called, function, limit, retry, stage.version)) or before
 
@@ -322,7 +321,7 @@ def _function(reading: Reading, stage: StageTable, kind: str, key: str) -> objec
         return made(reading, function, f"{key}.call") if isinstance(function, type) else function
     if stage.by is not None:
         return stage.by
-    if "call" in _KEYS[kind] and kind not in ("join", "batch"):
+    if IN_FILES[kind].function is not None and IN_FILES[kind].needed:
         reading.note(f"{key}.call", "is missing" if "by" not in _KEYS[kind] else "is missing, or by=, an expression")
     return None
 

@@ -5,36 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import ConfigError
-from ..names import connector_name
-from .plan import SOURCE, BatchPlan, ForkPlan, JoinPlan, Node, Plan, SinkPlan, StagePlan, UnbatchPlan
+from .plan import SOURCE, Plan
 from .topology import Graph
-
-
-def label_of(node: Node) -> str:
-    """What a node is, in a few words."""
-    match node:
-        case StagePlan():
-            what = "" if node.kind in ("map", "merge") else f"{node.kind} "
-            limit = f", {', '.join(node.limit.rates)}" if node.limit.rates else ""
-            return f"{what}{node.name} ({node.workers}{' on a loop' if node.concurrent else ''}{limit})"
-        case ForkPlan(name):
-            return _named("fork", name)
-        case JoinPlan(name, _, require, within):
-            return f"{_named('join', name)} ({require}{f', within {within:g} s' if within is not None else ''})"
-        case BatchPlan(name, count, bytes_max, within, key):
-            parts = [f"{count} rows"] if count is not None else []
-            parts += [f"{bytes_max} bytes"] if bytes_max is not None else []
-            parts += [f"within {within:g} s"] if within is not None else []
-            parts += ["by key"] if key is not None else []
-            return f"{_named('batch', name)} ({', '.join(parts)})"
-        case UnbatchPlan(name):
-            return _named("unbatch", name)
-        case SinkPlan(_, connector, ordered):
-            return f"{connector_name(connector)}{'' if ordered else ' (as they come)'}"
-
-
-def _named(what: str, name: str) -> str:
-    return name if name.startswith(what) else f"{what} {name}"
 
 
 def line(plan: Plan) -> str | None:
@@ -42,7 +14,7 @@ def line(plan: Plan) -> str | None:
     graph = Graph(plan.nodes, plan.edges)
     if any(len(graph.ways(name)) > 1 for name in graph.nodes):
         return None
-    return " → ".join(["source", *(label_of(graph.nodes[name]) for name in graph.order)])
+    return " → ".join(["source", *(graph.nodes[name].label for name in graph.order)])
 
 
 def tree(plan: Plan) -> str:
@@ -85,7 +57,7 @@ class _Tree:
         if name in self._told:
             return f"{before}to {name}"
         self._told.add(name)
-        return before + label_of(self._graph.nodes[name])
+        return before + self._graph.nodes[name].label
 
     def _meeting(self, name: str) -> str | None:
         """The first node that several of its branches lead to."""
@@ -105,22 +77,12 @@ def mermaid(plan: Plan) -> str:
     ids = {name: f"n{i}" for i, name in enumerate([SOURCE, *graph.order])}
     lines = ["flowchart TD", f"    {ids[SOURCE]}([{_quoted('source')}])"]
     for name in graph.order:
-        begin, end = _MERMAID[type(graph.nodes[name])]
-        lines.append(f"    {ids[name]}{begin}{_quoted(label_of(graph.nodes[name]))}{end}")
+        begin, end = graph.nodes[name].picture.mermaid
+        lines.append(f"    {ids[name]}{begin}{_quoted(graph.nodes[name].label)}{end}")
     for edge in plan.edges:
         way = f"|{_quoted(edge.port)}|" if edge.port else ""
         lines.append(f"    {ids[edge.before]} -->{way} {ids[edge.after]}")
     return "\n".join(lines)
-
-
-_MERMAID = {
-    StagePlan: ("[", "]"),
-    ForkPlan: ("{{", "}}"),
-    JoinPlan: ("{{", "}}"),
-    BatchPlan: ("[[", "]]"),
-    UnbatchPlan: ("[[", "]]"),
-    SinkPlan: ("[(", ")]"),
-}
 
 
 def _quoted(text: str) -> str:
@@ -135,21 +97,11 @@ def dot(plan: Plan) -> str:
     lines.append(f'    {ids[SOURCE]} [label="source", shape=oval];')
     for name in graph.order:
         node = graph.nodes[name]
-        lines.append(f"    {ids[name]} [label={_escaped(label_of(node))}, shape={_DOT[type(node)]}];")
+        lines.append(f"    {ids[name]} [label={_escaped(node.label)}, shape={node.picture.dot}];")
     for edge in plan.edges:
         way = f" [label={_escaped(edge.port)}]" if edge.port else ""
         lines.append(f"    {ids[edge.before]} -> {ids[edge.after]}{way};")
     return "\n".join([*lines, "}"])
-
-
-_DOT = {
-    StagePlan: "box",
-    ForkPlan: "hexagon",
-    JoinPlan: "hexagon",
-    BatchPlan: "box3d",
-    UnbatchPlan: "box3d",
-    SinkPlan: "cylinder",
-}
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,8 @@
 """What a graph of nodes means, and whether it can be run: its order, and who must be told of rows that go elsewhere.
 
-A node that waits for rows by name (an ordered sink, a join) is a keeper. Whoever sends a row away from a keeper, or ends it,
-tells the keeper; so each node must know the keepers behind it, and behind each of its edges.
+A node that waits for rows by name (one whose rows must come in order, such as an ordered sink, or a join) is a keeper.
+Whoever sends a row away from a keeper, or ends it, tells the keeper; so each node must know the keepers behind it, and
+behind each of its edges.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from headrace.actors.errors import InternalError
 from headrace.actors.joins.terms import LATE, JoinTerms
 
 from ..errors import ConfigError, GraphError
-from .plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
-
-Shape = tuple[str, ...]
-"""What rows at a place are made of: the splits, forks and batches that they are under, outermost first."""
-MIXED = "?"
-"""Under different ones, by the way that they came."""
+from .nodes.fork import ForkPlan
+from .nodes.join import JoinPlan
+from .nodes.node import MIXED, ROWS_OF_SOURCE, NodePlan, Shape
+from .nodes.sink import SinkPlan
+from .nodes.unbatch import UnbatchPlan
+from .plan import SOURCE, Edge
 
 
 class Graph:
     """Nodes and edges, checked. Raises `GraphError` for the first thing that is wrong, naming the node and the mend."""
 
-    def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
-        self.nodes: dict[str, Node] = {}
+    def __init__(self, nodes: Iterable[NodePlan], edges: Iterable[Edge]) -> None:
+        self.nodes: dict[str, NodePlan] = {}
         for node in nodes:
             if node.name in self.nodes or node.name == SOURCE:
                 raise GraphError(node.name, f"two nodes are named {node.name!r}; name one of them otherwise")
@@ -101,10 +102,7 @@ class Graph:
         return {}
 
     def _find_behind(self, name: str) -> frozenset[str]:
-        node = self.nodes.get(name)
-        if isinstance(node, SinkPlan):
-            return frozenset({name}) if node.ordered or node.whole else frozenset()
-        if isinstance(node, JoinPlan):
+        if isinstance(self.nodes.get(name), JoinPlan):
             return self.along(name, "")
         found = frozenset[str]().union(*(self.along(name, port) for port in self._outs[name]))
         join = self.join_of(name)
@@ -118,9 +116,11 @@ class Graph:
         after = self._outs[name].get(port)
         if after is None:
             return frozenset()
-        if isinstance(self.nodes[after], JoinPlan):
+        node = self.nodes[after]
+        if isinstance(node, JoinPlan):
             return frozenset({after}) | self.along(after, LATE)
-        return self.behind(after)
+        waits = node.in_order or (isinstance(node, SinkPlan) and node.whole)
+        return self.behind(after) | ({after} if waits else set())
 
     def missed(self, name: str, port: str) -> frozenset[str]:
         """The keepers that a row which leaves by this edge will not come to."""
@@ -167,49 +167,7 @@ class Graph:
 
     def _check_ports(self) -> None:
         for name, node in self.nodes.items():
-            ports = self._outs[name]
-            match node:
-                case ForkPlan(_, branches):
-                    for branch in branches:
-                        if branch not in ports:
-                            raise GraphError(
-                                name,
-                                f"branch {branch!r} of fork {name!r} leads nowhere; let a sink or a join stand after it",
-                            )
-                    unknown = [port for port in ports if port not in branches]
-                    if unknown:
-                        raise GraphError(
-                            name,
-                            f"fork {name!r} has no branch {unknown[0] or '(main line)'!r}; it has {', '.join(branches)}",
-                        )
-                case StagePlan(kind="route"):
-                    self._check_route(node, ports)
-                case JoinPlan():
-                    if "" not in ports:
-                        raise GraphError(name, f"{name!r} leads nowhere; let a sink stand after it")
-                    if node.late and LATE not in ports:
-                        raise GraphError(
-                            name, f"{name!r} has a way for late parts; let a sink stand after '{name}.{LATE}'"
-                        )
-                case _:
-                    unknown = [port for port in ports if port]
-                    if unknown:
-                        raise GraphError(
-                            name, f"{name!r} has no branch {unknown[0]!r}; only forks and routes have branches"
-                        )
-
-    def _check_route(self, route: StagePlan, ports: dict[str, str]) -> None:
-        name = route.name
-        if not route.branches:
-            raise GraphError(name, f"route {name!r} has no branches; name one, or use a filter")
-        for branch in route.branches:
-            if branch not in ports:
-                raise GraphError(
-                    name, f"branch {branch!r} of route {name!r} leads nowhere; let something stand after it"
-                )
-        unknown = [port for port in ports if port and port not in route.branches]
-        if unknown:
-            raise GraphError(name, f"route {name!r} has no branch {unknown[0]!r}; it has {', '.join(route.branches)}")
+            node.check_ports(self._outs[name])
 
     def _shapes(self) -> dict[str, Shape]:
         """What rows are made of where they come into a node."""
@@ -222,35 +180,18 @@ class Graph:
     def _shape_along(self, edge: Edge, shapes: dict[str, Shape]) -> Shape:
         if edge.before == SOURCE:
             return ()
-        node, shape = self.nodes[edge.before], shapes[edge.before]
-        match node:
-            case ForkPlan():
-                return (*shape, f"fork {node.name}")
-            case StagePlan(kind="flat_map"):
-                return (*shape, f"flat_map {node.name}")
-            case BatchPlan():
-                return (*shape, f"batch {node.name}")
-            case UnbatchPlan():
-                return shape[:-1]
-            case JoinPlan() if edge.port == LATE:
-                return shape
-            case JoinPlan():
-                return shape[:-1]
-            case _:
-                return shape
+        return self.nodes[edge.before].shape_after(shapes[edge.before], edge.port)
 
     def _check_shapes(self) -> None:
         for name, node in self.nodes.items():
             shape = self.shapes[name]
-            top = shape[-1] if shape else "rows of the source"
+            top = shape[-1] if shape else ROWS_OF_SOURCE
             if isinstance(node, UnbatchPlan) and not top.startswith("batch "):
                 raise GraphError(
                     name, f"{name!r}: what comes here are no batches ({_said(top)}); let it stand after a batch"
                 )
             if isinstance(node, JoinPlan):
-                tops = [
-                    (self._shape_along(edge, self.shapes) or ("rows of the source",))[-1] for edge in self._ins[name]
-                ]
+                tops = [(self._shape_along(edge, self.shapes) or (ROWS_OF_SOURCE,))[-1] for edge in self._ins[name]]
                 self._check_join(node, next((other for other in tops if other != f"fork {node.fork}"), top))
 
     def _check_join(self, join: JoinPlan, top: str) -> None:
@@ -313,14 +254,15 @@ def _mend(top: str) -> str:
     return "join the branches of one fork"
 
 
-def join_terms(graph: Graph, join: JoinPlan) -> JoinTerms:
+def join_terms(graph: Graph, name: str) -> JoinTerms:
     """What a join's actor must know."""
-    fork = graph.nodes[join.fork]
-    if not isinstance(fork, ForkPlan):
+    join = graph.nodes[name]
+    fork = graph.nodes[join.fork] if isinstance(join, JoinPlan) else None
+    if not isinstance(join, JoinPlan) or not isinstance(fork, ForkPlan):
         raise InternalError("a join closes a fork, which is seen to when a pipeline is built")
     return JoinTerms(
-        name=join.name,
-        branches=graph.branches_of(join.name),
+        name=name,
+        branches=graph.branches_of(name),
         ways=len(fork.branches),
         require=join.require,
         within_s=join.within,

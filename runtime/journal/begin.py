@@ -11,11 +11,10 @@ from typing import NamedTuple, NoReturn
 import msgspec
 from loguru import logger
 
-from headrace.actors.edges.operators import branch_of_answer
 from headrace.runtime.connectors.port import SourceConnector
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.graph.plan import QUARANTINE, SOURCE, Plan, StagePlan
-from headrace.runtime.rows.contracts import item_of, signature_of
+from headrace.runtime.graph.nodes.calls import StagePlan
+from headrace.runtime.graph.plan import QUARANTINE, SOURCE, Plan
 
 from .kept_run import KeptRun
 from .mistakes import in_words
@@ -204,21 +203,5 @@ def _verify_source(journal: Records, run: int, source: SourceConnector) -> None:
 
 def values_of(stage: StagePlan, options: Journal | None = None) -> Values:
     """How the answers of a stage are written down."""
-    gives: object = signature_of(stage.function).gives
-    match stage.kind:
-        case "filter":
-            return Values(stage.name, None, bool)
-        case "route":
-            return Values(stage.name, None, _way)
-        case "tap":
-            return Values(stage.name, None, lambda _: None)
-        case "flat_map":
-            item = item_of(gives)
-            kind: object = list[item] if item is not None else None  # type: ignore[valid-type]
-            return Values(stage.name, kind, None, options)
-        case _:
-            return Values(stage.name, gives, None, options)
-
-
-def _way(said: object) -> str | None:
-    return branch_of_answer(said) if said is not None else None
+    kind, counts = stage.keeps()
+    return Values(stage.name, kind, counts, options)

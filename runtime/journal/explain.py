@@ -15,6 +15,7 @@ from headrace.actors.rows.identity import Bundle, Id, rows_of, show
 from headrace.runtime.connectors.csv_source import CsvSource
 from headrace.runtime.connectors.jsonl_source import JsonlSource
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.graph.nodes.kinds import KINDS
 
 from .port import Bound
 from .records import Records, RunRow
@@ -221,15 +222,8 @@ class _Teller:
     def _meaning(self, node: str, said: Any) -> tuple[str, dict[str, Any]]:
         """What became of the row by what was said of it."""
         known = self._nodes.get(node)
-        match known.kind if known is not None else None:
-            case "filter":
-                return ("kept", {}) if said else ("dropped", {})
-            case "route":
-                return "routed", {"to": said or "the main line"}
-            case "flat_map":
-                return ("split", {"into": len(said)}) if said else ("dropped", {"into": 0})
-            case _:
-                return "answered", {}
+        entry = KINDS.get(known.kind) if known is not None else None
+        return entry.meaning(said) if entry is not None else ("answered", {})
 
     def _faults(self) -> list[Event]:
         return [

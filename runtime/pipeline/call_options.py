@@ -8,7 +8,8 @@ from typing import Any, Literal, TypedDict
 
 from ..calls.answers import Kind, check_answers_at_once, check_function
 from ..errors import ConfigError
-from ..graph.plan import StagePlan
+from ..graph.nodes.calls import StagePlan
+from ..graph.nodes.kinds import CALLING
 from ..limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from ..quantities import WORKERS as WORKER_COUNT
 from ..quantities import option
@@ -63,7 +64,7 @@ def stage_plan(
     for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
         check_answers_at_once(kind, what, asked)
     check_answers_at_once(kind, "retry=Retry(classify=...)", policy.classify)
-    return StagePlan(
+    return CALLING[kind](
         name=name,
         function=function,
         workers=workers,
@@ -73,7 +74,6 @@ def stage_plan(
         deadline=deadline,
         on_error=on_error,
         on_unknown=on_unknown,
-        kind=kind,
         branches=branches,
         version=None if version is None else str(version),
     )
@@ -86,3 +86,12 @@ def check_known(what: str, options: Mapping[str, Any], known: type) -> None:
             near = difflib.get_close_matches(name, known.__annotations__, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"{what}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def as_function(function: Callable[[Any], Any] | str, name: str) -> Callable[[Any], Any]:
+    """A function as it is; text as an expression of that name. Raises `ConfigError`."""
+    if not isinstance(function, str):
+        return function
+    from ..rows.expressions import Expression
+
+    return Expression(function, name)

@@ -10,7 +10,8 @@ import msgspec
 from ..calls.loop_home import LoopHome
 from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import ConfigError
-from ..graph.plan import SOURCE, Edge, Node
+from ..graph.nodes.node import NodePlan
+from ..graph.plan import SOURCE, Edge
 from ..limits import Retry
 from ..names import NAME_CHARS_MAX, check_name
 from ..rows.contracts import Contract
@@ -38,14 +39,14 @@ class Draft(msgspec.Struct, frozen=True):
     ordered: bool
     source: SourceDraft | None = None
     quarantine: SinkConnector | None = None
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[NodePlan, ...] = ()
     edges: tuple[Edge, ...] = ()
 
     def with_(self, **changes: Any) -> Draft:
         """The same with some fields changed."""
         return msgspec.structs.replace(self, **changes)
 
-    def add(self, node: Node, ends: tuple[End, ...]) -> Draft:
+    def add(self, node: NodePlan, ends: tuple[End, ...]) -> Draft:
         """With a node after these ends. Raises `ConfigError` for a name that cannot be, or is another node's."""
         check_name(node.kind, node.name)
         if node.name == SOURCE:

@@ -21,14 +21,20 @@ import msgspec
 from headrace.actors.awaitables import discard, is_awaitable
 from headrace.actors.joins.terms import LATE, Parts, Require
 
-from ..calls.answers import Kind, check_answers_at_once
+from ..calls.answers import Kind
 from ..connectors.check import as_sink
 from ..connectors.port import SinkConnector
 from ..errors import ConfigError
-from ..graph.plan import SOURCE, BatchPlan, Edge, ForkPlan, JoinPlan, Node, SinkPlan, StagePlan, UnbatchPlan
+from ..graph.nodes.batch import BatchPlan
+from ..graph.nodes.calls import StagePlan
+from ..graph.nodes.fork import ForkPlan
+from ..graph.nodes.join import JoinPlan
+from ..graph.nodes.node import NodePlan
+from ..graph.nodes.sink import SinkPlan
+from ..graph.nodes.unbatch import UnbatchPlan
+from ..graph.plan import SOURCE, Edge
 from ..names import check_name, connector_name, function_name
-from ..quantities import BYTES, PARTS, ROWS, SECONDS, option, optional
-from .call_options import CallOptions, stage_plan
+from .call_options import CallOptions, as_function, stage_plan
 from .draft import Draft, End
 from .runnable import Runnable
 
@@ -248,15 +254,11 @@ class Flow(Runnable[T_co], Generic[T_co]):
         fork = fork or self._forked
         if fork is None:
             raise ConfigError("join: no fork stands right before it")
-        within = optional("join", "within", within, SECONDS)
-        if not (isinstance(require, str) and require in ("all", "any", "best")):
-            require = option("join", "require", require, PARTS)
-        if on_missing not in ("quarantine", "drop", "fail"):
-            raise ConfigError(f"join: on_missing={on_missing!r}: 'quarantine', 'drop' or 'fail'")
         name = options.pop("name", None)
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
-        plan = JoinPlan(self._named(name, "join"), fork, require, within, on_missing, merge is None, late=bool(late))
+        named = self._named(name, "join")
+        plan = JoinPlan.of(named, fork, require, within, on_missing, merge is None, bool(late))
         draft = self._added(plan)
         if callable(late):
             draft, ends = _built(draft, plan.name, LATE, late)
@@ -289,16 +291,8 @@ class Flow(Runnable[T_co], Generic[T_co]):
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
-        count = optional("batch", "count", count, ROWS)
-        within = optional("batch", "within", within, SECONDS)
-        max_bytes = optional("batch", "max_bytes", max_bytes, BYTES)
-        if size is not None and max_bytes is None:
-            raise ConfigError("batch: size= is for max_bytes=, which is missing")
-        measure = size or (json_size if max_bytes is not None else None)
         by = as_function(key, "key") if key is not None else None
-        check_answers_at_once("batch", "key=", by)
-        check_answers_at_once("batch", "size=", measure)
-        return self._stands(BatchPlan(self._named(name, "batch"), count, max_bytes, within, by, measure))
+        return self._stands(BatchPlan.of(self._named(name, "batch"), count, within, max_bytes, by, size))
 
     def unbatch(self: Flow[Iterable[U]], *, name: str | None = None) -> Flow[U]:
         """The rows of a batch go on by themselves, at their own places: a list with one value for each of them."""
@@ -360,10 +354,10 @@ class Flow(Runnable[T_co], Generic[T_co]):
     def _named(self, name: str | None, base: str) -> str:
         return self._draft.unused(base) if name is None else name
 
-    def _stands(self, node: Node) -> Flow[Any]:
+    def _stands(self, node: NodePlan) -> Flow[Any]:
         return self._next(self._added(node), ((node.name, ""),), node.kind)
 
-    def _added(self, node: Node) -> Draft:
+    def _added(self, node: NodePlan) -> Draft:
         if not self._ends:
             raise ConfigError(
                 f"{node.name!r} stands after a sink, from which nothing goes on; let the sink be a branch of a fork"
@@ -481,19 +475,3 @@ def _branches(
             raise ConfigError(f"{kind}: branch {name!r} is a {type(build).__name__}; a function of a flow is expected")
         check_name(f"{kind}: branch", name)
     return named
-
-
-def as_function(function: Callable[[Any], Any] | str, name: str) -> Callable[[Any], Any]:
-    """A function as it is; text as an expression of that name. Raises `ConfigError`."""
-    if not isinstance(function, str):
-        return function
-    from ..rows.expressions import Expression
-
-    return Expression(function, name)
-
-
-def json_size(row: Any) -> int:
-    """Bytes of a row, as JSON; of bytes and text, as they are."""
-    if isinstance(row, bytes):
-        return len(row)
-    return len(row.encode()) if isinstance(row, str) else len(msgspec.json.encode(row, enc_hook=str))

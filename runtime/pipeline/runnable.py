@@ -18,7 +18,8 @@ from ..connectors.file_identity import FileUse
 from ..connectors.iterables import NullSink
 from ..connectors.port import RunInfo, SinkConnector
 from ..errors import ConfigError
-from ..graph.plan import BatchPlan, Edge, Plan, SinkPlan
+from ..graph.nodes.sink import SinkPlan
+from ..graph.plan import Edge, Plan
 from ..graph.topology import Graph
 from ..graph.typecheck import check
 from ..journal.options import as_journal
@@ -364,8 +365,8 @@ class Runnable(Generic[T_co]):
             nodes.append(SinkPlan(name, sink, draft.ordered, whole=whole))
             edges += [Edge(before, port, name) for before, port in self._ends]
         for node in nodes:
-            if isinstance(node, BatchPlan) and window is None and (node.count or 0) > (draft.window or node.count or 0):
-                raise ConfigError(f"{node.name!r} gathers {node.count} rows, and window={draft.window} lets in fewer")
+            if window is None:
+                node.check_window(draft.window)
         # Here, so that what is wrong is told before anything runs.
         check(Graph(nodes, edges), self._row_type())
         check_files(nodes, draft.quarantine, draft.source.connector)

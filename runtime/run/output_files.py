@@ -14,7 +14,8 @@ from ..connectors.calling import asked
 from ..connectors.file_identity import FileUse, StrPath, check_uses
 from ..connectors.port import Claim, RunInfo, SinkConnector, Written
 from ..errors import ConfigError
-from ..graph.plan import QUARANTINE, Plan, SinkPlan
+from ..graph.nodes.sink import SinkPlan
+from ..graph.plan import QUARANTINE, Plan
 
 CLOSING_S = 600.0
 """So long an output may take to get its name after everything else of a run that went well has ended."""

@@ -20,7 +20,7 @@ class Roster(msgspec.Struct):
     stages: dict[str, Address]
     """Those of them that call functions."""
     reorders: dict[str, Address]
-    """By sink."""
+    """By the node whose rows come in order."""
     governors: dict[str, Address]
     """By stage; stages may share one."""
     taker: Address | None

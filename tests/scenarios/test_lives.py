@@ -21,6 +21,9 @@ from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.ledger import Ledger
 from headrace.actors.reorder import Reorder
 from headrace.actors.source import Source
+from headrace.runtime.graph.nodes.batch import BatchPlan
+from headrace.runtime.graph.nodes.join import JoinPlan
+from headrace.runtime.graph.nodes.sink import SinkPlan
 from headrace.runtime.journal.sqlite.store import SqliteStore
 from headrace.runtime.run.io_actors import Writer
 from headrace.runtime.run.wiring import _Assembly
@@ -349,14 +352,14 @@ MUTANTS = (
     ),
     _mutant(
         "a resume that forgets what was in a batch",
-        _Assembly,
-        "_host_node",
-        "self._past.batches.get(name, ())",
+        BatchPlan,
+        "actor",
+        "wiring.past.batches.get(name, ())",
         "()",
     ),
-    _mutant("a resume that forgets a join's word", _Assembly, "_host_node", "self._past.joins.get(name)", "None"),
-    _mutant("a resume that calls again", _Assembly, "_record", "past.answers.get(stage)", "None"),
-    _mutant("a resume that begins anew what was pending", _Assembly, "_record", "past.parked.get(stage)", "None"),
+    _mutant("a resume that forgets a join's word", JoinPlan, "actor", "wiring.past.joins.get(name)", "None"),
+    _mutant("a resume that calls again", _Assembly, "record", "past.answers.get(stage)", "None"),
+    _mutant("a resume that begins anew what was pending", _Assembly, "record", "past.parked.get(stage)", "None"),
     _mutant("a stage that does not wait for the journal", StageRecord, "answered", "return False", "return True"),
     _mutant(
         "a stage that lets a row go on whose answer could not be kept",
@@ -378,8 +381,8 @@ MUTANTS = (
         "a reorder buffer that lets rows pass one that was interrupted", Reorder, "_release", "self._cut = True", "pass"
     ),
     _mutant("a join that goes on without what was interrupted", Waiting, "lose", "odd.cut_off()", "pass"),
-    _mutant("a resume that forgets what was written", _Assembly, "_host_sink", "past.written.get(name, ())", "()"),
-    _mutant("a reorder buffer that begins at the first row", _Assembly, "_host_sink", "past.first", "0"),
+    _mutant("a resume that forgets what was written", SinkPlan, "actor", "past.written.get(name, ())", "()"),
+    _mutant("a reorder buffer that begins at the first row", _Assembly, "_host_node", "self.past.first", "0"),
     _mutant(
         "a resume that gives done rows again",
         Source,

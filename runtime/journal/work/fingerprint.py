@@ -10,7 +10,9 @@ import msgspec
 
 from headrace.runtime.connectors.calling import asked
 from headrace.runtime.connectors.port import SourceConnector
-from headrace.runtime.graph.plan import BatchPlan, JoinPlan, Plan, SinkPlan, StagePlan
+from headrace.runtime.graph.nodes.calls import StagePlan
+from headrace.runtime.graph.nodes.node import NodePlan
+from headrace.runtime.graph.plan import Plan
 from headrace.runtime.names import connector_name
 from headrace.runtime.rows.contracts import fields_of, is_record
 
@@ -132,29 +134,11 @@ def _package_of(function: object) -> str:
     return str(module).partition(".")[0]
 
 
-def _node(node: Any, packages: set[str]) -> Node:
-    said: dict[str, Any] = {}
-    functions: dict[str, object] = {}
-    match node:
-        case StagePlan():
-            said["branches"] = list(node.branches)
-            functions = {
-                "function": node.function,
-                "cost": node.limit.cost,
-                "key": node.limit.key,
-                "classify": node.retry.classify,
-            }
-        case BatchPlan():
-            said |= {"count": node.count, "bytes": node.bytes_max}
-            functions = {"key": node.key, "size": node.size}
-        case JoinPlan():
-            said |= {"require": node.require, "fork": node.fork}
-        case SinkPlan():
-            said |= {"to": connector_name(node.connector), "ordered": node.ordered}
-    told = {what: function_of(each, packages) for what, each in functions.items() if each is not None}
+def _node(node: NodePlan, packages: set[str]) -> Node:
+    told = {what: function_of(each, packages) for what, each in node.functions().items() if each is not None}
     if isinstance(node, StagePlan) and node.version is not None:
         told["function"] = Function(node.version)
-    return Node(node.kind, said, told)
+    return Node(node.kind, node.said(), told)
 
 
 def function_of(function: object, packages: set[str] | frozenset[str] = frozenset()) -> Function:
