@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 Value = int | float | str | bytes | None
-"""What stands in a column."""
+"""What stands in a column. Text may hold U+0000, as messages of errors do, and no lone surrogate; integers have 64 bits."""
 Record = tuple[Value, ...]
 """Of a table, with its seal at the end where a store has it, and without where it was read and found to be what was
 written."""
