@@ -1,9 +1,11 @@
 """The conductor: a run's life, from the first `Open` to the last `Closed`.
 
-    NEW → OPENING → RUNNING → CLOSING → COMPLETED
+    NEW → OPENING → RUNNING → CLOSING → ENDED
                        ↓ Drain  ↑
-                    DRAINING ---+      → DRAINED (the source was stopped before its end)
-    any of them, on Abort or Failing → CLOSING → ABORTED | FAILED
+                    DRAINING ---+
+    any of them, on Abort or Failing → ABANDONING (something is still opening) or ABORTING → CLOSING
+
+and then the run is COMPLETED, DRAINED (the source was stopped before its end), ABORTED, SUSPENDED or FAILED.
 
 Told: `Start`, `Drain`, `Abort` by the caller; `Opened`, `Closed` by resources; `Drained`, `Failing` and `AccountClosed`
 by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `Unregister` to the
@@ -18,6 +20,9 @@ This file is long by a few lines: it is one state machine, and each of its steps
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum, auto
+from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
@@ -26,6 +31,7 @@ from . import protocol
 from .actor import Actor, Ref
 from .errors import HeadraceError, InternalError
 from .protocol import Counts, Message, State
+from .states import StateMachine, Table
 from .text import add_note, told
 
 
@@ -45,6 +51,47 @@ class ActorDied(HeadraceError, RuntimeError):
 
 class Overdue(HeadraceError, TimeoutError):
     """A step of the run's life took longer than its deadline."""
+
+
+class Phase(Enum):
+    """What a conductor waits for.
+
+    NEW: for `Start`. OPENING: for a resource to open. ABANDONING: the same, though the run has been aborted. RUNNING: for
+    the end of all rows. DRAINING: the same, though the source gives no more. ABORTING: for all to stop. CLOSING: for a
+    resource to close, or the account. ENDED: for nothing.
+    """
+
+    NEW = auto()
+    OPENING = auto()
+    ABANDONING = auto()
+    RUNNING = auto()
+    DRAINING = auto()
+    ABORTING = auto()
+    CLOSING = auto()
+    ENDED = auto()
+
+
+PHASES: Table[Phase] = MappingProxyType(
+    {
+        Phase.NEW: frozenset({Phase.OPENING, Phase.CLOSING}),
+        Phase.OPENING: frozenset({Phase.ABANDONING, Phase.RUNNING, Phase.CLOSING}),
+        Phase.ABANDONING: frozenset({Phase.CLOSING}),
+        Phase.RUNNING: frozenset({Phase.DRAINING, Phase.ABORTING, Phase.CLOSING}),
+        Phase.DRAINING: frozenset({Phase.ABORTING, Phase.CLOSING}),
+        Phase.ABORTING: frozenset({Phase.CLOSING}),
+        Phase.CLOSING: frozenset({Phase.ENDED}),
+        Phase.ENDED: frozenset(),
+    }
+)
+_SHOWN: Mapping[Phase, State] = MappingProxyType(
+    {
+        Phase.OPENING: State.OPENING,
+        Phase.RUNNING: State.RUNNING,
+        Phase.DRAINING: State.DRAINING,
+        Phase.CLOSING: State.CLOSING,
+    }
+)
+"""How the run stands then, to those who look at it; in the other phases, as it did before."""
 
 
 class _Lull(protocol.Control, frozen=True):
@@ -97,6 +144,7 @@ class Conductor(Actor):
         self._cast: Participants | None = None
         self._early: list[protocol.Died] = []  # Deaths while the run was being put together.
         self._dead: set[Ref] = set()  # They are told to close, since all are, and not waited for.
+        self._phase = StateMachine("a conductor", PHASES, Phase.NEW)
         self._state = State.NEW
         self._outcome = State.COMPLETED
         self._opened: list[Ref] = []
@@ -104,7 +152,6 @@ class Conductor(Actor):
         self._to_close: list[Ref] = []
         self._pending: Ref | None = None
         self._drained: set[Ref] = set()
-        self._aborting = False
         self._errors: list[BaseException] = []
         self._notes: list[str] = []
         self._counts = Counts()
@@ -138,16 +185,11 @@ class Conductor(Actor):
                     self._resting[who] = parked
                 self._look_for_lull()
             case _Lull(number):
-                if number == self._lull and self._in_lull and self._state in (State.RUNNING, State.DRAINING):
+                if number == self._lull and self._in_lull and self._is_on():
                     parked = sum(self._resting.values())
                     self._abort(None, f"suspended: {parked} rows are pending; resume the run later", State.SUSPENDED)
             case protocol.Start():
-                self._state = State.OPENING
-                self._to_open = list(self._all.resources)
-                while self._early:
-                    self.receive(self._early.pop(0))
-                if not self._aborting:
-                    self._open_next()
+                self._on_start()
             case protocol.Opened(resource, error):
                 self._on_opened(resource, error)
             case protocol.Closed(resource, error):
@@ -170,11 +212,28 @@ class Conductor(Actor):
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
+    def _go(self, phase: Phase) -> None:
+        self._phase.go(phase)
+        self._state = _SHOWN.get(phase, self._state)
+
+    def _is_on(self) -> bool:
+        """Rows go through, and nobody has said that they shall not."""
+        return self._phase.now is Phase.RUNNING or self._phase.now is Phase.DRAINING
+
     # --- opening ---
+
+    def _on_start(self) -> None:
+        if self._phase.now is Phase.NEW:
+            self._go(Phase.OPENING)
+            self._to_open = list(self._all.resources)
+        while self._early:
+            self.receive(self._early.pop(0))
+        if self._phase.now is Phase.OPENING:
+            self._open_next()
 
     def _open_next(self) -> None:
         if not self._to_open:
-            self._state = State.RUNNING
+            self._go(Phase.RUNNING)
             self._begin_step(None)
             for ref in (self._all.ledger, *self._all.others, *self._all.line, self._all.source):
                 self.context.tell(ref, protocol.Start())
@@ -188,50 +247,48 @@ class Conductor(Actor):
             self._opened.append(resource)
         if resource != self._pending:
             # Came after its deadline, or during an abort: it is open, so it is closed with the others.
-            if error is None and self._state is State.CLOSING:
+            if error is None and self._phase.now is Phase.CLOSING:
                 self._to_close.append(resource)
             return
         self._pending = None
-        if self._aborting:
+        if self._phase.now is Phase.ABANDONING:
             if error is not None:
                 self._blame(error)
             self._close()
         elif error is not None:
             self._abort(error, None, State.FAILED)
-        elif self._state is State.OPENING:
+        elif self._phase.now is Phase.OPENING:
             self._open_next()
 
     # --- ending ---
 
     def _on_drain(self) -> None:
-        if self._aborting:
-            # It must not take the place of the abort, whose deadline would be forgotten.
-            return
-        match self._state:
-            case State.RUNNING:
-                self._state = State.DRAINING
+        match self._phase.now:
+            case Phase.RUNNING:
+                self._go(Phase.DRAINING)
                 self._outcome = State.DRAINED
                 self._begin_step(self._terms.drain_s)
                 self.context.tell(self._all.source, protocol.Drain())
-            case State.NEW | State.OPENING:
+            case Phase.NEW | Phase.OPENING:
                 self._abort(None, "drained before it began", State.DRAINED)
             case _:
+                # It must not take the place of an abort, whose deadline would be forgotten.
                 pass
 
     def _on_failing(self, error: BaseException, drain: bool) -> None:
-        if not drain or self._aborting or self._state not in (State.RUNNING, State.DRAINING):
+        if not drain or not self._is_on():
             self._abort(error, None, State.FAILED)
             return
         # The others may finish what they have, and then it is over.
         self._blame(error)
-        if self._state is State.RUNNING:
+        if self._phase.now is Phase.RUNNING:
             self._on_drain()
         self._outcome = State.FAILED
 
     def _look_for_lull(self) -> None:
         """Nothing is left to do but to ask again about rows that are pending."""
         suspend_s = self._terms.suspend_s
-        if suspend_s is None or self._aborting:
+        if suspend_s is None or not self._is_on():
             return
         lull = (
             (self._all.source in self._drained or self._all.source in self._resting)
@@ -244,9 +301,10 @@ class Conductor(Actor):
         self._in_lull = lull
 
     def _close_if_drained(self) -> None:
-        if self._state not in (State.RUNNING, State.DRAINING):
+        aborting = self._phase.now is Phase.ABORTING
+        if not aborting and not self._is_on():
             return
-        awaited = self._all.line if self._aborting else [self._all.source, *self._all.line]
+        awaited = self._all.line if aborting else [self._all.source, *self._all.line]
         if all(ref in self._drained for ref in awaited):
             self._close()
 
@@ -255,17 +313,18 @@ class Conductor(Actor):
             self._blame(error)
         if reason is not None:
             self._notes.append(reason)
-        if self._aborting or self._state is State.CLOSING:
+        if self._phase.now in (Phase.ABANDONING, Phase.ABORTING, Phase.CLOSING):
             return
-        self._aborting = True
         self._outcome = outcome
-        if self._state in (State.NEW, State.OPENING):
+        if self._phase.now in (Phase.NEW, Phase.OPENING):
             if self._pending is None:
                 self._close()
             else:
                 # It may open yet, and is then to be closed.
+                self._go(Phase.ABANDONING)
                 self._begin_step(self._terms.abort_s)
             return
+        self._go(Phase.ABORTING)
         self._begin_step(self._terms.abort_s)
         for ref in (self._all.source, *self._all.line):
             self.context.tell(ref, protocol.Abort(reason or "the run failed"))
@@ -282,12 +341,12 @@ class Conductor(Actor):
         died.__cause__ = error
         self._dead.add(who)
         self._discharge(who)
-        if who == self._pending and self._state is State.OPENING:
+        if who == self._pending and self._phase.now in (Phase.OPENING, Phase.ABANDONING):
             self._on_opened(who, died)
         elif who in self._to_close or who == self._pending:
             self._blame(died)
             self._on_closed(who, None)
-        elif self._state is not State.CLOSING:
+        elif self._phase.now is not Phase.CLOSING:
             self._abort(died, None, State.FAILED)
             self._drained.add(who)
             self._close_if_drained()
@@ -301,7 +360,7 @@ class Conductor(Actor):
             self.context.tell(governor, protocol.Unregister(stage))
 
     def _close(self) -> None:
-        self._state = State.CLOSING
+        self._go(Phase.CLOSING)
         self._to_close = list(self._opened)
         self._close_next()
 
@@ -323,7 +382,7 @@ class Conductor(Actor):
         if error is not None:
             # Fails nothing that had succeeded (L17), but is not hidden either.
             self._notes.append(f"closing {resource.name}: {told(error)}")
-        if resource == self._pending and self._state is State.CLOSING:
+        if resource == self._pending and self._phase.now is Phase.CLOSING:
             if resource == self._all.keeper:
                 self._finish()
             else:
@@ -351,6 +410,7 @@ class Conductor(Actor):
             self._finish()
 
     def _finish(self) -> None:
+        self._go(Phase.ENDED)
         self._state = self._outcome
         self._begin_step(None)
         for stage in [ref for ref in self._all.stages if ref not in self._drained]:
@@ -370,33 +430,32 @@ class Conductor(Actor):
             self.context.after(deadline_s, _StepOverdue(self._step))
 
     def _on_overdue(self) -> None:
-        match self._state:
-            case State.OPENING:
+        match self._phase.now:
+            case Phase.OPENING | Phase.ABANDONING as phase:
                 if self._pending is None:
                     raise InternalError("a step is awaited")
                 name = self._pending.name
-                if not self._aborting:
-                    self._pending = None
+                self._pending = None
+                if phase is Phase.OPENING:
                     error = Overdue(f"{name} was not open within {self._terms.open_s:g} s")
                     self._abort(error, None, State.FAILED)
                 else:
                     self._notes.append(f"{name} was still opening at the end")
-                    self._pending = None
                     self._close()
-            case State.RUNNING | State.DRAINING if self._aborting:
+            case Phase.ABORTING:
                 self._notes.append(f"did not end within {self._terms.abort_s:g} s: {self._undrained()}")
                 self._close()
-            case State.DRAINING:
+            case Phase.DRAINING:
                 error = Overdue(f"not drained within {self._terms.drain_s:g} s: {self._undrained()}")
                 self._abort(error, None, State.FAILED)
-            case State.CLOSING if self._pending is not None:
+            case Phase.CLOSING if self._pending is not None:
                 name = self._pending.name
                 self._notes.append(f"closing {name} took longer than {self._terms.close_s:g} s")
                 if self._pending == self._all.keeper:
                     self._finish()
                 else:
                     self._close_next()
-            case State.CLOSING:
+            case Phase.CLOSING:
                 self._notes.append("the ledger did not answer; the counts are missing")
                 self._close_keeper()
             case _:

@@ -12,14 +12,17 @@ blocks stops no work; where a replier is slow, another one is hired.
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
-from .actor import Actor, Ref
+from .actor import Actor, Ref, Timer
 from .protocol import Message, Outcomes, Rows, Status, Waited
 from .rows.identity import Id
+from .states import StateMachine, Table
 
 CLERK_SLOW_S = 0.01
 """A delivery that takes longer may be blocked by a waiter: the next one goes to another replier."""
@@ -43,6 +46,29 @@ class DeskStatistics(msgspec.Struct, frozen=True):
     waiting: int
     open: int
     repliers: int
+
+
+class DeskState(Enum):
+    """How far the life of a desk has come.
+
+    TAKING: callers come. ENDING: nobody comes any more, but some are not answered. ENDED: all are, and the stages know
+    that no row will come. DRAINED: the stages have left.
+    """
+
+    TAKING = auto()
+    ENDING = auto()
+    ENDED = auto()
+    DRAINED = auto()
+
+
+STATES: Table[DeskState] = MappingProxyType(
+    {
+        DeskState.TAKING: frozenset({DeskState.ENDING}),
+        DeskState.ENDING: frozenset({DeskState.ENDED}),
+        DeskState.ENDED: frozenset({DeskState.DRAINED}),
+        DeskState.DRAINED: frozenset(),
+    }
+)
 
 
 class _ReplierSlow(protocol.Control, frozen=True):
@@ -108,9 +134,9 @@ class Desk(Actor):
         self._repliers_max = repliers
         self._repliers: list[Ref] = []
         self._idle_repliers: list[Ref] = []
-        self._watching = False
-        self._draining = False
-        self._ended = False
+        self._timer: Timer | None = None
+        """Of a delivery that may be slow."""
+        self._life = StateMachine("a desk", STATES, DeskState.TAKING)
         self._drained: set[Ref] = set()
         self._waiting = 0
         self._taken = 0
@@ -143,14 +169,14 @@ class Desk(Actor):
             case protocol.Withdraw(waiter):
                 self._on_withdraw(waiter)
             case _ReplierSlow():
-                self._watching = False
+                self._timer = None
                 if self._answers and not self._idle_repliers and len(self._repliers) < self._repliers_max:
                     self._hire()
                     self._deliver()
                 elif self._answers:
                     self._watch()
             case protocol.EndOfSubmits():
-                self._draining = True
+                self._life.go(DeskState.ENDING)
                 self._end_if_done()
             case protocol.Drained(who):
                 self._drained.add(who)
@@ -249,20 +275,21 @@ class Desk(Actor):
         self._idle_repliers.append(replier)
 
     def _watch(self) -> None:
-        if not self._watching:
-            self._watching = True
-            self.context.after(CLERK_SLOW_S, _ReplierSlow())
+        if self._timer is None:
+            self._timer = self.context.after(CLERK_SLOW_S, _ReplierSlow())
 
     # --- the end ---
 
     def _end_if_done(self) -> None:
-        if not self._draining or self._waiting or self._open or self._answers:
+        if self._life.now is DeskState.TAKING or self._waiting or self._open or self._answers:
             return
-        if not self._ended:
-            self._ended = True
+        if self._life.now is DeskState.ENDING:
+            self._life.go(DeskState.ENDED)
             for stage in self._lines:
                 self.context.tell(stage, protocol.EndOfRows(self._next))
-        if len(self._drained) == len(self._lines) and len(self._idle_repliers) == len(self._repliers):
+        drained = len(self._drained) == len(self._lines) and len(self._idle_repliers) == len(self._repliers)
+        if drained and self._life.now is DeskState.ENDED:
+            self._life.go(DeskState.DRAINED)
             self.context.tell(self._core, protocol.Drained(self.context.me))
 
     def statistics(self) -> DeskStatistics:

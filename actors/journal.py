@@ -19,13 +19,16 @@ older then, and no less right.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, assert_never
 
 import msgspec
 
 from . import protocol
-from .actor import Actor, Context, Ref
+from .actor import Actor, Context, Ref, Timer
 from .protocol import Budget, Lessons, Message
+from .states import StateMachine, Table
 
 COMMIT_ROWS = 2048
 """So many rows are committed at once, also where the first of them could wait."""
@@ -35,6 +38,46 @@ LEARNED_EVERY_S = 2.0
 """So much of what was found out of a limit a kill may take back."""
 LEARNED_WITHIN_S = 1.0
 """At the end, governors are waited for no longer; they never wait for anybody, so who has not answered is dead."""
+
+
+class StoreState(Enum):
+    """What the keeper does: nothing, commit entries, or nothing ever again since a commit has failed."""
+
+    IDLE = auto()
+    COMMITTING = auto()
+    BROKEN = auto()
+
+
+STORE_STATES: Table[StoreState] = MappingProxyType(
+    {
+        StoreState.IDLE: frozenset({StoreState.COMMITTING}),
+        StoreState.COMMITTING: frozenset({StoreState.IDLE, StoreState.BROKEN}),
+        StoreState.BROKEN: frozenset(),
+    }
+)
+
+
+class AccountState(Enum):
+    """How far the closing of the account has come.
+
+    OPEN: it is not asked for. CLOSING: all must be durable first, and governors are heard. ASKED: the ledger is. CLOSED: the
+    conductor knows.
+    """
+
+    OPEN = auto()
+    CLOSING = auto()
+    ASKED = auto()
+    CLOSED = auto()
+
+
+ACCOUNT_STATES: Table[AccountState] = MappingProxyType(
+    {
+        AccountState.OPEN: frozenset({AccountState.CLOSING}),
+        AccountState.CLOSING: frozenset({AccountState.ASKED}),
+        AccountState.ASKED: frozenset({AccountState.CLOSED}),
+        AccountState.CLOSED: frozenset(),
+    }
+)
 
 
 class JournalStatistics(msgspec.Struct, frozen=True):
@@ -103,10 +146,11 @@ class Journal(Actor):
         self._pending: list[Entry] = []
         self._rows = 0
         self._under_way: list[Entry] = []
-        self._armed = False
-        self._broken = False
+        self._timer: Timer | None = None
+        """Of the oldest entry that waits for others."""
+        self._store = StateMachine("the keeper of a journal", STORE_STATES, StoreState.IDLE)
+        self._account = StateMachine("the account of a journal", ACCOUNT_STATES, AccountState.OPEN)
         self._closing: protocol.CloseAccount | None = None
-        self._asked = False
         self._closed: protocol.AccountClosed | None = None
         self._entries = 0
         self._commits = 0
@@ -128,18 +172,19 @@ class Journal(Actor):
             case protocol.Committed():
                 self._on_committed()
             case protocol.CommitFailed(error):
-                self._broken = True
+                self._store.go(StoreState.BROKEN)
                 self._pending = []
                 self._under_way = []
                 self._unheard.clear()
                 self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
                 self._go_on()
             case _Due():
-                self._armed = False
+                self._timer = None
                 self._commit()
             case protocol.CloseAccount():
                 self._closing = message
-                if self._governors and not self._broken:
+                self._account.go(AccountState.CLOSING)
+                if self._governors and self._store.now is not StoreState.BROKEN:
                     self._ask_what_was_learned()
                     self.context.after(self._learned_within_s, _Unanswered())
                 self._go_on()
@@ -170,27 +215,28 @@ class Journal(Actor):
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
 
     def _note(self, entry: Entry, rows: int) -> None:
-        if self._broken:
+        if self._store.now is StoreState.BROKEN:
             # It never counts: the row is interrupted, and will be done again.
             return
         self._pending.append(entry)
         self._rows += rows
         # What a call took can wait for what came of it, which is told next.
         at_once = self._within_s <= 0.0 and not isinstance(entry, protocol.Metered)
-        if self._rows >= COMMIT_ROWS or at_once or self._closing is not None:
+        if self._rows >= COMMIT_ROWS or at_once or self._account.now is not AccountState.OPEN:
             self._commit()
-        elif not self._armed and not self._under_way:
-            self._armed = True
-            self.context.after(self._within_s, _Due())
+        elif self._timer is None and self._store.now is StoreState.IDLE:
+            self._timer = self.context.after(self._within_s, _Due())
 
     def _commit(self) -> None:
-        if self._under_way or not self._pending:
+        if self._store.now is not StoreState.IDLE or not self._pending:
             return
+        self._store.go(StoreState.COMMITTING)
         self._under_way, self._pending = self._pending, []
         self._rows = 0
         self.context.tell(self._keeper, protocol.Commit(list(self._under_way)))
 
     def _on_committed(self) -> None:
+        self._store.go(StoreState.IDLE)
         durable, self._under_way = self._under_way, []
         self._entries += len(durable)
         self._commits += 1
@@ -204,7 +250,7 @@ class Journal(Actor):
             self.context.tell(stage, protocol.Kept(n))
         if (
             self.context.now() - self._asked_at_s >= LEARNED_EVERY_S
-            and self._closing is None
+            and self._account.now is AccountState.OPEN
             and not all(isinstance(entry, protocol.LimitLearned) for entry in durable)
         ):
             self._ask_what_was_learned()
@@ -225,20 +271,20 @@ class Journal(Actor):
             # Where all is forgotten again, that is news, too.
             self._learned.add(budget)
             self._note(protocol.LimitLearned(budget, lessons, self.context.now()), 0)
-        if self._closing is not None:
+        if self._account.now is not AccountState.OPEN:
             self._go_on()
 
     def _go_on(self) -> None:
         """What came meanwhile has waited long enough; when nothing is left, the account is closed."""
         self._commit()
-        if self._under_way or self._closing is None or self._unheard:
+        if self._store.now is StoreState.COMMITTING or self._closing is None or self._unheard:
             return
-        if not self._asked:
-            self._asked = True
+        if self._account.now is AccountState.CLOSING:
+            self._account.go(AccountState.ASKED)
             self.context.tell(self._ledger, protocol.CloseAccount(self.context.me, self._closing.complete))
-        elif self._closed is not None:
+        elif self._account.now is AccountState.ASKED and self._closed is not None:
+            self._account.go(AccountState.CLOSED)
             self.context.tell(self._closing.reply_to, self._closed)
-            self._closed = None
 
     def statistics(self) -> JournalStatistics:
         pending: list[Any] = self._pending + self._under_way

@@ -13,6 +13,8 @@ here are interrupted, so that nobody elsewhere waits for them.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, assert_never
 
 import msgspec
@@ -24,6 +26,7 @@ from .edges.outputs import Outputs
 from .errors import InternalError
 from .protocol import Ended, Message, Outcomes, Rows, Status, Traffic
 from .rows.identity import Id
+from .states import StateMachine, Table
 
 BATCH_MAX = 4096
 """Rows in one write at most."""
@@ -37,6 +40,31 @@ class SinkStatistics(msgspec.Struct, frozen=True):
     waiting: int
     writes: int
     traffic: Traffic
+
+
+class SinkState(Enum):
+    """How a sink stands.
+
+    OPEN: rows are written. BROKEN: a write has failed, and what comes is interrupted. ABORTING: nothing more is taken,
+    but what is being written may yet be written. DRAINED, ABORTED: it has left.
+    """
+
+    OPEN = auto()
+    BROKEN = auto()
+    ABORTING = auto()
+    DRAINED = auto()
+    ABORTED = auto()
+
+
+STATES: Table[SinkState] = MappingProxyType(
+    {
+        SinkState.OPEN: frozenset({SinkState.BROKEN, SinkState.ABORTING, SinkState.DRAINED}),
+        SinkState.BROKEN: frozenset({SinkState.ABORTING, SinkState.DRAINED}),
+        SinkState.ABORTING: frozenset({SinkState.ABORTED}),
+        SinkState.DRAINED: frozenset(),
+        SinkState.ABORTED: frozenset(),
+    }
+)
 
 
 Told = (
@@ -82,9 +110,7 @@ class Sink(Actor):
         self._drain = drain
         self._waiting: list[Rows | Outcomes] = []
         self._writing: list[Rows | Outcomes] = []
-        self._broken = False
-        self._aborting = False
-        self._over = False
+        self._life = StateMachine("a sink", STATES, SinkState.OPEN)
         self._total = 0
         self._came = 0
         self._written = 0
@@ -100,7 +126,7 @@ class Sink(Actor):
             case protocol.Written(places, unwritable):
                 self._on_written(places, unwritable or {})
             case Rows() | Outcomes():
-                if self._aborting:
+                if self._is_aborted():
                     return
                 self._came += _rows_in(message)
                 if self._known or self._unwritable:
@@ -108,7 +134,7 @@ class Sink(Actor):
                     if not _rows_in(message):
                         return
                 self._waiting.append(message)
-                if self._broken:
+                if self._life.now is SinkState.BROKEN:
                     self._interrupt()
                 else:
                     self._write()
@@ -119,18 +145,25 @@ class Sink(Actor):
             case protocol.WriteFailed(error):
                 self._on_write_failed(error)
             case protocol.OutOfTurn(seqs):
-                if not self._aborting:
+                if not self._is_aborted():
                     self._came += len(seqs)
                     self._settle(Status.INTERRUPTED, seqs)
             case protocol.Start() | protocol.Gaps():
                 pass
             case protocol.Abort():
-                # What is being written may yet be written; the rest is interrupted.
-                self._aborting = True
-                self._waiting = []
-                self._finish_if_done()
+                self._on_abort()
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
+
+    def _is_aborted(self) -> bool:
+        return self._life.now is SinkState.ABORTING or self._life.now is SinkState.ABORTED
+
+    def _on_abort(self) -> None:
+        """What is being written may yet be written; the rest is interrupted."""
+        if self._life.now is SinkState.OPEN or self._life.now is SinkState.BROKEN:
+            self._life.go(SinkState.ABORTING)
+        self._waiting = []
+        self._finish_if_done()
 
     def _write(self) -> None:
         if self._writing or not self._waiting:
@@ -205,12 +238,12 @@ class Sink(Actor):
         self._outputs.end(bad)
 
     def _on_write_failed(self, error: BaseException) -> None:
-        if self._aborting:
+        if self._is_aborted():
             self._writing = []
             self._finish_if_done()
             return
         # No row is written after one that could not be: the abort that this brings may be long in coming.
-        self._broken = True
+        self._life.go(SinkState.BROKEN if self._drain else SinkState.ABORTING)
         self.context.tell(self._conductor, protocol.Failing(self.context.me, error, self._drain))
         if self._drain:
             self._waiting = self._writing + self._waiting
@@ -218,7 +251,6 @@ class Sink(Actor):
             self._interrupt()
             self._finish_if_done()
         else:
-            self._aborting = True
             self._writing = self._waiting = []
 
     def _interrupt(self) -> None:
@@ -235,13 +267,17 @@ class Sink(Actor):
         self.context.tell(self._ledger, protocol.Settled(status, seqs, self._name, place))
 
     def _finish_if_done(self) -> None:
-        ending = self._aborting or not self._inputs
-        if ending and not self._writing and not self._waiting and not self._over:
-            self._over = True
-            if not self._aborting:
-                # The quarantine waits for the end of everybody who may have rows for it.
-                self._outputs.finish(self._total)
-            self.context.tell(self._conductor, protocol.Drained(self.context.me))
+        if self._writing or self._waiting:
+            return
+        if self._life.now is SinkState.ABORTING:
+            self._life.go(SinkState.ABORTED)
+        elif not self._inputs and self._life.now in (SinkState.OPEN, SinkState.BROKEN):
+            self._life.go(SinkState.DRAINED)
+            # The quarantine waits for the end of everybody who may have rows for it.
+            self._outputs.finish(self._total)
+        else:
+            return
+        self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SinkStatistics:
         settled = {status.value: n for status, n in self._settled.items()}

@@ -148,6 +148,20 @@ def test_a_drain_before_the_start_opens_nothing_more() -> None:
     assert end(fake).state is State.DRAINED
 
 
+def test_a_start_that_comes_after_an_abort_opens_nothing_L20() -> None:
+    conductor = Conductor(CALLER, LifeTerms(abort_s=5.0))
+    conductor.set_participants(
+        Participants(resources=[WRITER], source=SOURCE, line=list(LINE), ledger=LEDGER, others=[])
+    )
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Abort("changed my mind"), protocol.Start())
+    assert fake.take(protocol.Open) == []
+    assert conductor.statistics() is State.CLOSING
+    fake.pass_time(5.0)
+    (ended,) = fake.take(protocol.RunEnded)
+    assert ended.state is State.ABORTED
+
+
 def test_what_opens_after_its_deadline_is_closed_with_the_others_L21() -> None:
     fake = conducted()
     fake.receive(protocol.Opened(WRITER))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.actors import join, stage
+from headrace.actors import conductor, desk, join, journal, sink, stage
 from headrace.actors.errors import InternalError
 from headrace.actors.joins import waiting
 from headrace.actors.states import StateMachine, Table
@@ -16,6 +16,11 @@ from headrace.actors.states import StateMachine, Table
 TABLES: dict[str, tuple[Table[Any], Enum]] = {
     "stage": (stage.STATES, stage.StageState.COMING),
     "join": (join.STATES, join.JoinState.WORKING),
+    "sink": (sink.STATES, sink.SinkState.OPEN),
+    "store": (journal.STORE_STATES, journal.StoreState.IDLE),
+    "account": (journal.ACCOUNT_STATES, journal.AccountState.OPEN),
+    "desk": (desk.STATES, desk.DeskState.TAKING),
+    "conductor": (conductor.PHASES, conductor.Phase.NEW),
     "word": (waiting.WORDS, waiting.Word.AWAITED),
 }
 
