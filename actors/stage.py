@@ -387,7 +387,7 @@ class Stage(Actor):
             self._tell(self._conductor, protocol.Failing(self.context.me, fatal))
             return
         for id_ in self._assignments.of(worker):
-            self._on_answered(self._assignments.inherited(id_, error, salvage, self._terms.concurrent))
+            self._on_answered(self._assignments.inherited(id_, error, salvage, self._terms.dispatch))
 
     def _tell(self, ref: Ref, message: Message) -> None:
         self.context.tell(ref, message)

@@ -15,6 +15,7 @@ from ..errors import InternalError
 from ..protocol import Answered, Epoch, Fault, Kind, Seqs
 from ..rows.identity import Id
 from ..worker import Progress
+from .dispatch import Dispatch
 from .key_queue import KeyQueue
 
 
@@ -120,8 +121,9 @@ class Assignments:
         for id_ in self.of(worker) if worker is not None else list(self._under_way):
             del self._under_way[id_]
 
-    def inherited(self, id_: int, error: BaseException, salvage: Progress | None, concurrent: bool) -> Answered:
-        """What a lost worker leaves: its results stand, the call it was in is unknown, the rest was not begun."""
+    def inherited(self, id_: int, error: BaseException, salvage: Progress | None, dispatch: Dispatch) -> Answered:
+        """What a lost worker leaves: its results stand, the call it was in is unknown, the rest was not begun. A worker with
+        several calls in flight at once leaves no results, and any of its calls may have been under way."""
         assignment = self._under_way[id_]
         seqs: list[Id] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
         done: list[Id] = []
@@ -135,7 +137,7 @@ class Assignments:
                 done.append(seq)
                 values.append(result)
         rest = seqs[len(results or ()) :]
-        if results is None and concurrent:
+        if results is None and not dispatch.blocking:
             faults.extend(Fault(seq, Kind.UNKNOWN, error) for seq in rest)
             rest = []
         elif rest:

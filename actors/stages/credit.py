@@ -60,9 +60,9 @@ class StageCredit:
         """Ask for rows, if so many are wanted that they are worth a message."""
         if self._before is None or self._all_have_come:
             return
-        chunks = 1 if self._terms.concurrent else self._scheduler.chunk
+        rows = CHUNKS * self._terms.workers * self._scheduler.chunk
         # Rows of a key that must wait shall not keep those of another one away.
-        wanted = CHUNKS * self._terms.workers * chunks if self._terms.key is None else UNLIMITED
+        wanted = rows if self._terms.key is None else UNLIMITED
         # Nor shall rows that could not go on from here.
         held = self._record.held
         wanted = min(wanted, self._outputs.room - held)

@@ -45,6 +45,7 @@ class Scheduler:
         troubles: Troubles,
     ) -> None:
         self._terms = terms
+        self._dispatch = terms.dispatch
         self._governor = governor
         self._new_worker = new_worker
         self._room_after = room
@@ -56,7 +57,7 @@ class Scheduler:
         self._overdue: deque[tuple[float, int]] = deque()
         self._call_s = 0.0
         self._context: Context
-        self.workforce = Workforce(1 if terms.concurrent else terms.workers)
+        self.workforce = Workforce(terms.dispatch.workers(terms.workers))
         self.assignments = Assignments()
         self.chunk = 1
         """Rows of one assignment."""
@@ -127,10 +128,7 @@ class Scheduler:
                 if queue is not just_pumped:
                     self.pump(queue)
         if self._hungry:
-            free = len(self.workforce.idle) + self.workforce.to_hire
-            if self._terms.concurrent:
-                free = self._terms.workers - self.assignments.in_flight
-            for key in list(self._hungry)[: max(free, 0)]:
+            for key in list(self._hungry)[: self._free()]:
                 # One that is hungry still goes to the end.
                 self.pump(self._hungry.pop(key))
 
@@ -177,7 +175,7 @@ class Scheduler:
         queue = self.queue(began.key)
         queue.on_closed(began.epoch, began.closure)
         self.give_back(queue)
-        if self._terms.concurrent:
+        if not self._dispatch.blocking:
             for worker in self.workforce.members:
                 self._tell(worker, protocol.Recall())
 
@@ -192,15 +190,14 @@ class Scheduler:
     def _room(self, queue: KeyQueue) -> int:
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
         after = self._room_after() - self.assignments.in_flight
-        if self._terms.concurrent:
-            ahead = 0 if queue.scarce else self._margin()
-            return min(self._terms.workers + ahead - self.assignments.in_flight, after)
-        idle = len(self.workforce.idle) + self.workforce.to_hire
-        return min((idle if queue.scarce else idle + self._terms.workers) * self.chunk, after)
+        ahead = 0 if queue.scarce else self._dispatch.depth if not self._dispatch.blocking else self._terms.workers
+        return min((self._free() + ahead) * self.chunk, after)
 
-    def _margin(self) -> int:
-        """Rows that wait inside a loop, so that a slot that comes free starts its next call at once."""
-        return self._terms.workers // 8
+    def _free(self) -> int:
+        """Assignments of workers that could begin now; where each row is on its own in a worker, these are slots."""
+        if self._dispatch.blocking:
+            return len(self.workforce.idle) + self.workforce.to_hire
+        return self._terms.workers - self.assignments.in_flight
 
     def _launch(self, queue: KeyQueue) -> None:
         if queue.cooling:
@@ -208,20 +205,20 @@ class Scheduler:
         if queue.scarce and queue.is_stale(self._context.now()):
             self.give_back(queue)
             return
-        workforce = self.workforce
+        workforce, blocking = self.workforce, self._dispatch.blocking
         while queue.held and len(queue.backlog):
             if not workforce.idle:
                 if workforce.to_hire <= 0:
                     break
                 self._hire()
             n, in_flight = self.chunk, self.assignments.in_flight
-            if self._terms.concurrent:
-                n = self._terms.workers + (0 if queue.scarce else self._margin()) - in_flight
+            if not blocking:
+                n = min(self._free() + (0 if queue.scarce else self._dispatch.depth), self._dispatch.chunk)
             # So that what stands after it has room for their results.
             n = min(n, self._room_after() - in_flight)
             if n <= 0 or not self._assign(workforce.idle[-1], queue, n):
                 break
-            if not self._terms.concurrent:
+            if blocking:
                 workforce.idle.pop()
         if queue.held and len(queue.backlog):
             self._launchable[queue.key] = queue
@@ -239,7 +236,7 @@ class Scheduler:
             return False
         id_ = self.assignments.begin(worker, queue, seqs, values)
         self._tell(worker, protocol.Assign(id_, seqs, values, *self._troubles.described(seqs)))
-        if self._terms.timeout_s is not None and not self._terms.concurrent:
+        if self._terms.timeout_s is not None and self._dispatch.blocking:
             self._overdue.append((self._context.now() + self._terms.timeout_s, id_))
             if len(self._overdue) == 1:
                 self._context.after(self._terms.timeout_s, CheckOverdue())
@@ -253,20 +250,20 @@ class Scheduler:
         if found is None:
             return None
         _, answered = found
-        if answered.complete and not self._terms.concurrent:
+        if answered.complete and self._dispatch.blocking:
             self.workforce.idle.append(answered.worker)
         ended = len(answered.seqs) + len(answered.faults)
         self.calls += ended
         self.busy_s += answered.busy_s
-        if not self._terms.concurrent and ended:
+        if self._dispatch.blocking and ended:
             self._learn_pace(answered.busy_s / ended)
         return found
 
     def _learn_pace(self, call_s: float) -> None:
         # Slower calls are believed at once, faster ones by and by: a chunk that is too long delays its first answer.
         self._call_s = call_s if call_s > self._call_s else 0.5 * self._call_s + 0.5 * call_s
-        fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._terms.chunk_max
-        self.chunk = max(1, min(self.chunk * 2, fitting, self._terms.chunk_max))
+        fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._dispatch.chunk
+        self.chunk = max(1, min(self.chunk * 2, fitting, self._dispatch.chunk))
 
     def check_overdue(self) -> None:
         """Give up on workers whose call takes too long."""

@@ -11,10 +11,7 @@ from ..errors import HeadraceError
 from ..protocol import Key, Traffic
 from ..quantities import HEAVIEST
 from .backoff import Backoff
-
-CHUNK_MAX = 512
-"""Rows in one assignment to a thread at most."""
-
+from .dispatch import Dispatch
 
 TRIAL_S = 5.0
 """So long a row of a pipeline that has failed waits for another one's call, which may say whose fault it was."""
@@ -23,19 +20,18 @@ TRIAL_S = 5.0
 class StageTerms(msgspec.Struct, frozen=True):
     """What the user said of a stage.
 
-    `workers`: calls in flight at most. `concurrent`: they run on a loop, in one worker. `timeout_s`: of an attempt;
+    `workers`: calls in flight at most. `dispatch`: how they are handed to workers. `timeout_s`: of an attempt;
     `deadline_s`: of a row in this stage, all waits included. `key`, `weigh`: of a row, for keyed and weighted limits.
     """
 
     name: str
     workers: int
-    concurrent: bool = False
+    dispatch: Dispatch = Dispatch.in_threads()
     timeout_s: float | None = None
     deadline_s: float | None = None
     backoff: Backoff = Backoff()
     on_error: Literal["quarantine", "fail", "drop"] = "quarantine"
     on_unknown: Literal["retry", "quarantine"] = "retry"
-    chunk_max: int = CHUNK_MAX
     key: Callable[[Any], Key] | None = None
     weigh: Callable[[Any], float] | None = None
     weight_max: float = HEAVIEST

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from headrace.actors.awaitables import ITERABLE_COROUTINE, NOT_AWAITABLE, is_awaitable
@@ -20,13 +21,14 @@ Function = Callable[..., Any]
 
 
 def answering(kind: Kind, function: Function) -> Function:
-    """`function` as a node of this kind calls it; a coroutine function again where it was one."""
+    """`function` as a node of this kind calls it; a coroutine function where it was one, and picklable
+    where it was."""
     if kind == "flat_map":
         if inspect.isasyncgenfunction(function):
-            return _items_of_generator(function)
-        return _async_flat_map(function) if runs_on_a_loop(function) else _flat_map(function)
+            return partial(_items_of_generator, function)
+        return partial(_async_flat_map if runs_on_a_loop(function) else _flat_map, function)
     if kind == "merge":
-        return _async_merge(function) if runs_on_a_loop(function) else _merge(function)
+        return partial(_async_merge if runs_on_a_loop(function) else _merge, function)
     return function
 
 
@@ -88,34 +90,25 @@ async def _awaited_items(answer: Any) -> list[object]:
     return items if type(items) is list else await items
 
 
-def _items_of_generator(function: Callable[[object], AsyncIterable[object]]) -> Function:
-    async def call(row: object) -> list[object]:
-        return await collected(function(row))
-
-    return call
+# Functions of this module with the user's function bound to them, so that they pickle wherever the user's does.
 
 
-def _flat_map(function: Function) -> Function:
-    return lambda row: _items(function(row))
+async def _items_of_generator(function: Callable[[Any], AsyncIterable[Any]], row: Any) -> list[Any]:
+    return await collected(function(row))
 
 
-def _merge(function: Callable[[object, object], object]) -> Function:
-    def call(merging: Merging) -> object:
-        return function(merging.row, merging.parts)
-
-    return call
+def _flat_map(function: Function, row: Any) -> Any:
+    return _items(function(row))
 
 
-def _async_flat_map(function: Function) -> Function:
-    async def call(row: object) -> object:
-        items = _items(await function(row))
-        return items if type(items) is list else await items
-
-    return call
+async def _async_flat_map(function: Function, row: Any) -> Any:
+    items = _items(await function(row))
+    return items if type(items) is list else await items
 
 
-def _async_merge(function: Callable[[object, object], Any]) -> Function:
-    async def call(merging: Merging) -> Any:
-        return await function(merging.row, merging.parts)
+def _merge(function: Callable[[Any, Any], Any], merging: Merging) -> Any:
+    return function(merging.row, merging.parts)
 
-    return call
+
+async def _async_merge(function: Callable[[Any, Any], Any], merging: Merging) -> Any:
+    return await function(merging.row, merging.parts)

@@ -28,12 +28,10 @@ from headrace.actors.governor import Governor, GovernorStatistics
 from headrace.actors.protocol import State
 from headrace.actors.stage import Stage
 from headrace.actors.stages.terms import StageStatistics, StageTerms
-from headrace.actors.worker import Worker
 
 from ..calls.caller_loop import CallerLoop
-from ..calls.coroutines import LoopCalls
 from ..calls.loop_home import LoopHome
-from ..calls.threads import ThreadCalls
+from ..calls.making import CallMaker, CallTerms, calls_in_threads, calls_on_a_loop
 from ..errors import ConfigError, LoopDied, RunAborted
 from ..hosts.port import Address
 from ..hosts.threads.system import ANSWER_S, Callback
@@ -101,16 +99,12 @@ class ExecutorCore:
         terms, system = self.terms, self._system
         watch = Callback("executor", self._on_told)
         system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
-        for address, on_loop in ((self.threads_stage, False), (self.loop_stage, True)):
-            stage = Stage(
-                self._stage_terms("loop" if on_loop else "threads", on_loop),
-                self._governor,
-                Outputs(
-                    "loop" if on_loop else "threads", {ONWARD: Port(self._desk)}, behind=(self._desk,), taker=self._desk
-                ),
-                self._desk,
-                self._new_loop_worker if on_loop else self._new_thread_worker,
-            )
+        for address, name, calls in (
+            (self.threads_stage, "threads", self._thread_calls()),
+            (self.loop_stage, "loop", self._loop_calls()),
+        ):
+            outputs = Outputs(name, {ONWARD: Port(self._desk)}, behind=(self._desk,), taker=self._desk)
+            stage = Stage(self._stage_terms(name, calls), self._governor, outputs, self._desk, calls.worker)
             system.host(address, stage, self._desk)
 
     def _new_governor(self) -> Address:
@@ -126,7 +120,7 @@ class ExecutorCore:
         self._system.host(address, Governor(terms), self._desk)
         return address
 
-    def _stage_terms(self, name: str, on_loop: bool) -> StageTerms:
+    def _stage_terms(self, name: str, calls: CallMaker) -> StageTerms:
         terms, limit = self.terms, self.terms.limit
         key: Callable[[Task], Hashable] | None = None
         weigh: Callable[[Task], float] | None = None
@@ -137,13 +131,11 @@ class ExecutorCore:
         return StageTerms(
             name=name,
             workers=terms.max_workers,
-            concurrent=on_loop,
+            dispatch=calls.dispatch,
             timeout_s=terms.timeout,
             deadline_s=terms.deadline,
             backoff=(terms.retry or Retry(1)).backoff,
             on_unknown=terms.on_unknown,
-            # Calls may wait for each other, so none may stand behind another in one worker.
-            chunk_max=1,
             key=key,
             weigh=weigh,
             weight_max=limit.terms.weight_max,
@@ -154,29 +146,32 @@ class ExecutorCore:
             gives_up="rows",
         )
 
-    def _new_thread_worker(self, stage: Any) -> Worker:
-        classify = self.terms.retry.classify if self.terms.retry else None
-        name, monotonic, reader = self._system.name, self.host.monotonic, self.terms.limit.headers
-        set_up, timeout = self._set_up_thread, self.terms.timeout
-        calls = ThreadCalls(call, name, timeout, classify, set_up, monotonic, self._loop, self._context, reader)
-        return Worker(stage, calls)
+    def _thread_calls(self) -> CallMaker:
+        terms = self._call_terms(call, self._loop, context=self._context, set_up=self._set_up_thread)
+        # Calls may wait for each other, so none may stand behind another in one worker.
+        return calls_in_threads(terms, chunk=1)
 
-    def _new_loop_worker(self, stage: Any) -> Worker:
+    def _loop_calls(self) -> CallMaker:
+        terms = self._call_terms(call_async, self._loop_that_is_there, context_of=context_of)
+        return calls_on_a_loop(terms, self.terms.max_workers)
+
+    def _call_terms(self, function: Callable[..., Any], loop: Callable[[], LoopHome], **more: Any) -> CallTerms:
+        terms = self.terms
+        return CallTerms(
+            function,
+            self._system.name,
+            loop,
+            terms.timeout,
+            terms.retry.classify if terms.retry else None,
+            reader=terms.limit.headers,
+            monotonic=self.host.monotonic,
+            **more,
+        )
+
+    def _loop_that_is_there(self) -> LoopHome:
         if self._loop_home is None:
             raise InternalError("a loop is there before the first coroutine function")
-        terms = self.terms
-        classify = terms.retry.classify if terms.retry else None
-        calls = LoopCalls(
-            self._loop_home,
-            call_async,
-            terms.max_workers,
-            self._system.name,
-            terms.timeout,
-            classify,
-            context_of=context_of,
-            reader=terms.limit.headers,
-        )
-        return Worker(stage, calls)
+        return self._loop_home
 
     def _set_up_thread(self) -> None:
         thread = self.host.named(f"{self._system.name}_{next(self._threads)}")

@@ -11,6 +11,7 @@ from headrace.actors.edges.operators import ONWARD, Filter, Map, Switch, Tap
 from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
 from headrace.actors.stage import Stage
+from headrace.actors.stages.dispatch import Dispatch
 from headrace.actors.stages.terms import StageTerms
 from tests.actors.fake import Fake
 from tests.actors.stages.fixtures import (
@@ -116,7 +117,7 @@ def test_an_aborted_stage_does_not_wait_for_calls_that_hang_L34() -> None:
 
 
 def test_a_part_of_an_answer_that_comes_twice_counts_once_L05() -> None:
-    fake = staged(workers=4, concurrent=True)
+    fake = staged(workers=4, dispatch=Dispatch.on_a_loop(4))
     fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
     ((worker, assign),) = assigned(fake)
     fake.receive(answer(worker, assign, [0, 1]))
@@ -141,7 +142,7 @@ def test_calls_of_rows_whose_deadline_has_passed_are_ended_with_the_stage() -> N
 
 def ending(operator: Any, workers: int = 4) -> Fake:
     """A stage of coroutines that lets its rows go so."""
-    terms, outputs = StageTerms("call", workers, concurrent=True), Outputs("call", {ONWARD: Port(NEXT)})
+    terms, outputs = StageTerms("call", workers, Dispatch.on_a_loop(workers)), Outputs("call", {ONWARD: Port(NEXT)})
     return Fake(Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), operator), "stage")
 
 
@@ -177,7 +178,7 @@ def test_rows_that_came_as_a_range_are_called_and_go_on_as_one() -> None:
 
 
 def test_attempts_name_only_rows_that_took_more_than_one() -> None:
-    fake = staged(workers=4, concurrent=True)
+    fake = staged(workers=4, dispatch=Dispatch.on_a_loop(4))
     fake.receive(Rows(range(4), list("abcd"), {3: 2}), PermitsGranted(Epoch(0), 4))
     ((worker, assign),) = assigned(fake)
     faults = [Fault(1, Kind.TRANSIENT, ConnectionError()), Fault(2, Kind.PENDING, RuntimeError(), 1.0)]

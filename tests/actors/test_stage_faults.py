@@ -11,6 +11,7 @@ from headrace.actors.actor import UnknownMessage
 from headrace.actors.journaling.recovered import Answer
 from headrace.actors.protocol import Answered, Epoch, Fault, Kind, PermitsGranted, Rows, Status
 from headrace.actors.stages.backoff import Backoff
+from headrace.actors.stages.dispatch import Dispatch
 from headrace.actors.text import remarks_of
 from headrace.actors.worker import Progress
 from tests.actors.stages.fixtures import (
@@ -62,9 +63,9 @@ def test_a_row_that_fails_after_its_deadline_has_ended_already(kind: Kind) -> No
     assert fake.actor.statistics().late == 1
 
 
-@pytest.mark.parametrize("concurrent", [False, True])
-def test_a_hint_of_a_failed_call_delays_its_row_s_next_attempt_and_no_other_row(concurrent: bool) -> None:
-    fake = staged(workers=1, concurrent=concurrent)
+@pytest.mark.parametrize("dispatch", [Dispatch.in_threads(), Dispatch.on_a_loop(1)], ids=["threads", "loop"])
+def test_a_hint_of_a_failed_call_delays_its_row_s_next_attempt_and_no_other_row(dispatch: Dispatch) -> None:
+    fake = staged(workers=1, dispatch=dispatch)
     fake.receive(Rows(range(2), ["a", "b"]), PermitsGranted(Epoch(0), 1, paced=True))
     ((worker, assign),) = assigned(fake)
     fake.receive(faulted(worker, assign, Kind.TRANSIENT, retry_after_s=7.0))
@@ -161,7 +162,7 @@ def test_a_row_that_is_refused_too_often_ends_and_says_how_to_allow_more() -> No
 
 
 def test_the_governor_is_told_of_refusals_failures_and_answers_apart_L40() -> None:
-    fake = staged(workers=8, concurrent=True)
+    fake = staged(workers=8, dispatch=Dispatch.on_a_loop(8))
     fake.receive(Rows(range(6), list("abcdef")), PermitsGranted(Epoch(0), 6))
     ((worker, assign),) = assigned(fake)
     kinds = [(1, Kind.TRANSIENT), (2, Kind.UNKNOWN), (3, Kind.PERMANENT)]

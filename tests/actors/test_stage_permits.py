@@ -12,6 +12,7 @@ from headrace.actors.edges.outputs import Outputs, Port
 from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.protocol import Answered, Epoch, PermitsGranted, Rows, Status
 from headrace.actors.stage import Stage
+from headrace.actors.stages.dispatch import Dispatch
 from headrace.actors.stages.terms import StageTerms
 from tests.actors.fake import Fake
 from tests.actors.stages.fixtures import (
@@ -77,7 +78,7 @@ def test_permits_that_rows_still_wait_for_are_kept_when_another_row_is_gone() ->
 
 
 def test_in_a_cooldown_coroutines_that_have_not_begun_are_recalled_and_calls_on_threads_are_not_L41() -> None:
-    fake = staged(workers=4, concurrent=True)
+    fake = staged(workers=4, dispatch=Dispatch.on_a_loop(4))
     fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
     ((worker, assign),) = assigned(fake)
     fake.receive(protocol.CooldownBegan(Epoch(1), 1.0, protocol.Closure.REFUSED))
@@ -98,7 +99,7 @@ def test_in_a_cooldown_coroutines_that_have_not_begun_are_recalled_and_calls_on_
 
 
 def test_calls_on_a_loop_get_as_many_permits_as_there_are_slots_and_some_ahead_where_they_are_plenty() -> None:
-    fake = staged(workers=56, concurrent=True)
+    fake = staged(workers=56, dispatch=Dispatch.on_a_loop(56))
     fake.receive(Rows(range(100), list(range(100))))
     assert wanted(fake) == 63, "an eighth of them ahead, so that a slot that comes free is used at once"
     fake.receive(PermitsGranted(Epoch(0), 63))
@@ -125,7 +126,7 @@ def test_calls_on_threads_get_a_permit_for_each_idle_worker_where_they_are_scarc
 
 
 def test_quick_calls_go_in_chunks_that_grow_and_a_slow_one_makes_them_small_at_once() -> None:
-    fake = staged(workers=1, chunk_max=6)
+    fake = staged(workers=1, dispatch=Dispatch.in_threads(6))
     fake.receive(Rows(range(100), list(range(100))), PermitsGranted(Epoch(0), 100))
     sizes = []
     for took_s in [1e-6, 2e-6, 3e-6, 4e-6, 1.0, 1.0]:

@@ -117,9 +117,9 @@ MUTANTS = (
         "a stage that leaks the permit of a worker that dies",
         Stage,
         "_on_worker_died",
-        "self._on_answered(self._assignments.inherited(id_, error, salvage, self._terms.concurrent))",
+        "self._on_answered(self._assignments.inherited(id_, error, salvage, self._terms.dispatch))",
         "tell, self._tell_governor = self._tell_governor, lambda *_: None\n"
-        "            self._on_answered(self._assignments.inherited(id_, error, salvage, self._terms.concurrent))\n"
+        "            self._on_answered(self._assignments.inherited(id_, error, salvage, self._terms.dispatch))\n"
         "            self._tell_governor = tell",
         (Invariant.BOUNDED, Invariant.ANSWERED),
         ("worker_killed_in_every_state", "calls_that_hang"),

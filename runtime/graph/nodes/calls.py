@@ -8,15 +8,13 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from headrace.actors.actor import Actor, Ref
+from headrace.actors.actor import Actor
 from headrace.actors.edges.operators import Filter, Map, Operator, Split, Switch, Tap, branch_of_answer
 from headrace.actors.stage import Stage
 from headrace.actors.stages.terms import TRIAL_S, StageTerms
-from headrace.actors.worker import Worker
 
 from ...calls.answers import Kind, answering, on_a_loop
-from ...calls.coroutines import LoopCalls
-from ...calls.threads import ThreadCalls
+from ...calls.making import CallMaker, CallTerms, calls_in_threads, calls_on_a_loop
 from ...errors import GraphError
 from ...limits import Limit, Retry
 from ...rows.contracts import complaint, item_of, signature_of
@@ -132,7 +130,6 @@ class StagePlan(NodePlan, frozen=True):
         return StageTerms(
             name=self.name,
             workers=self.workers,
-            concurrent=self.concurrent,
             timeout_s=self.timeout,
             deadline_s=self.deadline,
             backoff=self.retry.backoff,
@@ -148,14 +145,15 @@ class StagePlan(NodePlan, frozen=True):
 
     def actor(self, wiring: Wiring) -> Actor:
         name, terms = self.name, self.terms
-        terms = msgspec.structs.replace(terms, key=wiring.apart(terms.key), weigh=wiring.apart(terms.weigh))
-        worker = self._worker(wiring.around)
+        calls = self._calls(wiring.around)
+        key, weigh = wiring.apart(terms.key), wiring.apart(terms.weigh)
+        terms = msgspec.structs.replace(terms, dispatch=calls.dispatch, key=key, weigh=weigh)
         stage = Stage(
             terms,
             wiring.governor(name),
             wiring.outputs(name),
             wiring.conductor,
-            lambda ref: wiring.heard(worker(ref), "worker", name),
+            lambda ref: wiring.heard(calls.worker(ref), "worker", name),
             self.operator(),
             wiring.inputs(name),
             wiring.before(name),
@@ -164,28 +162,18 @@ class StagePlan(NodePlan, frozen=True):
         )
         return wiring.heard(stage, "stage", name)
 
-    def _worker(self, around: Surroundings) -> Callable[[Ref], Actor]:
-        function, timeout, classify = answering(self.kind, self.function), self.timeout, self.retry.classify
-        prefix, reader, workers = f"{around.id}:{self.name}", self.limit.headers, self.workers
-        if self.concurrent:
-            return lambda ref: Worker(
-                ref,
-                LoopCalls(around.loop(), function, workers, prefix, timeout, classify, around.context, reader=reader),
-            )
-        monotonic = around.monotonic
-        return lambda ref: Worker(
-            ref,
-            ThreadCalls(
-                function,
-                prefix,
-                timeout,
-                classify,
-                monotonic=monotonic,
-                loop=around.loop,
-                context=around.context,
-                reader=reader,
-            ),
+    def _calls(self, around: Surroundings) -> CallMaker:
+        terms = CallTerms(
+            answering(self.kind, self.function),
+            f"{around.id}:{self.name}",
+            around.loop,
+            self.timeout,
+            self.retry.classify,
+            around.context,
+            reader=self.limit.headers,
+            monotonic=around.monotonic,
         )
+        return calls_on_a_loop(terms, self.workers) if self.concurrent else calls_in_threads(terms)
 
 
 class MapPlan(StagePlan, frozen=True):

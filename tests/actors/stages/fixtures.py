@@ -13,6 +13,7 @@ from headrace.actors.journaling.recovered import Answer
 from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.protocol import Answered, Fault, Kind
 from headrace.actors.stage import Stage
+from headrace.actors.stages.dispatch import Dispatch
 from headrace.actors.stages.terms import StageTerms
 
 GOVERNOR, NEXT, GAPS, CONDUCTOR, BEFORE, JOURNAL = map(
@@ -20,8 +21,8 @@ GOVERNOR, NEXT, GAPS, CONDUCTOR, BEFORE, JOURNAL = map(
 )
 
 
-def staged(workers: int = 2, **options: Any) -> Fake:
-    terms = StageTerms("call", workers, **options)
+def staged(workers: int = 2, dispatch: Dispatch | None = None, **options: Any) -> Fake:
+    terms = StageTerms("call", workers, dispatch or Dispatch.in_threads(), **options)
     outputs = Outputs("call", {ONWARD: Port(NEXT)}, behind=(GAPS,))
     stage = Stage(terms, GOVERNOR, outputs, CONDUCTOR, lambda ref: Stage.__new__(Stage), before=BEFORE)
     fake = Fake(stage, "stage")

@@ -12,6 +12,7 @@ from tests.actors.stages.fixtures import GOVERNOR, answer, assigned, faulted, re
 
 from headrace.actors import protocol
 from headrace.actors.protocol import Answered, Closure, Epoch, Fault, Kind, PermitsGranted, Rows
+from headrace.actors.stages.dispatch import Dispatch
 from headrace.actors.stages.key_queue import Access, KeyQueue
 
 
@@ -176,7 +177,7 @@ def test_a_key_that_comes_again_after_it_was_done_with_is_called_again() -> None
 
 def test_keys_for_which_no_slot_was_free_ask_one_by_one_in_the_order_in_which_they_came() -> None:
     """A permit that waits for a slot could have been another's."""
-    fake = staged(workers=2, concurrent=True, key=lambda row: row)
+    fake = staged(workers=2, dispatch=Dispatch.on_a_loop(2), key=lambda row: row)
     fake.receive(Rows(range(2), ["a", "b"]))
     fake.receive(PermitsGranted(Epoch(0), 1, "a", paced=True), PermitsGranted(Epoch(0), 1, "b", paced=True))
     work = assigned(fake)
