@@ -255,7 +255,9 @@ MUTANTS = (
         "receive",
         "if self._state.terminal:\n            return",
         "if self._state.terminal and not isinstance(message, protocol.Abort):\n            return\n"
-        "        if self._state.terminal:\n            self._finish()\n            return",
+        "        if self._state.terminal:\n"
+        "            ended = protocol.RunEnded(self._state, self._counts, [], [])\n"
+        "            self.context.tell(self._caller, ended)\n            return",
         (Invariant.ONE_PATH,),
         ("told_after_the_end",),
     ),
@@ -565,8 +567,8 @@ MUTANTS = (
         "a broken sink that keeps what still comes",
         Sink,
         "receive",
-        "if self._broken:\n                    self._interrupt()",
-        "if self._broken:\n                    pass",
+        "if self._life.now is SinkState.BROKEN:\n                    self._interrupt()",
+        "if self._life.now is SinkState.BROKEN:\n                    pass",
         (Invariant.ANSWERED,),
         ("one_sink_breaks_the_others_finish",),
     ),
@@ -592,8 +594,8 @@ MUTANTS = (
         "a sink that does not tell the quarantine that it has no more rows for it",
         Sink,
         "_finish_if_done",
-        "if not self._aborting:",
-        "if False:",
+        "self._outputs.finish(self._total)",
+        "pass",
         (Invariant.ANSWERED,),
         ("sinks_that_cannot_hold_a_row",),
     ),

@@ -327,7 +327,13 @@ MUTANTS = (
         "                try:\n                    self._exact.sync()\n"
         "                except OSError:\n                    pass",
     ),
-    _mutant("a journal that goes on after a commit has failed", Journal, "receive", "self._broken = True", "pass"),
+    _mutant(
+        "a journal that goes on after a commit has failed",
+        Journal,
+        "receive",
+        "go(StoreState.BROKEN)",
+        "go(StoreState.IDLE)",
+    ),
     _mutant(
         "a journal that says durable too early",
         Journal,
