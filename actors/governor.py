@@ -121,10 +121,10 @@ class Governor(Actor):
                     self._grant(key)
             case protocol.CallsEnded():
                 self._on_calls_ended(message)
-            case protocol.PermitsReturned(stage, n, key, cost):
+            case protocol.PermitsReturned(stage, n, key, cost, since_s):
                 if stage in self._stages:
                     self._returned += n
-                    self._gate(key).returned(stage, n, cost, self.context.now())
+                    self._gate(key).returned(stage, n, cost, self.context.now(), since_s)
                     self._grant(key)
             case protocol.WishesWithdrawn(stage, key):
                 self.context.tell(stage, protocol.WishesForgotten(self._gate(key).withdraw(stage), key))

@@ -218,12 +218,13 @@ class PermitsGranted(Message, frozen=True):
 
 
 class PermitsReturned(Message, frozen=True):
-    """Stage → Governor: granted and not used."""
+    """Stage → Governor: granted and not used. `since_s`: when the stage got the oldest of them; None: just now."""
 
     stage: Ref
     n: int
     key: Key = None
     cost: float = 0.0
+    since_s: float | None = None
 
 
 class WishesWithdrawn(Message, frozen=True):

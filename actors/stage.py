@@ -279,8 +279,8 @@ class Stage(Actor):
             for seq in unstarted:
                 if self._deadlines.is_open(seq):
                     queue.put_first(seq, assignment.value_of(seq))
-            weight = queue.weight_of(unstarted)
-            self._tell(self._governor, protocol.PermitsReturned(self.context.me, len(unstarted), queue.key, weight))
+            n, weight, since_s = len(unstarted), queue.weight_of(unstarted), assignment.since_s
+            self._tell(self._governor, protocol.PermitsReturned(self.context.me, n, queue.key, weight, since_s))
         for fault in faults:
             if self._deadlines.takes_fault(fault.seq):
                 self._attempts.on_fault(queue, assignment.value_of(fault.seq), fault)

@@ -174,16 +174,17 @@ class Gate:
         wishes.append(_Wish(n, deque(costs)))
         self._waiting += n
 
-    def returned(self, stage: Ref, n: int, cost: float, now: float) -> None:
-        """Permits that were not used: their slots of time are as good as new."""
+    def returned(self, stage: Ref, n: int, cost: float, now: float, since_s: float | None = None) -> None:
+        """Permits that were not used. `since_s`: the stage has had them for as long; None: they have just gone out."""
         self._release(stage, n)
+        since_s = now if since_s is None else since_s
         for bucket in self._counting:
-            bucket.put_back(n)
+            bucket.put_back(n, since_s, now)
         for bucket in self._weighing:
-            bucket.put_back(cost)
+            bucket.put_back(cost, since_s, now)
         self._pace.on_returned(n)
         if self._pace.bucket is not None and self.state is not GateState.COOLING:
-            self._pace.bucket.put_back(n)
+            self._pace.bucket.put_back(n, since_s, now)
         if self._told is not None:
             self._told.returned(n, cost, now)
 

@@ -2,14 +2,21 @@
 
 Tokens come at `rate_per_s`, up to `burst`. An amount larger than the burst may go once the bucket is full, and leaves it
 in debt, so that a row that weighs more than the burst still passes, and the average holds.
+
+What was taken and is given back unused counts as if it had never been taken. A bucket that would have been full meanwhile
+would have lost what came on top, so at most as much comes back as was missing to a full one at every moment since.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from ..errors import InternalError
 
 ROUNDING = 1e-9
 """Tokens may be short by this much: a refill is a float."""
+LOWS_MAX = 64
+"""So many moments are remembered at which it was as full as never since; two old ones then count as one."""
 
 
 class TokenBucket:
@@ -24,6 +31,9 @@ class TokenBucket:
         self.burst = burst
         self._tokens = burst
         self._at = now
+        self._lows: deque[tuple[float, float]] = deque()
+        """Moments just before something was taken, and what was missing to a full bucket then; each time more than the time
+        before, since of two such moments the later one counts if less was missing at it."""
 
     def set_rate(self, rate_per_s: float, burst: float, now: float) -> None:
         self._refill(now)
@@ -42,10 +52,32 @@ class TokenBucket:
         return self._tokens + ROUNDING >= min(amount, self.burst)
 
     def take(self, amount: float) -> None:
+        self._note_low()
         self._tokens -= amount
 
-    def put_back(self, amount: float) -> None:
-        self._tokens = min(self.burst, self._tokens + amount)
+    def put_back(self, amount: float, since_s: float, now: float) -> None:
+        """What was taken at `since_s` was not used: it is as if it had not been taken."""
+        self._refill(now)
+        amount = min(amount, self.burst - self._tokens)
+        lows = self._lows
+        later = sum(at > since_s for at, _ in lows)
+        if later:
+            amount = min(amount, lows[-later][1])
+        if amount > 0.0:
+            for i in range(len(lows) - later, len(lows)):
+                lows[i] = (lows[i][0], lows[i][1] - amount)
+            self._tokens += amount
+
+    def _note_low(self) -> None:
+        lows, missing = self._lows, self.burst - self._tokens
+        if lows and lows[-1][0] == self._at and lows[-1][1] <= missing:
+            return
+        while lows and lows[-1][1] >= missing:
+            lows.pop()
+        if len(lows) >= LOWS_MAX:
+            _, least = lows.popleft()
+            lows[0] = (lows[0][0], least)
+        lows.append((self._at, missing))
 
     def credit(self, amount: float, most: float, now: float) -> None:
         """What had been reserved and was not needed, and waited for: it counts on top of the burst, up to `most`."""

@@ -27,6 +27,8 @@ class Assignment(msgspec.Struct):
     epoch: Epoch
     seqs: Seqs
     values: list[Any]
+    since_s: float = 0.0
+    """When the oldest of its permits came."""
     open: set[Id] | None = None
     """Rows not yet answered; None as long as no part of it was."""
     by_seq: dict[Id, Any] | None = None
@@ -66,7 +68,7 @@ class Assignments:
         """The number of a new one."""
         id_ = self._next
         self._next += 1
-        self._under_way[id_] = Assignment(worker, queue, queue.epoch, seqs, values)
+        self._under_way[id_] = Assignment(worker, queue, queue.epoch, seqs, values, queue.held_since_s)
         self.in_flight += len(seqs)
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         return id_

@@ -137,7 +137,8 @@ class Scheduler:
         n, credit = queue.give_up()
         if n:
             self._launchable.pop(queue.key, None)
-            self._tell(self._governor, protocol.PermitsReturned(self._context.me, n, queue.key, credit))
+            since_s = queue.held_since_s
+            self._tell(self._governor, protocol.PermitsReturned(self._context.me, n, queue.key, credit, since_s))
 
     def give_back_unused(self, queue: KeyQueue) -> None:
         """The same, where rows have gone that they were for."""

@@ -259,7 +259,7 @@ def test_a_permit_that_waited_long_for_a_worker_is_given_back_and_asked_for_anew
     fake.receive(PermitsGranted(Epoch(0), 1, paced=True))
     fake.pass_time(0.6)
     fake.receive(answer(worker, assign, [0], complete=True))
-    assert [m.n for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [2]
+    assert [(m.n, m.since_s) for m in fake.told_to(GOVERNOR, protocol.PermitsReturned)] == [(2, 0.2)]
     assert [m.n for m in fake.told_to(GOVERNOR, protocol.PermitsWanted)][-1] == 1
     assert assigned(fake) == []
     fake.receive(PermitsGranted(Epoch(0), 1, paced=True))

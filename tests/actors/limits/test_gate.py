@@ -240,6 +240,16 @@ def test_permits_that_come_back_unused_are_slots_of_time_that_are_as_good_as_new
     assert [(g.stage, g.n, g.cost) for g in gate.grant(0.0)] == [(OTHER, 3, 30.0)]
 
 
+def test_permits_that_come_back_when_their_time_has_passed_are_not_given_out_beside_new_ones_L55() -> None:
+    gate = Gate(Terms(rates=(Rate(5.0, 1.0),)), 0.0)
+    gate.want(STAGE, 9, ())
+    assert granted(gate, 0.0) == 1
+    assert granted(gate, 0.2) == 1
+    gate.returned(STAGE, 1, 0.0, 0.25, since_s=0.0)
+    assert granted(gate, 0.25) == 0
+    assert granted(gate, 0.4) == 1
+
+
 def test_of_two_rates_the_scarcer_one_counts() -> None:
     gate = Gate(Terms(rates=(Rate(100.0, 10.0), Rate(5.0, 2.0))), 0.0)
     gate.want(STAGE, 20, ())

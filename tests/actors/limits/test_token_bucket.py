@@ -19,11 +19,65 @@ def test_it_starts_full_and_holds_no_more_than_its_burst_however_long_nobody_tak
 def test_what_is_given_back_never_makes_it_hold_more_than_its_burst() -> None:
     bucket = TokenBucket(10.0, 4.0, 0.0)
     bucket.take(1.0)
-    bucket.put_back(3.0)
+    bucket.put_back(3.0, 0.0, 0.0)
     assert bucket.room(0.0) == 4
     bucket.take(4.0)
-    bucket.put_back(2.0)
+    bucket.put_back(2.0, 0.0, 0.0)
     assert bucket.room(0.0) == 2
+
+
+def test_what_comes_back_after_its_time_has_passed_does_not_count_beside_what_has_come_since_L55() -> None:
+    bucket = TokenBucket(5.0, 1.0, 0.0)
+    bucket.take(1.0)
+    assert bucket.room(0.2) == 1, "it is full again, with and without what was taken at first"
+    bucket.take(1.0)
+    bucket.put_back(1.0, 0.0, 0.25)
+    assert bucket.room(0.25) == 0
+    assert bucket.room(0.4) == 1
+    # What was taken last, and at once given back, is as good as new.
+    bucket.take(1.0)
+    bucket.put_back(1.0, 0.4, 0.41)
+    assert bucket.room(0.41) == 1
+
+
+def test_two_that_come_back_share_what_was_missing_since() -> None:
+    bucket = TokenBucket(10.0, 4.0, 0.0)
+    bucket.take(2.0)
+    assert bucket.room(0.1) == 3
+    bucket.take(3.0)
+    bucket.put_back(1.0, 0.0, 0.1)
+    bucket.put_back(1.0, 0.0, 0.1)
+    assert bucket.room(0.1) == 1, "it had room for one more when the three were taken"
+
+
+@given(
+    st.floats(0.5, 500.0),
+    st.floats(1.0, 50.0),
+    st.lists(st.tuples(st.floats(0.0, 0.5), st.integers(0, 30), st.one_of(st.none(), st.integers(0, 5))), max_size=40),
+)
+def test_what_comes_back_at_any_time_leaves_no_more_than_if_it_had_never_been_taken(
+    rate: float, burst: float, steps: list[tuple[float, int, int | None]]
+) -> None:
+    bucket = TokenBucket(rate, burst, 0.0)
+    now = 0.0
+    used: list[tuple[float, int]] = []
+    held: list[tuple[float, int, int]] = []
+    for i, (pause, wanted, returned_after) in enumerate(steps):
+        now += pause
+        n = min(wanted, bucket.room(now))
+        bucket.take(n)
+        if returned_after is None:
+            used.append((now, n))
+        else:
+            held.append((now, n, i + returned_after))
+        for since_s, m, _ in [each for each in held if each[2] <= i]:
+            bucket.put_back(m, since_s, now)
+        held = [each for each in held if each[2] > i]
+    # A bucket that only ever saw what was used, in the same order: it is never overdrawn.
+    witness = TokenBucket(rate, burst, 0.0)
+    for at, n in used:
+        assert n <= witness.room(at) + 1e-6
+        witness.take(n)
 
 
 @given(
@@ -41,7 +95,7 @@ def test_in_no_stretch_of_time_goes_more_than_its_burst_and_what_the_rate_brings
         n = min(wanted, bucket.room(now))
         bucket.take(n)
         if gives_back:
-            bucket.put_back(n)
+            bucket.put_back(n, now, now)
         else:
             taken += n
         assert bucket.room(now) <= burst + 1e-6
