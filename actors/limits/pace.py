@@ -235,7 +235,7 @@ class Pace:
         else:
             self._ramp = (
                 max(self._ramp[0], let_in - self._run_sent),
-                max(sent_at - self._run_began - self._idle_s, 1e-3),
+                max(sent_at - self._run_began - self._idle_s, took_s, 1e-3),
             )
             self._ramp_out = out
 
@@ -264,7 +264,13 @@ class Pace:
         if worse:
             self._unpaced = 0
             self._trusted *= 2
-        if not self._unpaced and self._stated_per_s is not None:
+        if not self._unpaced:
+            self._end_unpaced()
+
+    def _end_unpaced(self) -> None:
+        """Search for the rate again: of what was stated, for the share of it that is allowed (L74)."""
+        self._unpaced = 0
+        if self._stated_per_s is not None:
             self._search = RateSearch(1.0, self._stated_per_s)
             self.window = math.inf
 
@@ -302,8 +308,8 @@ class Pace:
         self._run_answered = 0
         self._idle_s = 0.0
         self._probe = self._sent.total if fruitless > 1 else None
-        if fruitless >= FRUITLESS:
-            self._unpaced = 0
+        if fruitless >= FRUITLESS and self._unpaced:
+            self._end_unpaced()
         if self._search is None:
             return
         self._search.on_opened(closed_s, last_s, hinted, fruitless)

@@ -144,6 +144,18 @@ def test_the_first_refusal_says_how_much_was_let_in_until_then_and_in_what_time(
     assert pace.learned
 
 
+def test_calls_that_went_out_before_any_came_back_are_no_more_a_second_than_a_refusal_lets_go_round() -> None:
+    """Ten at once within a thousandth of a second are no ten thousand a second."""
+    pace = ramping()
+    pace.on_sent(10, 0.0)
+    pace.on_sent(10, 0.01)
+    pace.on_ended(5, 5, True, 20, 0.02, 0.02)
+    pace.on_refused(15, 0.02, 0.03)
+    pace.on_opened(0.1, 0.1, False, 1, 0.13)
+    assert pace.bucket is not None
+    assert pace.bucket.rate_per_s == pytest.approx(0.5 * 10 / 0.02)
+
+
 def test_of_what_is_stated_as_much_is_used_as_was_not_refused_L74() -> None:
     assert Pace(10.0, 0.0).share == 1.0
     pace = stated()
@@ -347,3 +359,9 @@ def test_where_nothing_goes_through_again_and_again_that_is_no_chance() -> None:
     pace.on_refused(1, 0.0, now + 1.01)
     pace.on_opened(2.0, 1.0, False, 4, now + 2.0)
     assert not pace.learned
+    # What is searched for then is a share of what was stated again, and never more.
+    pace.on_sent(20, now + 2.0)
+    pace.on_ended(15, 15, True, 20, 0.01, now + 2.01)
+    pace.on_refused(5, 0.01, now + 2.02)
+    pace.on_opened(0.1, 0.1, False, 1, now + 2.1)
+    assert pace.share <= 1.0
