@@ -199,7 +199,7 @@ class Conductor(Actor):
             case protocol.Abort(reason, error):
                 self._abort(error, reason, State.ABORTED)
             case protocol.Failing(_, error, drain):
-                self._on_failing(error, drain)
+                self._on_failing(error, drain=drain)
             case protocol.Died() if self._cast is None:
                 self._early.append(message)
             case protocol.Died(who, error):
@@ -275,7 +275,7 @@ class Conductor(Actor):
                 # It must not take the place of an abort, whose deadline would be forgotten.
                 pass
 
-    def _on_failing(self, error: BaseException, drain: bool) -> None:
+    def _on_failing(self, error: BaseException, *, drain: bool) -> None:
         if not drain or not self._is_on():
             self._abort(error, None, State.FAILED)
             return

@@ -36,7 +36,7 @@ class Reorder(Actor):
     `first`: with which row the run begins. `again`: it has a journal, so a row that failed or was interrupted may yet
     be well in another life, and what is behind it is not written before it."""
 
-    def __init__(self, sink: Ref, conductor: Ref, whole: bool = False, first: int = 0, again: bool = False) -> None:
+    def __init__(self, sink: Ref, conductor: Ref, *, whole: bool = False, first: int = 0, again: bool = False) -> None:
         self._sink = sink
         self._conductor = conductor
         self._whole = whole
@@ -64,7 +64,7 @@ class Reorder(Actor):
                     if self._again and end.status is Status.FAILED:
                         # The run is over: its turn never comes.
                         continue
-                    self._order.end(end, self._whole or (self._again and end.status is Status.INTERRUPTED))
+                    self._order.end(end, told=self._whole or (self._again and end.status is Status.INTERRUPTED))
                 self._release()
             case protocol.EndOfRows(total):
                 self._total = total

@@ -92,6 +92,7 @@ class Sink(Actor):
         ledger: Ref,
         conductor: Ref,
         inputs: int = 1,
+        *,
         drain: bool = False,
         written: Container[Id] = (),
         shown_as: str | None = None,

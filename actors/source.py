@@ -82,6 +82,7 @@ class Source(Actor):
         backoff: Backoff | None = None,
         journal: Ref | None = None,
         past: Recovered = NEW,
+        *,
         suspends: bool = False,
     ) -> None:
         """`suspends`: the conductor wants to know when nothing is left to do."""
@@ -121,7 +122,7 @@ class Source(Actor):
                 self._outputs.welcome(who, n)
                 self._read()
             case protocol.ReadFailed(error, resumable):
-                self._on_read_failed(error, resumable)
+                self._on_read_failed(error, resumable=resumable)
             case _ReadAgain():
                 if self._state is _State.WAITING:
                     self._state = _State.IDLE
@@ -210,7 +211,7 @@ class Source(Actor):
         good = [(s, v) for s, v in zip(seqs, values, strict=True) if type(v) is not BadRow]
         return [s for s, _ in good], [v for _, v in good]
 
-    def _on_read_failed(self, error: BaseException, resumable: bool) -> None:
+    def _on_read_failed(self, error: BaseException, *, resumable: bool) -> None:
         if self._state is _State.ENDED:
             return
         self._failures += 1

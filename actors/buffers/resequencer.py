@@ -137,7 +137,7 @@ class Order:
             for seq in seqs:
                 self._put_any(seq, _GAP)
 
-    def end(self, ended: Ended, told: bool) -> None:
+    def end(self, ended: Ended, *, told: bool) -> None:
         """This one will not come; where its end is `told`, it is told when its turn has come."""
         self._put_any(ended.seq, ended if told else _GAP)
 
@@ -182,7 +182,7 @@ class Order:
         if seq < self.next or self._known.has(seq) or seq in self._chunks or seq in self._trees:
             raise AssertionError(f"row {seq} ended twice: {self.next} was next")
 
-    def _plant(self, at: Place, what: _Row | _Gap | Ended, again: bool = False) -> None:
+    def _plant(self, at: Place, what: _Row | _Gap | Ended, *, again: bool = False) -> None:
         seq = at[0]
         if len(at) == 1:
             if again and self._known.has(seq):

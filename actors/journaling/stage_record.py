@@ -79,6 +79,7 @@ class StageRecord:
         keeps: Encoders | None = None,
         known: Mapping[Id, Answer] | None = None,
         parked: Mapping[Id, tuple[Any, float]] | None = None,
+        *,
         holds: bool = False,
     ) -> None:
         self._stage = stage

@@ -161,7 +161,7 @@ class Gate:
         self._share: float | None = None
         self._vegas = ConcurrencySearch() if terms.concurrency == "auto" else None
         if self._told is not None:
-            self._told.set_terms(_cost_units(terms), terms.spread)
+            self._told.set_terms(_cost_units(terms), spread=terms.spread)
         window = float("inf") if terms.stated else float(INITIAL_WINDOW)
         self._pace = Pace(window, now, min((rate.per_s for rate in terms.rates), default=None))
 
@@ -217,7 +217,7 @@ class Gate:
         self._release(stage, used)
         # Calls of the run before a cooldown say that it was not for nothing, also if they are answered in it.
         of_run = epoch is None or epoch >= self.epoch - (self.state is GateState.COOLING)
-        self._pace.on_ended(used, answered, of_run, in_use, latency_s, now)
+        self._pace.on_ended(used, answered, of_run=of_run, in_use=in_use, latency_s=latency_s, now=now)
         if answered:
             self._answered_since_outage += answered
             self._failing.clear()
@@ -250,7 +250,7 @@ class Gate:
         if self._told is None:
             if not (heard or spent):
                 return
-            self._told = Told(now, self._out + used, _cost_units(self.terms), self.terms.spread)
+            self._told = Told(now, self._out + used, _cost_units(self.terms), spread=self.terms.spread)
         self._told.ended(used, heard, now)
         if spent:
             self._told.spent(spent)
@@ -356,7 +356,7 @@ class Gate:
             # Not until now: a process that stood still was not closed out.
             until_s = min(now, self.until_s)
             closed_s, last_s = until_s - self._shut_since, until_s - self._closed_at
-            self._pace.on_opened(closed_s, last_s, self._hinted, self._fruitless, now)
+            self._pace.on_opened(closed_s, last_s, hinted=self._hinted, fruitless=self._fruitless, now=now)
         else:
             self._pace.on_back(now)
         return True
@@ -394,7 +394,7 @@ class Gate:
 
     def grant(self, now: float) -> list[Grant]:
         """Permits that may go out now."""
-        self._pace.move(self._rate_bound, now)
+        self._pace.move(limited=self._rate_bound, now=now)
         self._rate_bound = False
         if self._pace.refused and self.terms.rates:
             self._share_out(now)
@@ -459,7 +459,7 @@ class Gate:
 
     def _room_in_flight(self, now: float) -> float:
         """Calls that may be in flight on top of those that are, whatever the rate says."""
-        room = self._pace.room(self._out, self._full, now)
+        room = self._pace.room(self._out, full=self._full, now=now)
         if isinstance(self.terms.concurrency, int):
             room = min(room, self.terms.concurrency - self._out)
         if self._vegas is not None:

@@ -106,7 +106,7 @@ class InFlight:
         else:
             self.limit = self._proven = int(self.limit * LESS)
 
-    def move(self, full: bool, sent: int, now: float) -> None:
+    def move(self, *, full: bool, sent: int, now: float) -> None:
         """Time has passed; `full`: rows wait, and only this limit keeps them. `sent`: calls in all."""
         wait_s = self._raise_s if self._step == 1 else RAISE_NEXT_S
         if self.limit is None or not full or now - self._raised_at < wait_s:

@@ -108,7 +108,7 @@ class Pace:
             self._go_unpaced(prior.chance)
             self._refused = True
         elif prior.rate is not None:
-            self._search = RateSearch.recalled(prior.rate, prior.sure, self._stated_per_s)
+            self._search = RateSearch.recalled(prior.rate, sure=prior.sure, stated_per_s=self._stated_per_s)
             self._refused = True
             if self._stated_per_s is None:
                 rate = self._search.rate
@@ -162,7 +162,7 @@ class Pace:
         """So many of them were not used."""
         self._sent.take_back(n)
 
-    def on_ended(self, used: int, answered: int, of_run: bool, in_use: int, latency_s: float, now: float) -> None:
+    def on_ended(self, used: int, answered: int, *, of_run: bool, in_use: int, latency_s: float, now: float) -> None:
         """`used` calls are over, of which `answered` were let in; in `latency_s` each, while `in_use` permits were
         out. `of_run`: they were sent since it opened last."""
         self._ended.add(used, now)
@@ -204,7 +204,7 @@ class Pace:
 
     def on_refused(self, out: int, took_s: float, now: float) -> None:
         """The first refusal since it opened, which closes it. `out`: permits that are out."""
-        self.move(False, now)
+        self.move(limited=False, now=now)
         if not self._refused:
             self._refused = True
             if self._search is not None:
@@ -229,7 +229,7 @@ class Pace:
         if self._unpaced:
             self._go_on_unpaced()
         elif self._search is not None:
-            self._search.on_refused(took_s, fruitful)
+            self._search.on_refused(took_s, fruitful=fruitful)
             if self._search.at_odds >= self._trusted:
                 self._begin_unpaced()
         else:
@@ -290,7 +290,7 @@ class Pace:
         if self._bucket is not None:
             self._bucket.empty(now)
 
-    def on_opened(self, closed_s: float, last_s: float, hinted: bool, fruitless: int, now: float) -> None:
+    def on_opened(self, closed_s: float, last_s: float, *, hinted: bool, fruitless: int, now: float) -> None:
         """It opens again, after it was closed for so long since the last call was let in, the last cooldown being so
         long. `fruitless`: how often it was opened meanwhile, and nothing went through, and nobody has said when to
         come again."""
@@ -312,7 +312,7 @@ class Pace:
             self._end_unpaced()
         if self._search is None:
             return
-        self._search.on_opened(closed_s, last_s, hinted, fruitless)
+        self._search.on_opened(closed_s, last_s, hinted=hinted, refused=fruitless)
         if self._stated_per_s is None:
             rate = self._search.rate
             if self._bucket is None:
@@ -323,7 +323,7 @@ class Pace:
 
     # --- what may go ---
 
-    def move(self, limited: bool, now: float) -> None:
+    def move(self, *, limited: bool, now: float) -> None:
         """Time has passed. Only time in which rows waited for the rate counts (`limited`): one not used proves
         nothing."""
         if self._search is None:
@@ -336,12 +336,12 @@ class Pace:
             if limited:
                 self._steady_limited_s += seconds
             return
-        self._search.move(seconds, limited and self.in_flight.limit is None)
+        self._search.move(seconds, limited=limited and self.in_flight.limit is None)
         if limited and self._bucket is not None:
             rate = self._search.rate
             self._bucket.set_rate(rate, learned_burst(rate), now)
 
-    def room(self, out: int, full: bool, now: float) -> float:
+    def room(self, out: int, *, full: bool, now: float) -> float:
         """Calls that may be in flight on top of the `out` that are, whatever the rate says. `full`: rows wait for
         that."""
         if self._probe is not None and self.in_flight.limit is None:
@@ -350,7 +350,7 @@ class Pace:
             else:
                 return 1.0 - (self._sent.total - self._probe)
         if self.in_flight.limit is not None:
-            self.in_flight.move(full, self._sent.total, now)
+            self.in_flight.move(full=full, sent=self._sent.total, now=now)
             return self.in_flight.limit - out
         if self._bucket is not None or out < self.window:
             return math.inf if self._bucket is not None else self.window - out

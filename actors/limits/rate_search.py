@@ -157,7 +157,7 @@ class RateSearch:
         return search
 
     @classmethod
-    def recalled(cls, rate: float, sure: bool, stated_per_s: float | None = None) -> RateSearch:
+    def recalled(cls, rate: float, *, sure: bool, stated_per_s: float | None = None) -> RateSearch:
         """Begun with what an earlier one has found; not `sure`: while it was searching."""
         search = cls(1.0, stated_per_s)
         rate = min(max(rate, RATE_MIN), search._ceiling)
@@ -196,7 +196,7 @@ class RateSearch:
         """Which share of the calls was refused in the runs at odds with what went through before."""
         return self.at_odds / max(self.at_odds + self._calls_at_odds, 1.0)
 
-    def move(self, seconds: float, limited: bool) -> None:
+    def move(self, seconds: float, *, limited: bool) -> None:
         """Time has passed since the opening. Only time in which rows waited for the rate counts: one not used proves
         nothing."""
         # A process that stood still has sent nothing meanwhile.
@@ -227,7 +227,7 @@ class RateSearch:
         reach = aim.goal - aim.start if x < 0.0 else max(aim.goal - aim.start, REACH * aim.goal)
         return aim.goal + reach * x * x * x
 
-    def on_refused(self, took_s: float, fruitful: bool) -> None:
+    def on_refused(self, took_s: float, *, fruitful: bool) -> None:
         """It closes; a call that was refused after `took_s`. Not `fruitful`: as far as is known nothing has gone through
         since it opened, so this belongs to the closing before."""
         self._refusal_s = max(took_s, 0.9 * self._refusal_s)
@@ -273,14 +273,14 @@ class RateSearch:
         self.forget_run()
         self._begin_run()
 
-    def on_opened(self, closed_s: float, last_s: float, hinted: bool, refused: int) -> None:
+    def on_opened(self, closed_s: float, last_s: float, *, hinted: bool, refused: int) -> None:
         """After a closing of so long, from the run's end on. It was tried meanwhile, `last_s` ago, and was still
         closed; so it opened at some time since. `refused`: calls that were, to find out."""
         self._doubtful = None
         if self._run is not None:
             if refused > 1:
                 closed_s -= last_s / 2.0
-            self._aim = self._decide(self._run, self._before, closed_s, hinted, max(refused, 1))
+            self._aim = self._decide(self._run, self._before, closed_s, hinted=hinted, refused=max(refused, 1))
         self._begin_run()
 
     def _begin_run(self) -> None:
@@ -288,7 +288,7 @@ class RateSearch:
         self._limited_s = self._seconds = self._sent = 0.0
         self.rate = self._recent = min(max(self._rate_of(self._aim), RATE_MIN), self._ceiling)
 
-    def _decide(self, run: _Run, before: _Aim, closed_s: float, hinted: bool, refused: int) -> _Aim:
+    def _decide(self, run: _Run, before: _Aim, closed_s: float, *, hinted: bool, refused: int) -> _Aim:
         low = max(run.sent, 0.05 * self._few) / (run.seconds + closed_s)
         mean = run.sent / run.seconds
         self._low = low

@@ -47,12 +47,12 @@ EACH_NEWS = 0.1
 class Told:
     """It does what the module says. Times are seconds of `context.now()`."""
 
-    def __init__(self, now: float, out: int, cost_units: frozenset[str], spread: bool = False) -> None:
+    def __init__(self, now: float, out: int, cost_units: frozenset[str], *, spread: bool = False) -> None:
         """`out`: calls under way. `cost_units`: what the rows' weights are counted in. `spread`: what remains goes out
         evenly until the reset."""
         self._from_s = now
         self._out = out
-        self.set_terms(cost_units, spread)
+        self.set_terms(cost_units, spread=spread)
         self._grants = Tally()
         self._ends = Tally()
         self._quotas: dict[tuple[str, str], _Known] = {}
@@ -65,7 +65,7 @@ class Told:
         self._begun = 0
         """Rows whose weights have been taken and whose permits have not."""
 
-    def set_terms(self, cost_units: frozenset[str], spread: bool) -> None:
+    def set_terms(self, cost_units: frozenset[str], *, spread: bool) -> None:
         """The limit has changed; what was told stands."""
         self._cost_units = cost_units
         self._spread = spread

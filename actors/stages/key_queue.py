@@ -140,7 +140,7 @@ class KeyQueue:
         self.asked += n
         return n, tuple(self._unasked.popleft() for _ in range(n))
 
-    def grant(self, epoch: Epoch, n: int, credit: float, scarce: bool, now: float) -> None:
+    def grant(self, epoch: Epoch, n: int, credit: float, *, scarce: bool, now: float) -> None:
         if not self.held:
             self.held_since_s = now
         self.epoch = epoch

@@ -160,7 +160,7 @@ class Scheduler:
             self._tell(self._governor, protocol.PermitsReturned(self._context.me, granted.n, queue.key, granted.cost))
             queue.reask()
             return
-        queue.grant(granted.epoch, granted.n, granted.cost, granted.paced, self._context.now())
+        queue.grant(granted.epoch, granted.n, granted.cost, scarce=granted.paced, now=self._context.now())
         self.pump(queue)
 
     def on_wishes_forgotten(self, forgotten: protocol.WishesForgotten) -> None:

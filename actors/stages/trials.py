@@ -68,7 +68,7 @@ class Trials:
         trouble, number = self._troubles[seq], queue.witnesses.ended
         trouble.alone = trouble.alone + 1 if alone and trouble.at == number - 1 else 0
         trouble.at = number
-        trial = queue.witnesses.try_(seq, value, fault, self._context.now(), trouble.alone > ALONE_MAX)
+        trial = queue.witnesses.try_(seq, value, fault, self._context.now(), stale=trouble.alone > ALONE_MAX)
         share = queue.witnesses.share(trial, over=False)
         if share:
             self._settle(trial, queue, share)

@@ -87,7 +87,7 @@ class Witnesses:
         while self._failed[0][0] < oldest - CALLS:
             self._failed.popleft()
 
-    def try_(self, seq: Id, value: Any, fault: Fault, now: float, stale: bool = False) -> Trial:
+    def try_(self, seq: Id, value: Any, fault: Fault, now: float, *, stale: bool = False) -> Trial:
         """This row, whose call was the last that ended, is on trial. `stale`: see `Trial`."""
         trial = self.trials[seq] = Trial(seq, value, fault, self.ended, now, stale)
         return trial

@@ -104,7 +104,7 @@ class CalledSink(_Calling):
     def sync(self) -> None:
         self._call("sync")
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         self._call("close", complete)
 
 

@@ -50,11 +50,11 @@ class CsvSink(FileSink):
         self._known: frozenset[str] = frozenset()
         self._headed = False
 
-    def _begin_at(self, columns: list[str] | None, headed: bool) -> None:
+    def _begin_at(self, columns: list[str] | None, *, headed: bool) -> None:
         self._columns, self._headed = columns, headed
         self._known = frozenset(columns or ())
 
-    def _check_head(self, head: str, whole: bool) -> None:
+    def _check_head(self, head: str, *, whole: bool) -> None:
         lines = head.split("\n")
         lines = [line for line in (lines if whole else lines[:-1]) if line.strip()]
         other = other_separator(lines, self._delimiter)
@@ -71,7 +71,7 @@ class CsvSink(FileSink):
     def _on_claimed(self, output: PartFile | StreamOutput) -> None:
         before = output.goes_on_from if isinstance(output, PartFile) else None
         if before is None:
-            self._begin_at(self._named, False)
+            self._begin_at(self._named, headed=False)
             return
         with open(before, encoding="utf-8-sig", errors="replace", newline="") as file:
             columns = next(csv.reader(file, delimiter=self._delimiter), [])
@@ -80,7 +80,7 @@ class CsvSink(FileSink):
                 f"{self.name}: the rows that are there have the columns {_listed(columns)}, and columns= names"
                 f" {_listed(self._named)}; name the same ones, or another file"
             )
-        self._begin_at(columns, True)
+        self._begin_at(columns, headed=True)
 
     def write(self, items: list[Any]) -> None:
         data = self._fast(items)
@@ -145,7 +145,7 @@ class CsvSink(FileSink):
                 return f"field {_shown(column)}: {fault}"
             cells.append(cell)
         if self._columns is None:
-            self._begin_at(columns, False)
+            self._begin_at(columns, headed=False)
         return cells
 
     def _lines(self, rows: Sequence[Sequence[object]]) -> bytes:
@@ -161,7 +161,7 @@ class CsvSink(FileSink):
         odd = columns[0].startswith(("\ufeff", "sep=")) or any("\r" in column for column in columns)
         return self._joined([columns], quoted=odd).encode()
 
-    def _joined(self, rows: Sequence[Sequence[object]], quoted: bool = False) -> str:
+    def _joined(self, rows: Sequence[Sequence[object]], *, quoted: bool = False) -> str:
         texts = _Texts()
         quoting: Literal[0, 1] = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
         csv.writer(texts, delimiter=self._delimiter, lineterminator="\n", quoting=quoting).writerows(rows)

@@ -276,7 +276,7 @@ class CsvSource(FileSource):
                 self._began, self._read = self._read, self._end_of_bad(error, until)
                 if self._read < until:
                     self._again = self._at_hand(self._read)
-                yield self._no_csv(error, self._read < until)
+                yield self._no_csv(error, unclosed=self._read < until)
                 if self._again or self._read >= self._until:
                     return
 
@@ -291,7 +291,7 @@ class CsvSource(FileSource):
             raise InternalError("it was opened")
         return self._blocks.raw(line, until)
 
-    def _no_csv(self, error: csv.Error, unclosed: bool) -> BadRow:
+    def _no_csv(self, error: csv.Error, *, unclosed: bool) -> BadRow:
         raw = self._at_hand(self._began, self._read)
         what = "a quote is opened in this line and never closed" if unclosed else _reason(error)
         return self._bad(self._began + 1, f"not CSV: {what}", self._kept(raw))

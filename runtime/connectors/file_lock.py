@@ -102,7 +102,7 @@ class FileLock:
             os.pwrite(self._fd, data, 0)
             os.ftruncate(self._fd, len(data))
 
-    def release(self, keep: bool) -> None:
+    def release(self, *, keep: bool) -> None:
         """Let go. `keep`: the file stays and says whose the unfinished output is."""
         if not keep:
             with contextlib.suppress(OSError):

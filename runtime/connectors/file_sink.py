@@ -80,18 +80,18 @@ class FileSink:
 
     def open(self) -> None:
         """Begin the output anew, without what an earlier life has written."""
-        self._begin(None, False)
+        self._begin(None, resumable=False)
 
     def resume(self, place: object) -> None:
         """Begin at this place, of which the journal knows; what was written after it is taken back."""
-        self._begin(place, True)
+        self._begin(place, resumable=True)
 
-    def _begin(self, place: object, resumable: bool) -> None:
+    def _begin(self, place: object, *, resumable: bool) -> None:
         claim = self._claim or self.claim(RunInfo(), place)
         output = self._opened_output
         claim.opened()
         try:
-            output.begin(resumable)
+            output.begin(resumable=resumable)
         except BaseException as error:
             output.close(False)
             claim.closed(error)
@@ -117,7 +117,7 @@ class FileSink:
         except ConfigError as error:
             raise ConfigError(f"{self.name}: {error}") from None
 
-    def _check_head(self, head: str, whole: bool) -> None:
+    def _check_head(self, head: str, *, whole: bool) -> None:
         """The text that such a file begins with, or (`whole`) all of it. Raises `ConfigError`."""
 
     def tell(self) -> object:
@@ -141,7 +141,7 @@ class FileSink:
         """What an output that is complete has still to be given."""
         return b""
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Let go of the output, which gets its name if it is complete. Raises `OSError`."""
         output, claim = self._output, self._claim
         if output is None or claim is None:

@@ -42,7 +42,7 @@ class RegularFile:
     reached, so what is appended meanwhile is read, too; where it ends before the size that it was opened with, that is
     an error."""
 
-    def __init__(self, name: str, fd: int, owned: bool) -> None:
+    def __init__(self, name: str, fd: int, *, owned: bool) -> None:
         self._name = name
         self._fd = fd
         self._owned = owned
@@ -75,7 +75,7 @@ class RegularFile:
 class StreamInput:
     """Anything else, read from where it is."""
 
-    def __init__(self, fd: int, owned: bool) -> None:
+    def __init__(self, fd: int, *, owned: bool) -> None:
         self._fd = fd
         self._owned = owned
 
@@ -173,8 +173,8 @@ def open_input(path: str, name: str) -> RegularFile | StreamInput:
             os.close(fd)
         raise ConfigError(f"{name}: is a folder, not a file")
     if stat.S_ISREG(mode) and (owned or not is_stream(path)):
-        return RegularFile(name, fd, owned)
-    return StreamInput(fd, owned)
+        return RegularFile(name, fd, owned=owned)
+    return StreamInput(fd, owned=owned)
 
 
 def peek(source: Input) -> tuple[bytes, Input]:

@@ -306,7 +306,7 @@ class CallableSink:
     async def _write_one(self, item: object) -> None:
         _check_done(await settled(self._function(item)))
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Nothing to close."""
 
 
@@ -327,5 +327,5 @@ class NullSink:
     def write(self, items: list[Any]) -> None:
         """Nothing to write."""
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Nothing to close."""

@@ -21,7 +21,7 @@ class JsonlSink(FileSink):
     def __init__(self, path: StrPath, *, if_exists: IfExists | None = None) -> None:
         super().__init__(path, if_exists)
 
-    def _check_head(self, head: str, whole: bool) -> None:
+    def _check_head(self, head: str, *, whole: bool) -> None:
         line, ended, _ = head.lstrip().partition("\n")
         if not line or not (ended or whole):
             return

@@ -107,13 +107,13 @@ class PartFile:
         if place is not None and place[0]:
             self._find_again(place, before if ours else None)
             return
-        self._check_part(before, ours)
+        self._check_part(before, ours=ours)
         self._state, self._size = "new", 0
         self._found = stamp_of(self._target)
         self._existed = self._found is not None and self._has_rows(self._target)
         self._mode = self._what_becomes() if self._existed else (self._if_exists or "error")
 
-    def _check_part(self, before: Holder | None, ours: bool) -> None:
+    def _check_part(self, before: Holder | None, *, ours: bool) -> None:
         """Nothing that might be missed is written over."""
         if ours or not os.path.lexists(self._part):
             return
@@ -181,7 +181,7 @@ class PartFile:
 
     # --- writing ---
 
-    def begin(self, resumable: bool) -> None:
+    def begin(self, *, resumable: bool) -> None:
         """Open it. `resumable`: `tell` is going to be asked."""
         if self._lock is None:
             raise InternalError("an output is claimed before it is begun")
@@ -202,7 +202,7 @@ class PartFile:
             self.close(False)
             raise ConfigError(f"{self._shown}: cannot be written: {error.strerror}") from error
 
-    def _begin_new(self, copy: bool) -> None:
+    def _begin_new(self, *, copy: bool) -> None:
         # Whatever is called so is a leftover, or a link to somewhere else: it is not written into.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._part)
@@ -283,7 +283,7 @@ class PartFile:
 
     # --- the end ---
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Give it its name, if it is complete. Raises `OSError` where it cannot have it; the rows are in the `.part`."""
         lock, self._lock = self._lock, None
         file, self._file, self._presence = self._file, None, None
@@ -292,13 +292,13 @@ class PartFile:
         done = file is None and self._state == "finished"
         try:
             if file is not None:
-                done = self._finish(file, complete)
+                done = self._finish(file, complete=complete)
         finally:
             if file is not None:
                 file.close()
             lock.release(keep=not done and os.path.lexists(self._part))
 
-    def _finish(self, file: IO[bytes], complete: bool) -> bool:
+    def _finish(self, file: IO[bytes], *, complete: bool) -> bool:
         self._written = Written(self.path, "unfinished", self._existed, self._shown)
         if not complete:
             return False

@@ -131,7 +131,7 @@ class SinkConnector(Protocol):
         """
         raise NotImplementedError
 
-    def close(self, complete: bool) -> object:
+    def close(self, complete: bool) -> object:  # noqa: FBT001 - connectors are closed so
         """Finish; called once, if `open` went well.
 
         Args:

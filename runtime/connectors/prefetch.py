@@ -72,7 +72,7 @@ class Ahead:
             self._waiting = False
             self._news.put(None)
 
-    def _finish(self, ended: bool, error: BaseException | None = None) -> None:
+    def _finish(self, *, ended: bool, error: BaseException | None = None) -> None:
         self._ended = ended
         self._error = error
         self._pulling = False
@@ -97,7 +97,7 @@ class ThreadAhead(Ahead):
             self._pull()
         except BaseException as error:
             # The reader waits for this thread, whatever ended it.
-            self._finish(False, error)
+            self._finish(ended=False, error=error)
 
     def _pull(self) -> None:
         while (n := self._orders.get()) is not None:
@@ -107,9 +107,9 @@ class ThreadAhead(Ahead):
                     self._append(row)
                     left -= 1
             except BaseException as error:
-                self._finish(False, error)
+                self._finish(ended=False, error=error)
             else:
-                self._finish(left > 0)
+                self._finish(ended=left > 0)
         close = getattr(self._iterator, "close", None)
         if close is not None:
             try:
@@ -140,7 +140,7 @@ class LoopAhead(Ahead):
 
     def _on_loop_died(self, died: LoopDied) -> None:
         if self._pulling:
-            self._finish(False, died)
+            self._finish(ended=False, error=died)
 
     def _begin(self, n: int) -> None:
         thread = self._loop()
@@ -155,11 +155,11 @@ class LoopAhead(Ahead):
             for _ in range(n):
                 self._append(await anext(self._iterator))
         except StopAsyncIteration:
-            self._finish(True)
+            self._finish(ended=True)
         except BaseException as error:
-            self._finish(False, error)
+            self._finish(ended=False, error=error)
         else:
-            self._finish(False)
+            self._finish(ended=False)
 
     def close(self) -> None:
         """Cancel a row that is long in coming, then close the iterator."""

@@ -195,13 +195,13 @@ class SqliteSink:
 
     def open(self) -> None:
         """Begin for a run without a journal: all rows are in one transaction."""
-        self._begin(None, False)
+        self._begin(None, journaled=False)
 
     def resume(self, place: Any) -> None:
         """Take back what was written after `place` rows; None: everything that this run wrote."""
-        self._begin(place, True)
+        self._begin(place, journaled=True)
 
-    def _begin(self, place: int | None, journaled: bool) -> None:
+    def _begin(self, place: int | None, *, journaled: bool) -> None:
         claim = self._claim or self.claim(RunInfo(), place)
         claim.opened()
         self._told = None
@@ -343,7 +343,7 @@ class SqliteSink:
 
     # --- the end ---
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Let go of the database; rows that are to replace others do so, if they are complete. Raises `OSError`."""
         db, claim = self._db, self._claim
         if db is None or claim is None:
@@ -351,7 +351,7 @@ class SqliteSink:
             return
         failed: BaseException | None = None
         try:
-            self._finish(db, complete)
+            self._finish(db, complete=complete)
         except BaseException as error:
             failed = self._failed(error) if isinstance(error, sqlite3.Error) else error
             self._told = self._unfinished()
@@ -361,7 +361,7 @@ class SqliteSink:
         if failed is not None:
             raise failed
 
-    def _finish(self, db: sqlite3.Connection, complete: bool) -> None:
+    def _finish(self, db: sqlite3.Connection, *, complete: bool) -> None:
         if not complete:
             if db.in_transaction:
                 db.execute("ROLLBACK")

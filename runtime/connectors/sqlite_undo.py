@@ -160,7 +160,7 @@ class Undo:
         db.execute(f"DELETE FROM {quoted(self._table)} WHERE run = ? AND n <= ?", (run, note))
         db.execute("DELETE FROM headrace_places WHERE sink = ? AND run = ? AND n < ?", (sink, run, n))
 
-    def forget_others(self, places: bool) -> None:
+    def forget_others(self, *, places: bool) -> None:
         """What other runs may have had to take back is not theirs any more. `places`: what they wrote is gone, too."""
         if self._is_there():
             self._db.execute(f"DELETE FROM {quoted(self._table)} WHERE run <> ?", (self._run,))

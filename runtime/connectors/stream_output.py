@@ -65,7 +65,7 @@ class StreamOutput:
     def unclaim(self) -> None:
         """Do nothing: no file is held."""
 
-    def begin(self, resumable: bool) -> None:
+    def begin(self, *, resumable: bool) -> None:
         """Open it; a named pipe is open when somebody reads it. Raises `ConfigError`."""
         self.size = 0
         self._written = None
@@ -96,7 +96,7 @@ class StreamOutput:
             raise OSError(f"{self._name}: whoever read it has gone away") from error
         self.size += len(data)
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Let go of it. Standard output stays open."""
         file, self._file = self._file, None
         other, self._socket = self._socket, None

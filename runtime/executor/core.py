@@ -324,7 +324,7 @@ class ExecutorCore:
 
     # --- at the interpreter's end ---
 
-    def wind_up(self, hurried: bool) -> None:
+    def wind_up(self, *, hurried: bool) -> None:
         """Take no more; `hurried`, what has not begun does not begin."""
         self.close()
         self._wound_up = self.host.monotonic(), self._progress()
@@ -333,7 +333,7 @@ class ExecutorCore:
         if hurried:
             self.give_up(RunAborted("the interpreter is ending"), begun=False)
 
-    def wait_wound_up(self, hurried: bool) -> None:
+    def wait_wound_up(self, *, hurried: bool) -> None:
         """Until all calls are made, as long as now and then one of them ends."""
         began_s, before = self._wound_up
         self.wait(self._left_s(at_exit.QUIET_S, began_s))

@@ -283,7 +283,7 @@ class Executor(concurrent.futures.Executor):
             core.withdraw(batch)
             raise
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more calls.
 
         Args:

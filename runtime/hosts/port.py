@@ -26,7 +26,7 @@ class Actors(Protocol):
 
     name: str
 
-    def address(self, name: str, shared: bool = False) -> Address:
+    def address(self, name: str, *, shared: bool = False) -> Address:
         """The address of an actor that is yet to be hosted. `shared`: it never waits for anything but messages and calls
         nobody's code, so it may have its thread together with others of that kind."""
 

@@ -32,6 +32,7 @@ from .work.fingerprint import Fingerprint, differences, fingerprint_of
 def begin(
     plan: Plan,
     options: Journal,
+    *,
     accept_changes: bool = False,
     origin: str | None = None,
     again: Again | None = None,
@@ -55,8 +56,10 @@ def begin(
     journal = hold(options.path)
     try:
         with in_words(journal.name):
-            run, changed = _run_of(journal, plan.name, now, accept_changes, origin, again)
-            journaling = _opened(journal, run, changed, plan, options, source, accept_changes, again)
+            run, changed = _run_of(journal, plan.name, now, accept_changes=accept_changes, origin=origin, again=again)
+            journaling = _opened(
+                journal, run, changed, plan, options, source, accept_changes=accept_changes, again=again
+            )
     except BaseException:
         journal.close()
         raise
@@ -81,6 +84,7 @@ def _opened(
     plan: Plan,
     options: Journal,
     source: SourceConnector,
+    *,
     accept_changes: bool,
     again: Again | None,
 ) -> Journaling:
@@ -90,8 +94,8 @@ def _opened(
     kept = KeptRun(journal, run.id, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
     if not accept_changes:
         _verify_source(journal, run.id, source)
-    past = kept.past(again, changed.kinds, changed.run, accept_changes)
-    digests = RowDigests(journal.name, run.id, accept_changes) if not getattr(source, "placed", False) else None
+    past = kept.past(again, changed.kinds, changed.run, other_rows=accept_changes)
+    digests = RowDigests(journal.name, run.id, anew=accept_changes) if not getattr(source, "placed", False) else None
     if digests is not None:
         kept.given = digests.taken
     before = journal.spent_by_life(run.id)
@@ -127,7 +131,7 @@ class _Changed(NamedTuple):
 
 
 def _run_of(
-    journal: HeldRecords, name: str, now: Fingerprint, accept_changes: bool, origin: str | None, again: Again | None
+    journal: HeldRecords, name: str, now: Fingerprint, *, accept_changes: bool, origin: str | None, again: Again | None
 ) -> tuple[RunRow, _Changed]:
     found = journal.run_named(name)
     text = msgspec.json.encode(now).decode()

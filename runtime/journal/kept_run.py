@@ -73,6 +73,7 @@ class KeptRun:
         again: Again | None = None,
         forget: Iterable[str] = (),
         renew: RunRow | None = None,
+        *,
         other_rows: bool = False,
     ) -> Recovered:
         """What a life that begins now is left. Raises `Damaged`, `ConfigError`.
@@ -310,7 +311,7 @@ class KeptRun:
         """Seconds since 1970 by the clock of the store."""
         return self.clock + time.monotonic()
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Say how the life ended, and let go of the store."""
         life = self._life
         try:

@@ -108,7 +108,7 @@ class MemoryStore:
     # --- what is changed ---
 
     @contextmanager
-    def transaction(self, keep: bool = True) -> Iterator[None]:
+    def transaction(self, *, keep: bool = True) -> Iterator[None]:
         if self._undo is not None:
             raise InternalError("one transaction is under way at a time")
         with self._memory.mutex:

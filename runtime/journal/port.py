@@ -92,7 +92,7 @@ class Store(Reader, Protocol):
     """A store that is held by one owner, under a lock, and changed. The methods that change something are called within a
     `transaction` only."""
 
-    def transaction(self, keep: bool = True) -> AbstractContextManager[object]:
+    def transaction(self, *, keep: bool = True) -> AbstractContextManager[object]:
         """What is written until it ends is durable then, all or none. `keep`: False for a trial: nothing of it stays. Raises
         `StoreLost` at its end where the journal is not under its name any more."""
 
@@ -126,7 +126,7 @@ class RunJournal(Protocol):
         """Make these entries (`actors.journal.Entry`) durable, all or none. When it returns, they are. Raises
         `JournalError`."""
 
-    def close(self, complete: bool) -> None:
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
         """Once. What is committed stays. `complete`: the run ended well."""
 
 

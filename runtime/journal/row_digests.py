@@ -36,7 +36,7 @@ class RowDigests:
     """Of one run in the journal of that name: the digests of the rows that earlier lives have read. `anew`: they are
     forgotten, for somebody said that the rows may be others."""
 
-    def __init__(self, name: str, run: int, anew: bool = False) -> None:
+    def __init__(self, name: str, run: int, *, anew: bool = False) -> None:
         self._anew = anew
         self._name = name
         self._run = run

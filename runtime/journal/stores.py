@@ -37,7 +37,7 @@ class StoreKind(msgspec.Struct, frozen=True):
     path: Callable[[str], str | None] = lambda name: None
 
 
-def _sqlite(name: str, new: bool, write: bool = True) -> Store:
+def _sqlite(name: str, new: bool, write: bool = True) -> Store:  # noqa: FBT001, FBT002
     from .sqlite.store import SqliteStore
 
     return SqliteStore(_path(name), name=name, new=new, write=write)
@@ -47,15 +47,15 @@ def _path(name: str) -> str:
     return name.removeprefix("sqlite:")
 
 
-def _memory(name: str, new: bool, write: bool = True) -> Store:
+def _memory(name: str, new: bool, write: bool = True) -> Store:  # noqa: FBT001, FBT002
     from .memory import MemoryStore, memory_named
 
     return MemoryStore(name, memory_named(name, new=new), write=write)
 
 
 KINDS = {
-    "sqlite": StoreKind(_sqlite, lambda name: _sqlite(name, False, False), _path),
-    "memory": StoreKind(_memory, lambda name: _memory(name, False, False)),
+    "sqlite": StoreKind(_sqlite, lambda name: _sqlite(name, new=False, write=False), _path),
+    "memory": StoreKind(_memory, lambda name: _memory(name, new=False, write=False)),
 }
 """By what names begin with, up to the colon."""
 

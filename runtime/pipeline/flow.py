@@ -55,6 +55,7 @@ class Flow(Runnable[T_co], Generic[T_co]):
         self,
         draft: Draft,
         ends: tuple[End, ...],
+        *,
         inside: bool = False,
         sink_name: str = "sink",
         forked: str | None = None,
@@ -63,7 +64,7 @@ class Flow(Runnable[T_co], Generic[T_co]):
         """For `Pipeline`, and for the methods here. `inside`: it is a branch that is being built. `sink_name`: of a sink
         that has none of its own. `forked`: the fork that has just been made, as long as nothing has come after it. `sunk`:
         where the last sink stands, as long as nothing but sinks has come after it."""
-        super().__init__(draft, ends, inside)
+        super().__init__(draft, ends, inside=inside)
         self._sink_name = sink_name
         self._forked = forked
         self._sunk = sunk
@@ -228,7 +229,9 @@ class Flow(Runnable[T_co], Generic[T_co]):
             if build is not None:
                 draft, came = _built(draft, plan.name, branch, build)
                 ends += came
-        return self._gives(Forked(draft, tuple(ends), self._inside, self._sink_name, plan.name), "fork")
+        return self._gives(
+            Forked(draft, tuple(ends), inside=self._inside, sink_name=self._sink_name, forked=plan.name), "fork"
+        )
 
     def join(
         self,
@@ -258,7 +261,7 @@ class Flow(Runnable[T_co], Generic[T_co]):
         if merge is None and options:
             raise ConfigError(f"join: {next(iter(options))}= is for the calls of merge=, which is missing")
         named = self._named(name, "join")
-        plan = JoinPlan.of(named, fork, require, within, on_missing, merge is None, bool(late))
+        plan = JoinPlan.of(named, fork, require, within, on_missing, bare=merge is None, late=bool(late))
         draft = self._added(plan)
         if callable(late):
             draft, ends = _built(draft, plan.name, LATE, late)
@@ -376,7 +379,7 @@ class Flow(Runnable[T_co], Generic[T_co]):
     ) -> Flow[Any]:
         """Another flow. `how`: the method that gives it."""
         named = self._sink_name if sink_name is None else sink_name
-        return self._gives(Flow[Any](draft, ends, self._inside, named, forked, sunk), how)
+        return self._gives(Flow[Any](draft, ends, inside=self._inside, sink_name=named, forked=forked, sunk=sunk), how)
 
 
 class Forked(Flow[U], Generic[T, U]):
@@ -432,7 +435,7 @@ Branch = Callable[[Flow[Any]], Flow[Any]]
 
 def _built(draft: Draft, at: str, branch: str, build: Branch) -> tuple[Draft, tuple[End, ...]]:
     """The draft with a branch, and where that leads to."""
-    flow = Flow[Any](draft, ((at, branch),), True, branch)
+    flow = Flow[Any](draft, ((at, branch),), inside=True, sink_name=branch)
     built: Any = build(flow)
     if not isinstance(built, Flow) or not built._draft.goes_on_from(draft):
         if is_awaitable(built):

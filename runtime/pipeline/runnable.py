@@ -61,7 +61,7 @@ class _Use:
 class Runnable(Generic[T_co]):
     """A pipeline up to some place, which can be run from there: what a `Flow` is besides a place for the next node."""
 
-    def __init__(self, draft: Draft, ends: tuple[End, ...], inside: bool = False) -> None:
+    def __init__(self, draft: Draft, ends: tuple[End, ...], *, inside: bool = False) -> None:
         """`ends`: the ways that no node stands after yet. `inside`: it is a branch that is being built."""
         self._draft = draft
         self._ends = ends
@@ -151,7 +151,9 @@ class Runnable(Generic[T_co]):
         if file is not None and not os.path.exists(file):
             # Nothing is known of earlier lives, so that all can be told before there is a journal.
             hold(plan, self._run_info(plan, "", name)).release()
-        journaling, key = begin(plan, kept, options.get("accept_changes", False), told, again)
+        journaling, key = begin(
+            plan, kept, accept_changes=options.get("accept_changes", False), origin=told, again=again
+        )
         try:
             return self._started(plan, journaling, key, name, journaling.past.places, *around)
         except ConfigError:
@@ -310,7 +312,7 @@ class Runnable(Generic[T_co]):
                 f"pipeline {self.name!r} has a quarantine: stream() gives the rows in quarantine among its outcomes"
             )
         # What is wrong is told here, not at the first outcome.
-        plan = self._plan(NullSink(), True, max_quarantined, drain_timeout)
+        plan = self._plan(NullSink(), whole=True, max_quarantined=max_quarantined, drain_timeout=drain_timeout)
         workers = sum(stage.workers for stage in plan.stages)
         window = self._draft.window or max(STREAM_WINDOW_MIN, 4 * workers)
         told = check_observers(observers)
@@ -318,7 +320,9 @@ class Runnable(Generic[T_co]):
             check_whose("stream", loop)
         return Stream(
             lambda handover: Run(
-                self._plan(handover, True, max_quarantined, drain_timeout, window),
+                self._plan(
+                    handover, whole=True, max_quarantined=max_quarantined, drain_timeout=drain_timeout, window=window
+                ),
                 loop=loop,
                 observers=told,
             ),
@@ -327,7 +331,7 @@ class Runnable(Generic[T_co]):
 
     def plan(self, *, max_quarantined: float | None = None, drain_timeout: float | None = None) -> Plan:
         """What `start` would run, checked, for another host than threads. Raises `ConfigError`."""
-        return self._plan(NullSink(), False, max_quarantined, drain_timeout)
+        return self._plan(NullSink(), whole=False, max_quarantined=max_quarantined, drain_timeout=drain_timeout)
 
     def _columns(self) -> list[str] | None:
         source = self._draft.source
@@ -346,6 +350,7 @@ class Runnable(Generic[T_co]):
     def _plan(
         self,
         sink: SinkConnector,
+        *,
         whole: bool,
         max_quarantined: float | None,
         drain_timeout: float | None,

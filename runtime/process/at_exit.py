@@ -31,10 +31,10 @@ class Unfinished(Protocol):
 
     pid: int
 
-    def wind_up(self, hurried: bool) -> None:
+    def wind_up(self, *, hurried: bool) -> None:
         """Begin to end. `hurried`: somebody has pressed Ctrl-C. Returns at once."""
 
-    def wait_wound_up(self, hurried: bool) -> None:
+    def wait_wound_up(self, *, hurried: bool) -> None:
         """Wait for the end, within a bound, and `say` what is to be said."""
 
     def cut_short(self) -> None:
@@ -76,22 +76,22 @@ def _at_exit() -> None:
     try:
         for step in (_begin, _wait):
             for one in ours:
-                step(one, hurried)
+                step(one, hurried=hurried)
     except KeyboardInterrupt:
         for one in ours:
             one.cut_short()
 
 
-def _begin(one: Unfinished, hurried: bool) -> None:
+def _begin(one: Unfinished, *, hurried: bool) -> None:
     try:
-        one.wind_up(hurried)
+        one.wind_up(hurried=hurried)
     except Exception as error:
         say(f"what was not waited for could not be ended: {told(error)}")
 
 
-def _wait(one: Unfinished, hurried: bool) -> None:
+def _wait(one: Unfinished, *, hurried: bool) -> None:
     try:
-        one.wait_wound_up(hurried)
+        one.wait_wound_up(hurried=hurried)
     except Exception as error:
         say(f"what was not waited for has not ended: {told(error)}")
 

@@ -313,7 +313,7 @@ class Run:
 
     # --- at the interpreter's end ---
 
-    def wind_up(self, hurried: bool) -> None:
+    def wind_up(self, *, hurried: bool) -> None:
         """Drain, or leave the stream that it is for."""
         self._knew = self._bidden
         self._wound_up_s = time.monotonic()
@@ -321,7 +321,7 @@ class Run:
             self._loop_home.perish_if_still()
         (self.leaving or self.drain)()
 
-    def wait_wound_up(self, hurried: bool) -> None:
+    def wait_wound_up(self, *, hurried: bool) -> None:
         """Until it has ended; what is not done in time is aborted."""
         if self._report.done():
             if not self._heard and self._error is not None:

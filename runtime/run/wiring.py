@@ -276,10 +276,10 @@ class _Assembly:
             past = msgspec.structs.replace(past, row=0, place=None)
             if self._journaling is not None and self._journaling.remembering is not None:
                 connector = self._journaling.remembering(connector)
-        self._host(reader, Reader(connector, self._source, placed, past.place, self.around.loop))
+        self._host(reader, Reader(connector, self._source, placed=placed, place=past.place, loop=self.around.loop))
         outputs, backoff = self.outputs(SOURCE), plan.source_retry.backoff
         suspends = plan.life.suspend_s is not None
-        source = Source(reader, outputs, self._ledger, self._conductor, backoff, self._journal, past, suspends)
+        source = Source(reader, outputs, self._ledger, self._conductor, backoff, self._journal, past, suspends=suspends)
         self._host(self._source, self._observers.listen(source, "source", SOURCE))
         return reader
 
@@ -289,7 +289,9 @@ class _Assembly:
             self._host_writer(node)
         if name in self._reorders:
             whole = isinstance(node, SinkPlan) and node.whole
-            reorder = Reorder(self._nodes[name], self._conductor, whole, self.past.first, self._journal is not None)
+            reorder = Reorder(
+                self._nodes[name], self._conductor, whole=whole, first=self.past.first, again=self._journal is not None
+            )
             self._host(self._reorders[name], reorder)
         self._host(self._nodes[name], node.actor(self))
 
@@ -330,7 +332,7 @@ class _Assembly:
             return None
         past, keeps = self.past, self._journaling.store.keeps(stage)
         known, parked = past.answers.get(stage), past.parked.get(stage)
-        return StageRecord(stage, self._journal, keeps, known, parked, self._journaling.holds)
+        return StageRecord(stage, self._journal, keeps, known, parked, holds=self._journaling.holds)
 
     def writer(self, sink: str) -> Ref:
         """Who writes for a sink."""
@@ -341,7 +343,7 @@ class _Assembly:
         writer = self._actors.address(_beside("writer", name))
         self._writers.append(writer)
         self._writer_of[name] = writer
-        self._host(writer, self._writer(sink.connector, self._nodes[name], name, sink.whole))
+        self._host(writer, self._writer(sink.connector, self._nodes[name], name, whole=sink.whole))
 
     def _host_quarantine(self) -> None:
         plan = self._plan
@@ -352,12 +354,14 @@ class _Assembly:
         name, past = QUARANTINE, self.past
         self._host(writer, self._writer(plan.quarantine, self._quarantine, name))
         written, told_as = past.written.get(name, ()), connector_name(plan.quarantine)
-        sink = Sink(name, writer, self.account, self._conductor, self._tellers(), False, written, told_as)
+        sink = Sink(
+            name, writer, self.account, self._conductor, self._tellers(), drain=False, written=written, shown_as=told_as
+        )
         self._host(self._quarantine, sink)
 
-    def _writer(self, connector: SinkConnector, sink: Ref, name: str, whole: bool = False) -> Writer:
+    def _writer(self, connector: SinkConnector, sink: Ref, name: str, *, whole: bool = False) -> Writer:
         place, durable = self.past.places.get(name), self._journal is not None
-        return Writer(connector, sink, whole, durable, place, self.around.loop, name)
+        return Writer(connector, sink, whole=whole, durable=durable, place=place, loop=self.around.loop, name=name)
 
     def _tellers(self) -> int:
         """Nodes where a row can end badly: the source, and all nodes of the graph."""

@@ -19,7 +19,7 @@ SINK, CONDUCTOR = map(Name, ("sink", "conductor"))
 
 
 def started(whole: bool = False) -> Fake:
-    fake = Fake(Reorder(SINK, CONDUCTOR, whole))
+    fake = Fake(Reorder(SINK, CONDUCTOR, whole=whole))
     fake.receive(protocol.Start())
     return fake
 

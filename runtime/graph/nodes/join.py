@@ -32,7 +32,7 @@ class JoinPlan(NodePlan, frozen=True):
         return FileKeys(keys, "merge", needed=False, calls="inline")
 
     @staticmethod
-    def of(name: str, fork: str, require: Any, within: Any, on_missing: Any, bare: bool, late: bool) -> JoinPlan:
+    def of(name: str, fork: str, require: Any, within: Any, on_missing: Any, *, bare: bool, late: bool) -> JoinPlan:
         """What a user said, checked. Raises `ConfigError`."""
         within = optional("join", "within", within, SECONDS)
         if not (isinstance(require, str) and require in ("all", "any", "best")):

@@ -329,7 +329,7 @@ class System:
         self.name = name
         self.carriers: list[Carrier] = []
 
-    def address(self, name: str, shared: bool = False) -> Mailbox:
+    def address(self, name: str, *, shared: bool = False) -> Mailbox:
         return self.simulation.address(f"{self.name}.{name}" if self.name else name)
 
     doorbell = address

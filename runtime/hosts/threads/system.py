@@ -239,7 +239,7 @@ class System:
         self._mutex = threading.Lock()
         self._shared = Dispatcher(Lanes(), self._mutex)
 
-    def address(self, name: str, shared: bool = False) -> Inbox:
+    def address(self, name: str, *, shared: bool = False) -> Inbox:
         """The address of an actor that is yet to be hosted. `shared`: on one thread with all others of that kind."""
         return Inbox(f"{self.name}.{name}", self._shared.lanes if shared else None)
 

@@ -54,7 +54,7 @@ class SqliteStore:
         """SQLite knows how to make a seal."""
         # Under one name, whatever links there are to it.
         self._real = os.path.realpath(path)
-        fresh = self._is_fresh(new)
+        fresh = self._is_fresh(new=new)
         try:
             if fresh:
                 # Nobody else may read what a run is about.
@@ -81,13 +81,13 @@ class SqliteStore:
                 if lost:
                     raise Damaged(f"{lost} commits in its log {Path(self._real).name}-wal are not what was written")
                 with _in_our_words():
-                    self._begin(write)
+                    self._begin(write=write)
                 self._presence = Presence(self._real)
         except BaseException:
             self.close()
             raise
 
-    def _is_fresh(self, new: bool) -> bool:
+    def _is_fresh(self, *, new: bool) -> bool:
         """Whether there is no file yet. Raises `ConfigError` where what is there can be no journal."""
         try:
             found = os.stat(self._real)
@@ -119,7 +119,7 @@ class SqliteStore:
                 f"{self.name}: another process is running with this journal; wait for its end, or stop it"
             ) from None
 
-    def _begin(self, write: bool) -> None:
+    def _begin(self, *, write: bool) -> None:
         db = self.db
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -206,7 +206,7 @@ class SqliteStore:
     # --- what is changed ---
 
     @contextmanager
-    def transaction(self, keep: bool = True) -> Iterator[None]:
+    def transaction(self, *, keep: bool = True) -> Iterator[None]:
         with _in_our_words():
             self.db.execute("BEGIN IMMEDIATE")
         try:

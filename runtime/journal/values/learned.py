@@ -30,7 +30,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.Decoder(list[_Kept]).decode
 
 
-def encode_priors(priors: dict[Key, Prior], clock: float, keys: bool) -> bytes:
+def encode_priors(priors: dict[Key, Prior], clock: float, *, keys: bool) -> bytes:
     """`clock`: what the host's clock lacks to seconds since 1970. `keys`: those of limits by key, too."""
     return _encoder.encode(
         [

@@ -45,7 +45,7 @@ class Contents:
     """Looks at functions and data. `source`: code is known by its source text, which other versions of Python compile to
     something else. `packages`: those of the user, although they may be installed."""
 
-    def __init__(self, packages: Iterable[str] = (), source: bool = False) -> None:
+    def __init__(self, packages: Iterable[str] = (), *, source: bool = False) -> None:
         self.opaque: dict[str, None] = {}
         """Names of what could not be read, in the order in which it was met."""
         self.sourceless = False
@@ -122,7 +122,7 @@ class Contents:
 
     # --- functions and objects ---
 
-    def _parts(self, value: Any, forced: bool = False, name: str = "") -> Iterator[tuple[str, bytes]]:
+    def _parts(self, value: Any, *, forced: bool = False, name: str = "") -> Iterator[tuple[str, bytes]]:
         """`forced`: it is looked into wherever it is from."""
         version = _version_of(value)
         if version is not None and not forced:
@@ -135,15 +135,15 @@ class Contents:
                 else:
                     yield "its name", _hash(value.__module__, value.__qualname__.encode())
             case types.MethodType():
-                yield from self._parts(value.__func__, forced, name)
+                yield from self._parts(value.__func__, forced=forced, name=name)
                 of = value.__self__
                 yield from self._parts(of, name=name) if isinstance(of, type) else self._object(of, name)
             case type():
                 yield f"its class {value.__qualname__}", self.digest(value, name)
             case functools.cached_property():
-                yield from self._parts(value.func, forced, name)
+                yield from self._parts(value.func, forced=forced, name=name)
             case functools.partial():
-                yield from self._parts(value.func, forced and _version_of(value.func) is None, name)
+                yield from self._parts(value.func, forced=forced and _version_of(value.func) is None, name=name)
                 for index, each in enumerate(value.args):
                     yield f"what it binds as argument {index}", self.digest(each, _of(name, f"argument {index}"))
                 for key, each in sorted(value.keywords.items()):
@@ -154,7 +154,7 @@ class Contents:
                 if own is not None and not isinstance(own, types.ModuleType):
                     yield "what it is bound to", self.digest(own, _of(name, "__self__"))
             case staticmethod() | classmethod():
-                yield from self._parts(value.__func__, forced, name)
+                yield from self._parts(value.__func__, forced=forced, name=name)
             case property():
                 for each in ("fget", "fset", "fdel"):
                     yield each, self.digest(getattr(value, each), name)
@@ -162,7 +162,7 @@ class Contents:
                 yield "its expression", _hash("expression", value.text.encode())
             case _ if hasattr(value, "__wrapped__") and not hasattr(type(value), "__wrapped__"):
                 # What `functools.lru_cache` makes.
-                yield from self._parts(value.__wrapped__, forced, name)
+                yield from self._parts(value.__wrapped__, forced=forced, name=name)
             case types.MemberDescriptorType() | types.GetSetDescriptorType() | types.WrapperDescriptorType():
                 yield "its name", _hash("descriptor", value.__qualname__.encode())
             case types.MethodDescriptorType() | types.ClassMethodDescriptorType():

@@ -22,14 +22,14 @@ class Run:
             self.sent += self.search.rate * STEP_S
             self.seconds += STEP_S
             self.recent += (self.search.rate - self.recent) * STEP_S / RECENT_S
-            self.search.move(STEP_S, True)
+            self.search.move(STEP_S, limited=True)
         return self
 
     def closed(self, closed_s: float, *, last_s: float = 0.0, hinted: bool = False, refused: int = 1) -> float:
         """It is refused, at once, and opens again after so long. What is allowed at least, as far as this run says."""
-        self.search.on_refused(0.0, True)
+        self.search.on_refused(0.0, fruitful=True)
         low = self.sent / (self.seconds + closed_s)
-        self.search.on_opened(closed_s, last_s, hinted, refused)
+        self.search.on_opened(closed_s, last_s, hinted=hinted, refused=refused)
         self.sent = self.seconds = 0.0
         self.recent = self.search.rate
         return low
@@ -44,7 +44,7 @@ def ramped(
 ) -> Run:
     """Opened after the first refusal of all."""
     search = RateSearch.after_ramp(sent, seconds, refusal_s)
-    search.on_opened(closed_s, closed_s, hinted, 1)
+    search.on_opened(closed_s, closed_s, hinted=hinted, refused=1)
     return Run(search)
 
 

@@ -79,53 +79,53 @@ def test_a_refusal_that_takes_as_long_as_an_answer_says_nothing_of_how_many_are_
 
 def test_a_limit_that_stands_is_raised_by_one_then_by_two_and_four_as_long_as_they_are_let_in() -> None:
     limits = believing()
-    limits.move(True, 200, 0.9)
+    limits.move(full=True, sent=200, now=0.9)
     assert limits.limit == 50, "it has not stood for a second"
-    limits.move(True, 199, 1.0)
+    limits.move(full=True, sent=199, now=1.0)
     assert limits.limit == 50, "nor for two hundred calls"
-    limits.move(False, 200, 1.0)
+    limits.move(full=False, sent=200, now=1.0)
     assert limits.limit == 50, "nobody waits for it"
     found = []
     for now in (1.0, 1.4, 1.5, 1.9, 2.0):
-        limits.move(True, 200, now)
+        limits.move(full=True, sent=200, now=now)
         found.append(limits.limit)
     assert found == [51, 51, 53, 53, 57]
 
 
 def test_the_calls_before_it_was_believed_do_not_count_for_one_more() -> None:
     limits = believing(sent=1000)
-    limits.move(True, 1199, 5.0)
+    limits.move(full=True, sent=1199, now=5.0)
     assert limits.limit == 50
-    limits.move(True, 1200, 5.0)
+    limits.move(full=True, sent=1200, now=5.0)
     assert limits.limit == 51
 
 
 def test_steps_that_are_refused_are_taken_back_and_begin_with_one_again() -> None:
     limits = believing()
-    limits.move(True, 200, 1.0)
-    limits.move(True, 200, 1.5)
-    limits.move(True, 200, 2.0)
+    limits.move(full=True, sent=200, now=1.0)
+    limits.move(full=True, sent=200, now=1.5)
+    limits.move(full=True, sent=200, now=2.0)
     assert limits.limit == 57
     refused(limits, 56, sent=200, now=2.0)
     assert limits.limit == 53, "what was let in before stands"
-    limits.move(True, 1000, 3.9)
+    limits.move(full=True, sent=1000, now=3.9)
     assert limits.limit == 53
-    limits.move(True, 1000, 4.0)
+    limits.move(full=True, sent=1000, now=4.0)
     assert limits.limit == 54
 
 
 def test_a_limit_that_is_found_anew_is_tried_as_soon_as_the_first() -> None:
     limits = believing()
-    limits.move(True, 200, 1.0)
+    limits.move(full=True, sent=200, now=1.0)
     refused(limits, 51, sent=200, now=1.0)
-    limits.move(True, 400, 3.0)
-    limits.move(True, 400, 3.5)
+    limits.move(full=True, sent=400, now=3.0)
+    limits.move(full=True, sent=400, now=3.5)
     assert limits.limit == 53, "it has just been raised, and doubled its step"
     limits.limit = None
     refused(limits, 60, times=ALIKE, sent=400, now=10.0)
-    limits.move(True, 600, 10.9)
+    limits.move(full=True, sent=600, now=10.9)
     assert limits.limit == 60
-    limits.move(True, 600, 11.0)
+    limits.move(full=True, sent=600, now=11.0)
     assert limits.limit == 61
 
 
@@ -137,7 +137,7 @@ def test_each_step_that_is_refused_makes_the_next_one_wait_twice_as_long_up_to_e
         while limits.limit == 50:
             now += 0.25
             sent += 300
-            limits.move(True, sent, now)
+            limits.move(full=True, sent=sent, now=now)
         waits.append(now - began)
         refused(limits, 51, sent=sent, now=now)
         assert limits.limit == 50
@@ -146,12 +146,12 @@ def test_each_step_that_is_refused_makes_the_next_one_wait_twice_as_long_up_to_e
 
 def test_after_a_step_two_hundred_more_calls_must_have_been_let_in_before_the_next_first_step() -> None:
     limits = believing()
-    limits.move(True, 300, 1.0)
+    limits.move(full=True, sent=300, now=1.0)
     assert limits.limit == 51
     refused(limits, 51, sent=300, now=1.0)
-    limits.move(True, 499, 10.0)
+    limits.move(full=True, sent=499, now=10.0)
     assert limits.limit == 50
-    limits.move(True, 500, 10.0)
+    limits.move(full=True, sent=500, now=10.0)
     assert limits.limit == 51
 
 
@@ -186,9 +186,9 @@ def test_a_limit_that_held_for_ten_rounds_takes_three_refusals_within_four_secon
 def test_a_refusal_begins_the_time_anew_after_which_one_call_more_is_tried() -> None:
     limits = believing()
     refused(limits, 50, sent=500, now=10.0)
-    limits.move(True, 1000, 10.9)
+    limits.move(full=True, sent=1000, now=10.9)
     assert limits.limit == 49
-    limits.move(True, 1000, 11.0)
+    limits.move(full=True, sent=1000, now=11.0)
     assert limits.limit == 50
 
 

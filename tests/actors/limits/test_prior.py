@@ -104,32 +104,32 @@ def test_a_prior_that_is_too_low_or_too_high_or_of_the_wrong_kind_is_left_within
 
 def test_what_was_being_tried_when_it_closed_is_not_what_is_begun_with() -> None:
     search = RateSearch.after_ramp(100, 0.5, 0.02)
-    search.on_opened(0.1, 0.1, False, 1)
+    search.on_opened(0.1, 0.1, hinted=False, refused=1)
     while search.rate < 400.0:
-        search.move(0.05, True)
+        search.move(0.05, limited=True)
     went = search.found
     assert search.rate * 0.6 < went < search.rate, "what went through lately"
     assert not search.sure
-    search.on_refused(0.02, True)
+    search.on_refused(0.02, fruitful=True)
     assert search.found == pytest.approx(0.7 * went), "it was refused"
-    search.on_opened(0.1, 0.1, False, 1)
+    search.on_opened(0.1, 0.1, hinted=False, refused=1)
     assert search.found == search.rate
 
 
 def test_a_search_that_is_recalled_goes_on_from_there() -> None:
-    sure, unsure = RateSearch.recalled(50.0, True), RateSearch.recalled(50.0, False)
+    sure, unsure = RateSearch.recalled(50.0, sure=True), RateSearch.recalled(50.0, sure=False)
     assert (sure.rate, unsure.rate) == (50.0, 50.0)
     for search in (sure, unsure):
         for _ in range(40):
-            search.move(0.1, True)
+            search.move(0.1, limited=True)
     assert sure.rate == pytest.approx(50.0, rel=0.02), "it holds"
     assert unsure.rate == pytest.approx(100.0, rel=0.05), "it searches, slowly"
-    slow_one = RateSearch.recalled(2.0, True)
+    slow_one = RateSearch.recalled(2.0, sure=True)
     for _ in range(400):
-        slow_one.move(0.1, True)
+        slow_one.move(0.1, limited=True)
     assert slow_one.rate < 2.0 * 1.02, "a refusal in fifty calls at most"
-    assert RateSearch.recalled(7.0, True, 100.0).rate == 1.0, "a share"
-    assert RateSearch.recalled(0.0, True).rate > 0.0
+    assert RateSearch.recalled(7.0, sure=True, stated_per_s=100.0).rate == 1.0, "a share"
+    assert RateSearch.recalled(0.0, sure=True).rate > 0.0
 
 
 def test_refusals_by_chance_are_kept_as_such() -> None:
@@ -148,9 +148,9 @@ def test_refusals_by_chance_are_kept_as_such() -> None:
 def test_a_limit_on_calls_in_flight_is_handed_on_without_what_is_being_tried_above_it() -> None:
     pace = Pace(10.0, 0.0)
     pace.recall(Prior(in_flight=30, rate=100.0), 0.0)
-    assert pace.room(0, False, 0.0) == 30
+    assert pace.room(0, full=False, now=0.0) == 30
     pace.on_sent(500, 1.0)
-    assert pace.room(30, True, 20.0) == 1, "one more is tried"
+    assert pace.room(30, full=True, now=20.0) == 1, "one more is tried"
     assert pace.prior == Prior(rate=100.0, in_flight=30)
 
 

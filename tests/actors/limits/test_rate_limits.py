@@ -137,13 +137,13 @@ def test_a_part_of_what_is_stated_is_found_as_any_quota_is() -> None:
 def test_how_long_it_went_well_as_stated_counts_as_a_run() -> None:
     run = stated()
     run.search.was_steady(60.0, 100.0)
-    run.search.on_refused(0.0, True)
-    run.search.on_opened(0.2, 0.2, False, 1)
+    run.search.on_refused(0.0, fruitful=True)
+    run.search.on_opened(0.2, 0.2, hinted=False, refused=1)
     assert run.rate == pytest.approx(1.0 - STEP), "not as one refused in its first seconds"
     short = stated()
     short.search.was_steady(2.0, 2.0)
-    short.search.on_refused(0.0, True)
-    short.search.on_opened(0.2, 0.2, False, 1)
+    short.search.on_refused(0.0, fruitful=True)
+    short.search.on_opened(0.2, 0.2, hinted=False, refused=1)
     assert short.rate < run.rate
 
 
@@ -174,9 +174,9 @@ def test_refusals_far_below_what_once_went_through_are_at_odds_with_it() -> None
 
 def test_what_was_sent_without_regard_to_the_rate_says_nothing_of_it() -> None:
     run, goal = held()
-    run.go(1.0).search.on_refused(0.0, True)
+    run.go(1.0).search.on_refused(0.0, fruitful=True)
     run.search.forget_run()
-    run.search.on_opened(0.6, 0.0, False, 1)
+    run.search.on_opened(0.6, 0.0, hinted=False, refused=1)
     assert run.rate == pytest.approx(goal), "it goes on from where it was"
     assert run.go(HOLD_S).rate == pytest.approx(goal)
 
@@ -196,7 +196,7 @@ def test_it_never_stops_altogether_and_never_goes_faster_than_can_be_said() -> N
 
 def test_a_run_in_which_nobody_waited_for_the_rate_leaves_something_to_begin_with() -> None:
     run = holding()
-    run.search.move(0.5, False)
-    run.search.on_refused(0.0, True)
-    run.search.on_opened(1.0, 0.0, True, 1)
+    run.search.move(0.5, limited=False)
+    run.search.on_refused(0.0, fruitful=True)
+    run.search.on_opened(1.0, 0.0, hinted=True, refused=1)
     assert run.rate > RATE_MIN

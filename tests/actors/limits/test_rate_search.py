@@ -45,7 +45,7 @@ def test_it_begins_between_what_the_ramp_says_at_least_and_at_most(
 def test_it_doubles_in_half_a_second_of_time_in_which_rows_wait_for_it() -> None:
     run = ramped()
     began = run.rate
-    run.search.move(0.5, False)
+    run.search.move(0.5, limited=False)
     assert run.rate == began, "a rate that is not used proves nothing"
     assert run.go(FIRST_DOUBLES_S).rate == pytest.approx(2 * began)
     assert run.go(FIRST_DOUBLES_S).rate == pytest.approx(4 * began)
@@ -59,9 +59,9 @@ def test_where_refusals_take_long_a_doubling_takes_four_times_as_long() -> None:
 
 def test_a_refusal_that_took_longer_counts_from_then_on_and_is_forgotten_slowly() -> None:
     run = ramped().go(1.0)
-    run.search.on_refused(2.0, True)
-    run.search.on_refused(0.0, False)
-    run.search.on_opened(0.01, 0.01, False, 1)
+    run.search.on_refused(2.0, fruitful=True)
+    run.search.on_refused(0.0, fruitful=False)
+    run.search.on_opened(0.01, 0.01, hinted=False, refused=1)
     began = run.rate
     assert run.go(4 * 0.9 * 2.0).rate == pytest.approx(2 * began, rel=0.01)
 
@@ -69,11 +69,11 @@ def test_a_refusal_that_took_longer_counts_from_then_on_and_is_forgotten_slowly(
 def test_a_process_that_stood_still_has_sent_nothing_meanwhile() -> None:
     run = ramped()
     began = run.rate
-    run.search.move(3600.0, True)
+    run.search.move(3600.0, limited=True)
     assert run.rate == pytest.approx(began * 2.0 ** (1.0 / FIRST_DOUBLES_S))
     slow = ramped(sent=5, closed_s=0.0)
     assert slow.rate == pytest.approx(5.0)
-    slow.search.move(3600.0, True)
+    slow.search.move(3600.0, limited=True)
     assert slow.rate == pytest.approx(5.0 * 2.0 ** (2.0 / FIRST_DOUBLES_S)), "ten calls take longer than a second"
 
 
@@ -218,8 +218,8 @@ def test_what_is_refused_before_anything_has_gone_through_belongs_to_the_closing
     one.closed(0.6)
     two.closed(0.2)
     two.go(0.05)
-    two.search.on_refused(0.0, False)
-    two.search.on_opened(0.6, 0.0, False, 1)
+    two.search.on_refused(0.0, fruitful=False)
+    two.search.on_opened(0.6, 0.0, hinted=False, refused=1)
     assert one.rate == pytest.approx(two.rate)
 
 
@@ -235,7 +235,7 @@ def test_where_it_was_tried_meanwhile_it_opened_at_some_time_since() -> None:
 def test_the_time_that_a_refusal_took_belongs_to_the_closing_and_not_to_the_run() -> None:
     run = ramped().go(1.0)
     ended = run.rate
-    run.search.on_refused(0.5, True)
-    run.search.on_opened(0.6, 0.0, False, 1)
+    run.search.on_refused(0.5, fruitful=True)
+    run.search.on_opened(0.6, 0.0, hinted=False, refused=1)
     low = (run.sent - ended * 0.5) / (0.5 + 0.6)
     assert run.rate == pytest.approx(max(low, OVERSHOT * ended))

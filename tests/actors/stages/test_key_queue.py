@@ -217,7 +217,7 @@ def test_however_heavy_rows_are_the_credit_that_was_asked_for_them_suffices(
     n, asked = queue.ask(len(weights))
     assert (n, sorted(asked)) == (len(weights), sorted(weights))
     for weight in random.sample(weights, len(weights)):
-        queue.grant(Epoch(0), 1, weight, False, 0.0)
+        queue.grant(Epoch(0), 1, weight, scarce=False, now=0.0)
     for seq in range(len(weights)):
         assert list(queue.take(99)[0]) == [seq]
 

@@ -76,7 +76,7 @@ class Threads:
         self._hosts: list[threads.Host] = []
 
     def host(self, name: str, actor: Actor, parent: Any = None) -> Any:
-        host = self.system.host(self.system.address(name, self._shared), actor, parent)
+        host = self.system.host(self.system.address(name, shared=self._shared), actor, parent)
         self._hosts.append(host)
         return host.me
 
