@@ -311,7 +311,7 @@ class KeptRun:
         """Seconds since 1970 by the clock of the store."""
         return self.clock + time.monotonic()
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         """Say how the life ended, and let go of the store."""
         life = self._life
         try:

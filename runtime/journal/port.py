@@ -126,7 +126,7 @@ class RunJournal(Protocol):
         """Make these entries (`actors.journal.Entry`) durable, all or none. When it returns, they are. Raises
         `JournalError`."""
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         """Once. What is committed stays. `complete`: the run ended well."""
 
 

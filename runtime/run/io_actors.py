@@ -51,7 +51,7 @@ class Resource(Actor):
     def open(self) -> None:
         raise NotImplementedError
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         raise NotImplementedError
 
 
@@ -88,7 +88,7 @@ class Reader(Resource):
         else:
             self._connector.open()
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         self._connector.close()
 
     def receive(self, message: protocol.Read | protocol.Open | protocol.Close) -> None:
@@ -135,7 +135,7 @@ class Writer(Resource):
         else:
             self._connector.open()
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         self._connector.close(complete)
 
     def receive(self, message: protocol.Write | protocol.Open | protocol.Close) -> None:
@@ -245,7 +245,7 @@ class JournalWriter(Resource):
         self._journal = journal
         self._is_open = True
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         self._store.close(complete)
 
     def receive(self, message: protocol.Commit | protocol.Open | protocol.Close) -> None:
@@ -280,7 +280,7 @@ class Strategies(Resource):
                 raise
             self._prepared.append(function)
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         errors = self._close_all()
         if len(errors) > 1:
             raise ExceptionGroup("; ".join(map(message_of, errors)), errors)

@@ -49,7 +49,7 @@ class Handover:
                 self._batch.extend(items)
                 self._wake()
 
-    def close(self, complete: bool) -> None:  # noqa: FBT001 - connectors are closed so
+    def close(self, complete: bool) -> None:  # noqa: FBT001 - whatever is opened is closed so
         """What was handed over may yet be taken; the run's end is told by `end`."""
 
     def end(self) -> None:
