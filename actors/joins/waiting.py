@@ -79,6 +79,10 @@ class Waiting:
         """Forked, and no word has been said."""
         self.parts: dict[int, dict[Id, Any]] = {index: {} for index in terms.branches}
         """Those that wait for the others, by branch."""
+        self._columns: list[dict[Id, Any]] = [self.rows, *self.parts.values()]
+        self._lacking = 0
+        """The column that rows were found not to be in the last time. It is looked at first, and then those after it: else
+        every part that comes would look through the columns of all that came before, quadratic in the number of branches."""
         self.odd: dict[Id, Odd] = {}
         self.attempts: dict[Id, int] = {}
         """Of rows whose parts took more than one, all of them together."""
@@ -160,12 +164,15 @@ class Waiting:
 
     def whole(self, seqs: Ids) -> Ids:
         """Those of these rows of which all parts are here; none of them is odd."""
-        ready: Ids = seqs
-        for here in (self.rows, *self.parts.values()):
-            if not (here.keys() >= set(ready)):
+        ready, wanted, n = seqs, set(seqs), len(self._columns)
+        for at in range(self._lacking, self._lacking + n):
+            here = self._columns[at % n]
+            if not here.keys() >= wanted:
+                self._lacking = at % n
                 ready = [seq for seq in ready if seq in here]
                 if not ready:
                     break
+                wanted = set(ready)
         return ready
 
     def is_ready(self, seq: Id) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -305,6 +306,18 @@ def test_in_one_message_some_rows_may_be_ready_and_others_not() -> None:
     fake.receive(Forked(range(3), ["r", "s", "t"]), Rows([part(2, 0, 2)], ["a2"], {part(2, 0, 2): 3}))
     fake.receive(Rows([part(0, 0, 2)], ["a0"]), Rows([part(0, 1, 2), part(1, 0, 2)], ["b0", "a1"]))
     assert went(fake) == [(0, {"a": "a0", "b": "b0"})]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(6))))
+def test_a_row_goes_on_with_its_last_part_in_whatever_order_parts_of_several_rows_come(order: tuple[int, ...]) -> None:
+    fake = joined(3)
+    fake.receive(Forked(range(4), ["r"] * 4))
+    halves, missing = [range(2), range(2, 4)], {0: 3, 1: 3}
+    for at in order:
+        half, branch = divmod(at, 3)
+        fake.receive(Rows(Column(halves[half], branch, -3), ["x", "y"]))
+        missing[half] -= 1
+        assert [seq for seq, _ in went(fake)] == ([] if missing[half] else list(halves[half]))
 
 
 def test_what_a_join_counts_adds_up_at_any_time() -> None:
