@@ -281,9 +281,12 @@ class Stage(Actor):
                     queue.put_first(seq, assignment.value_of(seq))
             n, weight, since_s = len(unstarted), queue.weight_of(unstarted), assignment.since_s
             self._tell(self._governor, protocol.PermitsReturned(self.context.me, n, queue.key, weight, since_s))
-        for fault in faults:
-            if self._deadlines.takes_fault(fault.seq):
-                self._attempts.on_fault(queue, assignment.value_of(fault.seq), fault)
+        if faults:
+            self._outputs.gather()
+            for fault in faults:
+                if self._deadlines.takes_fault(fault.seq):
+                    self._attempts.on_fault(queue, assignment.value_of(fault.seq), fault)
+            self._outputs.tell_gathered()
         if queue.witnesses.trials:
             self._trials.judge(queue)
         self._scheduler.pump(queue)

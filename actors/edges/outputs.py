@@ -85,6 +85,8 @@ class Outputs:
         """Rows that each of the targets can take, less those that were sent."""
         self._sent = dict.fromkeys(self._ports, 0)
         self._ended: dict[Status, int] = {}
+        self._gathered: list[Ended] | None = None
+        """Rows that have ended, and are told of together with others; None where each is told of at once."""
         self._context: Context
 
     def start(self, context: Context) -> None:
@@ -150,8 +152,22 @@ class Outputs:
 
     # --- rows that end here ---
 
+    def gather(self) -> None:
+        """What ends from now on is told of together, by `tell_gathered`, in the same turn of the actor: when calls of a
+        chunk fail, that is one message to each who must know, in the place of one a row."""
+        self._gathered = []
+
+    def tell_gathered(self) -> None:
+        """Tell of what has ended since `gather`."""
+        gathered, self._gathered = self._gathered, None
+        if gathered:
+            self.end(gathered)
+
     def end(self, ended: list[Ended]) -> None:
         """They go no further, and here is why."""
+        if self._gathered is not None:
+            self._gathered += ended
+            return
         for end in ended:
             self._count(end.status, 1)
         tell, outcomes = self._context.tell, Outcomes(ended)

@@ -50,6 +50,20 @@ def test_a_lost_worker_costs_one_attempt_of_the_row_it_was_in_L49() -> None:
     assert [(e.seq, type(e.error)) for e in outcomes.ended] == [(0, MemoryError)]
 
 
+def test_the_calls_of_a_chunk_that_fail_are_told_of_in_one_message() -> None:
+    fake = staged(workers=1)
+    fake.receive(Rows(range(100), [0] * 100), PermitsGranted(Epoch(0), 100))
+    ((worker, first),) = assigned(fake)
+    # A quick call: the next ones come in a chunk.
+    fake.receive(Answered(first.id, worker, first.seqs, first.values, [], (), True, 1e-6))
+    ((worker, assign),) = assigned(fake)
+    faults = [Fault(seq, Kind.PERMANENT, ValueError(seq)) for seq in assign.seqs]
+    fake.receive(Answered(assign.id, worker, (), [], faults, (), True, 1e-6))
+    (told,) = fake.take(protocol.Outcomes)
+    assert [end.seq for end in told.ended] == list(assign.seqs)
+    assert len(assign.seqs) > 1
+
+
 @pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.REFUSED, Kind.UNKNOWN, Kind.PERMANENT, Kind.PENDING])
 def test_a_row_that_fails_after_its_deadline_has_ended_already(kind: Kind) -> None:
     fake = staged(deadline_s=1.0)

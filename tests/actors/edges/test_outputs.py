@@ -165,6 +165,21 @@ def test_who_waits_for_a_row_hears_that_it_has_ended_and_each_outcome_goes_where
     assert (traffic.quarantined, traffic.dropped, traffic.failed, traffic.adds_up) == (2, 2, 1, True)
 
 
+def test_what_ends_in_one_turn_is_told_of_in_one_message_to_each() -> None:
+    out, fake = outputs(quarantine=QUARANTINE, behind=(KEEPER,))
+    out.gather()
+    out.end([ended(1)])
+    out.end([ended(2), ended(3, Status.DROPPED)])
+    assert fake.told == []
+    out.tell_gathered()
+    all_three = Outcomes([ended(1), ended(2), ended(3, Status.DROPPED)])
+    bad = Outcomes([ended(1), ended(2)])
+    assert fake.told == [(KEEPER, all_three), (QUARANTINE, bad), (LEDGER, Settled(Status.DROPPED, [3]))]
+    out.tell_gathered()
+    out.end([ended(4)])
+    assert len(fake.told) == 5
+
+
 def test_a_quarantine_hears_of_bad_rows_alone() -> None:
     out, fake = outputs(quarantine=QUARANTINE)
     out.end([ended(0, Status.DROPPED)])
