@@ -149,9 +149,9 @@ def test_calls_that_went_out_before_any_came_back_are_no_more_a_second_than_a_re
     pace = ramping()
     pace.on_sent(10, 0.0)
     pace.on_sent(10, 0.01)
-    pace.on_ended(5, 5, True, 20, 0.02, 0.02)
+    pace.on_ended(5, 5, of_run=True, in_use=20, latency_s=0.02, now=0.02)
     pace.on_refused(15, 0.02, 0.03)
-    pace.on_opened(0.1, 0.1, False, 1, 0.13)
+    pace.on_opened(0.1, 0.1, hinted=False, fruitless=1, now=0.13)
     assert pace.bucket is not None
     assert pace.bucket.rate_per_s == pytest.approx(0.5 * 10 / 0.02)
 
