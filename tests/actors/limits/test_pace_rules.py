@@ -363,5 +363,5 @@ def test_where_nothing_goes_through_again_and_again_that_is_no_chance() -> None:
     pace.on_sent(20, now + 2.0)
     pace.on_ended(15, 15, of_run=True, in_use=20, latency_s=0.01, now=now + 2.01)
     pace.on_refused(5, 0.01, now + 2.02)
-    pace.on_opened(0.1, 0.1, False, 1, now + 2.1)
+    pace.on_opened(0.1, 0.1, hinted=False, fruitless=1, now=now + 2.1)
     assert pace.share <= 1.0
