@@ -22,7 +22,7 @@ import msgspec
 from headrace.actors import protocol
 from headrace.runtime.executor.executor import Executor
 from headrace.runtime.run.report import RunReport
-from headrace.runtime.run.run import Run
+from headrace.runtime.run.run import Run, core_of
 
 from .callers import Callers
 from .figures import Figures, figures_of, merged, misses
@@ -263,7 +263,7 @@ class RealFaults:
                     run.stats()
             case _:
                 for run in self._runs:
-                    run.tell(table.actor or "", _Poison())
+                    core_of(run).tell(table.actor or "", _Poison())
 
     def stop(self) -> None:
         """Start no more of them."""

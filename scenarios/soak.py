@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from headrace.actors.protocol import Counts, State
+from headrace.actors.protocol import State
 from headrace.runtime.hosts.simulation.clock import real_monotonic
 from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.runtime.run.report import RunReport
@@ -185,7 +185,7 @@ def soak(
     def sample(i: int) -> None:
         if run.ended is not None:
             return
-        sampler.take(world.simulation.now, run.stats(State.RUNNING, Counts()), world.simulation.living)
+        sampler.take(world.simulation.now, run.stats(), world.simulation.living)
         if progress is not None:
             progress(i / SAMPLES, sampler.samples[-1])
 
@@ -197,7 +197,7 @@ def soak(
     held = Finding(
         "every invariant held", breach is None, str(breach) if breach else f"{world.simulation.steps:,} steps"
     )
-    report = run.report if run.report is not None else run.stats(State.FAILED, Counts())
+    report = run.report if run.report is not None else run.stats()
     world.close()
     took_s = real_monotonic() - began
     return Soak(script.name, script.shows, False, seed, for_s, took_s, sampler.samples, [held, *findings], report)

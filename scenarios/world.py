@@ -10,28 +10,23 @@ from typing import Any, BinaryIO, cast
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
-from headrace.actors.governor import Governor
 from headrace.actors.journaling.recovered import NEW, Recovered
-from headrace.actors.limits.gate import Terms
-from headrace.actors.protocol import Counts, Key, State
-from headrace.runtime.calls.loop_home import LoopHome
+from headrace.actors.protocol import Key, State
 from headrace.runtime.executor.core import ExecutorCore
 from headrace.runtime.executor.executor import Executor
-from headrace.runtime.executor.host import ExecutorTerms
 from headrace.runtime.graph.nodes.batch import BatchPlan
 from headrace.runtime.graph.nodes.join import JoinPlan
 from headrace.runtime.graph.plan import SOURCE, Plan
 from headrace.runtime.graph.topology import join_terms
-from headrace.runtime.hosts.port import Address
 from headrace.runtime.hosts.simulation.clock import virtual_time
-from headrace.runtime.hosts.simulation.event_loop import VirtualLoopThread
+from headrace.runtime.hosts.simulation.host import SimulationHost
 from headrace.runtime.hosts.simulation.policies import Schedule
-from headrace.runtime.hosts.simulation.system import Mailbox, Signal, Simulation, Stuck, System
+from headrace.runtime.hosts.simulation.system import Mailbox, Signal, Simulation, Stuck
 from headrace.runtime.journal.port import Journaling
-from headrace.runtime.run.report import RunReport, report_of
+from headrace.runtime.run.core import RunCore, RunSpec
+from headrace.runtime.run.report import RunReport
 from headrace.runtime.run.roster import Roster
-from headrace.runtime.run.wiring import assemble, budget_of, end_of
-from headrace.runtime.telemetry.events import RunBegan
+from headrace.runtime.run.wiring import budget_of
 from headrace.runtime.telemetry.observer import Observer, Observers
 
 from .history import Fault, History
@@ -41,8 +36,6 @@ from .verdict import Invariant
 
 AFTERWARDS_S = 3.0
 """What comes after the end (a late answer, a late opening) has so long to come."""
-CLEAN_UP_S = 0.01
-"""Between the end of a run and the end of its actors."""
 STEPS_MAX = 20_000_000
 """A simulation that takes more is taken to go round in circles."""
 GC_EVERY = 100_000
@@ -50,25 +43,28 @@ GC_EVERY = 100_000
 
 
 class SimulatedRun:
-    """One run of a pipeline. Its face is that of a caller who waits, and of what the assembly asks for."""
-
-    name = "caller"
+    """One run of a pipeline, as on threads (`run/core.py`), with a caller who waits, and whose report is looked at."""
 
     def __init__(self, world: World, plan: Plan, first_id: int | None, journaling: Journaling | None = None) -> None:
-        self._journaling = journaling
         self.world = world
         self.plan = plan
-        # The same in each run of the same seed, as all else is.
-        self.id = plan.name
-        self.context = copy_context()
-        self.monotonic = world.simulation.clock
         self.ended: protocol.RunEnded | None = None
         self.report: RunReport | None = None
-        self._system = System(world.simulation, "" if not world.runs else f"{plan.name}-{len(world.runs) + 1}")
-        self._loop: VirtualLoopThread | None = None
-        self._observers = Observers(world.simulation.clock, world.observers)
-        self.parts = parts = assemble(plan, self._system, self)
-        self.began = world.simulation.now
+        self.core = core = RunCore(
+            RunSpec(
+                plan,
+                # The same in each run of the same seed, as all else is.
+                plan.name,
+                copy_context(),
+                Observers(world.host.monotonic, world.observers),
+                journaling,
+                group="" if not world.runs else f"{plan.name}-{len(world.runs) + 1}",
+                at_end=self._on_end,
+            ),
+            world.host,
+        )
+        self.parts = parts = core.parts
+        self.began = core.began_s
         at: dict[str, Mailbox] = {name: cast(Mailbox, ref) for name, ref in parts.nodes.items()}
         world.checker.watch_run(
             RunTerms(
@@ -90,21 +86,15 @@ class SimulatedRun:
         )
 
     def begin(self) -> None:
-        """Start the run of the scenario."""
-        self._observers.tell(RunBegan(self.monotonic(), self.id, self.plan.name))
-        self.parts.conductor.put(protocol.Start())
+        """Let it run."""
+        self.core.start()
 
-    def put(self, message: Any, /) -> None:
-        """Told by the conductor, or by the host about it."""
+    def _on_end(self, ended: protocol.RunEnded) -> None:
         if self.ended is None:
-            self.ended = ended = end_of(message, self._journaling)
-            self._observers.hear("caller", ended)
-            self.report = self.stats(ended.state, ended.counts, tuple(ended.notes))
+            self.ended = ended
+            self.report = self.core.report_now(ended.state, ended.counts, tuple(ended.notes))
             if ended.state in (State.COMPLETED, State.DRAINED):
                 self._check(self.report)
-        # On threads it is another thread that ends the actors, a little later.
-        simulation = self.world.simulation
-        simulation.call_at(simulation.now + CLEAN_UP_S, self._system.stop, 0.0)
         self.world.one_has_ended()
 
     def _check(self, report: RunReport) -> None:
@@ -121,29 +111,9 @@ class SimulatedRun:
             if name != SOURCE and n != came[name]:
                 self.world.checker.fail(Invariant.ACCOUNTED, f"{n} rows were sent to {name}, and {came[name]} came")
 
-    def stats(self, state: State, counts: Counts, notes: tuple[str, ...] = ()) -> RunReport:
-        """The report of the run as of now."""
-        elapsed_s = self.world.simulation.now - self.began
-        return report_of(self.plan, self.parts, self._system.ask, state, counts, elapsed_s, notes)
-
-    # --- what the assembly asks for ---
-
-    def caller(self) -> SimulatedRun:
-        return self
-
-    def shared_governor(self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None) -> Address:
-        return self.world.shared_governor(name, terms, lessons)
-
-    def loop(self) -> LoopHome:
-        if self._loop is None:
-            self._loop = VirtualLoopThread(self.world.simulation, f"{self._system.name}.loop".lstrip("."))
-        return cast(LoopHome, self._loop)
-
-    def journal(self) -> Journaling | None:
-        return self._journaling
-
-    def observers(self) -> Observers:
-        return self._observers
+    def stats(self) -> RunReport:
+        """The report as of now."""
+        return self.core.stats()
 
 
 def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
@@ -165,48 +135,12 @@ def _closed(plan: Plan, parts: Roster, past: Recovered) -> Iterator[tuple[Mailbo
                 yield cast(Mailbox, parts.governors[stage.name]), key
 
 
-class ExecutorHost:
-    """What a simulated executor stands on."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.monotonic = world.simulation.clock
-
-    def actors(self, name: str) -> System:
-        return System(self._world.simulation, name)
-
-    def loop(self, name: str, failed: Any, context: Any) -> LoopHome:
-        return cast(LoopHome, VirtualLoopThread(self._world.simulation, name))
-
-    def shared_governor(self, name: str, terms: Terms, user: Address) -> Address:
-        return self._world.shared_governor(name, terms)
-
-    def release_governor(self, name: str, user: Address) -> None:
-        """The world keeps it to the end."""
-
-    def event(self) -> Signal:
-        return Signal(self._world.simulation)
-
-    def named(self, name: str) -> Any:
-        return name
-
-    def opened(self, core: ExecutorCore) -> None:
-        """The world keeps its executors itself."""
-
-    def left(self, core: ExecutorCore) -> None:
-        """An executor has ended."""
-        self._world.one_has_ended()
-
-
 class SimulatedExecutor(Executor):
     """An executor of a world; the same code on another host."""
 
     def __init__(self, world: World, **options: Any) -> None:
-        self._world = world
+        self._host = world.host
         super().__init__(thread_name_prefix="executor", **options)
-
-    def _open(self, terms: ExecutorTerms) -> ExecutorCore:
-        return ExecutorCore(terms, cast(Any, ExecutorHost(self._world)))
 
     @property
     def core(self) -> ExecutorCore:
@@ -255,12 +189,12 @@ class World:
         self.log = self.history.log
         self.spill = self.history.spill
         self.simulation.watch(self)
+        self.host = SimulationHost(self.simulation, self.one_has_ended)
         self.observers = observers
         self.runs: list[SimulatedRun] = []
         self.executors: list[SimulatedExecutor] = []
         self.people = 0
         self.finishing = False
-        self._shared: dict[str, Address] = {}
         self._names: list[str] = []
         self._noticed: dict[type, list[Callable[[Any], None]]] = {}
 
@@ -299,14 +233,6 @@ class World:
     def _person_ended(self) -> None:
         self.people -= 1
         self.one_has_ended()
-
-    def shared_governor(self, name: str, terms: Terms, lessons: protocol.Lessons | None = None) -> Address:
-        """The governor of a limit with a name. `lessons`: what was learned of it before this world began."""
-        if name not in self._shared:
-            address = self.simulation.address(f"governor-{name}")
-            self.simulation.host(address, Governor(terms, lessons), None)
-            self._shared[name] = address
-        return self._shared[name]
 
     # --- what happens ---
 

@@ -22,7 +22,6 @@ LONG_FUNCTIONS = {
     "actors/stage.py:receive": "one arm a message",
     "runtime/cli/jobs.py:run_job": "to be split",
     "runtime/hosts/simulation/system.py:run": "the loop of every simulation: a call in it costs a tenth of it",
-    "runtime/run/run.py:__init__": "to be split with the run's core",
     "runtime/run/wiring.py:__init__": "one line an actor, in the order in which they must be made",
     "runtime/journal/kept_run.py:_write": "one arm a kind of entry",
     "scenarios/invariants.py:__init__": "the table from messages to checks",

@@ -25,12 +25,12 @@ from headrace.actors.stages.terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
 from ..errors import LoopDied
+from ..hosts.loop_home import LoopHome
+from ..hosts.threads.loop_thread import LoopThread as LoopThread
 from ..verdicts.classify import Classifier, fault_of
 from .awaiting import is_settled, settled
 from .contexts import differ
 from .current import CallInfo, Ear, _current
-from .loop_home import LoopHome
-from .loop_thread import LoopThread as LoopThread
 
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader

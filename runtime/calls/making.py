@@ -17,9 +17,9 @@ from headrace.actors.actor import Ref
 from headrace.actors.stages.dispatch import CHUNK_MAX, Dispatch
 from headrace.actors.worker import Calls, Worker
 
+from ..hosts.loop_home import LoopHome
 from ..verdicts.classify import Classifier
 from .coroutines import LoopCalls
-from .loop_home import LoopHome
 from .threads import ThreadCalls
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from headrace.actors.protocol import BadRow
 
 from ..calls.awaiting import is_settled, settled
 from ..calls.contexts import differ
-from ..calls.loop_home import LoopHome
 from ..errors import BadInput
+from ..hosts.loop_home import LoopHome
 from ..names import connector_name, function_name
 from ..rows.contracts import Contract, hold
 from .port import SourceConnector

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from queue import Empty, SimpleQueue
 
-from ..calls.loop_home import LoopHome
 from ..errors import LoopDied
+from ..hosts.loop_home import LoopHome
 from ..hosts.threads.starting import started
 
 PROMPT_S = 0.005

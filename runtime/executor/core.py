@@ -1,7 +1,4 @@
-"""The actors behind an executor, and what becomes of them when the interpreter ends.
-
-This file is long by a few lines: how an executor begins, and each of its three ways to end.
-"""
+"""The actors behind an executor, on whichever host; what becomes of it when the interpreter ends is in `leftover.py`."""
 
 from __future__ import annotations
 
@@ -29,20 +26,17 @@ from headrace.actors.protocol import State
 from headrace.actors.stage import Stage
 from headrace.actors.stages.terms import StageStatistics, StageTerms
 
-from ..calls.caller_loop import CallerLoop
-from ..calls.loop_home import LoopHome
 from ..calls.making import CallMaker, CallTerms, calls_in_threads, calls_on_a_loop
-from ..errors import ConfigError, LoopDied, RunAborted
-from ..hosts.port import Address
-from ..hosts.threads.system import ANSWER_S, Callback
+from ..errors import ConfigError, LoopDied
+from ..hosts.loop_home import LoopHome
+from ..hosts.port import Address, Host, Signal
 from ..limits import Limit, Retry
 from ..process import at_exit
 from ..process.forks import of_the_parent
-from ..run import shared_limits as governors
 from ..run.report import RunReport, StageReport, spent_of
 from ..text import message_of, told, traceback_of, visible
 from .futures import Batch, CallFuture, Task, call, call_async, context_of
-from .host import ExecutorHost, ExecutorTerms, ThreadsHost
+from .terms import ExecutorTerms
 
 NEVER = 1 << 62
 """So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
@@ -55,49 +49,46 @@ _numbers = itertools.count(1)
 class ExecutorCore:
     """The actors behind an executor. They do not know it, so that one that is forgotten can be collected."""
 
-    def __init__(self, terms: ExecutorTerms, host: ExecutorHost | None = None) -> None:
+    def __init__(self, terms: ExecutorTerms, host: Host) -> None:
         self.pid = os.getpid()
         self.terms = terms
-        self.host = host = host or ThreadsHost()
+        self.host = host
         self.began = host.monotonic()
         # Of whoever opened it. A call runs in that of whoever submitted it (L73).
         self._context = copy_context()
         # In the order of their coming.
         self.outstanding: dict[CallFuture | Batch, None] = {}
-        self.workers: set[threading.Thread] = set()
-        self.ended = threading.Event()
+        self.workers: set[object] = set()
+        self.ended: Signal = host.signal()
         self._mutex = threading.Lock()
         self._closed = False
         self._broken: BaseException | None = None
         self._at_end: list[Callable[[], object]] = []
-        self._loop_home: LoopHome | None = None
-        self._wound_up: tuple[float, int | None] = (self.began, None)
-        """When that was, and how many calls were answered by then."""
+        self.loop_home: LoopHome | None = None
         self._threads = itertools.count()
         self._parked = 0
-        self._system = system = host.actors(terms.prefix or f"headrace-executor-{next(_numbers)}")
+        self._system = system = host.actors(terms.prefix or f"headrace-executor-{next(_numbers)}", self._context)
         self._desk = system.address("desk")
         self.threads_stage = system.address("threads")
         self.loop_stage = system.address("loop")
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
         lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
-        if terms.loop == "caller":
-            self._loop_home = CallerLoop(self._system.name, self._on_loop_failed)
         try:
+            if terms.loop == "caller":
+                self._make_loop()
             self._host_actors(lines)
         except BaseException:
             system.stop(STOP_S)
-            if self._loop_home is not None:
-                self._loop_home.stop(STOP_S)
+            if self.loop_home is not None:
+                self.loop_home.stop(STOP_S)
             if terms.limit.name is not None:
                 host.release_governor(terms.limit.name, self._desk)
             raise
-        host.opened(self)
 
     def _host_actors(self, lines: list[Line]) -> None:
         terms, system = self.terms, self._system
-        watch = Callback("executor", self._on_told)
+        watch = self.host.callback("executor", self._on_told)
         system.host(self._desk, Desk(watch, lines, terms.max_workers), watch)
         for address, name, calls in (
             (self.threads_stage, "threads", self._thread_calls()),
@@ -110,7 +101,7 @@ class ExecutorCore:
     def _new_governor(self) -> Address:
         terms = self.terms.limit.terms
         if self.terms.limit.name is not None:
-            return self.host.shared_governor(self.terms.limit.name, terms, self._desk)
+            return self.host.shared_governor(self.terms.limit.name, terms, self._desk, None)
         if not terms.stated:
             # Calls of an executor may wait for each other, so it must not begin with fewer than it has workers.
             terms = msgspec.structs.replace(terms, concurrency=terms.concurrency or self.terms.max_workers)
@@ -169,9 +160,9 @@ class ExecutorCore:
         )
 
     def _loop_that_is_there(self) -> LoopHome:
-        if self._loop_home is None:
+        if self.loop_home is None:
             raise InternalError("a loop is there before the first coroutine function")
-        return self._loop_home
+        return self.loop_home
 
     def _set_up_thread(self) -> None:
         thread = self.host.named(f"{self._system.name}_{next(self._threads)}")
@@ -216,12 +207,14 @@ class ExecutorCore:
             return self._make_loop()
 
     def _make_loop(self) -> LoopHome:
-        if self._loop_home is None:
-            self._loop_home = self.host.loop(f"{self._system.name}.loop", self._on_loop_failed, self._context)
-        return self._loop_home
+        if self.loop_home is None:
+            self.loop_home = self.host.loop(
+                f"{self._system.name}.loop", self._on_loop_failed, self._context, self.terms.loop
+            )
+        return self.loop_home
 
     def _on_loop_failed(self, died: LoopDied) -> None:
-        self._on_told(protocol.Failing(Callback("loop", lambda _: None), died))
+        self._on_told(protocol.Failing(self.host.callback("loop", lambda _: None), died))
 
     def withdraw(self, waiter: CallFuture | Batch) -> None:
         self.outstanding.pop(waiter, None)
@@ -261,7 +254,7 @@ class ExecutorCore:
 
     def wait(self, timeout: float | None = None) -> None:
         """Until everything has ended. In a thread of the executor itself: not at all."""
-        if self._system.is_mine(threading.current_thread()):
+        if self._system.are_here():
             return
         self.ended.wait(timeout)
         if self.ended.is_set():
@@ -270,17 +263,23 @@ class ExecutorCore:
     async def ended_async(self) -> None:
         """As `wait`, without blocking the loop."""
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        with self._mutex:
-            if self.ended.is_set():
-                return
-            self._at_end.append(lambda: done.set_result(None))
+        if not self.at_end(lambda: done.set_result(None)):
+            return
         # Whoever does not wait any more shall not cancel what others set.
         await asyncio.shield(asyncio.wrap_future(done))
 
+    def at_end(self, function: Callable[[], object]) -> bool:
+        """Call this when everything has ended. False: it has, and nothing is called."""
+        with self._mutex:
+            if self.ended.is_set():
+                return False
+            self._at_end.append(function)
+            return True
+
     def check_not_here(self, what: str, instead: str) -> None:
         """Raises `ConfigError` on the thread of the caller's loop, which would wait for itself."""
-        home = self._loop_home
-        if isinstance(home, CallerLoop) and home.here and not self.ended.is_set():
+        home = self.loop_home
+        if home is not None and home.here and not self.ended.is_set():
             raise ConfigError(
                 f"{what} would block the event loop that the calls of this executor (loop='caller') are made on: {instead}"
             )
@@ -296,18 +295,19 @@ class ExecutorCore:
         now = copy.copy(self.terms.limit)
         now.rates, now.terms = limit.rates, limit.terms
         self.terms = msgspec.structs.replace(self.terms, limit=now)
-        governors.retune(self._governor, self.terms.limit.name, limit.terms)
+        self.host.retune(self._governor, self.terms.limit.name, limit.terms)
 
     def report(self) -> RunReport:
         whom = [self._desk, self.threads_stage, self.loop_stage, self._governor]
-        desk, *stages, limit = self._system.ask(whom, 0.0 if self.ended.is_set() else ANSWER_S)
+        ended = self.ended.is_set()
+        desk, *stages, limit = self._system.ask(whom, 0.0) if ended else self._system.ask(whom)
         counted = desk if isinstance(desk, DeskStatistics) else DeskStatistics(0, 0, 0, 0, 0, 0)
         governor = limit if isinstance(limit, GovernorStatistics) else None
         calls = [s for s in stages if isinstance(s, StageStatistics)]
         reports = tuple(StageReport(s, governor) for s in calls if s.rows)
         return RunReport(
             name=self._system.name,
-            state=State.COMPLETED if self.ended.is_set() else State.DRAINING if self._closed else State.RUNNING,
+            state=State.COMPLETED if ended else State.DRAINING if self._closed else State.RUNNING,
             rows=counted.rows,
             delivered=sum(s.answered for s in calls),
             dropped=0,
@@ -322,53 +322,15 @@ class ExecutorCore:
             spent=spent_of(reports),
         )
 
-    # --- at the interpreter's end ---
-
-    def wind_up(self, *, hurried: bool) -> None:
-        """Take no more; `hurried`, what has not begun does not begin."""
-        self.close()
-        self._wound_up = self.host.monotonic(), self._progress()
-        if isinstance(self._loop_home, CallerLoop):
-            self._loop_home.perish_if_still()
-        if hurried:
-            self.give_up(RunAborted("the interpreter is ending"), begun=False)
-
-    def wait_wound_up(self, *, hurried: bool) -> None:
-        """Until all calls are made, as long as now and then one of them ends."""
-        began_s, before = self._wound_up
-        self.wait(self._left_s(at_exit.QUIET_S, began_s))
-        if self.ended.is_set():
-            return
-        name = self._system.name
-        at_exit.say(f"the interpreter ends when {name} has made its calls ({self._waiting()}); Ctrl-C aborts them")
-        still_s = at_exit.LEAVE_S if hurried else at_exit.STILL_S
-        while True:
-            # All that ends with the interpreter began to end together, and waits together.
-            self.wait(self._left_s(still_s, began_s))
-            began_s = self.host.monotonic()
-            if self.ended.is_set():
-                return
-            before, last = self._progress(), before
-            if before == last:
-                break
-        at_exit.say(
-            f"{name} is aborted at the interpreter's end: no call has ended for {still_s:g} s ({self._waiting()})"
-        )
-        self.cut_short()
-
-    def _left_s(self, of_s: float, since_s: float) -> float:
-        return max(0.0, of_s - (self.host.monotonic() - since_s))
-
-    def _waiting(self) -> str:
-        return f"{len(self.outstanding)} callers wait"
-
-    def _progress(self) -> int | None:
+    def answered(self) -> int | None:
+        """How many calls are answered; None where nobody says so in time."""
         [desk] = self._system.ask([self._desk])
         return desk.answered if isinstance(desk, DeskStatistics) else None
 
-    def cut_short(self) -> None:
-        """Answer every caller now."""
-        self.abort(RunAborted("the interpreter is ending"))
+    @property
+    def name(self) -> str:
+        """What its actors are called by."""
+        return self._system.name
 
     # --- what the actors tell ---
 
@@ -401,13 +363,12 @@ class ExecutorCore:
             self.ended.set()
             at_end, self._at_end = self._at_end, []
         self._system.stop(timeout_s)
-        if self._loop_home is not None:
-            self._loop_home.stop(timeout_s)
+        if self.loop_home is not None:
+            self.loop_home.stop(timeout_s)
         if self.terms.limit.name is not None:
             for stage in (self.threads_stage, self.loop_stage):
                 # One that was stopped in the middle could not say so.
                 self._governor.put(protocol.Unregister(stage))
             self.host.release_governor(self.terms.limit.name, self._desk)
-        self.host.left(self)
         for function in at_end:
             function()

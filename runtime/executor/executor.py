@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
@@ -15,10 +14,11 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 from headrace.actors.errors import InternalError
 
 from ..calls.answers import check_answers_at_once
-from ..calls.caller_loop import Whose, check_whose
 from ..calls.coroutines import runs_on_a_loop
 from ..errors import DeadlineExceeded, RunAborted
-from ..hosts.port import Address
+from ..hosts.port import Address, Host, Whose
+from ..hosts.threads.caller_loop import check_whose
+from ..hosts.threads.host import THREADS
 from ..limits import Limit, Retry, as_limit, as_retry, check_on_unknown, checked_times
 from ..names import function_name
 from ..process import forks as forking
@@ -28,7 +28,8 @@ from ..run.outcome import Outcome
 from ..run.report import RunReport
 from .core import ExecutorCore
 from .futures import Batch, CallFuture, Task
-from .host import ExecutorTerms
+from .leftover import Leftover
+from .terms import ExecutorTerms
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,6 +78,8 @@ class Executor(concurrent.futures.Executor):
                 place = await executor.call(geocode_with_my_session, "Lund", deadline=2.0)
     """
 
+    _host: Host = THREADS
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -124,7 +127,8 @@ class Executor(concurrent.futures.Executor):
         self._max_workers = max_workers
 
     def _begin(self, terms: ExecutorTerms) -> ExecutorCore:
-        self._core = core = self._open(terms)
+        self._core = core = ExecutorCore(terms, self._host)
+        self._host.began(Leftover(core))
         # An executor that nobody holds any more ends when its calls are answered.
         weakref.finalize(self, core.close).atexit = False
         return core
@@ -143,11 +147,8 @@ class Executor(concurrent.futures.Executor):
                     self._core.close()
             return self._core
 
-    def _open(self, terms: ExecutorTerms) -> ExecutorCore:
-        return ExecutorCore(terms)
-
     @property
-    def _threads(self) -> set[threading.Thread]:
+    def _threads(self) -> set[object]:
         """As `_max_workers`: those that have made a call."""
         return set(self._here().workers)
 

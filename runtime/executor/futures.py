@@ -242,7 +242,7 @@ class Batch:
         self._core = core
         self._rows = rows
         self._left = len(rows)
-        self._complete = core.host.event()
+        self._complete = core.host.signal()
         self._mutex = threading.Lock()
         self.outcomes: list[Outcome[Any] | None] = [None] * len(rows)
 
@@ -265,7 +265,7 @@ class Batch:
     def after_fork(self, error: BaseException) -> None:
         """In a child that was forked: whoever waits here is told."""
         self._mutex = threading.Lock()
-        self._complete = self._core.host.event()
+        self._complete = self._core.host.signal()
         self.give_up(error, begun=True)
 
     def give_up(self, error: BaseException, *, begun: bool) -> None:

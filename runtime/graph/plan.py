@@ -9,8 +9,8 @@ import msgspec
 
 from headrace.actors.conductor import LifeTerms
 
-from ..calls.loop_home import LoopHome
 from ..connectors.port import SinkConnector, SourceConnector
+from ..hosts.loop_home import LoopHome
 from ..limits import Retry
 from .nodes.calls import StagePlan
 from .nodes.node import NodePlan

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ..calls.loop_home import LoopHome
 from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import ConfigError
 from ..graph.nodes.node import NodePlan
 from ..graph.plan import SOURCE, Edge
+from ..hosts.loop_home import LoopHome
 from ..limits import Retry
 from ..names import NAME_CHARS_MAX, check_name
 from ..rows.contracts import Contract

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ..calls.caller_loop import Whose
+from ..hosts.port import Whose
 from ..journal.options import Journal
 from ..telemetry.observer import Observer
 

@@ -13,7 +13,6 @@ import msgspec
 
 from headrace.actors.conductor import LifeTerms
 
-from ..calls.caller_loop import Whose, check_whose
 from ..connectors.file_identity import FileUse
 from ..connectors.iterables import NullSink
 from ..connectors.port import RunInfo, SinkConnector
@@ -22,6 +21,8 @@ from ..graph.nodes.sink import SinkPlan
 from ..graph.plan import Edge, Plan
 from ..graph.topology import Graph
 from ..graph.typecheck import check
+from ..hosts.port import Whose
+from ..hosts.threads.caller_loop import check_whose
 from ..journal.options import as_journal
 from ..journal.port import Journaling
 from ..process.at_exit import LEAVE_S

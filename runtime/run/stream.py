@@ -16,11 +16,11 @@ from typing import Any, Generic, Self, TypeVar
 
 from headrace.actors import protocol
 
-from ..calls.caller_loop import Whose
 from ..errors import ConfigError
+from ..hosts.port import Whose
 from ..process import forks
 from .outcome import Outcome
-from .run import Run
+from .run import Run, core_of, leave_by
 
 T = TypeVar("T")
 
@@ -188,7 +188,7 @@ def _leave(handover: Handover, run: Run) -> None:
     run.drain()
     # The source is told as well, before what comes is dropped: else it would go on as fast as it can until the conductor's
     # word has come to it.
-    run.tell("source", protocol.Drain())
+    core_of(run).tell("source", protocol.Drain())
     handover.leave()
 
 
@@ -198,13 +198,13 @@ def _leave(handover: Handover, run: Run) -> None:
 def _iterate(start: Starter) -> Generator[Outcome[Any], None, None]:
     handover = Handover()
     run = start(handover)
-    run.leaving = partial(_leave, handover, run)
+    leave_by(run, partial(_leave, handover, run))
     run.add_done_callback(lambda _: handover.end())
     try:
         while batch := handover.take():
             yield from batch
     finally:
-        if run.pid == os.getpid():
+        if core_of(run).pid == os.getpid():
             _leave(handover, run)
             try:
                 run.wait_ended()
@@ -217,14 +217,14 @@ def _iterate(start: Starter) -> Generator[Outcome[Any], None, None]:
 async def _iterate_async(start: Starter) -> AsyncGenerator[Outcome[Any], None]:
     handover = Handover()
     run = start(handover)
-    run.leaving = partial(_leave, handover, run)
+    leave_by(run, partial(_leave, handover, run))
     run.add_done_callback(lambda _: handover.end())
     try:
         while batch := await handover.take_async():
             for outcome in batch:
                 yield outcome
     finally:
-        if run.pid == os.getpid():
+        if core_of(run).pid == os.getpid():
             _leave(handover, run)
             try:
                 await run.ended()

@@ -6,7 +6,8 @@ It knows who is told by whom; what actor a node has, its entry says (`graph/node
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextvars import Context
+from typing import Any
 
 import msgspec
 
@@ -37,6 +38,7 @@ from ..graph.nodes.node import NodePlan, Surroundings
 from ..graph.nodes.sink import SinkPlan
 from ..graph.plan import QUARANTINE, SOURCE, Plan
 from ..graph.topology import Graph, join_terms
+from ..hosts.loop_home import LoopHome
 from ..hosts.port import Actors, Address
 from ..journal.port import Journaling
 from ..names import connector_name
@@ -48,23 +50,24 @@ UNBOUND = 1 << 30
 """Calls in flight where the governor need not count them."""
 
 
-class RunHost(Surroundings, Protocol):
-    """What differs from host to host."""
+class Setting(msgspec.Struct):
+    """What a run gives to its actors; to entries of nodes, it is the `Surroundings`. `id`: of the run, as its calls' keys
+    begin. `context`: of whoever started it."""
 
-    def caller(self) -> Any:
-        """Who is told `RunEnded`, and `Died` of the conductor."""
+    id: str
+    context: Context
+    monotonic: Callable[[], float]
+    loop: Callable[[], LoopHome]
+    """The loop of its coroutines, made when it is first asked for."""
+    caller: Address
+    """Who is told `RunEnded`, and `Died` of the conductor."""
+    shared_governor: Callable[[str, Terms, Address, protocol.Lessons | None], Address]
+    """The governor of a limit with a name, which others may use too; with what earlier lives have found out."""
+    journaling: Journaling | None
+    observers: Observers
 
-    def shared_governor(self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None) -> Address:
-        """The governor of a limit with a name, which others may use too. `lessons`: what earlier lives have found out."""
 
-    def journal(self) -> Journaling | None:
-        """The run's journal; None where nothing need outlive it."""
-
-    def observers(self) -> Observers:
-        """Listens for the observers of the run."""
-
-
-def assemble(plan: Plan, actors: Actors, around: RunHost) -> Roster:
+def assemble(plan: Plan, actors: Actors, around: Setting) -> Roster:
     """Put the actors of a run together. They wait for the conductor's `Start`."""
     return _Assembly(plan, actors, around).roster
 
@@ -86,7 +89,7 @@ def end_of(told: protocol.RunEnded | protocol.Died, journaling: Journaling | Non
 class _Assembly:
     """Puts one run together; to entries, it is the `Wiring`."""
 
-    def __init__(self, plan: Plan, actors: Actors, around: RunHost) -> None:
+    def __init__(self, plan: Plan, actors: Actors, around: Setting) -> None:
         self._plan = plan
         self._actors = actors
         self.around: Surroundings = around
@@ -104,13 +107,13 @@ class _Assembly:
         whole = next((sink.name for sink in plan.sinks if sink.whole), None)
         self._taker = self._keeper_of(whole) if whole is not None else None
         self._quarantine = address("quarantine", shared=True) if plan.quarantine is not None else None
-        self._journaling = journaling = around.journal()
+        self._journaling = journaling = around.journaling
         self.past = journaling.past if journaling is not None else NEW
         self._journal = address("journal", shared=True) if journaling is not None else None
         self.journal: Ref | None = self._journal
         # Outcomes count when they are durable.
         self.account: Ref = self._journal or self._ledger
-        self._observers = observers = around.observers()
+        self._observers = observers = around.observers
         self._told = observers.address("node")
         self._own_governors: list[Address] = []
         self._governors = {stage.name: self._host_governor(stage) for stage in plan.stages}
@@ -119,8 +122,8 @@ class _Assembly:
         if any(stage.concurrent for stage in plan.stages):
             # The loop is made before the strategies, which may need it; for others, when something is to be awaited.
             around.loop()
-        conductor = Conductor(around.caller(), plan.life)
-        actors.host(self._conductor, observers.listen(conductor, "conductor", "conductor"), around.caller())
+        conductor = Conductor(around.caller, plan.life)
+        actors.host(self._conductor, observers.listen(conductor, "conductor", "conductor"), around.caller)
         if observers.others:
             announcer = Announcer(observers.others)
             at = address("observers")

@@ -24,8 +24,8 @@ from headrace.actors.joins.terms import JoinTerms
 from headrace.actors.journaling.recovered import Recovered
 from headrace.actors.journaling.stage_record import StageRecord
 
-from ...calls.loop_home import LoopHome
 from ...errors import GraphError
+from ...hosts.loop_home import LoopHome
 
 Shape = tuple[str, ...]
 """What rows at a place are made of: the splits, forks and batches that they are under, outermost first."""
@@ -63,7 +63,9 @@ class Surroundings(Protocol):
 
     id: str
     context: Context
-    monotonic: Callable[[], float]
+
+    def monotonic(self) -> float:
+        """Seconds, by the clock that the actors go by."""
 
     def loop(self) -> LoopHome:
         """The loop of this run's coroutines, made when it is first asked for."""

@@ -154,6 +154,8 @@ class VirtualLoopThread:
 
     dead = False
     """A virtual loop ends with all that is on it."""
+    here = False
+    """It is nobody's own."""
 
     def __init__(self, simulation: Simulation, name: str) -> None:
         self._simulation = simulation

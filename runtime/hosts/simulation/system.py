@@ -310,12 +310,12 @@ class Signal:
     def is_set(self) -> bool:
         return self._is_set
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Until it is set, or so long. False: it was not."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it is set, or so many seconds. False: it was not."""
         if not self._is_set:
             waiter = (self._simulation.current, object())
             self._waiting.append(waiter)
-            self._simulation.suspend(waiter[1], timeout_s)
+            self._simulation.suspend(waiter[1], timeout)
             if not self._is_set:
                 self._waiting.remove(waiter)
         return self._is_set
@@ -351,8 +351,14 @@ class System:
                 carrier.me.put(_STOP)
         return []
 
-    def is_mine(self, thread: Any) -> bool:
+    def are_here(self) -> bool:
         return False
+
+    def tell(self, name: str, message: object) -> None:
+        whole = f"{self.name}.{name}" if self.name else name
+        for carrier in self.carriers:
+            if carrier.me.name == whole and not carrier.ended:
+                carrier.me.put(message)
 
 
 def _forget(_: object) -> None:

@@ -63,7 +63,7 @@ class Callback:
 
     __slots__ = ("_function", "name")
 
-    def __init__(self, name: str, function: Callable[[Any], None]) -> None:
+    def __init__(self, name: str, function: Callable[[Any], object]) -> None:
         self.name = name
         self._function = function
 
@@ -342,8 +342,9 @@ class System:
         for inbox in whom:
             inbox.put(message)
 
-    def is_mine(self, thread: threading.Thread) -> bool:
-        """Whether one of the actors lives on `thread`."""
+    def are_here(self) -> bool:
+        """Whether one of the actors lives on this thread."""
+        thread = threading.current_thread()
         with self._mutex:
             return any(host.thread is thread for host in self._hosts)
 

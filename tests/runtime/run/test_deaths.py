@@ -22,7 +22,7 @@ from headrace.actors.protocol import State
 from headrace.runtime import Executor, Flow, Pipeline, Retry
 from headrace.runtime.errors import CannotStartThread, HeadraceError, LoopDied, RunFailed
 from headrace.runtime.hosts.threads.dispatcher import Lanes
-from headrace.runtime.run.run import Run
+from headrace.runtime.run.run import Run, core_of
 
 END_S = 30.0
 """A bound on what must end by itself: only a hang takes so long."""
@@ -203,7 +203,7 @@ def test_a_report_is_set_whatever_cleaning_up_runs_into_L60(monkeypatch: pytest.
             raise MemoryError("no memory")
 
     run = Pipeline().source(range(5)).map(count).start()
-    run._log = Broken()  # type: ignore[assignment]
+    core_of(run)._log = Broken()  # type: ignore[assignment]
     report = run.wait_ended(END_S)
     assert report.state is State.FAILED
     assert any("cleaning up failed: MemoryError" in note for note in report.notes)

@@ -90,6 +90,14 @@ class LoopHome:
         with self._mutex:
             self._mourners.append(mourner)
 
+    @property
+    def here(self) -> bool:
+        """This thread runs the loop now, and is the application's own: to wait here would be to wait for oneself."""
+        return False
+
+    def perish_if_still(self) -> None:
+        """At the interpreter's end: a loop of the application's that does not run will not run again."""
+
     def news(self) -> SimpleQueue[None]:
         """Where another thread waits for word from this one."""
         return SimpleQueue()

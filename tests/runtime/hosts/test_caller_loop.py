@@ -16,9 +16,9 @@ from tests.actors.fake import Name
 
 from headrace.actors.protocol import Answered, Assign, State
 from headrace.runtime import ConfigError, Executor, Pipeline, Retry, RunFailed
-from headrace.runtime.calls.caller_loop import CallerLoop
 from headrace.runtime.calls.coroutines import LoopCalls
 from headrace.runtime.errors import DeadlineExceeded, LoopDied
+from headrace.runtime.hosts.threads.caller_loop import CallerLoop
 
 WAIT_S = 30.0
 

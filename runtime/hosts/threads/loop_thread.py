@@ -21,10 +21,10 @@ from contextvars import Context, copy_context
 
 from loguru import logger
 
-from ..errors import LoopDied
-from ..hosts.threads.starting import started
-from ..text import kind_of, told
-from .loop_home import LoopHome
+from ...errors import LoopDied
+from ...text import kind_of, told
+from ..loop_home import LoopHome
+from .starting import started
 
 LOOPS_MAX = 5
 """Event loops that one run makes. Each loop that breaks makes the fate of all its calls unknown."""

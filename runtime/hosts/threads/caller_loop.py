@@ -13,13 +13,9 @@ import concurrent.futures
 import contextlib
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Literal
 
-from ..errors import ConfigError, LoopDied
-from .loop_home import LoopHome
-
-Whose = Literal["own", "caller"]
-"""`own`: an event loop of the run, on a thread of its own. `caller`: the one that runs where the run is started."""
+from ...errors import ConfigError, LoopDied
+from ..loop_home import LoopHome
 
 
 def check_whose(where: str, loop: object) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from headrace.actors import protocol
 from headrace.actors.limits.gate import Rate, Terms
+from headrace.runtime.hosts.threads import shared_limits as governors
 from headrace.runtime.hosts.threads.dispatcher import Inbox
-from headrace.runtime.run import shared_limits as governors
 
 
 def told(inbox: Inbox, kind: type) -> object:

@@ -16,10 +16,10 @@ from headrace.actors import protocol
 from headrace.actors.governor import Governor
 from headrace.actors.limits.gate import Terms
 
-from ..errors import ConfigError
-from ..hosts.port import Address
-from ..hosts.threads.dispatcher import Inbox
-from ..hosts.threads.system import Callback, System
+from ...errors import ConfigError
+from ..port import Address
+from .dispatcher import Inbox
+from .system import Callback, System
 
 NAMES_MAX = 1024
 """Of so many names nobody uses it is kept what was learned; then the oldest is forgotten."""
