@@ -11,7 +11,7 @@ from headrace.actors import protocol
 from headrace.actors.governor import Governor
 from headrace.actors.limits.gate import Terms
 
-from ...errors import LoopDied
+from ...errors import ConfigError, LoopDied
 from ..loop_home import LoopHome
 from ..port import Address, Hosted, Whose
 from .event_loop import VirtualLoopThread
@@ -43,7 +43,7 @@ class SimulationHost:
         self.simulation = simulation
         self.monotonic = simulation.clock
         self._over = over
-        self._shared: dict[str, Address] = {}
+        self._shared: dict[str, tuple[Terms, Address]] = {}
 
     def actors(self, name: str, context: Context) -> System:
         return System(self.simulation, name)
@@ -71,16 +71,21 @@ class SimulationHost:
         self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None = None
     ) -> Address:
         if name not in self._shared:
-            address = self.simulation.address(f"governor-{name}")
-            self.simulation.host(address, Governor(terms, lessons), None)
-            self._shared[name] = address
-        return self._shared[name]
+            new = self.simulation.address(f"governor-{name}")
+            self.simulation.host(new, Governor(terms, lessons), None)
+            self._shared[name] = terms, new
+        known, address = self._shared[name]
+        if known != terms:
+            raise ConfigError(f"limit {name!r} is in use with other terms; limits that share a name say the same")
+        return address
 
     def release_governor(self, name: str, user: Address) -> None:
         """A simulation keeps them to its end."""
 
     def retune(self, governor: Address, name: str | None, terms: Terms) -> None:
         governor.put(protocol.SetLimit(terms))
+        if name is not None:
+            self._shared[name] = terms, governor
 
     def began(self, one: Hosted) -> None:
         """Whoever has it in a simulation keeps it himself."""
