@@ -139,6 +139,9 @@ class Pending(HeadraceError):
         super().__init__(f"not done yet; to be asked about again in {self.check_after_s:g} s")
         self.state = state if state is not None else True
 
+    def __reduce__(self) -> tuple[type[Pending], tuple[float, object]]:
+        return type(self), (self.check_after_s, self.state)
+
 
 # --- raised by a sink's connector ---
 
@@ -235,6 +238,9 @@ class Recalled(HeadraceError):
     def __init__(self, kind: str, message: str | None) -> None:
         super().__init__(message or "")
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type[Recalled], tuple[str, str], dict[str, Any]]:
+        return type(self), (self.kind, str(self)), self.__dict__
 
 
 def name_of(error: BaseException) -> str:

@@ -51,6 +51,12 @@ ATTEMPTS = Range(
 REFUSALS = Range(0, MANY, f"a whole number of at least 0, at most {MANY:,}", whole=True)
 BURST = Range(1, RATE_MAX, f"at least one call must be allowed: a number, at most {RATE_MAX:.0e}")
 BYTES = Range(1, HEAVIEST, f"greater than 0: a whole number of bytes, at most {HEAVIEST:.0e}", whole=True)
+MEMORY = Range(
+    1 << 26,
+    HEAVIEST,
+    "a size such as '2GB', or a number of bytes, at least 64 MB, which a Python takes itself",
+    whole=True,
+)
 PARTS = Range(1, CALLS_MAX, "'all', 'any', 'best', or a number of parts, at least 1", whole=True)
 AMOUNT = Range(0.0, HEAVIEST, f"a number of at least 0, at most {HEAVIEST:.0e}")
 QUARANTINED = Range(0, HEAVIEST, "a number of rows, or a share of them below 1; at least 0 and finite")

@@ -3,7 +3,7 @@ is need of them.
 
 The talk with the governor and the workers is here, and the state that it is about; what becomes of rows, the stage decides.
 
-How rows are cut: calls on threads get chunks of about `CHUNK_S` of work, one row where calls are slow; calls on a loop
+How rows are cut: calls on threads get chunks of about 1 ms of work, one row where calls are slow; calls on a loop
 get as many rows as have permits, since each is on its own there.
 """
 
@@ -23,9 +23,6 @@ from .key_queue import KeyQueue
 from .terms import AttemptTimedOut, StageTerms
 from .troubles import Troubles
 from .workforce import Workforce
-
-CHUNK_S = 0.001
-"""Work in one assignment to a thread, about."""
 
 
 class CheckOverdue(protocol.Control, frozen=True):
@@ -237,7 +234,7 @@ class Scheduler:
             return False
         id_ = self.assignments.begin(worker, queue, seqs, values)
         self._tell(worker, protocol.Assign(id_, seqs, values, *self._troubles.described(seqs)))
-        if self._terms.timeout_s is not None and self._dispatch.blocking:
+        if self._terms.timeout_s is not None and self._dispatch.blocking and not self._dispatch.times_out:
             self._overdue.append((self._context.now() + self._terms.timeout_s, id_))
             if len(self._overdue) == 1:
                 self._context.after(self._terms.timeout_s, CheckOverdue())
@@ -263,7 +260,7 @@ class Scheduler:
     def _learn_pace(self, call_s: float) -> None:
         # Slower calls are believed at once, faster ones by and by: a chunk that is too long delays its first answer.
         self._call_s = call_s if call_s > self._call_s else 0.5 * self._call_s + 0.5 * call_s
-        fitting = int(CHUNK_S / self._call_s) if self._call_s > 0 else self._dispatch.chunk
+        fitting = int(self._dispatch.work_s / self._call_s) if self._call_s > 0 else self._dispatch.chunk
         self.chunk = max(1, min(self.chunk * 2, fitting, self._dispatch.chunk))
 
     def check_overdue(self) -> None:

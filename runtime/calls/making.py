@@ -24,6 +24,7 @@ from .threads import ThreadCalls
 
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader
+    from .processes.pool import Pool
 
 
 class CallTerms(msgspec.Struct, frozen=True):
@@ -74,6 +75,14 @@ def calls_in_threads(terms: CallTerms, chunk: int = CHUNK_MAX) -> CallMaker:
         )
 
     return CallMaker(Dispatch.in_threads(chunk), new)
+
+
+def calls_in_processes(pool: Pool, timeout_s: float | None) -> CallMaker:
+    """Calls of plain functions, each worker's in a process of the pool's."""
+    # Most runs have none.
+    from .processes.calls import ProcessCalls
+
+    return CallMaker(Dispatch.in_processes(), lambda: ProcessCalls(pool, timeout_s))
 
 
 def calls_on_a_loop(terms: CallTerms, calls: int) -> CallMaker:

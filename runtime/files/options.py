@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from ..calls.place import Place
 from ..graph.nodes.kinds import IN_FILES
 from ..limits import Limit, Retry
 from ..pipeline.call_options import WORKERS, CallOptions
@@ -102,9 +103,11 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
         limit: Limit | None,
         retry: Retry | None,
         version: str | int | None = None,
+        on: Place = "threads",
+        memory: str | int | None = None,
     ) -> Flow[object]:
         """The flow with this node. `function`: what it calls, of a batch its key, of a join what merges. `version`: what
-        that is to a journal. Raises `ConfigError`."""
+        that is to a journal. `on`, `memory`: where it is called. Raises `ConfigError`."""
         options: CallOptions = {
             "workers": self.workers,
             "limit": limit,
@@ -114,6 +117,8 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
             "on_error": self.on_error,
             "on_unknown": self.on_unknown,
             "version": version,
+            "on": on,
+            "memory": memory,
         }
         said = IN_FILES[self.kind]
         told: dict[str, object] = {key: getattr(self, key) for key in said.keys}

@@ -51,6 +51,7 @@ from msgspec import Meta, Struct
 from headrace.actors.errors import InternalError
 
 from .. import sinks, sources
+from ..calls.place import Place
 from ..connectors.file_identity import checked_path
 from ..connectors.file_source import FileSource
 from ..connectors.formats import text_encoding
@@ -140,9 +141,11 @@ class StageTable(NodeOptions):
     limit: str | LimitTable | None = None
     retry: Count | RetryTable | None = None
     version: str | int | None = None
+    on: Place = "threads"
+    memory: str | int | None = None
 
 
-_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown", "version")
+_OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown", "version", "on", "memory")
 _SINK_KEYS: dict[str, tuple[str, ...]] = {
     "csv": ("path", "columns", "delimiter", "if_exists"),
     "jsonl": ("path", "if_exists"),
@@ -301,7 +304,12 @@ def _add_stage(reading: Reading, flow: Flow[object], stage: StageTable, key: str
     called = stage.name
     if called is None and stage.call is not None and IN_FILES[kind].needed:
         called = stage.call.split(":")[1].split(".")[-1]
-    return reading.attempt(key, lambda: stage.add(before, called, function, limit, retry, stage.version)) or before
+    return (
+        reading.attempt(
+            key, lambda: stage.add(before, called, function, limit, retry, stage.version, stage.on, stage.memory)
+        )
+        or before
+    )
 
 
 def _said(reading: Reading, key: str) -> list[str]:

@@ -99,7 +99,10 @@ class Hosted(Protocol):
 
 
 class Host(Protocol):
-    """It does what the module says. All methods may be called from outside the actors, and from any thread."""
+    """It does what the module says. All methods may be called from outside the actors, and from any thread. `processes`:
+    functions can be called in processes of their own; where they cannot, they are called as plain functions are."""
+
+    processes: bool
 
     def monotonic(self) -> float:
         """Seconds, by the clock that the actors go by."""

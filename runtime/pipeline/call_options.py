@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
-from ..calls.answers import Kind, check_answers_at_once, check_function
+from ..calls.answers import Kind, check_answers_at_once, check_function, on_a_loop
+from ..calls.place import Place, checked_place
 from ..errors import ConfigError
 from ..graph.nodes.calls import StagePlan
 from ..graph.nodes.kinds import CALLING
@@ -27,7 +28,9 @@ class CallOptions(TypedDict, total=False):
     seconds for one attempt, waits not included. `deadline`: seconds for a row in this node, all waits included. `on_error`:
     what becomes of a row whose attempts are used up. `on_unknown`: what becomes of a row whose call may or may not have
     happened. `version`: what the function is to a journal, in place of its code and of what it uses: under the same version
-    a run goes on whatever was edited, under another one it does not.
+    a run goes on whatever was edited, under another one it does not. `on`: where a plain function is called: "threads" of
+    this process, or "processes", `workers` of them, for code that computes or that may crash. `memory`: what each process
+    may take, as a number of bytes or text such as "2GB".
     """
 
     name: str | None
@@ -39,6 +42,8 @@ class CallOptions(TypedDict, total=False):
     on_error: Literal["quarantine", "fail", "drop"]
     on_unknown: Literal["retry", "quarantine"]
     version: str | int | None
+    on: Place
+    memory: str | int | None
 
 
 def stage_plan(
@@ -58,6 +63,7 @@ def stage_plan(
     version = options.get("version")
     if isinstance(version, bool) or not isinstance(version, str | int | None):
         raise ConfigError(f"{kind}: version= is text or a whole number, not {type(version).__name__}")
+    on, memory = checked_place(kind, options.get("on"), options.get("memory"), on_a_loop=on_a_loop(kind, function))
     policy = as_retry(options.get("retry")) or Retry()
     check_function(kind, function)
     limited = as_limit(options.get("limit"))
@@ -76,6 +82,8 @@ def stage_plan(
         on_unknown=on_unknown,
         branches=branches,
         version=None if version is None else str(version),
+        on=on,
+        memory=memory,
     )
 
 

@@ -14,15 +14,18 @@ import os
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from typing import TYPE_CHECKING
 
 import msgspec
 from loguru import logger
 
 from headrace.actors import protocol
+from headrace.actors.errors import InternalError
 from headrace.actors.limits.gate import Terms
 from headrace.actors.protocol import Counts, State
 
 from ..errors import AccountShut, ConfigError, LoopDied
+from ..graph.nodes.calls import StagePlan
 from ..graph.plan import Plan
 from ..hosts.loop_home import LoopHome
 from ..hosts.port import Address, Host, Whose
@@ -34,7 +37,10 @@ from ..text import told
 from .output_files import Outputs
 from .report import RunReport, report_of
 from .roster import Roster
-from .wiring import Setting, assemble, end_of
+from .wiring import Setting, assemble
+
+if TYPE_CHECKING:
+    from ..calls.processes.pool import Pool
 
 _numbers = itertools.count(1)
 
@@ -148,7 +154,16 @@ class RunCore:
             shared_governor=self._shared_governor,
             journaling=terms.journaling,
             observers=terms.observers,
+            pool=self._pool,
         )
+
+    def _pool(self, stage: StagePlan, failed: Callable[[BaseException], object]) -> Pool | None:
+        if not self.host.processes:
+            return None
+        from .processes import pool_of
+
+        name = f"{self._actors.name}.{stage.name}".lstrip(".")
+        return pool_of(stage, f"{self.terms.id}:{stage.name}", name, self.terms.context, failed)
 
     def _shared_governor(self, name: str, terms: Terms, user: Address, lessons: protocol.Lessons | None) -> Address:
         address = self.host.shared_governor(name, terms, user, lessons)
@@ -186,7 +201,7 @@ class RunCore:
 
     def _on_told(self, message: protocol.RunEnded | protocol.Died) -> None:
         # In the conductor's thread, which is one of those to be ended: the rest is done aside.
-        ended = end_of(message, self.terms.journaling)
+        ended = _end_of(message, self.terms.journaling)
         self._ended_s = self.host.monotonic()
         self.terms.observers.hear("caller", ended)
         self._end(ended)
@@ -249,3 +264,17 @@ class RunCore:
 
 
 __all__ = ["RunCore", "RunSpec"]
+
+
+def _end_of(told: protocol.RunEnded | protocol.Died, journaling: Journaling | None = None) -> protocol.RunEnded:
+    """What the caller is told of a run's end, also where its conductor died and could not say so."""
+    if isinstance(told, protocol.RunEnded):
+        for error in told.errors:
+            # Not `isinstance`, which asks an error for its class, and that can raise anything (L72).
+            if issubclass(type(error), AccountShut):
+                if not isinstance(error, AccountShut):
+                    raise InternalError("whoever gives up an account says so by AccountShut")
+                error.rows_left = told.counts.interrupted
+                error.go_on = journaling.go_on if journaling is not None else None
+        return told
+    return protocol.RunEnded(State.FAILED, Counts(), [told.error], ["the conductor died; counts are missing"])

@@ -6,7 +6,6 @@ does one thing at a time. No BaseException of a connector ends it: it becomes th
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, assert_never
 
 from headrace.actors import protocol
@@ -15,11 +14,12 @@ from headrace.actors.protocol import Ended, Message, Outcomes, Rows, Status
 from headrace.actors.rows.identity import Bundle, Id, branch_of, place, row_of
 
 from ..calls.awaiting import Awaiting, Loop
+from ..calls.strategies import call_hook
 from ..connectors.calling import CalledSink, CalledSource
 from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import UnwritableRows, name_of
 from ..journal.port import RunJournal
-from ..text import add_note, escaped, message_of, remark, remarks_of, told, visible
+from ..text import add_note, escaped, message_of, remarks_of, told, visible
 from .outcome import Outcome
 
 
@@ -300,16 +300,7 @@ class Strategies(Resource):
         return errors
 
     def _call(self, function: object, name: str) -> None:
-        if inspect.isfunction(function) or inspect.isclass(function):
-            return
-        # Only what it has: a client whose `__getattr__` makes a remote call of any name has no `prepare`.
-        if inspect.getattr_static(function, name, None) is None:
-            return
-        try:
-            self._awaiting.settled(getattr(function, name)())
-        except BaseException as error:
-            remark(error, "strategy", f"raised by {name}() of {type(function).__name__}")
-            raise
+        call_hook(function, name, self._awaiting.settled)
 
     def receive(self, message: Message) -> None:
         super().receive(message)

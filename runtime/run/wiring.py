@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,7 +15,6 @@ from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
 from headrace.actors.conductor import Conductor, Participants
 from headrace.actors.edges.outputs import Outputs, Port
-from headrace.actors.errors import InternalError
 from headrace.actors.governor import Governor
 from headrace.actors.joins.terms import LATE, JoinTerms
 from headrace.actors.journal import LEARNED_WITHIN_S, Journal
@@ -23,11 +22,9 @@ from headrace.actors.journaling.recovered import NEW
 from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.ledger import Ledger
 from headrace.actors.limits.gate import Terms
-from headrace.actors.protocol import Counts, State
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
-from headrace.actors.stages.terms import AccountShut
 
 from ..calls.contexts import apart
 from ..connectors.port import SinkConnector
@@ -44,7 +41,11 @@ from ..journal.port import Journaling
 from ..names import connector_name
 from ..telemetry.observer import Announcer, Observers
 from .io_actors import JournalWriter, Reader, Strategies, Writer
+from .pools import NewPool, pools_of
 from .roster import Roster
+
+if TYPE_CHECKING:
+    from ..calls.processes.pool import Pool
 
 UNBOUND = 1 << 30
 """Calls in flight where the governor need not count them."""
@@ -65,25 +66,13 @@ class Setting(msgspec.Struct):
     """The governor of a limit with a name, which others may use too; with what earlier lives have found out."""
     journaling: Journaling | None
     observers: Observers
+    pool: NewPool
+    """Makes the worker processes of a stage."""
 
 
 def assemble(plan: Plan, actors: Actors, around: Setting) -> Roster:
     """Put the actors of a run together. They wait for the conductor's `Start`."""
     return _Assembly(plan, actors, around).roster
-
-
-def end_of(told: protocol.RunEnded | protocol.Died, journaling: Journaling | None = None) -> protocol.RunEnded:
-    """What the caller is told of a run's end, also where its conductor died and could not say so."""
-    if isinstance(told, protocol.RunEnded):
-        for error in told.errors:
-            # Not `isinstance`, which asks an error for its class, and that can raise anything (L72).
-            if issubclass(type(error), AccountShut):
-                if not isinstance(error, AccountShut):
-                    raise InternalError("whoever gives up an account says so by AccountShut")
-                error.rows_left = told.counts.interrupted
-                error.go_on = journaling.go_on if journaling is not None else None
-        return told
-    return protocol.RunEnded(State.FAILED, Counts(), [told.error], ["the conductor died; counts are missing"])
 
 
 class _Assembly:
@@ -135,14 +124,16 @@ class _Assembly:
         self._host(self._ledger, observers.listen(ledger, "ledger", "ledger"))
         keeper = self._host_journal(journaling)
         strategies = address("strategies")
-        self._host(strategies, Strategies([stage.function for stage in plan.stages], around.loop))
+        self._pools, processes = pools_of(plan, actors, around.pool, self._conductor)
+        here: list[object] = [stage.function for stage in plan.stages if stage.name not in self._pools]
+        self._host(strategies, Strategies(here, around.loop))
         reader = self._host_source()
         for name in graph.order:
             self._host_node(graph.nodes[name])
         self._host_quarantine()
         conductor.set_participants(
             Participants(
-                resources=[*self._writers, strategies, reader],
+                resources=[*self._writers, strategies, *processes, reader],
                 source=self._source,
                 line=self._line(),
                 ledger=self.account,
@@ -340,6 +331,10 @@ class _Assembly:
     def writer(self, sink: str) -> Ref:
         """Who writes for a sink."""
         return self._writer_of[sink]
+
+    def processes(self, stage: str) -> Pool | None:
+        """The processes that call a stage's function; None where it is called in this one."""
+        return self._pools.get(stage)
 
     def _host_writer(self, sink: SinkPlan) -> None:
         name = sink.name

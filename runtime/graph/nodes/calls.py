@@ -14,12 +14,13 @@ from headrace.actors.stage import Stage
 from headrace.actors.stages.terms import TRIAL_S, StageTerms
 
 from ...calls.answers import Kind, answering, on_a_loop
-from ...calls.making import CallMaker, CallTerms, calls_in_threads, calls_on_a_loop
+from ...calls.making import CallMaker, CallTerms, calls_in_processes, calls_in_threads, calls_on_a_loop
+from ...calls.place import Place
 from ...errors import GraphError
 from ...limits import Limit, Retry
 from ...rows.contracts import complaint, item_of, signature_of
 from ...rows.expressions import Expression
-from .node import FileKeys, Moves, NodePlan, Picture, Shape, State, Surroundings, Wiring
+from .node import FileKeys, Moves, NodePlan, Picture, Shape, State, Wiring
 from .types import Batched, check_expression, record
 
 
@@ -38,6 +39,10 @@ class StagePlan(NodePlan, frozen=True):
     """Of a route."""
     version: str | None = None
     """What its function is to a journal, where the user says so."""
+    on: Place = "threads"
+    """Where a plain function is called."""
+    memory: int | None = None
+    """Bytes that each of its processes may take."""
 
     kind: ClassVar[Kind]
     wanted: ClassVar[tuple[str, ...]] = ()
@@ -145,7 +150,7 @@ class StagePlan(NodePlan, frozen=True):
 
     def actor(self, wiring: Wiring) -> Actor:
         name, terms = self.name, self.terms
-        calls = self._calls(wiring.around)
+        calls = self._calls(wiring)
         key, weigh = wiring.apart(terms.key), wiring.apart(terms.weigh)
         terms = msgspec.structs.replace(terms, dispatch=calls.dispatch, key=key, weigh=weigh)
         stage = Stage(
@@ -162,7 +167,10 @@ class StagePlan(NodePlan, frozen=True):
         )
         return wiring.heard(stage, "stage", name)
 
-    def _calls(self, around: Surroundings) -> CallMaker:
+    def _calls(self, wiring: Wiring) -> CallMaker:
+        around, pool = wiring.around, wiring.processes(self.name)
+        if pool is not None:
+            return calls_in_processes(pool, self.timeout)
         terms = CallTerms(
             answering(self.kind, self.function),
             f"{around.id}:{self.name}",

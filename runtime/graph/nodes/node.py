@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextvars import Context
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +26,9 @@ from headrace.actors.journaling.stage_record import StageRecord
 
 from ...errors import GraphError
 from ...hosts.loop_home import LoopHome
+
+if TYPE_CHECKING:
+    from ...calls.processes.pool import Pool
 
 Shape = tuple[str, ...]
 """What rows at a place are made of: the splits, forks and batches that they are under, outermost first."""
@@ -109,6 +112,9 @@ class Wiring(Protocol):
 
     def writer(self, sink: str) -> Ref:
         """Who writes for a sink."""
+
+    def processes(self, stage: str) -> Pool | None:
+        """The processes that call a stage's function; None where it is called in this one."""
 
     def apart(self, function: Callable[[Any], object] | None) -> Callable[[object], Any] | None:
         """The function, in a context of its own at each call."""

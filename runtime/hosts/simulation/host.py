@@ -39,6 +39,8 @@ class SimulatedCallback:
 class SimulationHost:
     """It does what the module says. `over`: told whenever a run or an executor has ended."""
 
+    processes = False
+
     def __init__(self, simulation: Simulation, over: Callable[[], object] = lambda: None) -> None:
         self.simulation = simulation
         self.monotonic = simulation.clock

@@ -31,6 +31,7 @@ T = TypeVar("T")
 class ThreadsHost:
     """It does what the module says. There is one for a process."""
 
+    processes = True
     monotonic = staticmethod(time.monotonic)
 
     def actors(self, name: str, context: Context) -> System:

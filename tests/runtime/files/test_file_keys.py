@@ -176,6 +176,8 @@ CASES: dict[type, dict[str, Case]] = {
         "deadline": (MAP, "", "deadline = 3.0"),
         "on_error": (MAP, "", 'on_error = "drop"'),
         "on_unknown": (MAP, "", 'on_unknown = "quarantine"'),
+        "on": (MAP, "", 'on = "processes"'),
+        "memory": (MAP, 'on = "processes"', 'on = "processes"\nmemory = "2GB"'),
         "call": (MAP.replace('call = "their_code:ask"', ""), 'call = "their_code:ask"', 'call = "their_code:say"'),
         "by": (MAP.replace('call = "their_code:ask"', 'kind = "filter"'), 'by = "true"', 'by = "false"'),
         "name": (MAP, "", 'name = "other"'),
