@@ -189,6 +189,8 @@ class PlainCallback:
 class PlainHost:
     """It does what the module says."""
 
+    processes = False
+
     def __init__(self) -> None:
         self.now = 0.0
         self.ready: deque[Any] = deque()
