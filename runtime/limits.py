@@ -152,7 +152,11 @@ class Limit:
         )
 
     def called(self, stage: str) -> str:
-        """What people know it by, as the limit of that stage."""
+        """What people know the limit by, as that of a stage.
+
+        Args:
+            stage: The name of the stage.
+        """
         if self.name is not None:
             return f"limit {self.name!r}"
         return f"stage {stage!r}" + (f" (limit {', '.join(self.rates)})" if self.rates else "")
@@ -226,6 +230,7 @@ class Retry(msgspec.Struct, frozen=True):
     @property
     def backoff(self) -> Backoff:
         # Whatever kind of number they are: actors count with floats and ints.
+        """The same in the words of the actors."""
         return Backoff(int(self.attempts), float(self.base), float(self.cap), int(self.refusals))
 
 

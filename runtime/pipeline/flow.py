@@ -45,10 +45,20 @@ V = TypeVar("V")
 
 
 class Flow(Runnable[T_co], Generic[T_co]):
-    """Where the next node will stand, and the whole pipeline up to there; see the module.
+    """Where the next node of a pipeline will stand, and the whole pipeline up to there.
 
-    `T_co` is the type of the rows there. Every method gives a new flow. All methods raise `ConfigError` for what cannot be,
-    and `TypeError` for an option that there is not.
+    It is a value: every method gives a new flow, and leaves the one that it was called on as it was. `T_co` is the type of
+    the rows there, which type checkers know as far as functions are annotated.
+
+    Raises:
+        ConfigError: By every method, for what cannot be.
+        TypeError: By every method, for an option that there is not.
+
+    Examples:
+        >>> cities = Pipeline().source(["Lund", "Oslo"])
+        >>> loud, long = cities.map(str.upper), cities.map(len)
+        >>> [outcome.value for outcome in loud.stream()], [outcome.value for outcome in long.stream()]
+        (['LUND', 'OSLO'], [4, 4])
     """
 
     def __init__(
@@ -70,11 +80,22 @@ class Flow(Runnable[T_co], Generic[T_co]):
         self._sunk = sunk
 
     def after(self, *names: str) -> Flow[Any]:
-        """What is added next stands after these nodes, wherever they are: `"score"`, or a branch of a fork or route, as
-        `"triage.review"`. So graphs can be written down that are no nested branches.
+        """Say after which nodes the next one stands, wherever they are.
 
-            .route(triage, ["review"], name="triage")
-            .after("triage.review").map(look_at).after("triage", "look_at").sink(save)
+        So graphs can be written down whose branches are not nested.
+
+        Args:
+            names: Names of nodes, such as "score", or branches of a fork or route, such as "triage.review".
+
+        Raises:
+            ConfigError: No node before it has such a name.
+
+        Examples:
+            >>> flow = Pipeline().source([5, 50]).route(lambda n: "large" if n > 9 else None, ["large"], name="size")
+            >>> flow = flow.after("size.large").map(hex, name="look").after("size", "look").sink(print)
+            >>> report = flow.run()
+            5
+            0x32
         """
         ends = tuple(self._end(name) for name in names)
         branch = ends[0][1] if len(names) == 1 else ""
@@ -100,13 +121,20 @@ class Flow(Runnable[T_co], Generic[T_co]):
     def map(self, function: Callable[[T_co], U], **options: Unpack[CallOptions]) -> Flow[U]: ...
 
     def map(self, function: Callable[[T_co], Any], **options: Unpack[CallOptions]) -> Flow[Any]:
-        """A stage that calls `function` with each row; its result is the row from there on.
-
-            .map(geocode, workers=32, limit="200/s", retry=5, timeout=10.0)
+        """Add a stage that calls a function with each row; its result is the row from there on.
 
         A function runs on a thread, a coroutine function on an event loop. What a plain function gives as a coroutine (a
         lambda around one, a method of a client) is awaited on that loop, and its thread waits for it, so a coroutine
-        function itself is the better thing to give. The options are those of `CallOptions`.
+        function itself is the better thing to give.
+
+        Args:
+            function: A function of a row.
+            options: Those of `CallOptions`: `workers`, `limit`, `retry`, `timeout` and others.
+
+        Examples:
+            >>> stage = Pipeline().source(["Lund"]).map(str.upper, workers=32, limit="200/s", retry=5, timeout=10.0)
+            >>> report = stage.sink(print).run()
+            LUND
         """
         return self._call("map", function, options)
 
@@ -122,28 +150,59 @@ class Flow(Runnable[T_co], Generic[T_co]):
     def flat_map(self, function: Callable[[T_co], Iterable[U]], **options: Unpack[CallOptions]) -> Flow[U]: ...
 
     def flat_map(self, function: Callable[[T_co], Any], **options: Unpack[CallOptions]) -> Flow[Any]:
-        """As `map`, for a function that gives any number of rows for one: a list, an iterable, a generator, also an
-        asynchronous one.
-
-            .flat_map(lambda page: page["items"])
+        """Add a stage that calls a function which gives any number of rows for one.
 
         They keep the place of their row, and among themselves their order. A row of which none come is dropped.
+
+        Args:
+            function: A function of a row that gives a list, an iterable or a generator, also an asynchronous one.
+            options: Those of `CallOptions`.
+
+        Examples:
+            >>> report = Pipeline().source(["Lund Oslo", "Bergen"]).flat_map(str.split).sink(print).run()
+            Lund
+            Oslo
+            Bergen
         """
         return self._call("flat_map", function, options)
 
     def filter(self, function: Callable[[T_co], Any] | str, **options: Unpack[CallOptions]) -> Flow[T_co]:
-        """Rows of which `function`, or an expression such as `"risk > 0.8"`, says yes go on as they are; the others are
-        dropped. The options are those of `CallOptions`."""
+        """Let rows go on of which a function says yes; the others are dropped.
+
+        Args:
+            function: A function of a row, or an expression such as `"risk > 0.8"`.
+            options: Those of `CallOptions`.
+
+        Examples:
+            >>> report = Pipeline().source([1, 2, 3]).filter(lambda n: n % 2).sink(print).run()
+            1
+            3
+        """
         return self._call("filter", as_function(function, "filter"), options)
 
     def tap(self, function: Callable[[T_co], object], **options: Unpack[CallOptions]) -> Flow[T_co]:
-        """Calls `function` with each row for what it does; the row goes on as it is. The options are those of
-        `CallOptions`."""
+        """Call a function with each row for what it does; the row goes on as it is.
+
+        Args:
+            function: A function of a row.
+            options: Those of `CallOptions`.
+
+        Examples:
+            >>> report = Pipeline().source(["Lund"]).tap(lambda row: None).sink(print).run()
+            Lund
+        """
         return self._call("tap", function, options)
 
     def where(self, function: Callable[[Any], Any] | str) -> Flow[T_co]:
-        """Only rows of which `function`, or an expression, says yes are let in: a filter before everything else, whenever it
-        is added."""
+        """Let in only rows of which a function says yes: a filter before everything else, whenever it is added.
+
+        Args:
+            function: A function of a row as it comes from the source, or an expression.
+
+        Examples:
+            >>> report = Pipeline().source(["Lund", "Oslo"]).map(str.upper).where(lambda row: row < "M").sink(print).run()
+            LUND
+        """
         name = self._draft.unused("where")
         first = tuple(edge for edge in self._draft.edges if edge.before == SOURCE)
         bare = self._draft.with_(edges=tuple(edge for edge in self._draft.edges if edge.before != SOURCE))
@@ -185,14 +244,25 @@ class Flow(Runnable[T_co], Generic[T_co]):
         options: CallOptions | None = None,
         **more: Branch,
     ) -> Flow[Any]:
-        """Sends each row the way that `function`, or an expression, names: one of the branches, or None, the way on (in
-        an expression, "").
+        """Send each row the way that a function names: one of the branches, or the way on.
 
-            .route(lambda row: "review" if row.risk > 0.8 else None, review=lambda flow: flow.sink(save))
+        A branch that does not end in a sink comes back to the way on. Yes and no count as "true" and "false". A row that is
+        sent where no branch is goes to quarantine.
 
-        A branch that does not end in a sink comes back to the way on. Yes and no count as "true" and "false". A row
-        that is sent where no branch is goes to quarantine. `branches`: those whose names are no identifiers; or names
-        alone, whose ways are told by `after`. `options`: as of `map`, since names that follow are branches.
+        Args:
+            function: A function of a row, or an expression, that gives the name of a branch, or None (in an expression, "")
+                for the way on.
+            branches: Branches whose names are no identifiers, as a mapping; or names alone, whose ways are told by `after`.
+            name: Of the node; by default that of the function.
+            options: Those of `CallOptions`, as one dict, since names that follow are branches.
+            more: Branches by name, each a function of a flow that gives the flow with the nodes of the branch.
+
+        Examples:
+            >>> numbers = Pipeline().source([5, 50])
+            >>> routed = numbers.route(lambda n: "large" if n > 9 else None, large=lambda flow: flow.map(hex))
+            >>> report = routed.sink(print).run()
+            5
+            0x32
         """
         named = _branches("route", branches, more)
         told: CallOptions = {"name": name, **(options or {})}
@@ -213,14 +283,21 @@ class Flow(Runnable[T_co], Generic[T_co]):
         name: str | None = None,
         **more: Callable[[Flow[T_co]], Flow[U]],
     ) -> Forked[T_co, U]:
-        """Sends each row along every branch at once; `join` brings the parts together again.
-
-            .fork(summary=lambda flow: flow.map(ask_a), second=lambda flow: flow.map(ask_b))
-            .join(require=1, within=30.0, merge=both)
+        """Send each row along every branch at once; `join` brings the parts together again.
 
         Each branch gets a shallow copy of a dict, list or set, and any other row as it is. Without a `join`, what the
-        branches give goes on as rows of their own. A branch that ends in a sink takes no part in a join. `branches`: as
-        of `route`.
+        branches give goes on as rows of their own. A branch that ends in a sink takes no part in a join.
+
+        Args:
+            branches: Branches whose names are no identifiers, as a mapping; or names alone, whose ways are told by `after`.
+            name: Of the node; by default "fork".
+            more: Branches by name, each a function of a flow that gives the flow with the nodes of the branch.
+
+        Examples:
+            >>> cities = Pipeline().source(["Lund"])
+            >>> forked = cities.fork(loud=lambda flow: flow.map(str.upper), long=lambda flow: flow.map(len))
+            >>> report = forked.join(merge=lambda city, parts: (city, parts["loud"], parts["long"])).sink(print).run()
+            ('Lund', 'LUND', 4)
         """
         named = _branches("fork", branches, more)
         plan = ForkPlan(self._named(name, "fork"), tuple(named))
@@ -244,15 +321,26 @@ class Flow(Runnable[T_co], Generic[T_co]):
         fork: str | None = None,
         **options: Unpack[CallOptions],
     ) -> Flow[Any]:
-        """Brings together what the branches of the `fork` before it made of a row; of the one of that name, after `after`.
+        """Bring together what the branches of a `fork` made of a row.
 
-        `require`: "all" parts; "any", the first that comes; a number, at least so many of those that come; "best",
-        whatever comes. `within`: seconds from the fork on, after which it goes on with what is there. `on_missing`:
-        what becomes of a row that lacks parts. `late`: a branch for parts that come afterwards, which ends in a sink;
-        without it they are dropped, and counted; True: its way is told by `after("NAME.late")`. `merge(row, parts)`
-        gives the row from here on, of the row before the fork and a dict of the parts by branch, whose `missing` says
-        which are not there, and why; without it, the row is that dict. Further options are those of `CallOptions`, for the
-        calls of `merge`; `name` is that of the join.
+        Args:
+            require: How many parts a row needs: "all"; "any", the first that comes; a number, at least so many of those
+                that come; "best", whatever comes.
+            within: Seconds from the fork on, after which the row goes on with what is there.
+            merge: A function of the row before the fork and of a dict of the parts by branch, whose `missing` says which
+                are not there, and why. It gives the row from here on. Without it, the row is that dict.
+            on_missing: What becomes of a row that lacks parts.
+            late: A branch for parts that come afterwards, which ends in a sink. Without it they are dropped, and counted.
+                True says that its way is told by `after("NAME.late")`.
+            fork: The name of the fork, where it does not stand right before.
+            options: Those of `CallOptions` for the calls of `merge`; `name` is that of the join.
+
+        Examples:
+            >>> cities = Pipeline().source(["Lund"])
+            >>> forked = cities.fork(loud=lambda flow: flow.map(str.upper), long=lambda flow: flow.map(len))
+            >>> report = forked.join(require="any", within=30.0).map(dict).sink(lambda parts: None).run()
+            >>> report.delivered
+            1
         """
         fork = fork or self._forked
         if fork is None:
@@ -283,14 +371,23 @@ class Flow(Runnable[T_co], Generic[T_co]):
         size: Callable[[T_co], int] | None = None,
         name: str | None = None,
     ) -> Flow[list[T_co]]:
-        """Gathers rows into lists: of `count` rows, of `max_bytes`, or of what has come `within` so many seconds after the
-        first; whichever comes first. What is left at the end goes on.
+        """Gather rows into lists; whichever bound is reached first. What is left at the end goes on.
 
-            .batch(100, within=5.0).map(insert_many)
+        A batch stands at the place of its first row. A row for which `key` or `size` raises goes to quarantine.
 
-        `key`: of a row, a function or an expression; each has batches of its own. `size`: of a row in bytes; by
-        default, of its JSON. Neither is `async`: they must answer at once, and a row for which they raise goes to
-        quarantine. A batch stands at the place of its first row.
+        Args:
+            count: So many rows.
+            within: What has come so many seconds after the first.
+            max_bytes: So many bytes.
+            key: Of a row, a plain function or an expression; each key has batches of its own.
+            size: Of a row in bytes, a plain function; by default, of its JSON.
+            name: Of the node; by default "batch".
+
+        Examples:
+            >>> report = Pipeline().source(range(5)).batch(2).sink(print).run()
+            [0, 1]
+            [2, 3]
+            [4]
         """
         if count is None and within is None and max_bytes is None:
             raise ConfigError("batch: say how many rows, within= how many seconds, or max_bytes=")
@@ -298,7 +395,21 @@ class Flow(Runnable[T_co], Generic[T_co]):
         return self._stands(BatchPlan.of(self._named(name, "batch"), count, within, max_bytes, by, size))
 
     def unbatch(self: Flow[Iterable[U]], *, name: str | None = None) -> Flow[U]:
-        """The rows of a batch go on by themselves, at their own places: a list with one value for each of them."""
+        """Let the rows of a batch go on by themselves, at their own places.
+
+        The row that comes is a list with one value for each row of the batch.
+
+        Args:
+            name: Of the node; by default "unbatch".
+
+        Examples:
+            >>> batches = Pipeline().source(range(4)).batch(2)
+            >>> report = batches.map(lambda rows: [n * n for n in rows]).unbatch().sink(print).run()
+            0
+            1
+            4
+            9
+        """
         return self._stands(UnbatchPlan(self._named(name, "unbatch")))
 
     # --- where rows leave ---
@@ -311,11 +422,22 @@ class Flow(Runnable[T_co], Generic[T_co]):
         ordered: bool | None = None,
         on_error: Literal["abort", "drain"] = "abort",
     ) -> Flow[Never]:
-        """Where rows leave: a connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that
-        gets one row's value a call. Another sink right after it gets the same rows.
+        """Say where rows leave. Another sink right after it gets the same rows.
 
-        `ordered`: in the order of the source; by default as the pipeline says. `on_error`: what a failed write does to the
-        rest of the run: aborts it, or lets it finish what is under way (`drain`). The run has failed either way.
+        Args:
+            sink: A connector out of `sinks` or of your own (`SinkConnector`), or a function, `async` or not, that gets one
+                row's value a call.
+            name: Of the node; by default "sink", or the name of its branch.
+            ordered: Whether rows come in the order of the source; by default as the pipeline says.
+            on_error: What a failed write does to the rest of the run: "abort" ends it, "drain" lets it finish what is under
+                way. The run has failed either way.
+
+        Examples:
+            >>> seen = []
+            >>> report = Pipeline().source(["Lund"]).sink(print).sink(seen.append).run()
+            Lund
+            >>> seen
+            ['Lund']
         """
         if on_error not in ("abort", "drain"):
             raise ConfigError(f"sink: on_error={on_error!r}: 'abort' or 'drain'")
@@ -335,7 +457,16 @@ class Flow(Runnable[T_co], Generic[T_co]):
         return self._next(draft, (), "sink", sunk=sunk)
 
     def quarantine(self, sink: SinkConnector | Callable[[Any], object]) -> Flow[T_co]:
-        """Where rows go that could not be delivered, as dicts: seq, stage, error, message, attempts, row."""
+        """Say where rows go that could not be delivered, as dicts: seq, branch, stage, error, message, attempts, row.
+
+        Args:
+            sink: A connector or a function, as of `sink`.
+
+        Examples:
+            >>> numbers = Pipeline().source(["12", "twelve"]).map(int).sink(lambda row: None)
+            >>> report = numbers.quarantine(lambda record: print(record["seq"], record["error"])).run()
+            1 ValueError
+        """
         if self._draft.quarantine is not None:
             raise ConfigError(f"pipeline {self.name!r} has a quarantine already")
         draft = self._draft.with_(quarantine=as_sink(sink))

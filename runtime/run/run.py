@@ -34,8 +34,21 @@ from .report import RunReport
 
 
 class Run:
-    """A run that was started. Methods may be called from any thread; as a context manager it drains on the way out,
-    and aborts if the block raised. In a child process that was forked meanwhile, to wait for it raises `RunAborted`."""
+    """A run that was started; `Pipeline.start` gives it.
+
+    Methods may be called from any thread. As a context manager, sync or async, it drains on the way out, and aborts if the
+    block raised. `await run` gives the report, as `wait` does. In a child process that was forked meanwhile, to wait for it
+    raises `RunAborted`.
+
+    Examples:
+        >>> with Pipeline().source(range(3)).map(hex).sink(print).start() as run:
+        ...     report = run.wait(timeout=60)
+        0x0
+        0x1
+        0x2
+        >>> report.state.value
+        'completed'
+    """
 
     def __init__(
         self,
@@ -71,20 +84,37 @@ class Run:
     # --- the caller's side ---
 
     def drain(self) -> None:
-        """Take no more rows from the source; those under way are finished. Returns at once; see `wait`."""
+        """Take no more rows from the source, and finish those under way. Returns at once; see `wait`."""
         self._check_process()
         self._leftover.bidden = True
         self._core.drain()
 
     def abort(self, reason: str = "aborted") -> None:
-        """Stop now. Rows without an outcome are interrupted. Returns at once; see `wait`."""
+        """Stop now. Rows without an outcome are interrupted. Returns at once; see `wait`.
+
+        Args:
+            reason: What the report and the log say.
+        """
         self._check_process()
         self._leftover.bidden = True
         self._core.abort(reason)
 
     def wait(self, timeout: float | None = None) -> RunReport:
-        """The report, when the run has ended. Raises `TimeoutError` after `timeout` seconds, `RunFailed` for a run that
-        could not go on (what went wrong first is its `__cause__`)."""
+        """Wait until the run has ended, and give its report.
+
+        Args:
+            timeout: Seconds to wait; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: The run has not ended after `timeout` seconds. It goes on.
+            RunFailed: The run could not go on; what went wrong first is its `__cause__`.
+            ConfigError: It would block the event loop that the calls are made on (`loop="caller"`); await the run.
+
+        Examples:
+            >>> run = Pipeline().source(["Lund"]).map(str.upper).sink(lambda row: None).start()
+            >>> run.wait(timeout=60).delivered
+            1
+        """
         report = self.wait_ended(timeout)
         if report.state is State.FAILED:
             why = told(self.error) if self.error is not None else "nobody said why"
@@ -93,7 +123,15 @@ class Run:
         return report
 
     def wait_ended(self, timeout: float | None = None) -> RunReport:
-        """As `wait`, but whatever became of the run is in the report, and nothing is raised for it."""
+        """Wait until the run has ended, and give its report, whatever became of the run.
+
+        Args:
+            timeout: Seconds to wait; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: The run has not ended after `timeout` seconds. It goes on.
+            ConfigError: It would block the event loop that the calls are made on (`loop="caller"`); await `ended`.
+        """
         self._check_process()
         self._check_not_here("wait()", "await the run")
         report = self._core.report.result(patience("wait", timeout))
@@ -121,17 +159,29 @@ class Run:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The names of its stages."""
+        """The names of the nodes that call functions, in the order of the graph."""
         return tuple(self._core.parts.stages)
 
     @property
     def done(self) -> bool:
-        """The run has ended, well or not."""
+        """Whether the run has ended, well or not."""
         return self._core.report.done()
 
     def add_done_callback(self, function: Callable[[RunReport], object]) -> None:
-        """Call `function` with the report once the run has ended, in the context of whoever asks for it here. What it raises
-        is logged, and concerns nobody else."""
+        """Call a function with the report once the run has ended, in the context of whoever asks for it here.
+
+        Args:
+            function: A plain function of a `RunReport`. What it raises is logged, and concerns nobody else.
+
+        Raises:
+            ConfigError: `function` is a coroutine function.
+
+        Examples:
+            >>> run = Pipeline().source(["Lund"]).sink(lambda row: None).start()
+            >>> run.add_done_callback(lambda report: None)
+            >>> run.wait(timeout=60).delivered
+            1
+        """
         check_answers_at_once("add_done_callback", "function", function)
         context = copy_context()
         self._leftover.heard = True
@@ -154,7 +204,10 @@ class Run:
         return wait().__await__()
 
     async def ended(self) -> RunReport:
-        """As `wait_ended`, without blocking the loop. Cancelling this does not touch the run."""
+        """Wait until the run has ended, as `wait_ended`, without blocking the event loop.
+
+        If the task that awaits this is cancelled, the run goes on.
+        """
         import asyncio
 
         self._check_process()
@@ -163,7 +216,21 @@ class Run:
         return report
 
     def set_limit(self, limit: Limit | str, stage: str | None = None) -> None:
-        """Change the limit of a stage (of the only one, if unnamed) while the run goes on."""
+        """Change the limit of a stage while the run goes on.
+
+        Args:
+            limit: The new one, as a `Limit` or a rate such as "200/s".
+            stage: The name of the stage; it may be left out where there is one only.
+
+        Raises:
+            ConfigError: The limit cannot be, or there is no such stage.
+
+        Examples:
+            >>> with Pipeline().source(["Lund"]).map(str.upper, limit="10/s").sink(print).start() as run:
+            ...     run.set_limit("20/s")
+            ...     report = run.wait(timeout=60)
+            LUND
+        """
         self._check_process()
         self._core.set_limit(as_limit(limit), stage)
 
@@ -174,8 +241,10 @@ class Run:
         return self._core.stats()
 
     async def leave(self) -> None:
-        """Drain, and abort what is not done within the drain time-out, or five seconds. Returns when the run has ended.
-        Where the task that awaits this is cancelled meanwhile, the run is aborted at once, and nobody waits for it."""
+        """Drain the run, abort what is not done within its `drain_timeout` (or five seconds), and return when it has ended.
+
+        If the task that awaits this is cancelled meanwhile, the run is aborted at once, and nobody waits for it.
+        """
         import asyncio
 
         within_s = self._leftover.within_s
