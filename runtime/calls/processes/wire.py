@@ -109,7 +109,7 @@ _types: list[Any] = []
 def _pickler() -> Any:
     if not _types:
         try:
-            import cloudpickle  # type: ignore[import-untyped]
+            import cloudpickle
         except ImportError as error:
             raise ConfigError(
                 "on='processes' needs cloudpickle, which the extra has: pip install 'headrace[processes]'"
