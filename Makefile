@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract clients servers docs bench explore graphs lives mutants mutation quotas schema soak real crash clean
+.PHONY: demo test lint types contract clients servers docs bench explore graphs lives mutants mutation quotas schema soak real crash crash-sql clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -71,6 +71,11 @@ soak: $(STAMP)
 KILLS ?= 200
 crash: $(STAMP)
 	@rm -rf out/crash && $(BIN)/python -m tests.system.crash --folder out/crash --kills $(KILLS)
+
+# A job from PostgreSQL to PostgreSQL (DATABASE=mariadb: MariaDB), killed with SIGKILL at 200 random moments (some minutes).
+DATABASE ?= postgres
+crash-sql: $(SERVERS)/.installed
+	@$(SERVERS)/bin/python -m tests.real.sql_crash --kills $(KILLS) --database $(DATABASE)
 
 # All scenarios on threads, in real time, against a real HTTP service (a quarter of an hour).
 real: $(STAMP)

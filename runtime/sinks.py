@@ -1,5 +1,5 @@
 """Where rows go: `sinks.jsonl("out.jsonl")`, `sinks.csv("out.csv")`, where `-` is standard output;
-`sinks.sqlite("out.db", "rows")`.
+`sinks.sqlite("out.db", "rows")`, `sinks.sql("postgresql://host/shop", "rows")`.
 
 Any callable is a sink as it is: it gets one row's value a call. A file gets its name only when it is complete; until then
 it is called `NAME.part`. A link is followed; a named pipe, a device or a socket is written in place.
@@ -29,9 +29,10 @@ from .connectors.jsonl_sink import JsonlSink
 from .connectors.part_file import IfExists
 
 if TYPE_CHECKING:
+    from .connectors.sql.sink import SqlSink
     from .connectors.sqlite import SqliteSink
 
-__all__ = ["IfExists", "csv", "jsonl", "sqlite"]
+__all__ = ["IfExists", "csv", "jsonl", "sql", "sqlite"]
 
 
 def jsonl(path: StrPath, *, if_exists: IfExists | None = None) -> JsonlSink:
@@ -123,3 +124,41 @@ def sqlite(
     from .connectors.sqlite import SqliteSink
 
     return SqliteSink(path, table, key=key, if_exists=if_exists)
+
+
+def sql(
+    url: str,
+    table: str | None = None,
+    *,
+    key: Sequence[str] | str | None = None,
+    if_exists: IfExists | None = None,
+) -> SqlSink | SqliteSink:
+    """Write rows, which are dicts or structs, into a table of PostgreSQL, MySQL, MariaDB or SQLite.
+
+    A table that is not there is made of the first row's columns. In a run with a journal, each row is in the table exactly
+    once: what it takes to take rows back is committed with them, in tables whose names begin with `headrace_`, which the
+    user must be allowed to make. Without a key, PostgreSQL gets its rows by COPY; MySQL and MariaDB need a key, in a run
+    with a journal. A row that the table refuses (a column that it does not have, a constraint, a value that would be cut or
+    changed) goes to quarantine, and all others are written.
+
+    Args:
+        url: As for `sources.sql`; `sqlite:///out.db` is the same as `sinks.sqlite("out.db", ...)`.
+        table: Its name, as `orders` or `sales.orders`; or it stands in the URL, as `?table=orders`.
+        key: Columns by which a row is known, of a primary key or a unique index: a row that is there already is updated, and
+            `if_exists` is "append" unless it is said.
+        if_exists: What becomes of rows that are there already: "error", "replace", "append", or None for what is said at
+            the top of this module.
+
+    Raises:
+        ConfigError: An option cannot be, or the extra `sql` or the driver (`postgres`, `mysql`) is not installed.
+
+    Examples:
+        >>> rows = [{"city": "Lund", "lat": 55.7}, {"city": "Oslo", "lat": 59.9}]
+        >>> report = Pipeline().source(rows).sink(sinks.sql("sqlite:///places.db", "places", key="city")).run()
+        >>> [outcome.value for outcome in Pipeline().source(sources.sql("sqlite:///places.db", table="places")).stream()]
+        [{'city': 'Lund', 'lat': 55.7}, {'city': 'Oslo', 'lat': 59.9}]
+    """
+    # What is not used is not imported (L46).
+    from .connectors.sql.said import sql_sink
+
+    return sql_sink(url, table, key=key, if_exists=if_exists)

@@ -1,4 +1,5 @@
-"""Where rows come from: `sources.csv("in.csv")`, `sources.jsonl("in.jsonl")`; `-` is standard input.
+"""Where rows come from: `sources.csv("in.csv")`, `sources.jsonl("in.jsonl")`, where `-` is standard input;
+`sources.sql("postgresql://host/shop", table="orders")`.
 
 Any iterable or async iterable is a source as it is.
 
@@ -10,11 +11,17 @@ read. A byte order mark says which encoding a file is in. What is neither text n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from .connectors.csv_source import CsvSource
 from .connectors.file_source import StrPath
 from .connectors.jsonl_source import JsonlSource
 
-__all__ = ["csv", "jsonl"]
+if TYPE_CHECKING:
+    from .connectors.sql.source import SqlSource
+
+__all__ = ["csv", "jsonl", "sql"]
 
 
 def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvSource:
@@ -60,3 +67,53 @@ def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource:
         [{'city': 'Lund'}, {'city': 'Oslo'}]
     """
     return JsonlSource(path, encoding=encoding)
+
+
+def sql(
+    url: str,
+    *,
+    query: str | None = None,
+    table: str | None = None,
+    cursor: str | None = None,
+    key: Sequence[str] | str | None = None,
+    page: int = 1000,
+) -> SqlSource:
+    """Rows of a table or a query of a database, as dicts with the values that the driver gives.
+
+    Rows come a page at a time, in the order of `cursor` and `key`, each page after the last row of the one before it. A run
+    with a journal knows which rows were read: resumed, it reads those that are not done again by their keys (one that is
+    gone goes to quarantine), then what comes after them. So with a `cursor` whose values grow, such as `updated_at`, a later
+    run with the same journal reads what is new. A row that is committed late, with a cursor before the last one that was
+    read, is not seen; let the query leave out what is too young to be sure of.
+
+    A value that cannot be read costs its row alone. A connection that is lost is made anew, as `retry=` of
+    `Pipeline.source` says.
+
+    Args:
+        url: As SQLAlchemy has it: `postgresql://user:password@host/database`, `mysql://...`, `sqlite:///file.db`. It is
+            shown nowhere with its user, password or options. What is said by the other arguments may stand there as options,
+            too: `postgresql://host/shop?table=orders`.
+        query: A SELECT; or
+        table: a table or view, as `orders` or `sales.orders`.
+        cursor: A column whose values grow as rows are added or changed.
+        key: The columns in which no two rows are alike; of a table, by default its primary key. A query without a key is
+            read in one go, and a run that is resumed reads it from its start.
+        page: Rows of a page.
+
+    Raises:
+        ConfigError: An option cannot be, or the extra `sql` or the driver (`postgres`, `mysql`) is not installed. What is
+            wrong with the database is told before rows are read.
+
+    Examples:
+        >>> import contextlib, sqlite3
+        >>> with contextlib.closing(sqlite3.connect("shop.db")) as db, db:
+        ...     _ = db.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, city TEXT)")
+        ...     _ = db.execute("INSERT INTO orders VALUES (1, 'Lund'), (2, 'Oslo')")
+        >>> rows = sources.sql("sqlite:///shop.db", table="orders")
+        >>> [outcome.value for outcome in Pipeline().source(rows).stream()]
+        [{'id': 1, 'city': 'Lund'}, {'id': 2, 'city': 'Oslo'}]
+    """
+    # What is not used is not imported (L46).
+    from .connectors.sql.said import sql_source
+
+    return sql_source(url, query=query, table=table, cursor=cursor, key=key, page=page)

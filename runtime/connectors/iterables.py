@@ -233,6 +233,12 @@ class TypedSource:
         verify: Callable[[object], str | None] = self._connector.verify
         return lambda place: verify(place[1])
 
+    @property
+    def recall(self) -> Callable[[list[Any]], None]:
+        """What earlier lives have read, told to a connector that wants to know it."""
+        recall: Callable[[list[object]], None] = self._connector.recall
+        return lambda places: recall([place[1] for place in places])
+
     def read(self, n: int) -> tuple[list[Any], bool, int]:
         values, ended, bad = self._connector.read(n)
         held: list[object] = []

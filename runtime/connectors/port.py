@@ -178,7 +178,9 @@ class PlacedSource(SourceConnector, Protocol):
         """Get ready to read from a place on; called in the place of `open`.
 
         It may also have `verify(place) -> str | None`: what is not as it was before that place, as a sentence; None where
-        it is the same. It is asked before anything is opened.
+        it is the same. It is asked before anything is opened. And `recall(places)`, called before that with the places
+        that were told of the reads since the earliest row that is not done, in their order: a source whose rows may be
+        changed or removed meanwhile can give those rows again, and no others.
 
         Args:
             place: Where the next row is to be read, as `tell` said it; None is the first row of all.

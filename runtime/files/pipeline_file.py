@@ -40,23 +40,16 @@ This file is long by a few lines: one table and one reader for each section of a
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from headrace.actors.errors import InternalError
 
-from .. import sinks, sources
 from ..calls.place import Place
-from ..connectors.file_identity import checked_path
-from ..connectors.file_source import FileSource
-from ..connectors.formats import text_encoding
-from ..connectors.input_file import is_standard_input
-from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import ConfigError, GraphError
 from ..graph.nodes.kinds import IN_FILES
 from ..graph.plan import Plan
@@ -64,54 +57,10 @@ from ..journal.options import COMMIT_S, Journal, Payloads, Sync
 from ..limits import Limit, Retry, as_retry
 from ..pipeline.flow import Flow
 from ..pipeline.pipeline import Pipeline
+from .ends import QuarantineTable, SinkTable, SourceTable, Target, as_tables, sink_of, source_of
 from .options import Count, LimitOptions, NodeOptions, RetryOptions, Seconds
 from .strict_toml import Reading
 from .targets import made, named, reader
-
-Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
-"""`module:name`."""
-
-
-class SourceTable(Struct, forbid_unknown_fields=True):
-    """`[source]`. `rows`: the contract, `module:name` of a type, or "infer"."""
-
-    type: Literal["csv", "jsonl", "python"]
-    path: str | None = None
-    call: Target | None = None
-    rows: Annotated[str, Meta(pattern=r"^(infer|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    encoding: str = "utf-8"
-
-
-_SOURCE_KEYS = {
-    "csv": ("path", "rows", "delimiter", "encoding"),
-    "jsonl": ("path", "rows", "encoding"),
-    "python": ("call", "rows"),
-}
-"""What can be said of each type of source."""
-
-
-class QuarantineTable(Struct, forbid_unknown_fields=True):
-    """`[quarantine]`. `if_exists`: what becomes of what is there; see `headrace.runtime.sinks`. `key`: the columns by which
-    a row of a table is known."""
-
-    type: Literal["csv", "jsonl", "sqlite", "python"]
-    path: str | None = None
-    table: str | None = None
-    call: Target | None = None
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    columns: list[str] | None = None
-    key: str | list[str] | None = None
-    if_exists: Literal["error", "replace", "append"] | None = None
-
-
-class SinkTable(QuarantineTable):
-    """`[sink]`, or several `[[sink]]`; see `Pipeline.sink`."""
-
-    name: str | None = None
-    after: str | list[str] | None = None
-    ordered: bool | None = None
-    on_error: Literal["abort", "drain"] = "abort"
 
 
 class LimitTable(LimitOptions):
@@ -146,13 +95,6 @@ class StageTable(NodeOptions):
 
 
 _OPTIONS = ("workers", "limit", "retry", "timeout", "deadline", "on_error", "on_unknown", "version", "on", "memory")
-_SINK_KEYS: dict[str, tuple[str, ...]] = {
-    "csv": ("path", "columns", "delimiter", "if_exists"),
-    "jsonl": ("path", "if_exists"),
-    "sqlite": ("path", "table", "key", "if_exists"),
-    "python": ("call",),
-}
-"""What can be said of each type of sink, besides `type` and what is said of the node."""
 _KEYS: dict[str, tuple[str, ...]] = {
     kind: (
         *(("call",) if said.function is not None else ()),
@@ -206,6 +148,7 @@ class Job(Struct, frozen=True):
 def read(path: Path) -> Job:
     """The job that a file describes. Raises `ConfigError` with all that is wrong, one line for each mistake."""
     reading = Reading.of(path)
+    as_tables(reading)
     file = reading.table(File, reading.data, "")
     job = _build(reading, file)
     reading.check()
@@ -223,7 +166,7 @@ def _build(reading: Reading, file: File) -> Job | None:
     # Without a window, so that the rest of the file is looked at, too.
     beginning = bounded or Pipeline(name, ordered=file.ordered)
     flow: Flow[object] = beginning
-    source = _source(reading, file.source) if file.source is not None else None
+    source = source_of(reading, file.source) if file.source is not None else None
     rows = _rows(reading, file.source) if file.source is not None else None
     if source is not None:
         flow = reading.attempt("source", lambda: beginning.source(source, rows=rows)) or flow
@@ -240,7 +183,7 @@ def _build(reading: Reading, file: File) -> Job | None:
     for key, table in sorted(sinks_, key=lambda pair: pair[1].after is not None):
         flow = _add_sink(reading, flow, table, key)
         where = dict.fromkeys(flow.nodes, key) | where
-    quarantine = _sink(reading, file.quarantine, "quarantine") if file.quarantine is not None else None
+    quarantine = sink_of(reading, file.quarantine, "quarantine") if file.quarantine is not None else None
     if quarantine is not None:
         flow = reading.attempt("quarantine", partial(flow.quarantine, quarantine)) or flow
     kept = file.journal
@@ -263,7 +206,7 @@ def _journal(table: JournalTable) -> Journal:
 
 def _add_sink(reading: Reading, flow: Flow[object], table: SinkTable, key: str) -> Flow[object]:
     """The flow with this sink; the flow as it is, where there are mistakes."""
-    sink = _sink(reading, table, key)
+    sink = sink_of(reading, table, key)
     if sink is None or reading.mistakes:
         return flow
     before = _after(reading, flow, table.after, key)
@@ -346,73 +289,3 @@ def _retry(reading: Reading, retry: int | RetryTable | None, key: str) -> Retry 
     if retry is None or isinstance(retry, int):
         return as_retry(retry)
     return retry.retry(named(reading, retry.classify, f"{key}.classify") if retry.classify else None)
-
-
-def _source(reading: Reading, table: SourceTable) -> SourceConnector | Any:
-    known = _SOURCE_KEYS.get(table.type, ())
-    for name in reading.data["source"]:
-        if known and name in SourceTable.__struct_fields__ and name not in (*known, "type"):
-            reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
-    if table.type == "python":
-        given = named(reading, _needed(reading, table.call, "source.call"), "source.call")
-        return made(reading, given, "source.call") if callable(given) else given
-    path = _needed(reading, table.path, "source.path")
-    if path is None or table.type is None:
-        return None
-    if not is_standard_input(path) and not Path(path).exists():
-        reading.note("source.path", f"no such file: {path}")
-        return None
-    if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:
-        return None
-    source: FileSource | None
-    if table.type == "jsonl":
-        source = sources.jsonl(path, encoding=table.encoding)
-    else:
-        key = "source.delimiter"
-        source = reading.attempt(key, lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
-    if source is not None:
-        reading.attempt("source", source.check)
-    return source
-
-
-def _sink(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
-    for said in _said_of_sink(reading, key):
-        if table.type is not None and said not in _SINK_KEYS[table.type]:
-            known = ", ".join(_SINK_KEYS[table.type])
-            reading.note(f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {known}")
-    if table.type == "python":
-        given = named(reading, _needed(reading, table.call, f"{key}.call"), f"{key}.call")
-        return made(reading, given, f"{key}.call") if isinstance(given, type) else given
-    path = _needed(reading, table.path, f"{key}.path")
-    if path is None or table.type is None:
-        return None
-    if reading.attempt(f"{key}.path", lambda: checked_path(path)) is None:
-        return None
-    if path != "-" and not Path(folder := os.path.dirname(os.path.realpath(path))).is_dir():
-        # Of a link, the folder that it leads to is the one that is missing.
-        reading.note(f"{key}.path", f"no such folder: {folder if os.path.islink(path) else Path(path).parent}")
-        return None
-    exists = table.if_exists
-    if table.type == "jsonl":
-        return sinks.jsonl(path, if_exists=exists)
-    if table.type == "sqlite":
-        name = _needed(reading, table.table, f"{key}.table")
-        columns = [table.key] if isinstance(table.key, str) else table.key
-        make = partial(sinks.sqlite, path, name or "", key=columns, if_exists=exists)
-        return reading.attempt(f"{key}.table", make) if name is not None else None
-    make_csv = partial(sinks.csv, path, columns=table.columns, delimiter=table.delimiter, if_exists=exists)
-    return reading.attempt(key, make_csv)
-
-
-def _said_of_sink(reading: Reading, key: str) -> list[str]:
-    """What the file says of this sink, less what it says of its node."""
-    head, _, index = key.partition("[")
-    tables = reading.data[head]
-    table = tables[int(index[:-1])] if index else tables
-    return [name for name in table if name in QuarantineTable.__struct_fields__ and name != "type"]
-
-
-def _needed(reading: Reading, value: str | None, key: str) -> str | None:
-    if value is None:
-        reading.note(key, "is missing")
-    return value

@@ -92,6 +92,7 @@ def _opened(
     # Of a large journal, answers of rows that are done are not looked at again.
     journal.check_tally(run.id, TALLIED if journal.store.is_small else [name for name in TALLIED if name != "answer"])
     kept = KeptRun(journal, run.id, {stage.name: values_of(stage, options) for stage in plan.stages}, options)
+    _recall_reads(journal, run.id, source)
     if not accept_changes:
         _verify_source(journal, run.id, source)
     past = kept.past(again, changed.kinds, changed.run, other_rows=accept_changes)
@@ -189,12 +190,22 @@ def _refuse_stream(journal: Records, run: RunRow, source: dict[str, object]) -> 
     )
 
 
+def _recall_reads(journal: Records, run: int, source: SourceConnector) -> None:
+    """A source whose rows may be changed and removed is told what of it was read and is not done yet."""
+    recall = getattr(source, "recall", None)
+    if recall is not None:
+        recall(list(map(msgspec.msgpack.decode, _places_of(journal, run))))
+
+
+def _places_of(journal: Records, run: int) -> list[bytes]:
+    found = sorted(journal.read("read", run), key=lambda record: record[1])
+    return [place for _, _, place in found if place is not None]
+
+
 def _verify_source(journal: Records, run: int, source: SourceConnector) -> None:
     """Whether what earlier lives have read is still what it was (L88): up to the last place that is known."""
     verify = getattr(source, "verify", None)
-    places = [
-        place for _, _, place in sorted(journal.read("read", run), key=lambda found: found[1]) if place is not None
-    ]
+    places = _places_of(journal, run)
     if verify is None or not places:
         return
     what = verify(msgspec.msgpack.decode(places[-1]))

@@ -14,16 +14,16 @@ import pytest
 import headrace
 from headrace.actors import protocol
 from headrace.runtime import errors
-from headrace.runtime.files import pipeline_file
+from headrace.runtime.files import ends, pipeline_file
 from tests.docs.site import PAGES, ROOT, from_elsewhere
 
 TABLES: dict[str, type[msgspec.Struct]] = {
     "Top level": pipeline_file.File,
-    "[source]": pipeline_file.SourceTable,
+    "[source]": ends.SourceTable,
     "[[stage]]": pipeline_file.StageTable,
     "[stage.limit]": pipeline_file.LimitTable,
     "[stage.retry]": pipeline_file.RetryTable,
-    "[sink] and [[sink]]": pipeline_file.SinkTable,
+    "[sink] and [[sink]]": ends.SinkTable,
     "[journal]": pipeline_file.JournalTable,
 }
 SEQUENCE = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -77,7 +77,7 @@ def test_every_key_of_a_job_file_is_told_with_its_default(title: str) -> None:
 
 
 def test_the_quarantine_has_the_keys_of_a_sink_but_those() -> None:
-    missing = set(pipeline_file.SinkTable.__struct_fields__) - set(pipeline_file.QuarantineTable.__struct_fields__)
+    missing = set(ends.SinkTable.__struct_fields__) - set(ends.QuarantineTable.__struct_fields__)
     said = re.search(r"^## \[quarantine\]\n\n(.*)", page("reference/job-file.md"), re.MULTILINE)
     assert said is not None
     assert missing == set(re.findall(r"`(\w+)`", said[1]))

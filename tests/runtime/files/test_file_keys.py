@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import types
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 
 from headrace.runtime import ConfigError
+from headrace.runtime.files import ends
 from headrace.runtime.files import pipeline_file as config
 
 CODE = """
@@ -121,6 +124,9 @@ LIMIT = MAP.replace("{here}", "[stage.limit]\n{here}")
 RETRY = MAP.replace("{here}", "[stage.retry]\n{here}")
 JOURNAL = MAP.replace("{here}", "") + "[journal]\n{here}\n"
 
+SQL = 'type = "sql"\nurl = "sqlite:///one.db"\ntable = "t"'
+FROM_SQL = SQL
+
 Case = tuple[str, str, str]
 """A file, what stands there otherwise, and what says the key."""
 
@@ -132,6 +138,7 @@ def _keys_of_a_sink(text: str, column: str) -> dict[str, Case]:
         "type": (text, lines, 'type = "csv"\npath = "o"'),
         "path": (text, lines, 'type = "jsonl"\npath = "p"'),
         "table": (text, TABLE, TABLE.replace('"t"', '"u"')),
+        "url": (text, SQL, SQL.replace("one.db", "two.db")),
         "call": (text, lines, 'type = "python"\ncall = "their_code:write"'),
         "delimiter": (csv, "", 'delimiter = ";"'),
         "columns": (csv, "", f'columns = ["{column}"]'),
@@ -153,9 +160,15 @@ CASES: dict[type, dict[str, Case]] = {
         "quarantine": (TOP, "", '[quarantine]\ntype = "jsonl"\npath = "q.jsonl"'),
         "journal": (TOP, "", '[journal]\npath = "run.db"'),
     },
-    config.SourceTable: {
+    ends.SourceTable: {
         "type": (CSV.replace('type = "csv"', ""), 'type = "csv"', 'type = "jsonl"'),
         "path": (SOURCE, 'type = "csv"\npath = "in.csv"', 'type = "csv"\npath = "other.csv"'),
+        "url": (SOURCE, FROM_SQL, FROM_SQL.replace("one.db", "two.db")),
+        "query": (SOURCE, FROM_SQL, FROM_SQL.replace('table = "t"', 'query = "SELECT * FROM t"')),
+        "table": (SOURCE, FROM_SQL, FROM_SQL.replace('"t"', '"u"')),
+        "cursor": (SOURCE, FROM_SQL, FROM_SQL + '\ncursor = "name"'),
+        "key": (SOURCE, FROM_SQL, FROM_SQL + '\nkey = "name"'),
+        "page": (SOURCE, FROM_SQL, FROM_SQL + "\npage = 7"),
         "call": (SOURCE, 'type = "csv"\npath = "in.csv"', 'type = "python"\ncall = "their_code:rows"'),
         "rows": (CSV, "", 'rows = "their_code:Person"'),
         "delimiter": (CSV.replace("in.csv", "one.csv"), "", 'delimiter = ";"'),
@@ -212,14 +225,14 @@ CASES: dict[type, dict[str, Case]] = {
         "refusals": (RETRY, "", "refusals = 7"),
         "classify": (RETRY, "", 'classify = "their_code:judge"'),
     },
-    config.SinkTable: {
+    ends.SinkTable: {
         **_keys_of_a_sink(SINK, "id"),
         "name": (CSV_SINK, "", 'name = "other"'),
         "after": (AFTER_SINK, 'after = ["way.a", "way.b"]', 'after = ["way", "way.a", "way.b"]'),
         "ordered": (CSV_SINK, "", "ordered = false"),
         "on_error": (CSV_SINK, "", 'on_error = "drain"'),
     },
-    config.QuarantineTable: _keys_of_a_sink(QUARANTINE, "seq"),
+    ends.QuarantineTable: _keys_of_a_sink(QUARANTINE, "seq"),
     config.JournalTable: {
         "path": (JOURNAL, "", 'path = "run.db"'),
         "sync": (JOURNAL, "", 'sync = "row"'),
@@ -246,6 +259,10 @@ def test_a_key_of_a_job_file_changes_what_is_built_L92(
     for name in ("in.csv", "other.csv"):
         (tmp_path / name).write_text("id,name\n1,ann\n")
     (tmp_path / "one.csv").write_text("id\n1\n")
+    for name in ("one.db", "two.db"):
+        with contextlib.closing(sqlite3.connect(tmp_path / name)) as db, db:
+            for each in ("t", "u"):
+                db.execute(f"CREATE TABLE {each} (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
     text, without, with_it = CASES[table][key]
     built = [_built(_filled(text, here), tmp_path / "job.toml") for here in (without, with_it)]
     assert built[0] != built[1], f"{key} does nothing"

@@ -1,0 +1,251 @@
+"""The ends of a job file: where its rows come from and go to, as tables, or as a text that is a path or a URL.
+
+    source = "postgresql://${DB_USER}:${DB_PASSWORD}@db/shop?table=orders"
+    sink = "out.jsonl"
+
+`${NAME}` in a path or a URL stands for a variable of the environment, so that no secret need be in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from .. import sinks, sources
+from ..connectors.file_identity import checked_path
+from ..connectors.formats import text_encoding
+from ..connectors.input_file import is_standard_input
+from ..connectors.port import SinkConnector, SourceConnector
+from .strict_toml import Reading
+from .targets import made, named
+
+Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
+"""`module:name`."""
+
+
+class SourceTable(Struct, forbid_unknown_fields=True):
+    """`[source]`. `rows`: the contract, `module:name` of a type, or "infer"."""
+
+    type: Literal["csv", "jsonl", "sql", "python"]
+    path: str | None = None
+    url: str | None = None
+    query: str | None = None
+    table: str | None = None
+    cursor: str | None = None
+    key: str | list[str] | None = None
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    call: Target | None = None
+    rows: Annotated[str, Meta(pattern=r"^(infer|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8"
+
+
+_SOURCE_KEYS = {
+    "csv": ("path", "rows", "delimiter", "encoding"),
+    "jsonl": ("path", "rows", "encoding"),
+    "sql": ("url", "query", "table", "cursor", "key", "page", "rows"),
+    "python": ("call", "rows"),
+}
+"""What can be said of each type of source."""
+
+
+class QuarantineTable(Struct, forbid_unknown_fields=True):
+    """`[quarantine]`. `if_exists`: what becomes of what is there; see `headrace.runtime.sinks`. `key`: the columns by which
+    a row of a table is known."""
+
+    type: Literal["csv", "jsonl", "sqlite", "sql", "python"]
+    path: str | None = None
+    url: str | None = None
+    table: str | None = None
+    call: Target | None = None
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    columns: list[str] | None = None
+    key: str | list[str] | None = None
+    if_exists: Literal["error", "replace", "append"] | None = None
+
+
+class SinkTable(QuarantineTable):
+    """`[sink]`, or several `[[sink]]`; see `Pipeline.sink`."""
+
+    name: str | None = None
+    after: str | list[str] | None = None
+    ordered: bool | None = None
+    on_error: Literal["abort", "drain"] = "abort"
+
+
+_SINK_KEYS: dict[str, tuple[str, ...]] = {
+    "csv": ("path", "columns", "delimiter", "if_exists"),
+    "jsonl": ("path", "if_exists"),
+    "sqlite": ("path", "table", "key", "if_exists"),
+    "sql": ("url", "table", "key", "if_exists"),
+    "python": ("call",),
+}
+"""What can be said of each type of sink, besides `type` and what is said of the node."""
+_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+"""The type of a file, by its name."""
+_PACKED = (".gz", ".gzip")
+_DATABASES = re.compile(r"(postgres(ql)?|mysql|mariadb|sqlite|mssql|oracle|duckdb)(\+\w+)?://")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
+
+
+def as_tables(reading: Reading) -> None:
+    """An end that is a text becomes the table that it stands for."""
+    for end in ("source", "sink", "quarantine"):
+        said = reading.data.get(end)
+        if isinstance(said, str):
+            reading.data[end] = _table_of(reading, said, end)
+
+
+def _table_of(reading: Reading, said: str, key: str) -> dict[str, Any]:
+    if _DATABASES.match(said):
+        return {"type": "sql", "url": said}
+    kind = _type_of(said)
+    if kind is None:
+        known = ", ".join(sorted(_SUFFIXES))
+        reading.note(
+            key,
+            f"{said!r} is neither the URL of a database nor a file whose name says what it is ({known}); write a table"
+            f" [{key}] with a type",
+        )
+        return {"type": "jsonl", "path": "-"}
+    table = {"type": kind, "path": said}
+    return {**table, "delimiter": "\t"} if ".tsv" in said.lower() else table
+
+
+def _type_of(path: str) -> str | None:
+    plain = path.lower()
+    for packed in _PACKED:
+        plain = plain.removesuffix(packed)
+    return _SUFFIXES.get(os.path.splitext(plain)[1])
+
+
+def filled_in(reading: Reading, text: str | None, key: str) -> str | None:
+    """A text with the variables of the environment that it names; None where one is missing, which is noted."""
+    if text is None:
+        return None
+    missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
+    for name in dict.fromkeys(missing):
+        reading.note(key, f"the variable {name} of the environment is not set")
+    return None if missing else _VARIABLE.sub(lambda found: os.environ[found[1]], text)
+
+
+# --- sources ---
+
+
+def source_of(reading: Reading, table: SourceTable) -> SourceConnector | Any:
+    """The source that a table describes; None where there are mistakes, which are noted."""
+    known = _SOURCE_KEYS.get(table.type, ())
+    for name in reading.data["source"]:
+        if known and name in SourceTable.__struct_fields__ and name not in (*known, "type"):
+            reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
+    if table.type is None:
+        return None
+    source = _MAKERS[table.type](reading, table)
+    check = getattr(source, "check", None) if table.type != "python" else None
+    if check is not None and not reading.mistakes:
+        reading.attempt("source", check)
+    return source
+
+
+def _python_source(reading: Reading, table: SourceTable) -> Any:
+    given = named(reading, needed(reading, table.call, "source.call"), "source.call")
+    return made(reading, given, "source.call") if callable(given) else given
+
+
+def _sql_source(reading: Reading, table: SourceTable) -> Any:
+    url = filled_in(reading, needed(reading, table.url, "source.url"), "source.url")
+    if url is None:
+        return None
+    said = {"query": table.query, "table": table.table, "cursor": table.cursor, "key": table.key, "page": table.page}
+    return reading.attempt("source", lambda: sources.sql(url, **said))  # type: ignore[arg-type]
+
+
+def _file_source(reading: Reading, table: SourceTable) -> Any:
+    path = filled_in(reading, needed(reading, table.path, "source.path"), "source.path")
+    if path is None:
+        return None
+    if not is_standard_input(path) and not Path(path).exists():
+        reading.note("source.path", f"no such file: {path}")
+        return None
+    if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:
+        return None
+    if table.type == "jsonl":
+        return sources.jsonl(path, encoding=table.encoding)
+    key = "source.delimiter"
+    return reading.attempt(key, lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
+
+
+_MAKERS: dict[str, Callable[[Reading, SourceTable], Any]] = {
+    "csv": _file_source,
+    "jsonl": _file_source,
+    "sql": _sql_source,
+    "python": _python_source,
+}
+
+# --- sinks ---
+
+
+def sink_of(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
+    """The sink that a table describes; None where there are mistakes, which are noted."""
+    for said in _said_of_sink(reading, key):
+        if table.type is not None and said not in _SINK_KEYS[table.type]:
+            known = ", ".join(_SINK_KEYS[table.type])
+            reading.note(f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {known}")
+    if table.type is None:
+        return None
+    if table.type == "python":
+        given = named(reading, needed(reading, table.call, f"{key}.call"), f"{key}.call")
+        return made(reading, given, f"{key}.call") if isinstance(given, type) else given
+    if table.type == "sql":
+        return _sql_sink(reading, table, key)
+    return _file_sink(reading, table, key)
+
+
+def _sql_sink(reading: Reading, table: QuarantineTable, key: str) -> Any:
+    url = filled_in(reading, needed(reading, table.url, f"{key}.url"), f"{key}.url")
+    if url is None:
+        return None
+    return reading.attempt(key, lambda: sinks.sql(url, table.table, key=table.key, if_exists=table.if_exists))
+
+
+def _file_sink(reading: Reading, table: QuarantineTable, key: str) -> Any:
+    path = filled_in(reading, needed(reading, table.path, f"{key}.path"), f"{key}.path")
+    if path is None:
+        return None
+    if reading.attempt(f"{key}.path", lambda: checked_path(path)) is None:
+        return None
+    if path != "-" and not Path(folder := os.path.dirname(os.path.realpath(path))).is_dir():
+        # Of a link, the folder that it leads to is the one that is missing.
+        reading.note(f"{key}.path", f"no such folder: {folder if os.path.islink(path) else Path(path).parent}")
+        return None
+    exists = table.if_exists
+    if table.type == "jsonl":
+        return sinks.jsonl(path, if_exists=exists)
+    if table.type == "sqlite":
+        name = needed(reading, table.table, f"{key}.table")
+        columns = [table.key] if isinstance(table.key, str) else table.key
+        make = partial(sinks.sqlite, path, name or "", key=columns, if_exists=exists)
+        return reading.attempt(f"{key}.table", make) if name is not None else None
+    make_csv = partial(sinks.csv, path, columns=table.columns, delimiter=table.delimiter, if_exists=exists)
+    return reading.attempt(key, make_csv)
+
+
+def _said_of_sink(reading: Reading, key: str) -> list[str]:
+    """What the file says of this sink, less what it says of its node."""
+    head, _, index = key.partition("[")
+    tables = reading.data[head]
+    table = tables[int(index[:-1])] if index else tables
+    return [name for name in table if name in QuarantineTable.__struct_fields__ and name != "type"]
+
+
+def needed(reading: Reading, value: str | None, key: str) -> str | None:
+    """A value, which is noted where it is missing."""
+    if value is None:
+        reading.note(key, "is missing")
+    return value
