@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.scenarios.latency import LatencyTable
-from headrace.scenarios.quotas import QuotaTable
+from headrace.scenarios.quotas import ChangeTable, QuotaTable
 from headrace.scenarios.script import (
     BatchTable,
     BrownOutTable,
@@ -95,7 +95,8 @@ def random_script(seed: int, *, values: bool = True) -> Script:
     script = _executor(random) if random.random() < 0.2 else _pipeline(random)
     if not values:
         return giving_up(script)
-    return giving_up(with_what_concerns_many(with_servers(with_unwritable(script, seed), seed), seed))
+    script = with_what_concerns_many(with_servers(with_unwritable(script, seed), seed), seed)
+    return giving_up(with_other_servers(script, seed))
 
 
 def with_servers(script: Script, seed: int) -> Script:
@@ -123,6 +124,33 @@ def with_servers(script: Script, seed: int) -> Script:
             )
         )
     return unhurried(_stated(random, replace(script, service=services)))
+
+
+def with_other_servers(script: Script, seed: int) -> Script:
+    """The same scenario, whose services perhaps let calls wait for their turn, refuse with 503, have a quota for each key,
+    or change what they allow."""
+    random, replace = Random(f"{seed}:others"), msgspec.structs.replace
+
+    def other(quota: QuotaTable) -> QuotaTable:
+        if quota.kind == "bucket" and quota.unit == "calls" and random.random() < 0.4:
+            quota = replace(quota, kind="queue")
+        if random.random() < 0.2:
+            quota = replace(quota, per_key=True)
+        if random.random() < 0.2:
+            share, at, back = random.choice((0.5, 2.0)), random.random() * 4, 4.0 + random.random() * 8
+            calls, per_s = quota.calls, quota.per_s
+            if quota.kind not in ("bucket", "queue") and calls is not None:
+                less = max(1, int(calls * share))
+                quota = replace(quota, change=[ChangeTable(at, calls=less), ChangeTable(back, calls=calls)])
+            elif per_s is not None:
+                quota = replace(quota, change=[ChangeTable(at, per_s=per_s * share), ChangeTable(back, per_s=per_s)])
+        return quota
+
+    def perhaps(table: ServiceTable) -> ServiceTable:
+        refuses_with: Any = 503 if random.random() < 0.25 else table.refuses_with
+        return replace(table, quota=list(map(other, table.quota)), refuses_with=refuses_with)
+
+    return replace(script, service=list(map(perhaps, script.service)))
 
 
 def unhurried(script: Script) -> Script:
