@@ -7,7 +7,7 @@ one. The longer a run is against its closing, the closer these two are together.
 
     RAMP    nothing is paced yet
     FIRST   from a guess, doubled again and again until a refusal
-    SECOND  the same more slowly, from below what ended the first
+    SECOND  the same more slowly, from below what ended the first; left out where it is said that a refusal closes for long
     HOLD    from the lower of the two bounds to the upper one, which takes the longer the more a refusal costs
     GROWN   nothing refused what is above both: the quota has grown, so as FIRST from here
 
@@ -28,6 +28,13 @@ DEAR_S = 0.05
 FIRST_DOUBLES_S = 0.5
 SECOND_DOUBLES_S = 4.0
 GROWN_DOUBLES_S = 1.0
+DEAR_DOUBLES_PER_CLOSING = 2.0
+"""Where it is said that a refusal closes for long, the first search takes so many times as long, and is as slow as the
+second one at most: what ends it then is near enough to the rate to need no second one."""
+SHORT_S = 0.1
+"""... and where the run before was shorter, it had sent hardly more than what was saved up: it begins lower."""
+DEAR_GROWN_PER_CLOSING = 4.0
+"""... and what is held doubles so slowly once it is beyond."""
 DOUBLES_CALLS = 4.0
 """A doubling takes at least so many times as long as a refusal: what is under way meanwhile is refused too."""
 SECOND_PER_CLOSING = 8.0
@@ -265,13 +272,18 @@ class RateSearch:
     def forget_run(self) -> None:
         """Calls went out without regard to the rate meanwhile."""
         self._run = self._doubtful = None
-        if self._aim.goal:
-            self._aim = self._hold(self._aim.goal, self._aim.goal, HOLD_S)
+        self._hold_on(HOLD_S)
 
     def begin_anew(self) -> None:
-        """A run begins, whatever was before."""
+        """A run begins, whatever was before, and what was found is held for as long as it was to be."""
+        over_s = self._aim.over_s
         self.forget_run()
+        self._hold_on(max(HOLD_S, over_s))
         self._begin_run()
+
+    def _hold_on(self, over_s: float) -> None:
+        if self._aim.goal:
+            self._aim = self._hold(self._aim.goal, self._aim.goal, over_s)
 
     def on_opened(self, closed_s: float, last_s: float, *, hinted: bool, refused: int) -> None:
         """After a closing of so long, from the run's end on. It was tried meanwhile, `last_s` ago, and was still
@@ -295,15 +307,23 @@ class RateSearch:
         few, early = run.sent < self._few, run.seconds < EARLY * closed_s
         if closed_s - self._refusal_s >= LONG_S and not hinted and not few:
             return self._window(low, closed_s, refused)
+        dear = hinted and closed_s >= LONG_S
         hold_s = max(HOLD_S, HOLD_PER_CLOSING * closed_s, HOLD_CALLS * self._few / FEW / run.rate)
         if before.phase is Phase.RAMP:
             # A bucket was full when it began: that went through says nothing of what will.
             self._low = 0.0
             start = self._between(low, mean) if few else max(low, mean * START)
+            if dear and not few:
+                start = max(low, mean * START * min(1.0, run.seconds / SHORT_S))
+                return _Aim(Phase.FIRST, start, 0.0, min(DEAR_DOUBLES_PER_CLOSING * closed_s, SECOND_DOUBLES_S))
             return _Aim(Phase.FIRST, start, 0.0, FIRST_DOUBLES_S)
         if before.phase is Phase.FIRST:
             if few and run.rate > 2.0 * low and run.seconds < 3.0 * closed_s:
                 return _Aim(Phase.FIRST, self._between(low, run.rate), 0.0, FIRST_DOUBLES_S)
+            if dear:
+                # It began below the rate, so that something of it was not used, and ended above, with what was saved up.
+                goal = max(low, mean)
+                return self._hold(max(low, goal * DIP), goal, hold_s / 2.0, DEAR_GROWN_PER_CLOSING * closed_s)
             doubles_s = max(SECOND_DOUBLES_S, SECOND_PER_CLOSING * closed_s)
             return _Aim(Phase.SECOND, max(low, run.rate * OVERSHOT), 0.0, doubles_s)
         if self._stated and (early or run.rate > LITTLE):
@@ -345,5 +365,5 @@ class RateSearch:
         over_s = max(HOLD_S, HOLD_CALLS * self._few / FEW * refused / low) if agrees else max(1.0, closed_s / 2.0)
         return _Aim(Phase.HOLD, low * WINDOW_DIP, low, over_s, max(GROWN_DOUBLES_S, closed_s / 2.0))
 
-    def _hold(self, start: float, goal: float, over_s: float) -> _Aim:
-        return _Aim(Phase.HOLD, start, goal, over_s)
+    def _hold(self, start: float, goal: float, over_s: float, grows_s: float = GROWN_DOUBLES_S) -> _Aim:
+        return _Aim(Phase.HOLD, start, goal, over_s, grows_s)

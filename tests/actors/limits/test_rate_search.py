@@ -89,7 +89,7 @@ def test_few_calls_at_a_rate_that_was_far_too_high_search_anew_from_between() ->
 
 
 def test_few_calls_in_a_long_run_are_no_such_thing() -> None:
-    run = ramped(sent=20, seconds=1.0, closed_s=3.0, hinted=True).go(0.5)
+    run = ramped(sent=20, seconds=1.0, closed_s=0.6, hinted=True).go(0.5)
     ended = run.rate
     run.closed(0.1)
     assert run.rate == pytest.approx(max(ended * OVERSHOT, 0.0))
@@ -108,10 +108,37 @@ def test_the_second_search_begins_below_what_ended_the_first_and_is_slower() -> 
 def test_the_second_search_is_slower_still_where_a_refusal_closes_for_long() -> None:
     run = ramped().go(1.0)
     ended = run.rate
-    run.closed(1.0, hinted=True)
+    run.closed(0.7, hinted=True)
     assert run.rate == pytest.approx(OVERSHOT * ended)
     began = run.rate
-    assert run.go(8.0).rate == pytest.approx(2 * began)
+    assert run.go(5.6).rate == pytest.approx(2 * began)
+
+
+def test_where_it_is_said_that_a_refusal_closes_for_long_one_search_is_enough() -> None:
+    """It is slower, and what it sent by the time that it took is held from there on: what is below the quota at its
+    beginning makes up for what is saved up at its end."""
+    run = ramped(100, 1.0, 1.0, hinted=True)
+    assert run.rate == pytest.approx(50.0)
+    run.go(2.0)
+    assert run.rate == pytest.approx(100.0, rel=0.02), "it doubles in twice as long as the closing took"
+    mean = run.sent / run.seconds
+    run.closed(1.0, hinted=True)
+    assert run.search.sure
+    assert run.search.found == pytest.approx(mean, rel=0.01)
+    assert run.rate == pytest.approx(mean * DIP, rel=0.01)
+
+
+def test_and_it_begins_lower_where_hardly_more_was_sent_than_what_was_saved_up() -> None:
+    assert ramped(100, 0.05, 1.0, hinted=True).rate == pytest.approx(0.5 * 2000.0 / 2)
+
+
+def test_what_is_held_is_held_as_long_after_an_outage_where_a_refusal_closes_for_long() -> None:
+    run = ramped(100, 1.0, 1.0, hinted=True).go(2.0)
+    run.closed(1.0, hinted=True)
+    goal = run.search.found
+    run.search.begin_anew()
+    run.go(9.0)
+    assert run.rate <= goal * 1.001
 
 
 def test_it_never_begins_below_what_went_through_in_a_run_with_its_closing() -> None:
