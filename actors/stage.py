@@ -27,14 +27,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import assert_never
+from typing import Any, assert_never
 
 from . import protocol
 from .actor import Actor, Context, Ref
 from .edges.operators import Map, Operator
 from .edges.outputs import Outputs
 from .journaling.stage_record import StageRecord
-from .protocol import Message
+from .protocol import Message, Seqs
+from .rows.identity import Id
 from .stages.arrivals import Arrivals
 from .stages.attempts import Again, Attempts
 from .stages.call_news import call_news
@@ -45,11 +46,10 @@ from .stages.departures import Departures
 from .stages.evictions import Evictions
 from .stages.key_queue import KeyQueue
 from .stages.resting import Resting
-from .stages.scheduler import CheckOverdue, Scheduler
-from .stages.terms import StageStatistics, StageTerms, TooManyHungCalls
+from .stages.scheduler import CheckOverdue, LookAgain, Scheduler
+from .stages.terms import StageStatistics, StageTerms
 from .stages.trials import Recess
 from .stages.troubles import Troubles
-from .stages.workforce import ABANDONED_PER_WORKER
 from .states import StateMachine, Table
 from .worker import Progress
 
@@ -99,6 +99,7 @@ Told = (
     | protocol.Abort
     | Again
     | CheckOverdue
+    | LookAgain
     | CheckDeadlines
     | Recess
     | _LeaveAnyway
@@ -170,12 +171,13 @@ class Stage(Actor):
             case protocol.Answered():
                 self._on_answered(message)
             case protocol.Rows(seqs, values, attempts):
-                for queue in self._arrivals.take(seqs, values, attempts):
-                    self._evictions.give_up_waiting(queue)
-                    self._scheduler.pump(queue)
-                self._finish_if_done()
+                self._on_rows(seqs, values, attempts)
             case protocol.Kept(n):
-                self._on_kept(n)
+                self._departures.on_kept(n)
+                # Not all of them take room in what stands after this: some were dropped.
+                self._scheduler.pump_all()
+                self._credit.tell()
+                self._finish_if_done()
             case protocol.PermitsGranted():
                 self._scheduler.on_granted(message)
             case protocol.EndOfRows(total):
@@ -185,7 +187,9 @@ class Stage(Actor):
                 if queue_of is not None:
                     self._scheduler.pump(queue_of)
             case protocol.CooldownBegan():
-                self._on_cooldown_began(message)
+                self._record.cooled(message.until_s, message.closure)
+                self._scheduler.on_cooldown_began(message)
+                self._attempts.on_closed(self._scheduler.queue(message.key), message.closure)
             case protocol.CooldownEnded(_, probing, key):
                 if probing:
                     self._attempts.on_probing(self._scheduler.queue(key))
@@ -196,12 +200,16 @@ class Stage(Actor):
                 self._evictions.retract(seqs)
                 self._look_after_ends()
             case protocol.Reopened(_, key):
-                self._on_reopened(self._scheduler.queue(key))
+                queue = self._scheduler.queue(key)
+                self._attempts.on_reopened(queue)
+                self._scheduler.pump(queue)
             case Recess(key, ended):
                 queue = self._scheduler.queue(key)
                 if self._trials.on_recess(queue, ended):
                     self._scheduler.pump(queue)
                     self._finish_if_done()
+            case LookAgain():
+                self._scheduler.look_again()
             case CheckOverdue():
                 self._scheduler.check_overdue()
             case CheckDeadlines():
@@ -239,21 +247,21 @@ class Stage(Actor):
             self._rests = rests
             self._tell(self._conductor, protocol.Resting(self.context.me, rests))
 
+    def _on_rows(self, seqs: Seqs, values: list[Any], attempts: dict[Id, int] | None) -> None:
+        for queue in self._arrivals.take(seqs, values, attempts):
+            self._evictions.give_up_waiting(queue)
+            if queue.key is None:
+                self._scheduler.pump(queue)
+            else:
+                self._scheduler.queue_up(queue)
+        self._scheduler.pump_others()
+        self._finish_if_done()
+
     # --- what the governor says ---
 
     def _room_after(self) -> int:
         """Results that have somewhere to go."""
         return self._outputs.room - self._record.held
-
-    def _on_cooldown_began(self, began: protocol.CooldownBegan) -> None:
-        self._record.cooled(began.until_s, began.closure)
-        self._scheduler.on_cooldown_began(began)
-        self._attempts.on_closed(self._scheduler.queue(began.key), began.closure)
-
-    def _on_reopened(self, queue: KeyQueue) -> None:
-        queue.on_reopened()
-        self._attempts.acquit(queue)
-        self._scheduler.pump(queue)
 
     # --- answers ---
 
@@ -290,7 +298,7 @@ class Stage(Actor):
         if queue.witnesses.trials:
             self._trials.judge(queue)
         self._scheduler.pump(queue)
-        self._scheduler.pump_others(queue)
+        self._scheduler.pump_others()
         self._credit.tell()
         self._finish_if_done()
 
@@ -305,13 +313,6 @@ class Stage(Actor):
             if type(news) is protocol.LimitHit:
                 queue.on_refused(epoch)
             self._tell(self._governor, news)
-
-    def _on_kept(self, n: int) -> None:
-        self._departures.on_kept(n)
-        # Not all of them take room in what stands after this: some were dropped.
-        self._scheduler.pump_all()
-        self._credit.tell()
-        self._finish_if_done()
 
     # --- the end ---
 
@@ -380,12 +381,8 @@ class Stage(Actor):
         workforce = self._scheduler.workforce
         if not workforce.lose(worker):
             return
-        if workforce.too_many_lost(self._terms.workers):
-            fatal = TooManyHungCalls(
-                f"stage {self._terms.name!r} has lost {workforce.lost} workers to hung or crashed calls "
-                f"(at most {ABANDONED_PER_WORKER} for each of its {self._terms.workers} workers); "
-                f"give the call a time-out of its own"
-            )
+        fatal = workforce.too_many_lost(self._terms)
+        if fatal is not None:
             fatal.__cause__ = error
             self._tell(self._conductor, protocol.Failing(self.context.me, fatal))
             return

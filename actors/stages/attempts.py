@@ -205,6 +205,11 @@ class Attempts:
         if not len(queue.backlog):
             self.acquit(queue)
 
+    def on_reopened(self, queue: KeyQueue) -> None:
+        """A probe was answered."""
+        queue.on_reopened()
+        self.acquit(queue)
+
     def acquit(self, queue: KeyQueue, *, turned_away: bool = True) -> None:
         """Nobody need be on trial any more: it is known whether many are concerned. See `Trials.acquit`."""
         self._counters.retries += self.trials.acquit(queue, turned_away=turned_away)

@@ -128,10 +128,15 @@ class KeyQueue:
         if self._weights is not None:
             self._weights.pop(seq, None)
 
+    @property
+    def may_ask(self) -> bool:
+        """Permits can be asked for now. Where they cannot, the queue is looked at again when they can."""
+        return not self.cooling and not self.withdrawing
+
     def ask(self, room: int) -> tuple[int, tuple[float, ...]]:
         """How many permits to ask for now, where `room` rows could start, and their weights."""
         n = min(len(self.backlog), room) - self.held - self.asked
-        if n <= 0 or self.cooling or self.withdrawing:
+        if n <= 0 or not self.may_ask:
             return 0, ()
         if self._weights is None:
             self.asked += n

@@ -9,12 +9,12 @@ get as many rows as have permits, since each is on its own there.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
 from .. import protocol
-from ..actor import Actor, Context, Ref
+from ..actor import Actor, Context, Ref, Timer
 from ..awaitables import at_once
 from ..protocol import Answered, Key, Message
 from ..quantities import key_of, weight_of
@@ -23,6 +23,14 @@ from .key_queue import KeyQueue
 from .terms import AttemptTimedOut, StageTerms
 from .troubles import Troubles
 from .workforce import Workforce
+
+
+LOOK_AGAIN_S = 0.005
+"""Keys that have asked for permits and got none for so long wait for their time: others may ask meanwhile."""
+
+
+class LookAgain(protocol.Control, frozen=True):
+    """To the stage, from itself: keys that have asked wait for their time, and others have not asked yet."""
 
 
 class CheckOverdue(protocol.Control, frozen=True):
@@ -43,14 +51,22 @@ class Scheduler:
     ) -> None:
         self._terms = terms
         self._dispatch = terms.dispatch
+        self._ahead = terms.workers if terms.dispatch.blocking else terms.dispatch.depth
+        """Assignments for which permits are asked beyond those that could begin, where permits are plenty."""
         self._governor = governor
         self._new_worker = new_worker
         self._room_after = room
         self._troubles = troubles
         self._queues: dict[Key, KeyQueue] = {}
-        self._launchable: dict[Key, KeyQueue] = {}
-        self._hungry: dict[Key, KeyQueue] = {}
-        """Queues with rows for which no permit was asked: no worker was free."""
+        # Ordered dictionaries, whose heads are taken in constant time; to find the head of a plain one costs a pass over all
+        # that was taken before.
+        self._launchable: OrderedDict[Key, KeyQueue] = OrderedDict()
+        """Queues with rows and the permits for them: no worker was free, or what stands after the stage had no room."""
+        self._hungry: OrderedDict[Key, KeyQueue] = OrderedDict()
+        """Queues with rows for which no permit was asked: others that had asked were to be served first."""
+        self._asking: set[Key] = set()
+        """Keys that have asked, and may be served any moment."""
+        self._look: Timer | None = None
         self._overdue: deque[tuple[float, int]] = deque()
         self._call_s = 0.0
         self._context: Context
@@ -106,28 +122,54 @@ class Scheduler:
             self.give_back_unused(queue)
         if queue.key is None:
             return
-        if len(queue.backlog) > queue.held + queue.asked:
+        if n:
+            self._asking.add(queue.key)
+        if len(queue.backlog) > queue.held + queue.asked and queue.may_ask:
             self._hungry[queue.key] = queue
         else:
             self._hungry.pop(queue.key, None)
             if queue.idle:
                 self._queues.pop(queue.key, None)
 
-    def pump_all(self) -> None:
-        """Something has changed for every queue."""
-        for queue in self.queues:
-            self.pump(queue)
+    def queue_up(self, queue: KeyQueue) -> None:
+        """Rows have come to a queue, which waits for its turn to ask for permits; `pump_others` is to follow."""
+        self._hungry.setdefault(queue.key, queue)
 
-    def pump_others(self, just_pumped: KeyQueue) -> None:
-        """A worker has come free: let the queues that hold permits use it, or those ask that could not before."""
-        if self._launchable:
-            for queue in list(self._launchable.values()):
-                if queue is not just_pumped:
-                    self.pump(queue)
-        if self._hungry:
-            for key in list(self._hungry)[: self._free()]:
-                # One that is hungry still goes to the end.
-                self.pump(self._hungry.pop(key))
+    def look_again(self) -> None:
+        """Those that have asked wait for their time: let others ask."""
+        self._look = None
+        self._asking.clear()
+        self.pump_others()
+
+    def pump_all(self) -> None:
+        """There is room after the stage, which may have been what queues waited for."""
+        if self._terms.key is None:
+            for queue in self.queues:
+                self.pump(queue)
+        else:
+            self.pump_others()
+
+    def pump_others(self) -> None:
+        """A worker has come free: let the queues that hold permits use it, or those ask that could not before.
+
+        There may be as many queues as rows, so they take turns, from the head on: only as many are looked at as there are
+        free workers, and only so many ask as the workers can soon serve. A permit that is held for longer is given back.
+        """
+        if self._terms.key is None:
+            return
+        launchable, hungry, asking = self._launchable, self._hungry, self._asking
+        for _ in range(min(self._free(), len(launchable))):
+            self.pump(launchable.popitem(last=False)[1])
+            if not launchable:
+                break
+        wanted = self._free() + self._ahead
+        for _ in range(len(hungry)):
+            if len(asking) + len(launchable) >= wanted:
+                break
+            # One that is hungry still goes to the end.
+            self.pump(hungry.popitem(last=False)[1])
+        if hungry and asking and self._look is None:
+            self._look = self._context.after(LOOK_AGAIN_S, LookAgain())
 
     def give_back(self, queue: KeyQueue) -> None:
         """Permits that cannot be used now."""
@@ -151,6 +193,7 @@ class Scheduler:
     def on_granted(self, granted: protocol.PermitsGranted) -> None:
         """Take permits that the governor has granted."""
         queue = self.queue(granted.key)
+        self._asking.discard(queue.key)
         if granted.epoch < queue.epoch or queue.cooling:
             # Sent before the cooldown began and overtaken by it: void, and given back unused.
             queue.asked -= granted.n
@@ -188,8 +231,7 @@ class Scheduler:
     def _room(self, queue: KeyQueue) -> int:
         """Rows that could start now; where permits are plenty, a set ahead, so that no worker waits for one."""
         after = self._room_after() - self.assignments.in_flight
-        ahead = 0 if queue.scarce else self._dispatch.depth if not self._dispatch.blocking else self._terms.workers
-        return min((self._free() + ahead) * self.chunk, after)
+        return min((self._free() + (0 if queue.scarce else self._ahead)) * self.chunk, after)
 
     def _free(self) -> int:
         """Assignments of workers that could begin now; where each row is on its own in a worker, these are slots."""
@@ -204,6 +246,7 @@ class Scheduler:
             self.give_back(queue)
             return
         workforce, blocking = self.workforce, self._dispatch.blocking
+        affords = True
         while queue.held and len(queue.backlog):
             if not workforce.idle:
                 if workforce.to_hire <= 0:
@@ -211,14 +254,17 @@ class Scheduler:
                 self._hire()
             n, in_flight = self.chunk, self.assignments.in_flight
             if not blocking:
-                n = min(self._free() + (0 if queue.scarce else self._dispatch.depth), self._dispatch.chunk)
+                n = min(self._free() + (0 if queue.scarce else self._ahead), self._dispatch.chunk)
             # So that what stands after it has room for their results.
             n = min(n, self._room_after() - in_flight)
-            if n <= 0 or not self._assign(workforce.idle[-1], queue, n):
+            if n <= 0:
+                break
+            affords = self._assign(workforce.idle[-1], queue, n)
+            if not affords:
                 break
             if blocking:
                 workforce.idle.pop()
-        if queue.held and len(queue.backlog):
+        if affords and queue.held and len(queue.backlog):
             self._launchable[queue.key] = queue
         else:
             self._launchable.pop(queue.key, None)

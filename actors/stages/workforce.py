@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..actor import Ref
+from .terms import StageTerms, TooManyHungCalls
 
 ABANDONED_PER_WORKER = 4
 """Hung calls that a stage leaves behind, for each of its workers, before it fails the run."""
@@ -39,6 +40,12 @@ class Workforce:
             self.idle.remove(worker)
         return True
 
-    def too_many_lost(self, workers: int) -> bool:
-        """More hung or crashed calls were left behind than is good for the process."""
-        return self.lost > ABANDONED_PER_WORKER * workers
+    def too_many_lost(self, terms: StageTerms) -> TooManyHungCalls | None:
+        """The error of a stage that has left more hung or crashed calls behind than is good for the process."""
+        if self.lost <= ABANDONED_PER_WORKER * terms.workers:
+            return None
+        return TooManyHungCalls(
+            f"stage {terms.name!r} has lost {self.lost} workers to hung or crashed calls "
+            f"(at most {ABANDONED_PER_WORKER} for each of its {terms.workers} workers); "
+            f"give the call a time-out of its own"
+        )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.actors.fake import Fake
-from tests.actors.stages.fixtures import GOVERNOR, answer, assigned, faulted, refused, remembering, staged
+from tests.actors.stages.fixtures import GOVERNOR, NEXT, answer, assigned, faulted, refused, remembering, staged
 
 from headrace.actors import protocol
 from headrace.actors.protocol import Answered, Closure, Epoch, Fault, Kind, PermitsGranted, Rows
 from headrace.actors.stages.dispatch import Dispatch
 from headrace.actors.stages.key_queue import Access, KeyQueue
+from headrace.actors.stages.scheduler import LOOK_AGAIN_S
 
 
 def test_one_key_s_cooldown_keeps_no_other_key_from_its_calls() -> None:
@@ -279,3 +281,62 @@ def test_what_the_governor_says_last_holds() -> None:
     assert (queue.access, queue.cooling, queue.outage) == (Access.COOLING, True, False)
     queue.on_cooled(Epoch(2), probing=False)
     assert (queue.access, queue.epoch) == (Access.OPEN, 2)
+
+
+def test_of_a_thousand_keys_only_so_many_ask_as_the_workers_can_soon_serve() -> None:
+    fake = staged(workers=4, key=lambda row: row)
+    fake.receive(Rows(range(1000), list(range(1000))))
+    assert [m.key for m in fake.take(protocol.PermitsWanted)] == list(range(8))
+    for key in range(8):
+        fake.receive(PermitsGranted(Epoch(0), 1, key))
+    assert len(assigned(fake)) == 4
+
+
+def test_an_answer_costs_the_same_whatever_the_number_of_keys_that_hold_permits() -> None:
+    """Each queue was looked at after each answer."""
+    fake = staged(workers=4, key=lambda row: row)
+    fake.receive(Rows(range(1000), list(range(1000))))
+    # Nobody promises that only those that have asked of late are served.
+    for key in range(1000):
+        fake.receive(protocol.Credit(0, NEXT), PermitsGranted(Epoch(0), 1, key))
+    work, looks = assigned(fake), [0]
+    assert len(work) == 4
+    ask = KeyQueue.ask
+
+    def counted(queue: KeyQueue, room: int) -> Any:
+        looks[0] += 1
+        return ask(queue, room)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeyQueue, "ask", counted)
+        for _ in range(500):
+            worker, assign = work.pop(0)
+            fake.receive(answer(worker, assign, list(assign.seqs), complete=True))
+            work += assigned(fake)
+    assert looks[0] == 1000, "the queue of the answer, and one for the worker that came free"
+
+
+def test_keys_that_wait_for_their_time_do_not_keep_others_from_asking() -> None:
+    fake = staged(workers=2, key=lambda row: row)
+    fake.receive(Rows(range(10), list(range(10))))
+    asked: list[Any] = []
+    for _ in range(3):
+        asked.append([m.key for m in fake.take(protocol.PermitsWanted)])
+        fake.pass_time(LOOK_AGAIN_S)
+    assert asked == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    # With nobody left who could ask, nobody looks again.
+    fake.pass_time(100.0)
+    assert fake.take(protocol.PermitsWanted) == []
+
+
+def test_a_key_that_cools_does_not_take_the_turn_of_one_that_may_ask() -> None:
+    fake = staged(workers=1, key=lambda row: row)
+    fake.receive(Rows(range(2), ["a", "b"]))
+    fake.receive(PermitsGranted(Epoch(0), 1, "a"))
+    ((worker, assign),) = assigned(fake)
+    fake.receive(protocol.CooldownBegan(Epoch(1), 9.0, protocol.Closure.REFUSED, "c"))
+    fake.receive(Rows(range(2, 6), ["c", "c", "d", "e"]))
+    fake.take(protocol.PermitsWanted)
+    fake.receive(answer(worker, assign, [0], complete=True))
+    fake.pass_time(LOOK_AGAIN_S)
+    assert "c" not in [m.key for m in fake.take(protocol.PermitsWanted)]
