@@ -24,7 +24,6 @@ from .terms import AttemptTimedOut, StageTerms
 from .troubles import Troubles
 from .workforce import Workforce
 
-
 LOOK_AGAIN_S = 0.005
 """Keys that have asked for permits and got none for so long wait for their time: others may ask meanwhile."""
 
