@@ -78,7 +78,7 @@ def _go_on(
 ) -> NoReturn:
     import os
 
-    from ..journal.stores import name_of
+    from ..journal.stores import name_of, shown_of
 
     origin, journal = origin_of(run, journal, trust), name_of(journal)
     if not origin.folder.samefile("."):
@@ -88,7 +88,7 @@ def _go_on(
     job = read_job(origin.file)
     if job.pipeline.name != run.name:
         wrong(
-            f"{origin.file}: describes {job.pipeline.name!r} now, and the run in {journal} is {run.name!r}; "
+            f"{origin.file}: describes {job.pipeline.name!r} now, and the run in {shown_of(journal)} is {run.name!r}; "
             f"say name = {run.name!r} in it, or begin a new journal"
         )
     run_job(job, origin.file, journal, accept_changes, shown, suspend_after, again)
@@ -276,7 +276,7 @@ def prune(journal: str, older_than: float, outcome: str | None, name: str | None
     with _holding(journal) as records:
         days = option("prune", "--older-than", older_than, DAYS)
         n = prune_(records, before=time.time() - days * 86_400.0, outcome=outcome, name=name)
-    say(f"{journal}: {n:,} answers dropped")
+        say(f"{records.name}: {n:,} answers dropped")
 
 
 @contextmanager

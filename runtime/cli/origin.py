@@ -36,13 +36,16 @@ class Origin(NamedTuple):
 
 def origin_of(run: RunRow, journal: str, trust: bool) -> Origin:
     """Where they are; or the end of the command, where they are not, or where the caller does not want them to be run."""
+    from ..journal.stores import shown_of
+
+    shown = shown_of(journal)
     if run.origin is None:
-        wrong(f"{journal}: the run {run.name!r} was begun by a program, not by a file; run that program again")
+        wrong(f"{shown}: the run {run.name!r} was begun by a program, not by a file; run that program again")
     found = _moved(run, journal) or _as_it_was(run.origin, run.folder)
     if found is None:
         wrong(
-            f"{journal}: the run {run.name!r} was begun with {run.origin}, which is not there; "
-            f"go on with `headrace run JOB.toml --journal {journal}`"
+            f"{shown}: the run {run.name!r} was begun with {run.origin}, which is not there; "
+            f"go on with `headrace run JOB.toml --journal {shown}`"
         )
     if not trust:
         _ask(found.file, journal)
@@ -70,10 +73,12 @@ def _as_it_was(file: str, folder: str | None) -> Origin | None:
 
 
 def _ask(file: Path, journal: str) -> None:
+    from ..journal.stores import shown_of
+
     doubts = doubts_about(file, journal)
     if not doubts:
         return
-    told = f"{journal}: going on runs the code that {file} names ({_calls(file)}), {' and '.join(doubts)}"
+    told = f"{shown_of(journal)}: going on runs the code that {file} names ({_calls(file)}), {' and '.join(doubts)}"
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty():
         say(told, err=True)
         if click.confirm("Run it?", err=True):

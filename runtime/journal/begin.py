@@ -96,7 +96,11 @@ def _opened(
     if not accept_changes:
         _verify_source(journal, run.id, source)
     past = kept.past(again, changed.kinds, changed.run, other_rows=accept_changes)
-    digests = RowDigests(journal.name, run.id, anew=accept_changes) if not getattr(source, "placed", False) else None
+    digests = (
+        RowDigests(os.fspath(options.path or journal.name), run.id, anew=accept_changes)
+        if not getattr(source, "placed", False)
+        else None
+    )
     if digests is not None:
         kept.given = digests.taken
     before = journal.spent_by_life(run.id)

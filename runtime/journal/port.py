@@ -55,7 +55,7 @@ class Reader(Protocol):
     calls come from one thread, one at a time. The methods raise `StoreFailed` and `Damaged`."""
 
     name: str
-    """As its user has named it."""
+    """What people are told that it is called, without what is secret in its name."""
     path: str | None
     """The file that it is kept in; None where it is kept in none."""
     salt: int

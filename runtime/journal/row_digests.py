@@ -60,7 +60,7 @@ class RowDigests:
         piece: array[int] = array("I")
         journal = look_into(self._name)
         try:
-            with in_words(self._name):
+            with in_words(journal.name):
                 for _, at, digests in journal.read("given", self._run, Bound("first", ">=", first), limit=4096):
                     if at != first + len(piece):
                         raise InternalError("digests follow each other without a gap")

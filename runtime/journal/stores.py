@@ -29,12 +29,14 @@ GROUP = "headrace.stores"
 class StoreKind(msgspec.Struct, frozen=True):
     """How journals of one kind are opened. All are given the whole name.
 
-    `hold`: for one owner, under its lock; it is told whether a journal may begin there. `look`: without a lock. Both raise
-    `ConfigError`. `path`: of the file that it is kept in; None where it is kept in none."""
+    `hold`: for one owner, under its lock; it is told whether a journal may begin there. `look`: without a lock. Both
+    raise `ConfigError`. `path`: of the file that it is kept in; None where it is kept in none. `shown`: the name as
+    people are told it, and as it may stand in a file: without a password."""
 
     hold: Callable[[str, bool], Store]
     look: Callable[[str], Reader]
     path: Callable[[str], str | None] = lambda name: None
+    shown: Callable[[str], str] = lambda name: name
 
 
 def _sqlite(name: str, new: bool, write: bool = True) -> Store:  # noqa: FBT001, FBT002
@@ -81,9 +83,10 @@ def kind_of(name: str) -> StoreKind:
     found = KINDS.get(match[1]) or _from_entry_points(match[1])
     if found is None and name.startswith("//", match.end()):
         known = ", ".join(sorted(KINDS))
+        # The rest of the name may have a password in it.
         raise ConfigError(
-            f"journal {name!r}: no store is called {match[1]!r}; there are {known}, and those that a package brings "
-            f"in its entry points {GROUP!r}"
+            f"journal '{match[1]}://...': no store is called {match[1]!r}; there are {known}, and those that a package "
+            f"brings in its entry points {GROUP!r}"
         )
     return found or KINDS["sqlite"]
 
@@ -108,6 +111,12 @@ def name_of(journal: str | os.PathLike[str]) -> str:
     return name if path is None else name.removesuffix(path) + os.path.abspath(path)
 
 
+def shown_of(journal: str | os.PathLike[str]) -> str:
+    """Its name as people may be told it: without a password."""
+    name = os.fspath(journal)
+    return kind_of(name).shown(name)
+
+
 def file_of(journal: str | os.PathLike[str]) -> str | None:
     """The file that it is kept in, if any."""
     name = os.fspath(journal)
@@ -119,7 +128,7 @@ def hold(journal: str | os.PathLike[str], *, new: bool = True) -> HeldRecords:
     name = os.fspath(journal)
     store = kind_of(name).hold(name, new)
     try:
-        with in_words(name):
+        with in_words(store.name):
             return HeldRecords(store)
     except BaseException:
         store.close()
@@ -131,7 +140,7 @@ def look_into(journal: str | os.PathLike[str]) -> Records:
     name = os.fspath(journal)
     reader = kind_of(name).look(name)
     try:
-        with in_words(name):
+        with in_words(reader.name):
             return Records(reader)
     except BaseException:
         reader.close()

@@ -141,7 +141,7 @@ class Runnable(Generic[T_co]):
             id_ = uuid.uuid4().hex
             return self._started(plan, None, id_, None, None, *around)
         from ..journal.begin import begin
-        from ..journal.stores import file_of, name_of
+        from ..journal.stores import file_of, name_of, shown_of
 
         plan = msgspec.structs.replace(plan, life=msgspec.structs.replace(plan.life, suspend_s=suspend_after))
         told = os.path.abspath(origin) if origin is not None else None
@@ -151,12 +151,12 @@ class Runnable(Generic[T_co]):
         file = file_of(name) if name else None
         if file is not None and not os.path.exists(file):
             # Nothing is known of earlier lives, so that all can be told before there is a journal.
-            hold(plan, self._run_info(plan, "", name)).release()
+            hold(plan, self._run_info(plan, "", shown_of(name))).release()
         journaling, key = begin(
             plan, kept, accept_changes=options.get("accept_changes", False), origin=told, again=again
         )
         try:
-            return self._started(plan, journaling, key, name, journaling.past.places, *around)
+            return self._started(plan, journaling, key, shown_of(name), journaling.past.places, *around)
         except ConfigError:
             journaling.withdraw()
             raise

@@ -20,7 +20,7 @@ from headrace.actors import protocol
 from headrace.actors.journaling.recovered import past_of
 from headrace.actors.protocol import Budget, Ended, Fault, Kind, Lessons, Prior, Status
 from headrace.actors.rows.identity import Bundle, span_of
-from headrace.runtime import Pipeline
+from headrace.runtime import Pipeline, RunFailed, sinks
 from headrace.runtime.errors import ConfigError, JournalError
 from headrace.runtime.journal import stores
 from headrace.runtime.journal.audit import examine, export, prune
@@ -474,8 +474,10 @@ def test_a_name_is_that_of_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (stores.file_of("run.db"), stores.file_of("sqlite:run.db"), stores.file_of("memory:a")) == (
         "run.db",
     ) * 2 + (None,)
-    with pytest.raises(ConfigError, match=r"no store is called 'nosuch'; there are memory, sqlite"):
-        hold("nosuch://host/database")
+    with pytest.raises(
+        ConfigError, match=r"^journal 'nosuch://...': no store is called 'nosuch'; there are memory, sqlite"
+    ):
+        hold("nosuch://me:secret@host/database")
     with pytest.raises(ConfigError, match="memory:nothing: no such journal in this process"):
         look_into("memory:nothing")
     with pytest.raises(ConfigError, match=r"sqlite:none.db: no such journal"):
@@ -492,22 +494,41 @@ def test_a_store_of_somebody_else_is_registered(tmp_path: Path, monkeypatch: pyt
 
     def open_(name: str, new: bool) -> SqliteStore:
         opens.append(name)
-        return SqliteStore(path_of(name), name=name, new=new)
+        return SqliteStore(path_of(name), name=shown(name), new=new)
 
-    kind = StoreKind(open_, lambda name: SqliteStore(path_of(name), name=name, new=False, write=False))
+    def shown(name: str) -> str:
+        return name.replace("secret@", "")
+
+    kind = StoreKind(
+        open_, lambda name: SqliteStore(path_of(name), name=shown(name), new=False, write=False), shown=shown
+    )
     stores.register("mine", kind)
     stores.register("mine", kind)
     with pytest.raises(ConfigError, match="are those of another store"):
         stores.register("mine", StoreKind(open_, kind.look))
     with pytest.raises(ConfigError, match="cannot begin the name of a journal"):
         stores.register("M:", kind)
-    assert Pipeline("job").source([1, 2]).map(str).run(journal="mine://a").delivered == 2
-    assert Pipeline("job").source([1, 2]).map(str).run(journal="mine://a").calls == 0
-    assert opens == ["mine://a", "mine://a"]
-    with closing(look_into("mine://a")) as records:
+    assert Pipeline("job").source([1, 2]).map(str).run(journal="mine://secret@a").delivered == 2
+    assert Pipeline("job").source([1, 2]).map(str).run(journal="mine://secret@a").calls == 0
+    assert opens == ["mine://secret@a", "mine://secret@a"]
+    # What stands where people read it has no password.
+    out = tmp_path / "out.jsonl"
+    pipeline = Pipeline("other").source([3]).map(broken_row, retry=1, on_error="fail").sink(sinks.jsonl(out))
+    with pytest.raises(RunFailed) as failed:
+        pipeline.run(journal="mine://secret@b")
+    assert "secret" not in repr(failed.value.report) + str(failed.value)
+    assert [path for path in tmp_path.rglob("*") if b"secret" in path.read_bytes()] == []
+    with pytest.raises(ConfigError, match="mine://b: the run 'other' in it was another work"):
+        Pipeline("other").source([4]).map(broken_row).run(journal="mine://secret@b")
+    with closing(look_into("mine://secret@a")) as records:
         assert explain(records, 1).outcome == "delivered"
         with pytest.raises(ConfigError, match=r"^mine://a: row 2 is not in the run"):
             explain(records, 2)
+
+
+@versioned
+def broken_row(row: int) -> int:
+    raise ValueError(row)
 
 
 def test_no_error_of_a_database_leaves_its_room(tmp_path: Path) -> None:
