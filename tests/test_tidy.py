@@ -20,7 +20,6 @@ FUNCTION_LINES_MAX = 50
 LONG_FUNCTIONS = {
     "actors/journaling/recovered.py:past_of": "what each kind of entry leaves, in the order of a life",
     "actors/stage.py:receive": "one arm a message",
-    "runtime/cli/jobs.py:run_job": "to be split",
     "runtime/hosts/simulation/system.py:run": "the loop of every simulation: a call in it costs a tenth of it",
     "runtime/run/wiring.py:__init__": "one line an actor, in the order in which they must be made",
     "runtime/journal/kept_run.py:_write": "one arm a kind of entry",

@@ -18,7 +18,9 @@ from .output import say, say_json, wrong
 
 if TYPE_CHECKING:
     from ..connectors.file_identity import FileUse
+    from ..errors import RunFailed
     from ..files.pipeline_file import Job
+    from ..journal.options import Journal
     from ..journal.requeue import Again
     from ..run.report import RunReport
 
@@ -72,30 +74,19 @@ def run_job(
     again: Again | None = None,
 ) -> NoReturn:
     """Run a job to its end. `journal`: where, whatever the file says of that. `again`: rows in quarantine to try again."""
-    as_json, quiet, log, traceback = shown
-    import msgspec
-
-    from ..connectors.stream_output import ReaderGone
     from ..errors import ConfigError, RunFailed
-    from ..journal.options import Journal
     from ..run.progress import watch
     from ..run.signals import draining
-    from ..text import traceback_of
 
-    if log is not None:
-        _log(log)
-    elif not quiet:
+    if shown.log is not None:
+        _log(shown.log)
+    elif not shown.quiet:
         _log_journal()
-    if as_json and any(getattr(sink.connector, "path", None) == "-" for sink in job.plan().sinks):
+    if shown.as_json and any(getattr(sink.connector, "path", None) == "-" for sink in job.plan().sinks):
         wrong(
             "--json: a sink writes rows to standard output, and the report would stand among them; give the sink a file"
         )
-    options = job.journal
-    if journal is not None:
-        options = msgspec.structs.replace(options or Journal(), path=journal)
-    elif options is not None and options.path is None:
-        # What it says is about the journal of a run that has one.
-        options = None
+    options = _journal_of(job, journal)
     with draining() as signals:
         try:
             started = job.pipeline.start(
@@ -108,24 +99,43 @@ def run_job(
                 again=again,
             )
             signals.govern(started)
-            report = started.wait() if quiet else watch(started)
+            report = started.wait() if shown.quiet else watch(started)
         except ConfigError as error:
             # Of the journal; what the file says was checked before.
             wrong(str(error))
         except RunFailed as failed:
-            if isinstance(failed.__cause__, ReaderGone):
-                _leave_quietly()
-            _show(failed.report, as_json, quiet)
-            if traceback:
-                say(traceback_of(failed.__cause__ or failed), err=True, nl=False)
-            say(f"headrace: {failed}", err=True)
-            sys.exit(FAILED)
-    _show(report, as_json, quiet)
+            _end_failed(failed, shown)
+    _show(report, shown.as_json, shown.quiet)
     if report.state == "suspended":
         sys.exit(SUSPENDED)
     if signals or report.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(QUARANTINED if report.quarantined else 0)
+
+
+def _journal_of(job: Job, name: str | None) -> Journal | None:
+    """How the journal is kept; None where there is none. `name`: of another one than the file says."""
+    import msgspec
+
+    from ..journal.options import Journal
+
+    if name is not None:
+        return msgspec.structs.replace(job.journal or Journal(), path=name)
+    # What a file says without a path is about the journal of a run that has one.
+    return job.journal if job.journal is not None and job.journal.path is not None else None
+
+
+def _end_failed(failed: RunFailed, shown: Shown) -> NoReturn:
+    from ..connectors.stream_output import ReaderGone
+    from ..text import traceback_of
+
+    if isinstance(failed.__cause__, ReaderGone):
+        _leave_quietly()
+    _show(failed.report, shown.as_json, shown.quiet)
+    if shown.traceback:
+        say(traceback_of(failed.__cause__ or failed), err=True, nl=False)
+    say(f"headrace: {failed}", err=True)
+    sys.exit(FAILED)
 
 
 def _leave_quietly() -> NoReturn:
