@@ -28,8 +28,11 @@ types: $(STAMP)
 contract: $(STAMP)
 	@PYTHONPATH=.typing $(BIN)/lint-imports
 
+# Budgets beside peers, and what grows: about ten minutes; QUICK=1 two; KEEP=1 keeps the result and writes the page that shows it.
+QUICK ?=
+KEEP ?=
 bench: $(STAMP)
-	@$(BIN)/python -m tests.benchmarks
+	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(KEEP),--keep)
 
 # All scenarios and random ones, with fresh seeds, or from one on: make explore FOR=600 (seconds) FIRST=1
 FOR ?= 600

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import resource
 import subprocess
@@ -13,34 +12,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from headrace.runtime import Flow, Limit, Pipeline, RateLimited
+from headrace.runtime import Flow, Pipeline, RateLimited
 
 
 def same(x: int) -> int:
     return x
-
-
-def no_op() -> dict[str, Any]:
-    """No-op rows through a whole pipeline, ordered, 16 thread workers, defaults; against ThreadPoolExecutor.map."""
-    ours = theirs = 0.0
-    for _ in range(3):
-        n = 1_000_000
-        began = time.perf_counter()
-        report = Pipeline().source(range(n)).map(same, workers=16).run()
-        ours = max(ours, n / (time.perf_counter() - began))
-        assert report.delivered == n
-        n = 100_000
-        began = time.perf_counter()
-        with ThreadPoolExecutor(16) as pool:
-            deque(pool.map(same, range(n)), maxlen=0)
-        theirs = max(theirs, n / (time.perf_counter() - began))
-    return result(ours / theirs, 10.0, f"{ours:,.0f} rows/s against {theirs:,.0f}")
 
 
 def _us_a_row(build: Callable[[Flow[Any]], Flow[Any]], n: int = 300_000) -> float:
@@ -81,41 +61,6 @@ def fork_and_join() -> dict[str, Any]:
 
 def _on(flow: Any) -> Any:
     return flow
-
-
-async def _slow(x: int) -> int:
-    await asyncio.sleep(0.05)
-    return x
-
-
-def _async_rate(limit: Limit | None, n: int) -> float:
-    began = time.perf_counter()
-    Pipeline().source(range(n)).map(_slow, workers=1000, limit=limit).run()
-    return n / (time.perf_counter() - began)
-
-
-async def _semaphore_rate(n: int) -> float:
-    semaphore = asyncio.Semaphore(1000)
-
-    async def one(x: int) -> int:
-        async with semaphore:
-            return await _slow(x)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(one(x) for x in range(n)))
-    return n / (time.perf_counter() - began)
-
-
-def async_calls() -> dict[str, Any]:
-    """Calls of 50 ms, 1,000 in flight, 20,000 rows, `Limit(concurrency=1000)`; against the ideal of 20,000/s."""
-    n = 20_000
-    ours = max(_async_rate(Limit(concurrency=1000), n) for _ in range(3))
-    unstated = _async_rate(None, n)
-    theirs = max(asyncio.run(_semaphore_rate(n)) for _ in range(3))
-    text = (
-        f"{ours:,.0f}/s; semaphore and gather {theirs:,.0f}/s; nothing stated, so with a slow start, {unstated:,.0f}/s"
-    )
-    return result(ours / 20_000, 0.92, text)
 
 
 class Server:
@@ -301,30 +246,6 @@ def simulated_week() -> dict[str, Any]:
     return made
 
 
-HUNDRED_BYTES = {"answer": "x" * 86, "n": 1}
-"""A hundred bytes as the journal keeps them."""
-
-
-def _hundred_bytes(x: int) -> dict[str, Any]:
-    return HUNDRED_BYTES
-
-
-def journal() -> dict[str, Any]:
-    """Rows with answers of 100 bytes through a pipeline with a journal, durable within 50 ms: rows/s."""
-    n, rate, a_row = 200_000, 0.0, 0.0
-    for _ in range(3):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "run.db"
-            began = time.perf_counter()
-            report = Pipeline().source(range(n)).map(_hundred_bytes).run(journal=path)
-            rate = max(rate, n / (time.perf_counter() - began))
-            assert report.delivered == n
-            a_row = path.stat().st_size / n - 100
-    made = result(rate, 50_000, f"{1e6 / rate:.1f} µs a row; {a_row:.0f} bytes a row beyond the answer (300 allowed)")
-    made["met"] = made["met"] and a_row <= 300
-    return made
-
-
 _RESUME = """
 import resource, sys, time
 from pathlib import Path
@@ -387,8 +308,6 @@ def result(figure: float, budget: float, text: str, *, at_least: bool = True) ->
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     case.__name__: case
     for case in (
-        no_op,
-        async_calls,
         route_and_batch,
         fork_and_join,
         known_quota,
@@ -396,7 +315,6 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
         unknown_quota_1000,
         storm,
         memory,
-        journal,
         resume,
         idle,
         imports,
@@ -406,6 +324,8 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
         simulated_week,
     )
 }
+QUICK = ("route_and_batch", "fork_and_join", "idle", "imports", "latency_of_the_first_answer")
+"""Those that take seconds."""
 
 if __name__ == "__main__":
     print(json.dumps(CASES[sys.argv[1]]()))
