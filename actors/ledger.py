@@ -45,6 +45,9 @@ _GRAVITY = {
 _INEXCUSABLE = _GRAVITY[Status.FAILED]
 
 
+QUICK_S = 0.005
+"""Where as many rows as the window holds pass in less, a window that may grow does; where they take four times as long, it
+shrinks again."""
 LAZY = 32
 """Blocks and ranges of rows that are settled and not yet passed: only then it is worth while to pass them."""
 
@@ -118,7 +121,8 @@ Told = protocol.Settled | protocol.RowsGiven | protocol.CloseAccount | protocol.
 
 class Ledger(Actor):
     """It does what the module says. `batches`: those who hold rows until there are enough. `max_quarantined`: a number
-    of rows, or, above 0 and below 1, a share of them."""
+    of rows, or, above 0 and below 1, a share of them. `grows_to`: the window grows to so many rows where they pass in next
+    to no time, and is `window` again where they do not."""
 
     def __init__(
         self,
@@ -129,8 +133,10 @@ class Ledger(Actor):
         max_quarantined: float | None = None,
         journal: Ref | None = None,
         past: Recovered = NEW,
+        grows_to: int = 0,
     ) -> None:
-        self._window = max(window, past.crowd)
+        self._window = self._least = max(window, past.crowd)
+        self._most = max(self._window, grows_to)
         self._source = source
         self._batches = batches
         self._conductor = conductor
@@ -142,6 +148,8 @@ class Ledger(Actor):
         self._settled = Settlement(past.first)
         for first, bits in past.done:
             self._settled.add_some(first, bits)
+        self._paced_rows, self._paced_at_s = self._settled_rows, 0.0
+        """When the pace of rows was looked at last, and how many had passed by then."""
         self._broods: dict[Id, _Brood] = {}
         self._complained = False
 
@@ -152,7 +160,7 @@ class Ledger(Actor):
             case protocol.RowsGiven(total):
                 self._rows = self._done + total
                 total = self._rows
-                if total - self._settled_rows > self._window:
+                if total > self._demanded:
                     raise InternalError(f"{total} rows given, {self._settled_rows} settled")
                 self._press()
             case protocol.CloseAccount(reply_to):
@@ -244,10 +252,22 @@ class Ledger(Actor):
 
     def _renew(self) -> None:
         """Rows have left the window: ask for as many, in portions that are worth a message."""
+        if self._most > self._least and self._settled_rows - self._paced_rows >= self._window:
+            self._fit_to_pace()
         room = self._window - (self._demanded - self._settled_rows)
         if room * 8 >= self._window:
             self._demand(room)
         self._press()
+
+    def _fit_to_pace(self) -> None:
+        """As many rows as the window holds have passed: how fast? Rows that take no time are worth no message each; of
+        others, no more shall be under way than was said, for whoever takes them may leave."""
+        now = self.context.now()
+        took_s, self._paced_rows, self._paced_at_s = now - self._paced_at_s, self._settled_rows, now
+        if took_s < QUICK_S:
+            self._window = min(2 * self._window, self._most)
+        elif took_s > 4 * QUICK_S:
+            self._window = max(self._window // 2, self._least)
 
     def _demand(self, n: int) -> None:
         self._demanded += n

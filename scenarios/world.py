@@ -74,7 +74,7 @@ class SimulatedRun:
                 nodes=tuple(_node_terms(plan, parts)),
                 keyed={at[stage.name]: stage.limit.key is not None for stage in plan.stages},
                 taker=cast("Mailbox | None", parts.taker),
-                window=plan.rows_in_flight,
+                window=max(plan.rows_in_flight, plan.grows_to),
                 life=plan.life,
                 resources=2 + len(parts.writers),
                 first_id=first_id,

@@ -45,6 +45,8 @@ class Plan(msgspec.Struct, frozen=True):
     window: int | None
     max_quarantined: float | None
     life: LifeTerms
+    grows_to: int = 0
+    """The window may grow to so many rows where they pass in next to no time."""
     rows: Any = None
     """The contract of the source's rows: their type, or "infer"; None where there is none."""
 

@@ -120,7 +120,7 @@ class _Assembly:
             observers.announce_by(announcer, at)
         batches = tuple(self._nodes[n.name] for n in plan.nodes if n.holds)
         window, limit = plan.rows_in_flight, plan.max_quarantined
-        ledger = Ledger(window, self._source, self._conductor, batches, limit, self._journal, self.past)
+        ledger = Ledger(window, self._source, self._conductor, batches, limit, self._journal, self.past, plan.grows_to)
         self._host(self._ledger, observers.listen(ledger, "ledger", "ledger"))
         keeper = self._host_journal(journaling)
         strategies = address("strategies")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.actors import protocol
+from headrace.actors.errors import InternalError
 from headrace.actors.journaling.recovered import Recovered
 from headrace.actors.ledger import LAZY, Ledger, Settlement
 from headrace.actors.protocol import Counts, Settled, Status
@@ -225,6 +226,44 @@ def test_all_rows_of_which_an_answer_is_kept_fit_into_the_window() -> None:
     fake = Fake(Ledger(4, SOURCE, CONDUCTOR, past=Recovered(crowd=9)))
     fake.receive(protocol.Start())
     assert fake.take(protocol.Demand) == [protocol.Demand(9)]
+
+
+def _passed(fake: Fake, rows: int, seconds: float) -> int:
+    """So many of the rows that were asked for are given and settled, over so many seconds; how many are asked for then."""
+    fake.pass_time(seconds)
+    settled = fake.actor.statistics().rows
+    fake.receive(protocol.RowsGiven(settled + rows), Settled(Status.DELIVERED, range(settled, settled + rows)))
+    return sum(demand.n for demand in fake.take(protocol.Demand))
+
+
+def test_a_window_that_may_grow_does_while_rows_pass_in_no_time_and_is_what_was_said_again_when_they_do_not() -> None:
+    fake = Fake(Ledger(10, SOURCE, CONDUCTOR, grows_to=50))
+    fake.pass_time(100.0)
+    fake.receive(protocol.Start())
+    assert fake.take(protocol.Demand) == [protocol.Demand(10)]
+    assert _passed(fake, 10, 0.001) == 10, "nobody knows yet since when these rows were under way"
+    assert _passed(fake, 10, 0.001) == 20
+    assert _passed(fake, 20, 0.001) == 40
+    assert _passed(fake, 40, 0.001) == 50, "it grows no further"
+    assert _passed(fake, 50, 0.010) == 50, "neither quick nor slow"
+    assert _passed(fake, 50, 1.0) == 25
+    assert _passed(fake, 25, 1.0) == 12
+    assert _passed(fake, 12, 1.0) == 10
+    assert _passed(fake, 10, 1.0) == 10, "it never has fewer than was said"
+
+
+def test_rows_under_way_when_a_window_shrinks_are_no_breach_of_it() -> None:
+    fake = Fake(Ledger(10, SOURCE, CONDUCTOR, grows_to=20))
+    fake.receive(protocol.Start(), protocol.RowsGiven(10), Settled(Status.DELIVERED, range(10)))
+    fake.receive(protocol.RowsGiven(30))
+    fake.pass_time(1.0)
+    for row in range(10, 30):
+        fake.receive(Settled(Status.DELIVERED, [row]))
+    asked = sum(demand.n for demand in fake.take(protocol.Demand))
+    assert asked - 30 > 10, "the rows that were asked for are more than the window has now"
+    fake.receive(protocol.RowsGiven(asked))
+    with pytest.raises(InternalError, match="rows given"):
+        fake.receive(protocol.RowsGiven(asked + 1))
 
 
 @given(st.data())

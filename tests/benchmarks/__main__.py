@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
     out.mkdir(exist_ok=True)
     (out / "bench.json").write_text(text)
     if told.keep:
+        HISTORY.mkdir(exist_ok=True)
         (HISTORY / f"{results['date']}.json").write_text(text)
         write()
     return 0 if all(each["met"] for each in _held(results)) else 1

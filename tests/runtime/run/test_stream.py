@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from headrace.runtime import ConfigError, Pipeline, Retry, RunFailed
+from headrace.runtime.pipeline.runnable import STREAM_WINDOW_MAX
 
 
 def invert(x: int) -> float:
@@ -64,6 +65,22 @@ def test_leaving_the_loop_stops_the_source_and_closes_L30() -> None:
     assert closed == [True, True]
     # Taken, on its way to the reader, and in the window.
     assert given <= 50 + 3 * 10
+
+
+def test_rows_that_take_no_time_are_read_further_ahead_but_no_further_than_the_most() -> None:
+    given = 0
+
+    def rows() -> Iterator[int]:
+        nonlocal given
+        for x in range(200_000):
+            given = x
+            yield x
+
+    for outcome in Pipeline().source(rows()).map(abs, workers=2).stream():
+        if outcome.seq == 30_000:
+            break
+    # Taken, on its way to the reader, and in the window.
+    assert given <= 30_000 + 3 * STREAM_WINDOW_MAX
 
 
 def test_a_reader_who_is_slow_holds_the_source_back_L30() -> None:
