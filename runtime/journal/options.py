@@ -27,7 +27,8 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     states of `Pending` rows are always written: without them, what was begun would be begun twice.
 
     Args:
-        path: The file. Another run's journal, and a file that is no journal, are refused.
+        path: The file. Another run's journal, and a file that is no journal, are refused. `memory:NAME` is a journal in the
+            memory of this process, for tests; a package may bring other stores, with names of their own.
         sync: "group": answers go on at once, and are durable `within` seconds later. "row": no row goes on before its
             answer is durable, so that nobody acts on what a kill could take back.
         within: Seconds that an answer waits for others to be made durable with it, from 0 (as soon as the disk allows) to

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from headrace.runtime.journal.mistakes import Damaged, StoreFailed
 from headrace.runtime.journal.port import Bound, Change
 from headrace.runtime.journal.records import HeldRecords, RunRow
 from headrace.runtime.journal.requeue import Again, look, try_again
-from headrace.runtime.journal.sqlite.schema import MARKS, STATEMENTS
+from headrace.runtime.journal.sqlite.schema import MARKS, STATEMENTS, VERSION
 from headrace.runtime.journal.sqlite.store import SqliteStore
 from headrace.runtime.journal.stores import StoreKind, hold, look_into
 from headrace.runtime.journal.tables import TABLES, TALLIED
@@ -546,6 +547,12 @@ def test_no_error_of_a_database_leaves_its_room(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(StoreFailed):
             act()
+
+
+def test_a_file_of_this_version_has_the_tables_that_it_always_had() -> None:
+    """Journals are opened only where their tables are as they were made: to change one is to make another version."""
+    told = blake2b("\n".join(sorted(STATEMENTS)).encode(), digest_size=8).hexdigest()
+    assert (VERSION, told) == (3, "e1f89480fec7ca88")
 
 
 def test_the_tables_of_a_file_are_those_of_the_port() -> None:
