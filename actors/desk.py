@@ -38,7 +38,8 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class DeskStatistics(msgspec.Struct, frozen=True):
-    """`waiting` rows have not gone to a stage yet, `open` ones are there."""
+    """`waiting` rows have not gone to a stage yet, `open` ones are there. Of the others, `delivered` were answered well,
+    `failed` with an error, and `withdrawn` were cancelled by whoever had submitted them, or nobody waited for their end."""
 
     submissions: int
     rows: int
@@ -46,6 +47,9 @@ class DeskStatistics(msgspec.Struct, frozen=True):
     waiting: int
     open: int
     repliers: int
+    delivered: int = 0
+    failed: int = 0
+    withdrawn: int = 0
 
 
 class DeskState(Enum):
@@ -142,6 +146,9 @@ class Desk(Actor):
         self._taken = 0
         self._rows = 0
         self._answered = 0
+        self._delivered = 0
+        self._failed = 0
+        self._withdrawn = 0
 
     def receive(self, message: Told) -> None:
         match message:
@@ -237,7 +244,9 @@ class Desk(Actor):
         if submission is None:
             return
         submission.withdrawn = True
-        self._waiting -= max(0, len(submission.values) - submission.given)
+        left = max(0, len(submission.values) - submission.given)
+        self._waiting -= left
+        self._withdrawn += left
         submission.values = []
         seqs = [seq for seq, (whose, _) in self._open.items() if whose is submission]
         if seqs:
@@ -251,7 +260,12 @@ class Desk(Actor):
         self._fed[submission.stage] -= 1
         self._answered += 1
         if submission.withdrawn:
+            self._withdrawn += 1
             return
+        if status is Status.DELIVERED:
+            self._delivered += 1
+        else:
+            self._failed += 1
         self._answers.append((submission.waiter, Waited(place, status, value, error, attempts)))
         submission.unanswered -= 1
         if not submission.unanswered:
@@ -294,5 +308,13 @@ class Desk(Actor):
 
     def statistics(self) -> DeskStatistics:
         return DeskStatistics(
-            self._taken, self._rows, self._answered, self._waiting, len(self._open), len(self._repliers)
+            self._taken,
+            self._rows,
+            self._answered,
+            self._waiting,
+            len(self._open),
+            len(self._repliers),
+            self._delivered,
+            self._failed,
+            self._withdrawn,
         )

@@ -19,9 +19,10 @@ import msgspec
 
 from . import protocol
 from .actor import Actor, Context, Ref
+from .buffers.wait_clock import WaitClock
 from .errors import InternalError
 from .limits.gate import Gate, GateState, Terms
-from .protocol import Key, Lessons, Message
+from .protocol import Closure, Key, Lessons, Message
 
 KEYS_SWEEP = 1024
 """With more keys than this, idle ones are looked for whenever their number has doubled."""
@@ -39,7 +40,9 @@ class _Wake(protocol.Control, frozen=True):
 
 class GovernorStatistics(msgspec.Struct, frozen=True):
     """`granted` = `used` + `returned` + `out`, always. `learned_per_s`: the rate found out, where there was need to. `shut`:
-    how often an account was found exhausted; `waits_for`: while it is, the provider's words."""
+    how often an account was found exhausted; `waits_for`: while it is, the provider's words. `permit_s`: seconds in which
+    calls waited for their turn at an open gate; `closed_s`: in which a gate let none go, by why (`refused`, `outage`,
+    `exhausted`); a cooldown that is not over counts until now, and several keys that are closed at once count once."""
 
     granted: int
     used: int
@@ -54,6 +57,8 @@ class GovernorStatistics(msgspec.Struct, frozen=True):
     learned_per_s: float | None
     shut: int
     waits_for: str | None
+    permit_s: float = 0.0
+    closed_s: dict[str, float] = {}
 
 
 Told = (
@@ -94,6 +99,12 @@ class Governor(Actor):
         self._cooldowns = 0
         self._cooled_s = 0.0
         self._shut = 0
+        self._queued: set[Key] = set()
+        """Keys whose gates are open and have more wishes than they can grant now."""
+        self._permits = WaitClock()
+        self._closed: dict[Closure, set[Key]] = {why: set() for why in Closure}
+        """Keys whose gates are closed, by why."""
+        self._closings = {why: WaitClock() for why in Closure}
         self._answered = False
         """A call was, of any key: so what they all share, such as the key of an API, is right."""
 
@@ -103,6 +114,8 @@ class Governor(Actor):
         for key, prior in self._priors.items():
             gate = self._gates[key] = Gate(self._terms, now)
             gate.recall(prior, now)
+            if gate.state is GateState.COOLING:
+                self._note_closed(gate, key)
             self._sleep(key, gate, now)
         self._priors = {}
 
@@ -208,6 +221,7 @@ class Governor(Actor):
         if gate.out_since_s is None:
             self._outages += 1
         gate.close_for_outage(now, self.context.random())
+        self._note_closed(gate, key)
         if gate.out_since_s is None:
             raise InternalError("an outage that is overdue has begun")
         if now - gate.out_since_s > gate.terms.outage_deadline_s:
@@ -223,6 +237,7 @@ class Governor(Actor):
 
     def _closed_again(self, gate: Gate, key: Key, now: float) -> None:
         """Tell all; and if it is for an account that has been exhausted for longer than anybody waits, that too."""
+        self._note_closed(gate, key)
         self._tell_stages(_began(gate, key))
         patience = gate.patience
         exhausted = gate.closure is protocol.Closure.EXHAUSTED and patience.shut_since_s is not None
@@ -246,6 +261,7 @@ class Governor(Actor):
         if gate is None:
             return
         if gate.end_cooldown(self.context.now()):
+            self._note_opened(key)
             probing = gate.state is GateState.PROBING
             self._tell_stages(protocol.CooldownEnded(gate.epoch, probing, key))
         self._grant(key)
@@ -265,6 +281,13 @@ class Governor(Actor):
     def _sleep(self, key: Key, gate: Gate, now: float) -> None:
         """Have a wake-up on the way for the next thing that only time brings. `now`: when the gate was asked what it gives.
         By a later look at the clock there may be something to give, and nothing to wait for."""
+        if gate.waiting and gate.state is not GateState.COOLING:
+            self._queued.add(key)
+            self._permits.begin(self.context)
+        elif self._queued:
+            self._queued.discard(key)
+            if not self._queued:
+                self._permits.end(self.context)
         at_s = gate.wake_at(now)
         if at_s is None:
             return
@@ -275,12 +298,26 @@ class Governor(Actor):
         self._wakes[key] = at_s
         self.context.after(max(0.0, at_s - now), _Wake(key, at_s))
 
+    def _note_closed(self, gate: Gate, key: Key) -> None:
+        if gate.closure is None:
+            raise InternalError("a gate that has closed says why")
+        self._closed[gate.closure].add(key)
+        self._closings[gate.closure].begin(self.context)
+
+    def _note_opened(self, key: Key) -> None:
+        for why, keys in self._closed.items():
+            if key in keys:
+                keys.discard(key)
+                if not keys:
+                    self._closings[why].end(self.context)
+
     def _tell_stages(self, message: Message) -> None:
         for stage in self._stages:
             self.context.tell(stage, message)
 
     def statistics(self) -> GovernorStatistics:
         gates = list(self._gates.values())
+        closed_s = {why.value: clock.seconds(self.context) for why, clock in self._closings.items()}
         return GovernorStatistics(
             granted=self._granted,
             used=self._used,
@@ -295,6 +332,8 @@ class Governor(Actor):
             learned_per_s=next((g.learned_per_s for g in gates if g.learned_per_s), None),
             shut=self._shut + sum(gate.patience.closures for gate in gates),
             waits_for=next((_words(g) for g in gates if g.patience.shut_since_s is not None), None),
+            permit_s=self._permits.seconds(self.context),
+            closed_s={why: seconds for why, seconds in closed_s.items() if seconds},
         )
 
 

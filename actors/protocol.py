@@ -174,6 +174,8 @@ class ReadDone(Message, frozen=True):
     ended: bool
     bad: int = 0
     place: Any = None
+    extent: tuple[float, float, str] | None = None
+    """How far the source has been read, and how much there is of it, in which unit; where it can tell."""
 
 
 class ReadFailed(Message, frozen=True):
@@ -475,6 +477,8 @@ class Answered(Message, frozen=True):
     busy_s: float
     heard: tuple[Heard, ...] = ()
     """What some of its calls were told of quotas, and what they took."""
+    times_s: tuple[float, ...] = ()
+    """How long each call took, in the order of `seqs` and then `faults`; empty where that is not known of each of them."""
 
 
 class Recall(Control, frozen=True):
@@ -782,6 +786,28 @@ class Counts(msgspec.Struct, frozen=True):
     interrupted: int = 0
 
 
+class ErrorGroup(msgspec.Struct, frozen=True):
+    """Errors of one type that had one consequence at one place.
+
+    Args:
+        what: What came of it: of a row `quarantined`, `failed`, `dropped`; of a call `transient`, `refused` and so on.
+        error: The name of the error's type.
+        count: How many there were.
+        row: The number of the first row that had it, from 0.
+        name: That row with its branches, as reports show it.
+        message: What the error of that row says, or the provider's own words.
+        attempts: How many calls were made for that row.
+    """
+
+    what: str
+    error: str
+    count: int
+    row: int
+    name: str
+    message: str
+    attempts: int = 1
+
+
 class Traffic(msgspec.Struct, frozen=True):
     """What has come to a node and what became of it: `came` + `made` = `went` + `here` + all of the others.
 
@@ -802,6 +828,10 @@ class Traffic(msgspec.Struct, frozen=True):
     split: int = 0
     batched: int = 0
     ways: dict[str, int] = {}
+    errors: tuple[ErrorGroup, ...] = ()
+    """Of the rows that ended here in this life of the run, by error."""
+    recalled: int = 0
+    """Rows that ended here in an earlier life, and are none of those."""
 
     @property
     def adds_up(self) -> bool:

@@ -17,15 +17,17 @@ import msgspec
 from . import protocol
 from .actor import Actor, Ref
 from .buffers.resequencer import Order
+from .buffers.wait_clock import WaitClock
 from .protocol import Message, Status
 
 
 class ReorderStatistics(msgspec.Struct, frozen=True):
-    """`buffered` rows wait for one before them."""
+    """`buffered` rows wait for one before them. `waited_s`: seconds in which some did."""
 
     buffered: int
     buffered_max: int
     next: int
+    waited_s: float = 0.0
 
 
 Told = protocol.Rows | protocol.Gaps | protocol.Outcomes | protocol.EndOfRows | protocol.Start | protocol.Abort
@@ -45,6 +47,7 @@ class Reorder(Actor):
         self._cut = False
         """A row was interrupted whose turn it was."""
         self._buffered_max = 0
+        self._waits = WaitClock()
         self._total: int | None = None
         self._over = False
 
@@ -73,6 +76,7 @@ class Reorder(Actor):
                 pass
             case protocol.Abort():
                 self._over = True
+                self._waits.end(self.context)
                 self.context.tell(self._conductor, protocol.Drained(self.context.me))
             case _:
                 self._unknown(message) if not isinstance(message, Message) else assert_never(message)
@@ -85,6 +89,10 @@ class Reorder(Actor):
                 self.context.tell(self._sink, protocol.OutOfTurn(part.seqs))
             else:
                 self.context.tell(self._sink, part)
+        if self._order.waiting:
+            self._waits.begin(self.context)
+        else:
+            self._waits.end(self.context)
         self._finish_if_done()
 
     def _finish_if_done(self) -> None:
@@ -94,4 +102,5 @@ class Reorder(Actor):
             self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> ReorderStatistics:
-        return ReorderStatistics(self._order.waiting, self._buffered_max, self._order.next)
+        waited_s = self._waits.seconds(self.context)
+        return ReorderStatistics(self._order.waiting, self._buffered_max, self._order.next, waited_s)

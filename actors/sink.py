@@ -22,24 +22,43 @@ import msgspec
 from . import protocol
 from .actor import Actor, Context, Ref
 from .buffers.backlog import as_seqs
+from .buffers.wait_clock import WaitClock
 from .edges.outputs import Outputs
 from .errors import InternalError
 from .protocol import Ended, Message, Outcomes, Rows, Status, Traffic
-from .rows.identity import Id
+from .rows.identity import Id, show
 from .states import StateMachine, Table
+from .text import kind_of
 
 BATCH_MAX = 4096
 """Rows in one write at most."""
 
 
+RECORDS_MAX = 64
+"""Errors of which a quarantine knows the first record."""
+
+
+class ErrorRecord(msgspec.Struct, frozen=True):
+    """The first record of an error that this life of the run wrote to a quarantine: the node where the row ended, the
+    error's type, the row as reports show it, and the record's number, counted from 1 by what this life has written there."""
+
+    node: str
+    error: str
+    name: str
+    record: int
+
+
 class SinkStatistics(msgspec.Struct, frozen=True):
-    """Rows `written` and `waiting`, in `writes` batches."""
+    """Rows `written` and `waiting`, in `writes` batches. `waited_s`: seconds in which rows waited until others were written.
+    `records`: of a quarantine, the first of each error."""
 
     name: str
     written: int
     waiting: int
     writes: int
     traffic: Traffic
+    waited_s: float = 0.0
+    records: tuple[ErrorRecord, ...] = ()
 
 
 class SinkState(Enum):
@@ -117,6 +136,8 @@ class Sink(Actor):
         self._written = 0
         self._writes = 0
         self._settled: dict[Status, int] = {}
+        self._waits = WaitClock()
+        self._records: dict[tuple[str, str], ErrorRecord] = {}
 
     def start(self, context: Context) -> None:
         super().start(context)
@@ -164,10 +185,13 @@ class Sink(Actor):
         if self._life.now is SinkState.OPEN or self._life.now is SinkState.BROKEN:
             self._life.go(SinkState.ABORTING)
         self._waiting = []
+        self._waits.end(self.context)
         self._finish_if_done()
 
     def _write(self) -> None:
         if self._writing or not self._waiting:
+            if self._waiting:
+                self._waits.begin(self.context)
             return
         rows = 0
         cut = 0
@@ -177,6 +201,8 @@ class Sink(Actor):
         self._writing, self._waiting = self._waiting[:cut], self._waiting[cut:]
         self._writes += 1
         self.context.tell(self._writer, protocol.Write(self._writing))
+        if not self._waiting:
+            self._waits.end(self.context)
 
     def _without_known(self, part: Rows | Outcomes) -> Rows | Outcomes:
         """The part without what an earlier life of the run has written, or could not write: those rows are settled again."""
@@ -188,7 +214,7 @@ class Sink(Actor):
             pairs = [(seq, value) for seq, value in zip(part.seqs, part.values, strict=True) if seq not in known]
             bad = [msgspec.structs.replace(unwritable.pop(s), value=v) for s, v in pairs if s in unwritable]
             if bad:
-                self._end(bad)
+                self._end(bad, recalled=True)
                 gone = {end.seq for end in bad}
                 pairs = [pair for pair in pairs if pair[0] not in gone]
             if len(pairs) == len(part.seqs):
@@ -212,7 +238,8 @@ class Sink(Actor):
             else:
                 # One word for all that stands before one place.
                 of: dict[Status, list[Id]] = {}
-                for ended in part.ended:
+                for index, ended in enumerate(part.ended, 1):
+                    self._note_record(ended, self._written + index)
                     of.setdefault(ended.status, []).append(ended.seq)
                 for status, ids in of.items():
                     self._settle(status, as_seqs(ids), place)
@@ -220,6 +247,13 @@ class Sink(Actor):
         self._writing = []
         self._write()
         self._finish_if_done()
+
+    def _note_record(self, ended: Ended, record: int) -> None:
+        if ended.error is None or len(self._records) >= RECORDS_MAX:
+            return
+        key = ended.stage, kind_of(ended.error)
+        if key not in self._records:
+            self._records[key] = ErrorRecord(*key, show(ended.seq), record)
 
     def _without_unwritable(self, part: Rows, unwritable: dict[Id, BaseException]) -> protocol.Seqs:
         """The rows of the part that were written; the others end here."""
@@ -234,9 +268,9 @@ class Sink(Actor):
         self._end(bad)
         return as_seqs([seq for seq in part.seqs if seq not in unwritable])
 
-    def _end(self, bad: list[Ended]) -> None:
+    def _end(self, bad: list[Ended], *, recalled: bool = False) -> None:
         self._settled[Status.QUARANTINED] = self._settled.get(Status.QUARANTINED, 0) + len(bad)
-        self._outputs.end(bad)
+        self._outputs.end(bad, recalled=recalled)
 
     def _on_write_failed(self, error: BaseException) -> None:
         if self._is_aborted():
@@ -253,6 +287,7 @@ class Sink(Actor):
             self._finish_if_done()
         else:
             self._writing = self._waiting = []
+            self._waits.end(self.context)
 
     def _interrupt(self) -> None:
         for part in self._waiting:
@@ -262,6 +297,7 @@ class Sink(Actor):
                 for ended in part.ended:
                     self._settle(Status.INTERRUPTED, _one(ended.seq))
         self._waiting = []
+        self._waits.end(self.context)
 
     def _settle(self, status: Status, seqs: protocol.Seqs, place: Any = None) -> None:
         self._settled[status] = self._settled.get(status, 0) + len(seqs)
@@ -283,8 +319,18 @@ class Sink(Actor):
     def statistics(self) -> SinkStatistics:
         settled = {status.value: n for status, n in self._settled.items()}
         here = self._came - sum(settled.values())
-        traffic = msgspec.structs.replace(Traffic(self._came, here=here), **settled)
-        return SinkStatistics(self._shown_as, self._written, sum(map(_rows_in, self._waiting)), self._writes, traffic)
+        ends = self._outputs.traffic(0, 0)
+        traffic = Traffic(self._came, here=here, errors=ends.errors, recalled=ends.recalled)
+        traffic = msgspec.structs.replace(traffic, **settled)
+        return SinkStatistics(
+            self._shown_as,
+            self._written,
+            sum(map(_rows_in, self._waiting)),
+            self._writes,
+            traffic,
+            self._waits.seconds(self.context),
+            tuple(self._records.values()),
+        )
 
 
 def _rows_in(part: Rows | Outcomes) -> int:

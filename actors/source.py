@@ -49,12 +49,15 @@ class _DrainedLongEnough(protocol.Control, frozen=True):
 
 
 class SourceStatistics(msgspec.Struct, frozen=True):
-    """`rows` given, of which `bad` could not be read; `failures` of the source itself that were tried again."""
+    """`rows` given, of which `bad` could not be read; `failures` of the source itself that were tried again. `expected`: how
+    many rows there are in all: `ended`, that is known; else it is what the source's extent says, or None."""
 
     rows: int
     bad: int
     failures: int
     traffic: protocol.Traffic
+    expected: int | None = None
+    ended: bool = False
 
 
 Told = (
@@ -106,6 +109,8 @@ class Source(Actor):
         self._bad = 0
         self._failures = 0
         self._failures_in_a_row = 0
+        self._extent: tuple[float, float, str] | None = None
+        self._all_read = False
 
     def start(self, context: Context) -> None:
         super().start(context)
@@ -164,6 +169,7 @@ class Source(Actor):
         if self._state is not _State.READING:
             raise InternalError(f"a read ended while {self._state}")
         self._failures_in_a_row = 0
+        self._extent, self._all_read = done.extent, done.ended
         values = done.values
         n = len(values)
         if self._journal is not None and (n or done.ended):
@@ -232,4 +238,15 @@ class Source(Actor):
         self.context.tell(self._conductor, protocol.Drained(self.context.me))
 
     def statistics(self) -> SourceStatistics:
-        return SourceStatistics(self._next, self._bad, self._failures, self._outputs.traffic(self._given, 0))
+        traffic = self._outputs.traffic(self._given, 0)
+        return SourceStatistics(self._next, self._bad, self._failures, traffic, self._expected(), self._all_read)
+
+    def _expected(self) -> int | None:
+        if self._all_read:
+            return self._next
+        if self._extent is None:
+            return None
+        read, of, unit = self._extent
+        if unit == "rows":
+            return max(self._next, int(of))
+        return max(self._next, round(self._next * of / read)) if read > 0.0 else None

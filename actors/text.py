@@ -6,6 +6,7 @@ a lone surrogate that no file takes, and it can hold escape sequences that a ter
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 MESSAGE_CHARS_MAX = 4000
@@ -81,6 +82,31 @@ def kind_of(error: object) -> str:
     """
     # Past the metaclass's own `__getattribute__`, which is somebody else's code; the name is always an exact string.
     return type.__getattribute__(type(error), "__name__")  # type: ignore[no-any-return]
+
+
+_SECRET = re.compile(
+    r"""(?ix)
+    (?P<name>\b(?:proxy-)?authorization|\b(?:x-)?api[-_ ]?key|\bapikey|\bpass(?:word|wd|phrase)|\b\w*secret\w*|
+        \b(?:access|auth|refresh|id)?[-_ ]?token|\baccess[-_ ]key(?:[-_ ]id)?|\bsig(?:nature)?|\bkey(?==))
+    (?P<between>["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)?)
+    [^\s"'&,;)}\]]+
+    """
+)
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=~-]{8,}")
+_USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)", re.I)
+_KEY = re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|xox[abp]|AKIA|ASIA|AIza)[-_A-Za-z0-9]{12,}")
+
+
+def without_secrets(text: str) -> str:
+    """The text with what looks like a secret replaced by `[secret]`: values of passwords, tokens and keys, of headers that
+    authorize, in URLs. It is a net below what users keep out of their errors, and knows common forms only.
+
+        >>> without_secrets("401 for https://api.example/v1?key=abc123")
+        '401 for https://api.example/v1?key=[secret]'
+    """
+    text = _USER_INFO.sub(r"\g<scheme>[secret]", text)
+    text = _SECRET.sub(r"\g<name>\g<between>[secret]", text)
+    return _KEY.sub("[secret]", _BEARER.sub(r"\1 [secret]", text))
 
 
 def visible(text: str, *, multiline: bool = False) -> str:

@@ -31,6 +31,7 @@ from headrace.runtime.telemetry.observer import Observer, Observers
 
 from .history import Fault, History
 from .invariants import Checker, RunTerms
+from .report_sums import misfits
 from .tokens import NodeTerms
 from .verdict import Invariant
 
@@ -93,9 +94,14 @@ class SimulatedRun:
         if self.ended is None:
             self.ended = ended
             self.report = self.core.report_now(ended.state, ended.counts, tuple(ended.notes))
+            self._check_sums(self.report)
             if ended.state in (State.COMPLETED, State.DRAINED):
                 self._check(self.report)
         self.world.one_has_ended()
+
+    def _check_sums(self, report: RunReport) -> None:
+        for misfit in misfits(report, self.plan):
+            self.world.checker.fail(Invariant.ACCOUNTED, f"the report does not add up: {misfit}")
 
     def _check(self, report: RunReport) -> None:
         """Of a run that ended well, the outcomes add up at every node, and along every edge."""

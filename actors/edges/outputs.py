@@ -16,6 +16,7 @@ from .. import protocol
 from ..actor import Context, Ref
 from ..protocol import Ended, Gaps, Outcomes, Rows, Settled, Status, Traffic
 from ..rows.identity import Id, Ids
+from .error_tally import ErrorTally
 
 UNLIMITED = 1 << 62
 
@@ -87,6 +88,7 @@ class Outputs:
         self._ended: dict[Status, int] = {}
         self._gathered: list[Ended] | None = None
         """Rows that have ended, and are told of together with others; None where each is told of at once."""
+        self._errors = ErrorTally()
         self._context: Context
 
     def start(self, context: Context) -> None:
@@ -163,13 +165,17 @@ class Outputs:
         if gathered:
             self.end(gathered)
 
-    def end(self, ended: list[Ended]) -> None:
-        """They go no further, and here is why."""
-        if self._gathered is not None:
+    def end(self, ended: list[Ended], *, recalled: bool = False) -> None:
+        """They go no further, and here is why. `recalled`: they did so in an earlier life of the run."""
+        if self._gathered is not None and not recalled:
             self._gathered += ended
             return
         for end in ended:
             self._count(end.status, 1)
+            if recalled:
+                self._errors.recalled += 1
+            else:
+                self._errors.count(end.status.value, end.error, end.seq, end.attempts)
         tell, outcomes = self._context.tell, Outcomes(ended)
         if self._journal is not None:
             tell(self._journal, protocol.Ends(self.name, ended, self._context.now()))
@@ -249,4 +255,5 @@ class Outputs:
     def traffic(self, came: int, here: int, made: int = 0) -> Traffic:
         """What a node counts, as one."""
         ended = {status.value: n for status, n in self._ended.items()}
-        return Traffic(came, made, self.went, here, ways=dict(self._sent), **ended)
+        errors, recalled = self._errors.groups(), self._errors.recalled
+        return Traffic(came, made, self.went, here, ways=dict(self._sent), errors=errors, recalled=recalled, **ended)

@@ -45,13 +45,15 @@ class Assignment(msgspec.Struct):
 
 
 class Assignments:
-    """Those of one stage. `in_flight`: their rows that are not answered. `late`: answers that nobody waited for (L05)."""
+    """Those of one stage. `in_flight`: their rows that are not answered. `most`: assignments that were under way at once.
+    `late`: answers that nobody waited for (L05)."""
 
     def __init__(self) -> None:
         self._under_way: dict[int, Assignment] = {}
         self._next = 1
         self.in_flight = 0
         self.in_flight_max = 0
+        self.most = 0
         self.late = 0
 
     def __len__(self) -> int:
@@ -71,6 +73,7 @@ class Assignments:
         self._under_way[id_] = Assignment(worker, queue, queue.epoch, seqs, values, queue.held_since_s)
         self.in_flight += len(seqs)
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
+        self.most = max(self.most, len(self._under_way))
         return id_
 
     def settle(self, answered: Answered) -> tuple[Assignment, Answered] | None:
@@ -112,6 +115,7 @@ class Assignments:
             faults=new_faults,
             unstarted=[s for s in answered.unstarted if s in open_rows],
             heard=tuple(heard for heard in answered.heard if heard.seq in open_rows),
+            times_s=(),
         )
 
     def of(self, worker: Ref) -> list[int]:

@@ -66,6 +66,8 @@ class Attempts:
 
     def on_fault(self, queue: KeyQueue, value: Any, fault: Fault) -> None:
         """A call of that queue has ended so. `value`: the row's."""
+        if fault.kind is not Kind.PENDING:
+            self._counters.faults.count(fault.kind.value, fault.error, fault.seq, words=fault.words)
         match fault.kind:
             case Kind.PENDING:
                 self._troubles.of(fault.seq).state = fault.state

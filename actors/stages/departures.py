@@ -115,7 +115,7 @@ class Departures:
         if known.ended:
             for end in known.ended:
                 self._troubles.recalled(end.seq)
-            self._outputs.end(known.ended)
+            self._outputs.end(known.ended, recalled=True)
 
     # --- without one ---
 

@@ -20,6 +20,7 @@ from ..protocol import Answered, Key, Message
 from ..quantities import key_of, weight_of
 from .assignments import Assignment, Assignments
 from .key_queue import KeyQueue
+from .latencies import Latencies
 from .terms import AttemptTimedOut, StageTerms
 from .troubles import Troubles
 from .workforce import Workforce
@@ -75,6 +76,7 @@ class Scheduler:
         """Rows of one assignment."""
         self.calls = 0
         self.busy_s = 0.0
+        self.latencies = Latencies()
 
     def start(self, context: Context) -> None:
         """Before the first row."""
@@ -298,8 +300,14 @@ class Scheduler:
         ended = len(answered.seqs) + len(answered.faults)
         self.calls += ended
         self.busy_s += answered.busy_s
-        if self._dispatch.blocking and ended:
-            self._learn_pace(answered.busy_s / ended)
+        if ended:
+            if answered.busy_s:
+                self.latencies.add(answered, ended)
+            elif answered.faults and self._terms.timeout_s is not None:
+                lost = [fault.seq for fault in answered.faults if type(fault.error) is AttemptTimedOut]
+                self.latencies.add_lost(lost, self._terms.timeout_s)
+            if self._dispatch.blocking:
+                self._learn_pace(answered.busy_s / ended)
         return found
 
     def _learn_pace(self, call_s: float) -> None:

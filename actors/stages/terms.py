@@ -8,10 +8,11 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import HeadraceError
-from ..protocol import Key, Traffic
+from ..protocol import ErrorGroup, Key, Traffic
 from ..quantities import HEAVIEST
 from .backoff import Backoff
 from .dispatch import Dispatch
+from .latencies import LatencySummary
 
 TRIAL_S = 5.0
 """So long a row of a pipeline that has failed waits for another one's call, which may say whose fault it was."""
@@ -129,3 +130,7 @@ class StageStatistics(msgspec.Struct, frozen=True):
     spent: dict[str, float] = {}
     """What its calls say that they took, by unit."""
     turned_away: int = 0
+    latency: LatencySummary = LatencySummary()
+    """How long its calls took."""
+    faults: tuple[ErrorGroup, ...] = ()
+    """Its calls that did not answer, by error; also of rows that were answered later."""

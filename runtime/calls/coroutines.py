@@ -87,6 +87,12 @@ class _Slot:
         self.begun = False
 
 
+APART_S = 0.001
+"""Of calls that end together and take less, it is told what they took together."""
+_Done = tuple[list[Id], list[object], list[Fault], list[float], list[float]]
+"""Rows that were answered, with what, those that were not, and how long each of the one and of the other took."""
+
+
 class LoopCalls:
     """One worker's calls, `slots` of them in flight at most."""
 
@@ -117,9 +123,11 @@ class LoopCalls:
         # In the order of their births, which the hash of a set's members does not keep.
         self._tasks: dict[asyncio.Task[None], _Slot] = {}
         self._left_behind: dict[asyncio.Task[None], None] = {}
-        self._done: dict[int, tuple[list[Id], list[object], list[Fault]]] = {}
+        self._done: dict[int, _Done] = {}
         self._heard: dict[int, list[Heard]] = {}
         self._busy_s = 0.0
+        self._apart = False
+        """One of those that have ended took long enough for each to be told by itself."""
         self._cancelled = False
         self._worker: Ref | None = None
         self._tell: Tell | None = None
@@ -240,19 +248,23 @@ class LoopCalls:
         took_s = self._thread.loop.time() - began
         part = self._done.get(call.id)
         if part is None:
-            part = self._done[call.id] = ([], [], [])
+            part = self._done[call.id] = ([], [], [], [], [])
         if type(result) is Fault:
             # Others may be told of with it that took much longer: a refusal comes at once, an answer in its time.
             part[2].append(msgspec.structs.replace(result, took_s=took_s) if result.kind is Kind.REFUSED else result)
+            part[4].append(took_s)
         else:
             part[0].append(call.seq)
             part[1].append(result)
+            part[3].append(took_s)
         call.over = True
         if call.ear is not None:
             if call.ear.heard:
                 self._heard.setdefault(call.id, []).extend(call.ear.heard)
             call.ear = None
         self._busy_s += took_s
+        if took_s > APART_S:
+            self._apart = True
 
     def _flush(self) -> None:
         if self._worker is None:
@@ -263,10 +275,12 @@ class LoopCalls:
         told, self._heard = self._heard, {}
         n = sum(len(part[0]) + len(part[2]) for part in done.values())
         each_s, self._busy_s = self._busy_s / n, 0.0
-        for id_, (seqs, values, faults) in done.items():
+        apart, self._apart = self._apart, False
+        for id_, (seqs, values, faults, took, lost) in done.items():
             busy_s = each_s * (len(seqs) + len(faults))
             heard = tuple(told.get(id_, ())) if told else ()
-            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s, heard))
+            times_s = (*took, *lost) if apart else ()
+            self._tell(Answered(id_, self._worker, seqs, values, faults, (), False, busy_s, heard, times_s))
 
     def _on_loop_died(self, died: LoopDied) -> None:
         """Nothing that is under way comes back: answer for it. Called on the loop's thread."""

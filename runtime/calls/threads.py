@@ -22,6 +22,8 @@ from .current import CallInfo, Ear, _current
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader
 
+CHUNK_S = 0.001
+"""What a chunk is cut for, about (see `actors/stages/scheduler.py`)."""
 SLICE_S = 0.01
 """After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
 
@@ -87,7 +89,8 @@ class ThreadCalls:
         self._assign = None
         self._results = []
         heard = self._heard() if self._ears else ()
-        tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s, heard))
+        times_s = _times_of(results, busy_s) if busy_s > SLICE_S and done > 1 else ()
+        tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s, heard, times_s))
 
     def _call(self, assign: protocol.Assign, results: list[object], faults: list[Fault], stop_at: float) -> bool:
         """Call, one after another, the rows that have no result yet. True: there are more, which need another context,
@@ -159,3 +162,13 @@ class ThreadCalls:
     def dispose(self) -> None:
         self._assign = None
         self._results = []
+
+
+def _times_of(results: list[object], busy_s: float) -> tuple[float, ...]:
+    """About how long each call took, where all but the last one were made within `SLICE_S`: so it is the last that was slow.
+    The others are taken to be what the chunk was cut for. Those that were answered come first."""
+    before = len(results) - 1
+    each_s = min(CHUNK_S, busy_s / 2.0) / (before + 1)
+    times = [each_s] * before + [busy_s - before * each_s]
+    well = [took for took, result in zip(times, results, strict=True) if type(result) is not Fault]
+    return (*well, *(took for took, result in zip(times, results, strict=True) if type(result) is Fault))

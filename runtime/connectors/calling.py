@@ -5,13 +5,14 @@ An error that a connector raises stays what it is; a remark on it says which met
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal
 
 from ..calls.awaiting import Awaiting, Loop
 from ..errors import ConfigError, HeadraceError, UnwritableRows
 from ..names import connector_name
 from ..text import kind_of, remark, told
-from .port import ReadResult
+from .port import Extent, ReadResult
 
 
 class BadAnswer(HeadraceError, TypeError):
@@ -73,6 +74,10 @@ class CalledSource(_Calling):
 
     role = "source"
 
+    def __init__(self, connector: object, loop: Loop | None, name: str | None = None) -> None:
+        super().__init__(connector, loop, name)
+        self._tells_extent = inspect.getattr_static(connector, "extent", None) is not None
+
     @property
     def resumable(self) -> bool:
         """Whether it may be read again after an error; a connector that does not say may not."""
@@ -80,6 +85,16 @@ class CalledSource(_Calling):
             return getattr(self._connector, "resumable", False) is True
         except BaseException:
             return False
+
+    @property
+    def extent(self) -> Extent | None:
+        """How far it has been read, where the connector says so. Nothing that is wrong with that concerns the run."""
+        try:
+            found: Any = self._connector.extent() if self._tells_extent else None  # type: ignore[attr-defined]
+            return Extent(float(found[0]), float(found[1]), str(found[2])) if found is not None else None
+        except Exception:
+            self._tells_extent = False
+            return None
 
     def read(self, n: int) -> ReadResult:
         answer = self._call("read", n)

@@ -23,6 +23,7 @@ from .formats import Form, form_of, refuse_other_formats, text_encoding
 from .input_file import Input, RegularFile, is_standard_input, is_stream, open_input, read_past, unpacked
 from .iterables import IteratorSource
 from .line_blocks import DIGEST_CHARS, LineBlocks
+from .port import Extent
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -49,6 +50,7 @@ class FileSource(IteratorSource):
             raise ConfigError(f"{self.name}: {error}") from None
         self.quiet = is_stream(self.path)
         self._input: Input | None = None
+        self._file: RegularFile | None = None
         self._blocks: LineBlocks | None = None
         self._form = Form(self.encoding, b"\n", 0)
         self._placing = False
@@ -181,7 +183,7 @@ class FileSource(IteratorSource):
 
     def close(self) -> None:
         super().close()
-        self._placing, self._place, self._blocks = False, None, None
+        self._placing, self._place, self._blocks, self._file = False, None, None, None
         if self._input is not None:
             self._input.close()
             self._input = None
@@ -204,7 +206,13 @@ class FileSource(IteratorSource):
         except BaseException:
             opened.close()
             raise
+        self._file = opened if isinstance(opened, RegularFile) else None
         return source, head, form
+
+    def extent(self) -> Extent | None:
+        """How many bytes of a regular file have been read; of a gzip file, of the file itself. They are read a block at a
+        time, so it is up to a block ahead of the row that was given last."""
+        return Extent(self._file.read_to, self._file.size, "bytes") if self._file is not None else None
 
     def _ends_with_returns(self, head: str) -> bool:
         """Whether lines end with carriage returns alone, as they did on old Macs."""

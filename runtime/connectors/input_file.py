@@ -63,6 +63,11 @@ class RegularFile:
         """`n` bytes at a place of the file; fewer at its end."""
         return os.pread(self._fd, n, offset)
 
+    @property
+    def read_to(self) -> int:
+        """Bytes before the place where it is read on."""
+        return self._at
+
     def go_to(self, offset: int) -> None:
         """Read on from that place, which an earlier life has told."""
         self._at = offset

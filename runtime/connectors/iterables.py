@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from contextvars import Context, copy_context
 from itertools import islice
 from types import GeneratorType
@@ -20,7 +20,7 @@ from ..errors import BadInput
 from ..hosts.loop_home import LoopHome
 from ..names import connector_name, function_name
 from ..rows.contracts import Contract, hold
-from .port import SourceConnector
+from .port import Extent, SourceConnector
 from .prefetch import LoopAhead, ThreadAhead
 
 FAST_S = 0.002
@@ -160,6 +160,10 @@ class IterableSource(IteratorSource):
 
     def iterate(self) -> Iterator[object]:
         return iter(self._rows)
+
+    def extent(self) -> Extent | None:
+        """How many rows there are, where that is known. Those that were read, its reader counts."""
+        return Extent(0.0, float(len(self._rows)), "rows") if isinstance(self._rows, Sized) else None
 
 
 class AsyncIterableSource:

@@ -41,6 +41,20 @@ class ReadResult(NamedTuple):
     bad: int = 0
 
 
+class Extent(NamedTuple):
+    """How far a source has been read.
+
+    Args:
+        read: So much of it.
+        of: So much there is.
+        unit: "rows" where `of` is the number of its rows; else, such as "bytes", it says a share of them.
+    """
+
+    read: float
+    of: float
+    unit: str
+
+
 @runtime_checkable
 class SourceConnector(Protocol):
     """Rows from somewhere. All calls come from one thread, one at a time; each method may be `async`.
@@ -51,6 +65,7 @@ class SourceConnector(Protocol):
     - `fingerprint() -> dict[str, Any]`: by what it is known again in another life of a run, as plain data. A source that
       cannot be known again, nor gone back to, says `"stream": True`: a run with a journal is then not gone on with.
     - `fields() -> list[str] | None`: the names that its rows have, where that is known before it is opened.
+    - `extent() -> Extent | None`: how far it has been read, so that people know how much is left; called after `read`.
     - `check()`: raises `ConfigError` where a look shows that it cannot be read. Nothing that can be read only once is read.
 
     Examples:

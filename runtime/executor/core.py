@@ -33,7 +33,9 @@ from ..hosts.port import Address, Host, Signal
 from ..limits import Limit, Retry
 from ..process import at_exit
 from ..process.forks import of_the_parent
-from ..run.report import RunReport, StageReport, spent_of
+from ..run.report import RunReport
+from ..run.report_parts import StageReport
+from ..run.reporting import executor_errors, spent_of, waits_of
 from ..text import message_of, told, traceback_of, visible
 from .futures import Batch, CallFuture, Task, call, call_async, context_of
 from .terms import ExecutorTerms
@@ -309,10 +311,10 @@ class ExecutorCore:
             name=self._system.name,
             state=State.COMPLETED if ended else State.DRAINING if self._closed else State.RUNNING,
             rows=counted.rows,
-            delivered=sum(s.answered for s in calls),
-            dropped=0,
+            delivered=counted.delivered,
+            dropped=counted.withdrawn,
             quarantined=0,
-            failed=counted.answered - sum(s.answered for s in calls),
+            failed=counted.failed,
             interrupted=0,
             calls=sum(s.calls for s in calls),
             refusals=sum(s.refusals for s in calls),
@@ -320,6 +322,8 @@ class ExecutorCore:
             elapsed_s=self.host.monotonic() - self.began,
             stages=reports,
             spent=spent_of(reports),
+            errors=executor_errors(reports),
+            waits=tuple(waits_of(self._system.name, governor)) if governor is not None else (),
         )
 
     def answered(self) -> int | None:

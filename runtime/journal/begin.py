@@ -19,9 +19,9 @@ from headrace.runtime.graph.plan import QUARANTINE, SOURCE, Plan
 from .kept_run import KeptRun
 from .mistakes import in_words
 from .options import Journal
-from .port import Journaling
+from .port import Commands, Journaling
 from .records import HeldRecords, Records, RunRow
-from .requeue import Again
+from .requeue import Again, ended_before
 from .row_digests import RowDigests
 from .stores import hold
 from .tables import TALLIED
@@ -103,7 +103,8 @@ def _opened(
     )
     if digests is not None:
         kept.given = digests.taken
-    before = journal.spent_by_life(run.id)
+    before, ended = journal.spent_by_life(run.id), ended_before(journal, run.id, again)
+    life = len(journal.lives_of(run.id)) + 1
     kept.begin_life()
     holds = options.sync == "row"
     return Journaling(
@@ -114,6 +115,9 @@ def _opened(
         remembering=digests.remembering if digests is not None else None,
         spent=before,
         go_on=_go_on(journal.name, run),
+        commands=_commands(journal.name, run),
+        life=life,
+        ended=ended,
         withdraw=kept.withdraw,
     )
 
@@ -122,6 +126,12 @@ def _go_on(name: str, run: RunRow) -> str:
     if run.origin is not None:
         return f"go on with `headrace resume {shlex.quote(name)}`"
     return f"run it again with the journal {name}, with which it goes on"
+
+
+def _commands(name: str, run: RunRow) -> Commands:
+    quoted, known = shlex.quote(name), run.origin is not None
+    resume = f"headrace resume {quoted}" if known else f"run it again with the journal {name}, with which it goes on"
+    return Commands(resume, f"headrace retry {quoted}" if known else None, f"headrace explain {quoted}")
 
 
 def _no_loop() -> NoReturn:

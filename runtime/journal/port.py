@@ -21,7 +21,7 @@ A store keeps records (`tables.py`), and knows nothing of what they say. What it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
@@ -29,6 +29,7 @@ import msgspec
 
 from headrace.actors.journaling.recovered import NEW, Recovered
 from headrace.actors.journaling.stage_record import Encoders
+from headrace.actors.protocol import ErrorGroup
 from headrace.runtime.connectors.port import SourceConnector
 
 from .options import COMMIT_S
@@ -130,6 +131,15 @@ class RunJournal(Protocol):
         """Once. What is committed stays. `complete`: the run ended well."""
 
 
+class Commands(msgspec.Struct, frozen=True):
+    """How people go on with a run, once it has ended. `resume`: a command or a sentence. `retry`: the command that tries
+    rows in quarantine again; None where no job file is known. `explain`: the command that tells what happened to a row."""
+
+    resume: str
+    retry: str | None
+    explain: str
+
+
 class Journaling(msgspec.Struct):
     """A run's journal: where it is kept, what earlier lives have left there, how long an entry may wait for others.
     `holds`: rows go on only when their answers are durable. `remembering`: makes of a source that cannot tell where its
@@ -144,5 +154,10 @@ class Journaling(msgspec.Struct):
     """What the calls of each life before this one took, by unit."""
     go_on: str | None = None
     """What to do so that the run goes on in another life, for people."""
+    commands: Commands | None = None
+    life: int = 1
+    """Which life of the run this is."""
+    ended: Mapping[tuple[str, str, str], ErrorGroup] = {}
+    """Rows that ended by an error in earlier lives, and are not to be tried again: by node, outcome and error."""
     withdraw: Callable[[], None] = lambda: None
     """In the place of the store's `close`, where the life that was to begin cannot."""

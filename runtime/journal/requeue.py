@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from headrace.actors.protocol import Status
-from headrace.actors.rows.identity import rows_of
+from headrace.actors.protocol import ErrorGroup, Status
+from headrace.actors.rows.identity import rows_of, show
+from headrace.actors.text import MESSAGE_CHARS_MAX, without_secrets
 from headrace.runtime.errors import ConfigError
 
 from .explain import outcomes_of, run_named
@@ -61,6 +62,25 @@ def look(journal: Records, run: int, again: Again) -> Candidates:
         there = f"; there are {told}" if told else ""
         raise ConfigError(f"{journal.name}: no row is in quarantine{by}{there}; nothing was marked")
     return Candidates(sorted(found), dict(others), keys)
+
+
+def ended_before(journal: Records, run: int, again: Again | None = None) -> dict[tuple[str, str, str], ErrorGroup]:
+    """How many rows have ended by an error, by node, outcome and error, with the first of each; but for those that are to be
+    tried again."""
+    tried = set(look(journal, run, again).keys) if again is not None else set()
+    found: dict[tuple[str, str, str], ErrorGroup] = {}
+    for _, row, node, path, attempts, _, status, error, message in journal.read("ended", run):
+        # One that failed comes again.
+        if error is None or status == Status.FAILED.value or (row, node, path) in tried:
+            continue
+        key = journal.name_of(node), str(status), str(error)
+        known = found.get(key)
+        if known is None:
+            of = show(decode_id(row, path))
+            text = without_secrets(str(message or "")[:MESSAGE_CHARS_MAX])
+            known = ErrorGroup(str(status), str(error), 0, row, of, text, attempts)
+        found[key] = msgspec.structs.replace(known, count=known.count + 1)
+    return found
 
 
 def _why_not(row: int, status: str | None, total: int | None) -> str:

@@ -35,7 +35,8 @@ from ..telemetry.events import RunBegan
 from ..telemetry.observer import Observers
 from ..text import told
 from .output_files import Outputs
-from .report import RunReport, report_of
+from .report import RunReport
+from .reporting import finished, report_of
 from .roster import Roster
 from .wiring import Setting, assemble
 
@@ -138,8 +139,8 @@ class RunCore:
     def report_now(self, state: State, counts: Counts, notes: tuple[str, ...]) -> RunReport:
         """The report as of now, or of the moment in which it ended, with this state and these counts."""
         until_s = self._ended_s if self._ended_s is not None else self.host.monotonic()
-        before = self.terms.journaling.spent if self.terms.journaling is not None else ()
-        return report_of(self.plan, self.parts, self._actors.ask, state, counts, until_s - self.began_s, notes, before)
+        elapsed_s, journaling = until_s - self.began_s, self.terms.journaling
+        return report_of(self.plan, self.parts, self._actors.ask, state, counts, elapsed_s, notes, journaling)
 
     # --- what its actors are given ---
 
@@ -250,9 +251,10 @@ class RunCore:
                 # All rows were written, and still there is no complete output.
                 self.error, state = error, State.FAILED
             outputs.release()
-            report = msgspec.structs.replace(report, files=outputs.written())
+        files = outputs.written() if outputs is not None else ()
         self._log.info("{} ended: {}, {} rows", self.plan.name, state.value, ended.counts.rows)
-        self.report.set_result(msgspec.structs.replace(report, state=state, notes=tuple(notes)))
+        report = msgspec.structs.replace(report, state=state, notes=tuple(notes))
+        self.report.set_result(finished(report, self.plan, files, self.terms.journaling))
 
     def _release_limits(self) -> None:
         for stage in self.plan.stages:

@@ -104,7 +104,7 @@ class Reader(Resource):
         except BaseException as error:
             self.context.tell(self._source, protocol.ReadFailed(error, self._connector.resumable))
         else:
-            self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place))
+            self.context.tell(self._source, protocol.ReadDone(values, ended, bad, place, self._connector.extent))
 
 
 class Writer(Resource):

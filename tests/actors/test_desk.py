@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.actors import protocol
 from headrace.actors.desk import Desk, Line, Replier
-from headrace.actors.protocol import Ended, Rows, Status, Waited
+from headrace.actors.protocol import Ended, Outcomes, Rows, Status, Waited
 from tests.actors.fake import Fake, Name
 
 OFFICE, STAGE, GOVERNOR, ONE, TWO = map(Name, ("core", "stage", "governor", "one", "two"))
@@ -193,3 +193,15 @@ def test_the_death_of_who_has_no_permits_is_told_all_the_same() -> None:
     replier = Name("replier")
     fake.receive(protocol.Died(replier, RuntimeError("bug")))
     assert [type(m) for _, m in fake.told] == [protocol.Failing]
+
+
+def test_calls_that_their_callers_cancel_are_not_counted_as_failed_L78() -> None:
+    fake = desk(room=3)
+    fake.receive(protocol.Submit(STAGE, [0, 1, 2, 3], ONE), protocol.Submit(STAGE, ["x", "y"], TWO))
+    # Three of the one are in the stage, the fourth waits here.
+    fake.receive(protocol.Withdraw(ONE), Rows([0], ["a"]))
+    retracted = [Ended(seq, Status.DROPPED, ValueError(), 0, None, "stage") for seq in (1, 2)]
+    fake.receive(Outcomes(retracted), Rows([3], ["X"]))
+    fake.receive(Outcomes([Ended(4, Status.QUARANTINED, KeyError(), 1, "y", "stage")]))
+    told = fake.actor.statistics()
+    assert (told.rows, told.delivered, told.failed, told.withdrawn) == (6, 1, 1, 4)

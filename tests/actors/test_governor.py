@@ -296,3 +296,24 @@ def test_a_permit_that_is_there_by_a_later_look_at_the_clock_is_given_L48(step_s
     for _ in range(3):
         fake.pass_time(1.0)
     assert sum(m.n for m in fake.take(protocol.PermitsGranted)) == 3
+
+
+def test_the_time_in_which_calls_wait_for_their_turn_is_counted_apart_from_that_of_a_cooldown() -> None:
+    fake = governing(Terms(rates=(Rate(1.0, 1.0),)))
+    fake.receive(protocol.PermitsWanted(ONE, 3))
+    fake.pass_time(2.5)
+    told = fake.actor.statistics()
+    assert told.permit_s == pytest.approx(2.0, abs=0.01), "the third was granted after two seconds"
+    fake.receive(protocol.LimitHit(Epoch(0), 5.0), protocol.PermitsWanted(ONE, 1))
+    fake.pass_time(3.0)
+    told = fake.actor.statistics()
+    assert told.permit_s == pytest.approx(2.0, abs=0.01)
+    assert told.closed_s == {"refused": pytest.approx(3.0)}, "a cooldown that is not over counts until now"
+
+
+def test_keys_that_are_closed_at_once_are_one_time_of_waiting() -> None:
+    fake = governing(Terms(rates=(Rate(1000.0),)))
+    for key in range(10):
+        fake.receive(protocol.PermitsWanted(ONE, 1, key), protocol.LimitHit(Epoch(0), 2.0, key))
+    fake.pass_time(10.0)
+    assert fake.actor.statistics().closed_s == {"refused": pytest.approx(2.0)}

@@ -312,3 +312,16 @@ def test_the_bits_of_spans_that_are_released_together_are_those_of_all_of_them()
     assert list(rows.seqs) == [1, 3, 4, 6, 8, 9, 13]
     assert isinstance(rows.seqs, Plain)
     assert rows.seqs.bits == 0b1000110101101, "nobody needs to look through them again"
+
+
+def test_the_time_in_which_rows_wait_for_one_before_them_is_counted() -> None:
+    fake = started()
+    fake.pass_time(1.0)
+    fake.receive(Rows([1], ["b"]))
+    fake.pass_time(2.0)
+    fake.receive(Rows([2], ["c"]))
+    fake.pass_time(3.0)
+    assert fake.actor.statistics().waited_s == 5.0
+    fake.receive(Rows([0], ["a"]))
+    fake.pass_time(4.0)
+    assert fake.actor.statistics().waited_s == 5.0

@@ -183,3 +183,25 @@ def test_where_every_row_can_be_written_nobody_hears_of_any_that_cannot_L62() ->
     fake.receive(Rows([2], ["c"]), protocol.Written(None, {}))
     assert [type(m) for whom, m in fake.told if whom in (QUARANTINE, JOURNAL)] == []
     assert [m.status for m in fake.take(Settled)] == [Status.DELIVERED] * 2
+
+
+def test_the_time_in_which_rows_wait_until_others_are_written_is_counted() -> None:
+    fake = Fake(Sink("out", WRITER, LEDGER, CONDUCTOR), "sink")
+    fake.receive(Rows([0], ["a"]))
+    fake.pass_time(1.0)
+    assert fake.actor.statistics().waited_s == 0.0, "it is being written, and nobody waits behind it"
+    fake.receive(Rows([1], ["b"]))
+    fake.pass_time(2.0)
+    fake.receive(protocol.Written())
+    fake.pass_time(4.0)
+    assert fake.actor.statistics().waited_s == 2.0
+
+
+def test_a_quarantine_knows_the_first_record_of_each_error() -> None:
+    fake = Fake(Sink("quarantine", WRITER, LEDGER, CONDUCTOR), "sink")
+    bad = [Ended(n, Status.QUARANTINED, KeyError() if n == 6 else ValueError(), 1, None, "ask") for n in (4, 5, 6)]
+    fake.receive(Outcomes(bad[:1]), Outcomes(bad[1:]), protocol.Written(), protocol.Written())
+    assert [(r.node, r.error, r.name, r.record) for r in fake.actor.statistics().records] == [
+        ("ask", "ValueError", "4", 1),
+        ("ask", "KeyError", "6", 3),
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.actors.text import add_note, remark, remarks_of, visible
+from headrace.actors.text import add_note, remark, remarks_of, visible, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,19 @@ def test_whatever_stands_for_its_notes_an_exception_can_be_remarked_on(notes: ob
     assert remarks_of(error) == []
     remark(error, "row", "row 5 in 'call'")
     assert remarks_of(error) == ["row 5 in 'call'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://bob:hunter2@db/x is down", "postgresql://bob:[secret]@db/x is down"),
+        ("Authorization: Bearer abcdefghijk", "Authorization: Bearer [secret]"),
+        ("{'api_key': 'q1w2', 'max_tokens': 4096}", "{'api_key': '[secret]', 'max_tokens': 4096}"),
+        ("Incorrect API key provided: sk-proj-abcdef1234567890", "Incorrect API key provided: [secret]"),
+        ("reset, password=hunter2, retry", "reset, password=[secret], retry"),
+        ("token limit: 4096", "token limit: 4096"),
+        ("monkey=3", "monkey=3"),
+    ],
+)
+def test_what_looks_like_a_secret_is_replaced(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown

@@ -52,6 +52,7 @@ _BLOCK = re.compile(
 _DIFFERS = (
     (re.compile(r"\d{4}-\d\d-\d\d"), "0000-00-00"),
     (re.compile(r"\d\d:\d\d:\d\d(\.\d+)?"), "00:00:00"),
+    (re.compile(r"\b\d+(\.\d+)? (µs|ms)(?!\w)"), "0.0 s"),
     (re.compile(r"\d[\d,]*\.\d+(e-\d+)?"), "0.0"),
     (re.compile(r"[ \t]+"), " "),
     (re.compile(r"\b[0-9a-f]{32}\b"), "DIGEST"),

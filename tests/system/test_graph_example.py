@@ -51,7 +51,7 @@ def test_the_graph_in_python_gives_what_a_plain_loop_gives(tmp_path: Path) -> No
     command = [sys.executable, "-m", "headrace.scenarios.examples.graph", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
-    assert "rows            3,500" in done.stdout
+    assert "rows             3,500" in done.stdout
     check(tmp_path)
 
 

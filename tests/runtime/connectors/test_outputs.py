@@ -64,7 +64,7 @@ def test_a_pipeline_that_is_run_again_replaces_what_it_wrote_and_says_so_L79(tmp
     assert [(str(f.path), f.what) for f in job.run(None).files] == [(str(job.out), "created")]
     report = job.run(None)
     assert [f.what for f in report.files] == ["replaced"]
-    assert f"{job.out}: replaced what was there before" in str(report)
+    assert f"{job.out}: replaced what was there before" in report.text(400)
     assert read(job.out) == WHOLE
 
 
