@@ -1,5 +1,5 @@
 """Where rows come from: `sources.csv("in.csv")`, `sources.jsonl("in.jsonl")`, where `-` is standard input;
-`sources.sql("postgresql://host/shop", table="orders")`.
+`sources.parquet("in.parquet")`, `sources.sql("postgresql://host/shop", table="orders")`.
 
 Any iterable or async iterable is a source as it is.
 
@@ -19,9 +19,10 @@ from .connectors.file_source import StrPath
 from .connectors.jsonl_source import JsonlSource
 
 if TYPE_CHECKING:
+    from .connectors.parquet.source import ParquetSource
     from .connectors.sql.source import SqlSource
 
-__all__ = ["csv", "jsonl", "sql"]
+__all__ = ["csv", "jsonl", "parquet", "sql"]
 
 
 def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvSource:
@@ -67,6 +68,32 @@ def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource:
         [{'city': 'Lund'}, {'city': 'Oslo'}]
     """
     return JsonlSource(path, encoding=encoding)
+
+
+def parquet(path: StrPath) -> ParquetSource:
+    """Rows of a Parquet file as dicts, with the values that Python has for its types.
+
+    Decimals stay decimals, timestamps keep their zone, lists and structs are lists and dicts. A value that Python does not
+    have (nanoseconds, a year after 9999) sends its row to quarantine. A run that is resumed goes on within the row group
+    where it was.
+
+    Args:
+        path: A file.
+
+    Raises:
+        ConfigError: The path cannot be one, or the extra `parquet` is not installed. What is wrong with the file is told
+            when it is opened.
+
+    Examples:
+        >>> rows = [{"city": "Lund", "lat": 55.7}]
+        >>> report = Pipeline().source(rows).sink(sinks.parquet("in.parquet")).run()
+        >>> [outcome.value for outcome in Pipeline().source(sources.parquet("in.parquet")).stream()]
+        [{'city': 'Lund', 'lat': 55.7}]
+    """
+    # What is not used is not imported (L46).
+    from .connectors.parquet.source import ParquetSource
+
+    return ParquetSource(path)
 
 
 def sql(

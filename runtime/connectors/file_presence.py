@@ -34,3 +34,18 @@ class Presence:
 
 def _identity(of: os.stat_result) -> tuple[int, int]:
     return of.st_dev, of.st_ino
+
+
+def sync_folder(path: str) -> None:
+    """So that a name outlives a loss of power."""
+    try:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    except OSError:
+        # Not every system lets one open a folder.
+        return
+    try:
+        os.fsync(folder)
+    except OSError:
+        pass
+    finally:
+        os.close(folder)

@@ -54,9 +54,7 @@ class FileSink:
         """Hold the output for this run. Raises `ConfigError`."""
         if self._claim is not None:
             raise ConfigError(f"{self.name}: is being written by another run of this process, with this very sink")
-        output = (
-            StreamOutput(self.path) if is_stream(self.path) else PartFile(self.path, self._if_exists, self._has_rows)
-        )
+        output = self._new_output()
         output.claim(run, place)
         try:
             if isinstance(output, PartFile) and (old := output.appends_to) is not None:
@@ -68,6 +66,11 @@ class FileSink:
         self._output, self._run = output, run
         self._claim = claim = SinkClaim(self.name, self._unclaim)
         return claim
+
+    def _new_output(self) -> PartFile | StreamOutput:
+        if is_stream(self.path):
+            return StreamOutput(self.path)
+        return PartFile(self.path, self._if_exists, self._has_rows)
 
     def _unclaim(self) -> None:
         output = self._output

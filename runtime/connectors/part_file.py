@@ -28,7 +28,7 @@ from headrace.actors.errors import InternalError
 from ..errors import ConfigError
 from .file_lock import FileLock, Holder, holder
 from .file_mark import Stamp, mark_of, set_mark, stamp_of
-from .file_presence import Presence
+from .file_presence import Presence, sync_folder
 from .port import RunInfo, Written
 
 IfExists = Literal["error", "replace", "append"]
@@ -213,16 +213,20 @@ class PartFile:
             with contextlib.suppress(OSError):
                 shutil.copymode(self._target, self._part)
         if copy:
-            with open(self._target, "rb") as old:
-                last = b"\n"
-                while data := old.read(_CHUNK):
-                    self._count(data)
-                    file.write(data)
-                    last = data[-1:]
-            if last != b"\n":
-                self._count(b"\n")
-                file.write(b"\n")
+            self._copy_old(file)
             file.flush()
+
+    def _copy_old(self, file: IO[bytes]) -> None:
+        """What rows come after."""
+        with open(self._target, "rb") as old:
+            last = b"\n"
+            while data := old.read(_CHUNK):
+                self._count(data)
+                file.write(data)
+                last = data[-1:]
+        if last != b"\n":
+            self._count(b"\n")
+            file.write(b"\n")
 
     def write(self, data: bytes) -> None:
         """Append these bytes. Raises `OSError` where the disk does not take them."""
@@ -314,15 +318,19 @@ class PartFile:
             raise FileExistsError(
                 f"{self.path}: {became} while the run went on, and is left as it is; the rows are in {self._shown}"
             )
-        set_mark(file.fileno(), self._run)
         try:
-            os.replace(self._part, self._target)
+            self._take_name(file)
         except OSError as error:
-            raise OSError(f"{self.path}: {error.strerror}; the rows are in {self._shown}") from error
-        _sync_folder(self._target)
+            raise OSError(f"{self.path}: {error.strerror or error}; the rows are in {self._shown}") from error
+        sync_folder(self._target)
         what: Literal["created", "replaced", "appended"] = "appended" if self._mode == "append" else "replaced"
         self._written = Written(self.path, what if self._existed else "created", self._existed)
         return True
+
+    def _take_name(self, file: IO[bytes]) -> None:
+        """Make the output what it is to be, under its name. Raises `OSError`."""
+        set_mark(file.fileno(), self._run)
+        os.replace(self._part, self._target)
 
     @property
     def written(self) -> Written | None:
@@ -378,18 +386,3 @@ def _digest_of(path: str, size: int) -> object:
 
 def _same(digest: Any, known: bytes) -> bool:
     return not known or digest.digest() == known
-
-
-def _sync_folder(path: str) -> None:
-    """So that a name outlives a loss of power."""
-    try:
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-    except OSError:
-        # Not every system lets one open a folder.
-        return
-    try:
-        os.fsync(folder)
-    except OSError:
-        pass
-    finally:
-        os.close(folder)

@@ -32,7 +32,7 @@ Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 class SourceTable(Struct, forbid_unknown_fields=True):
     """`[source]`. `rows`: the contract, `module:name` of a type, or "infer"."""
 
-    type: Literal["csv", "jsonl", "sql", "python"]
+    type: Literal["csv", "jsonl", "parquet", "sql", "python"]
     path: str | None = None
     url: str | None = None
     query: str | None = None
@@ -49,6 +49,7 @@ class SourceTable(Struct, forbid_unknown_fields=True):
 _SOURCE_KEYS = {
     "csv": ("path", "rows", "delimiter", "encoding"),
     "jsonl": ("path", "rows", "encoding"),
+    "parquet": ("path", "rows"),
     "sql": ("url", "query", "table", "cursor", "key", "page", "rows"),
     "python": ("call", "rows"),
 }
@@ -59,13 +60,15 @@ class QuarantineTable(Struct, forbid_unknown_fields=True):
     """`[quarantine]`. `if_exists`: what becomes of what is there; see `headrace.runtime.sinks`. `key`: the columns by which
     a row of a table is known."""
 
-    type: Literal["csv", "jsonl", "sqlite", "sql", "python"]
+    type: Literal["csv", "jsonl", "parquet", "sqlite", "sql", "python"]
     path: str | None = None
     url: str | None = None
     table: str | None = None
     call: Target | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     columns: list[str] | None = None
+    schema: Target | None = None
+    compression: Literal["zstd", "snappy", "gzip", "brotli", "lz4", "none"] = "zstd"
     key: str | list[str] | None = None
     if_exists: Literal["error", "replace", "append"] | None = None
 
@@ -82,12 +85,13 @@ class SinkTable(QuarantineTable):
 _SINK_KEYS: dict[str, tuple[str, ...]] = {
     "csv": ("path", "columns", "delimiter", "if_exists"),
     "jsonl": ("path", "if_exists"),
+    "parquet": ("path", "schema", "compression", "if_exists"),
     "sqlite": ("path", "table", "key", "if_exists"),
     "sql": ("url", "table", "key", "if_exists"),
     "python": ("call",),
 }
 """What can be said of each type of sink, besides `type` and what is said of the node."""
-_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 """The type of a file, by its name."""
 _PACKED = (".gz", ".gzip")
 _DATABASES = re.compile(r"(postgres(ql)?|mysql|mariadb|sqlite|mssql|oracle|duckdb)(\+\w+)?://")
@@ -173,6 +177,8 @@ def _file_source(reading: Reading, table: SourceTable) -> Any:
     if not is_standard_input(path) and not Path(path).exists():
         reading.note("source.path", f"no such file: {path}")
         return None
+    if table.type == "parquet":
+        return reading.attempt("source", lambda: sources.parquet(path))
     if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:
         return None
     if table.type == "jsonl":
@@ -184,6 +190,7 @@ def _file_source(reading: Reading, table: SourceTable) -> Any:
 _MAKERS: dict[str, Callable[[Reading, SourceTable], Any]] = {
     "csv": _file_source,
     "jsonl": _file_source,
+    "parquet": _file_source,
     "sql": _sql_source,
     "python": _python_source,
 }
@@ -227,6 +234,10 @@ def _file_sink(reading: Reading, table: QuarantineTable, key: str) -> Any:
     exists = table.if_exists
     if table.type == "jsonl":
         return sinks.jsonl(path, if_exists=exists)
+    if table.type == "parquet":
+        schema = named(reading, table.schema, f"{key}.schema")
+        make_parquet = partial(sinks.parquet, path, schema=schema, compression=table.compression, if_exists=exists)
+        return reading.attempt(key, make_parquet)
     if table.type == "sqlite":
         name = needed(reading, table.table, f"{key}.table")
         columns = [table.key] if isinstance(table.key, str) else table.key

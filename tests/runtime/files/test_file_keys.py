@@ -126,6 +126,7 @@ JOURNAL = MAP.replace("{here}", "") + "[journal]\n{here}\n"
 
 SQL = 'type = "sql"\nurl = "sqlite:///one.db"\ntable = "t"'
 FROM_SQL = SQL
+PARQUET = 'type = "parquet"\npath = "o.parquet"\n'
 
 Case = tuple[str, str, str]
 """A file, what stands there otherwise, and what says the key."""
@@ -139,6 +140,8 @@ def _keys_of_a_sink(text: str, column: str) -> dict[str, Case]:
         "path": (text, lines, 'type = "jsonl"\npath = "p"'),
         "table": (text, TABLE, TABLE.replace('"t"', '"u"')),
         "url": (text, SQL, SQL.replace("one.db", "two.db")),
+        "schema": (text, PARQUET, PARQUET + 'schema = "their_code:Person"'),
+        "compression": (text, PARQUET, PARQUET + 'compression = "gzip"'),
         "call": (text, lines, 'type = "python"\ncall = "their_code:write"'),
         "delimiter": (csv, "", 'delimiter = ";"'),
         "columns": (csv, "", f'columns = ["{column}"]'),
