@@ -230,6 +230,9 @@ def _values(column: Any) -> list[Any]:
         # Of nanoseconds, Python has the microseconds; where more is there, this fails.
         column = column.cast(kind)
     values: list[Any] = column.to_pylist()
+    if pyarrow()[0].types.is_float16(kind):
+        # They come as numbers of numpy, in older versions.
+        return [float(value) if value is not None else None for value in values]
     return values
 
 
@@ -242,8 +245,6 @@ def _in_micros(kind: Any) -> Any:
         return arrow.time64("us")
     if types.is_duration(kind) and kind.unit == "ns":
         return arrow.duration("us")
-    if types.is_float16(kind):
-        return arrow.float32()
     if types.is_dictionary(kind):
         return _in_micros(kind.value_type)
     if types.is_list(kind) or types.is_large_list(kind):

@@ -208,7 +208,7 @@ def _type_of(values: list[Any], dialect: str, *, is_key: bool) -> Any:
         decimal.Decimal: sa.Numeric(65, 30) if my else sa.Numeric(),
         datetime.date: sa.Date(),
         datetime.time: mysql.TIME(fsp=6) if my else sa.Time(),
-        uuid.UUID: sa.Uuid(),
+        uuid.UUID: sa.String(36) if my else sa.Uuid(),
     }
     return table.get(type(first), text)
 
