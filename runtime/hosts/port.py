@@ -58,7 +58,7 @@ class Actors(Protocol):
         """Have all that one more actor needs ready: at the interpreter's end it could not be had any more."""
 
     def ask(self, whom: Sequence[Any], timeout_s: float = ...) -> list[Any]:
-        """The statistics of each, None for one that does not answer in time or has ended."""
+        """The statistics of each, None for one that has not begun, does not answer in time, or has ended."""
 
     def tell(self, name: str, message: object) -> None:
         """Tell the actor of that name something; without effect where there is none."""

@@ -189,6 +189,10 @@ class Carrier:
             return self.resumed
         return bool(self.fired or self.me.control or self.me.rows)
 
+    def statistics(self) -> object:
+        """What the actor counts; None where it has not begun."""
+        return self.actor.statistics() if hasattr(self.actor, "context") else None
+
     # --- a message ---
 
     def on_host_message(self, message: Any) -> None:
@@ -342,7 +346,7 @@ class System:
 
     def ask(self, whom: Sequence[Any], timeout_s: float = 0.0) -> list[Any]:
         """The statistics of each."""
-        return [ref.carrier.actor.statistics() if ref.carrier is not None else None for ref in whom]
+        return [ref.carrier.statistics() if ref.carrier is not None else None for ref in whom]
 
     def stop(self, timeout_s: float) -> list[str]:
         """End all actors; those that are in a call end when it comes back."""
