@@ -1,6 +1,6 @@
 """The journal: what happened goes through it, and counts when it is durable.
 
-Told: `Answers`, `Ends`, `Faulted`, `Metered`, `Parked`, `Cooled`, `Formed` and `Decided` by nodes, `ReadTo` by the
+Told: `Answers`, `Ends`, `Faulted`, `Metered`, `Parked`, `Cooled`, `Formed`, `Decided` and `Noted` by nodes, `ReadTo` by the
 source, `Settled` by sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and
 `CommitFailed` by its keeper (a resource that may block), `CloseAccount` by the conductor, `Learned` by governors.
 Tells: `Commit` to the keeper, `Settled` and `CloseAccount` to the ledger, `Kept` to stages that wait, `LearnedWanted`
@@ -105,6 +105,7 @@ Entry = (
     | protocol.Cooled
     | protocol.Formed
     | protocol.Decided
+    | protocol.Noted
     | protocol.ReadTo
     | protocol.Settled
     | protocol.RowsSettled
@@ -167,7 +168,7 @@ class Journal(Actor):
 
     def receive(self, message: Told) -> None:
         match message:
-            case protocol.Answers() | protocol.Settled():
+            case protocol.Answers() | protocol.Settled() | protocol.Noted():
                 self._note(message, len(message.seqs))
             case protocol.Committed():
                 self._on_committed()

@@ -499,8 +499,8 @@ class Write(Message, frozen=True):
 
 
 class OutOfTurn(Message, frozen=True):
-    """Reorder → Sink: these are behind a row that was interrupted, and shall not be written before it: in another life of
-    the run, then."""
+    """Reorder → Sink or Dedupe: these are behind a row that was interrupted, and shall not go on before it: in another life
+    of the run, then."""
 
     seqs: Seqs
 
@@ -618,6 +618,20 @@ class Decided(Message, frozen=True):
     node: str
     seqs: list[Id]
     parts: list[tuple[int, ...]]
+
+
+class Noted(Message, frozen=True):
+    """Any node with state → Journal, before anybody hears of these rows: they have had their turn there, the first of them
+    as the `turn`-th, and what the node must know again of each, as bytes that only it reads.
+
+    Of rows that are not done it comes back in the next life, and of the last `reach` rows that have had their turn.
+    """
+
+    node: str
+    turn: int
+    seqs: Seqs
+    words: list[bytes]
+    reach: int
 
 
 class ReadTo(Message, frozen=True):

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from . import protocol
 from .actor import Actor, Context, Ref
-from .edges.operators import Fork, Unbatch
+from .edges.operators import Fork, Operator
 from .edges.outputs import UNLIMITED, NodeStatistics, Outputs
 from .protocol import Message
 
@@ -24,7 +24,7 @@ class Relay(Actor):
     """It does what the module says. `inputs`: edges that end here; `before`: who is told how many rows can come."""
 
     def __init__(
-        self, outputs: Outputs, operator: Fork | Unbatch, conductor: Ref, inputs: int = 1, before: Ref | None = None
+        self, outputs: Outputs, operator: Operator, conductor: Ref, inputs: int = 1, before: Ref | None = None
     ) -> None:
         self._outputs = outputs
         self._operator = operator

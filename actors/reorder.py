@@ -1,4 +1,4 @@
-"""The reorder buffer: puts rows back into the order of the source, in front of a sink that wants them so.
+"""The reorder buffer: puts rows back into the order of the source, in front of a sink or another node that wants them so.
 
 Told: `Rows` and `EndOfRows` by what stands before it, `Gaps` and `Outcomes` by any node before it, `Start` and `Abort`
 by the conductor. Tells: `Rows` and `EndOfRows` to the sink, `Outcomes` too where the sink takes every outcome,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from headrace.actors.conductor import ActorDied, Overdue
+from headrace.actors.dedupe import Duplicate
 from headrace.actors.edges.operators import NoSuchRoute, NotAligned
 from headrace.actors.errors import HeadraceError, InternalError
 from headrace.actors.joins.terms import PartsMissing
@@ -33,6 +34,7 @@ __all__ = [
     "CannotStartThread",
     "ConfigError",
     "DeadlineExceeded",
+    "Duplicate",
     "GraphError",
     "HeadraceError",
     "InternalError",

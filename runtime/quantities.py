@@ -42,6 +42,7 @@ SECONDS = Range(0.0, LONGEST_S, f"seconds greater than 0, at most {LONGEST_S:.0e
 SECONDS_OR_ZERO = Range(0.0, LONGEST_S, f"seconds of at least 0, at most {LONGEST_S:.0e} (31 years)")
 DAYS = Range(0.0, 11_574.0, "days of at least 0, at most 11,574 (31 years)")
 ROWS = Range(1, MANY, f"greater than 0: a whole number of rows, at most {MANY:,}", whole=True)
+REMEMBERED = Range(1, 10_000_000, "greater than 0: a whole number of rows to remember, at most 10,000,000", whole=True)
 WINDOW = Range(1, MANY, f"at least one row must fit: a whole number, at most {MANY:,}", whole=True)
 CALLS = Range(1, CALLS_MAX, f"at least one call must be allowed: a whole number, at most {CALLS_MAX:,}", whole=True)
 WORKERS = Range(1, CALLS_MAX, f"at least one is needed: a whole number, at most {CALLS_MAX:,}", whole=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from headrace.actors.limits.pace import small_burst
+from headrace.runtime.graph.nodes.kinds import IN_FILES
 from headrace.runtime.hosts.simulation.policies import Schedule
 
 from .latency import spread_s
@@ -93,7 +94,7 @@ def watch_ceilings(script: Script, services: dict[str, Service], schedule: Sched
         table = script.executor
         stages = [StageTable(service=table.service, workers=table.workers, limit=table.limit, quirk=table.quirk)]
     for name, service in services.items():
-        mine = [stage for stage in stages if stage.service == name and stage.kind not in ("fork", "batch", "unbatch")]
+        mine = [stage for stage in stages if stage.service == name and IN_FILES[stage.kind].calls is not None]
         named = isinstance(mine[0].limit, LimitTable) and mine[0].limit.name is not None if mine else False
         alone = len(mine) == 1 and (named or script.pipeline.runs == 1)
         if not alone or any(map(_is_late, mine[0].quirk)):

@@ -148,6 +148,7 @@ DETAILS: dict[type, Detail] = {
     protocol.Learned: lambda m: len(m.lessons.priors),
     protocol.LimitLearned: attrgetter("budget.name"),
     protocol.Metered: lambda m: (m.node, *sorted(m.spent)),
+    protocol.Noted: lambda m: (m.node, m.turn, len(m.seqs)),
 }
 """What an entry says of each message. Timers' messages are private to their actors: their kind says enough."""
 KINDS = {kind: i for i, kind in enumerate(DETAILS, 2)}

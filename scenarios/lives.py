@@ -24,6 +24,7 @@ from headrace.runtime.graph.plan import QUARANTINE
 from headrace.runtime.journal.port import Journaling
 
 from .disk import Disk, DiskStore, on_disk
+from .distinct import DistinctInAll
 from .kept_disk import KeptDisk, kept_in_memory
 from .play import SimulatedOutside, plan_of
 from .script import Script
@@ -47,6 +48,7 @@ KILLED_AT = (
     "ReadDone",
     "Formed",
     "Decided",
+    "Noted",
     "Ends",
     "Opened",
     "Start",
@@ -76,6 +78,7 @@ class Lived(msgspec.Struct):
     interrupted: int = 0
     retried: int = 0
     """Rows in quarantine that were tried again."""
+    distinct: DistinctInAll = msgspec.field(default_factory=DistinctInAll)
 
 
 def live(
@@ -123,6 +126,7 @@ def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Rando
     holds = seed % 4 == 1
     if holds:
         _watch_for_haste(world, {stage.name for stage in plan.stages}, disk, lived)
+    lived.distinct.watch(plan, world.watch)
     store = DiskStore(disk, sleep)
     run = world.start(plan, 0, Journaling(store, past, 0.02 if seed % 3 else 0.0, holds))
     killer: list[str] = []
@@ -316,7 +320,7 @@ def _look_at(script: Script, lived: Lived, disk: Disk) -> str | None:
             return f"{sink} has {show(late)} after what comes behind it"
         if len(rows) != n:
             return f"{sink} has {len(rows)} rows, and {n} were committed"
-    return None
+    return lived.distinct.complaint(disk.entries)
 
 
 def _out_of_order(ids: list[Id]) -> Id | None:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
+from headrace.runtime.graph.nodes.kinds import IN_FILES
 from headrace.runtime.graph.plan import Plan
 from headrace.runtime.hosts.simulation.clock import EPOCH_S, real_monotonic
 from headrace.runtime.hosts.simulation.policies import Schedule
@@ -249,11 +250,12 @@ def check_graph(script: Script) -> None:
 def _add_node(flow: Flow[Any], stage: StageTable, function_of: Callable[[StageTable], Any]) -> Flow[Any]:
     if stage.after:
         flow = flow.after(*stage.after)
-    function, keys = None, stage.keys
-    if stage.kind == "batch":
-        function = (lambda row: id_of(row) % keys) if keys is not None else None
-    elif stage.kind not in ("fork", "unbatch"):
+    said, keys, function = IN_FILES[stage.kind], stage.keys, None
+    if said.calls is not None:
         function = function_of(stage)
+    elif said.function is not None and (keys is not None or said.needed):
+        # A key: rows have so many, or each its own.
+        function = (lambda row: id_of(row) % keys) if keys is not None else id_of
     return stage.add(flow, stage.name, function, limit_of(stage.limit), retry_of(stage.retry))
 
 

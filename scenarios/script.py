@@ -19,6 +19,7 @@ from headrace.actors.protocol import Message
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.files.options import LimitOptions, NodeOptions, RetryOptions
 from headrace.runtime.files.strict_toml import Reading
+from headrace.runtime.graph.nodes.kinds import IN_FILES
 from headrace.runtime.hosts.simulation.policies import Schedule
 from headrace.runtime.limits import Limit, Retry, as_limit, as_retry
 
@@ -158,8 +159,8 @@ class StageTable(NodeOptions):
     `kind`: as the methods of `Pipeline`. `after`: the nodes that it stands after, as "score" or "triage.review"; by
     default, the one before it. What functions say follows from the row's number n: a filter drops each `every`-th row,
     a route takes its `branches` and, where `onward`, the way on by turns, a flat_map makes n % (`pieces` + 1) rows, a
-    batch by key has `keys` of them. `fork`: which one a join closes; `late`: its late parts have a way of their own,
-    "NAME.late".
+    batch by key has `keys` of them, and so has a dedupe. `fork`: which one a join closes; `late`: its late parts have a way
+    of their own, "NAME.late".
     """
 
     name: str = "ask"
@@ -395,7 +396,7 @@ def _check(reading: Reading, script: Script) -> None:
     for name in sorted({name for name in names if names.count(name) > 1}):
         reading.note("", f"two nodes are named {name!r}")
     for i, stage in enumerate(script.stage):
-        calls = stage.kind not in ("fork", "batch", "unbatch")
+        calls = IN_FILES[stage.kind].calls is not None
         if calls and stage.service != "none" and stage.service not in services:
             reading.note(f"stage[{i}].service", f"no [[service]] is named {stage.service!r}")
         reading.attempt(f"stage[{i}].limit", lambda stage=stage: limit_of(stage.limit))  # type: ignore[misc]

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.actors import protocol
+from headrace.actors.dedupe import DedupeTerms
 from headrace.actors.joins.terms import JoinTerms
-from headrace.actors.journaling.recovered import NEW, Recovered
+from headrace.actors.journaling.recovered import NEW, Notes, Recovered
 from headrace.actors.protocol import Status
 from headrace.actors.rows.identity import (
     Bundle,
@@ -33,6 +34,7 @@ from headrace.actors.rows.identity import (
 )
 from headrace.runtime.hosts.simulation.system import Mailbox
 
+from .distinct import Distinct
 from .verdict import Invariant
 
 Kind = Literal["source", "stage", "flat_map", "fork", "join", "batch", "unbatch", "reorder", "sink", "quarantine"]
@@ -49,6 +51,7 @@ class NodeTerms(msgspec.Struct, frozen=True):
     kind: Kind
     join: JoinTerms | None = None
     batch_max: int | None = None
+    dedupe: DedupeTerms | None = None
 
 
 class _Forked:
@@ -209,6 +212,7 @@ class Tokens:
         self._takers: set[Mailbox] = set()
         self._writing: dict[Mailbox, set[Id]] = {}
         self._written: dict[Mailbox, set[Id]] = {}
+        self._distinct: dict[Mailbox, Distinct] = {}
 
     def watch_run(
         self,
@@ -229,6 +233,9 @@ class Tokens:
                 self._sequences[terms.at] = _Sequence(past.first)
             elif terms.kind == "source":
                 self._ledger_of[terms.at] = ledger
+            elif terms.dedupe is not None:
+                notes = past.noted.get(terms.dedupe.name, Notes())
+                self._distinct[terms.at] = Distinct(terms.at.name, terms.dedupe, notes, self._fail)
         if taker is not None:
             self._takers.add(taker)
 
@@ -261,6 +268,11 @@ class Tokens:
         before = self._nodes.get(sender)
         if before is not None:
             self._go(sender, before, seqs)
+        if self._distinct:
+            if sender in self._distinct:
+                self._distinct[sender].go(seqs)
+            if ref in self._distinct:
+                self._distinct[ref].come(seqs, message.values)
         after = self._nodes.get(ref)
         if after is not None:
             if message.span is not None:
@@ -550,6 +562,8 @@ class Tokens:
         node = self._nodes.get(sender)
         if node is None:
             return
+        if status is Status.DROPPED and sender in self._distinct:
+            self._distinct[sender].drop(seqs)
         if status is Status.DELIVERED or node.kind == "quarantine":
             written = self._written.get(sender, set())
             new = [seq for seq in seqs if seq not in node.written]

@@ -25,6 +25,9 @@ class Invariant(enum.StrEnum):
     SPARED = "spared: no row is lost to what concerns many: an exhausted account, an outage, a brown-out"
     ALIVE = "alive: no actor dies of itself"
     CEILING = "ceiling: a stated limit is never exceeded, as the server counts"
+    DISTINCT = (
+        "distinct: a dedupe lets no two rows with one key go on within its bound, and drops no row that is the first"
+    )
     JOINED = "joined: one word on each forked row, with the parts that its join requires or not at all"
 
 

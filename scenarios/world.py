@@ -10,11 +10,13 @@ from typing import Any, BinaryIO, cast
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
+from headrace.actors.dedupe import DedupeTerms
 from headrace.actors.journaling.recovered import NEW, Recovered
 from headrace.actors.protocol import Key, State
 from headrace.runtime.executor.core import ExecutorCore
 from headrace.runtime.executor.executor import Executor
 from headrace.runtime.graph.nodes.batch import BatchPlan
+from headrace.runtime.graph.nodes.dedupe import DedupePlan
 from headrace.runtime.graph.nodes.join import JoinPlan
 from headrace.runtime.graph.plan import SOURCE, Plan
 from headrace.runtime.graph.topology import join_terms
@@ -126,7 +128,9 @@ def _node_terms(plan: Plan, parts: Roster) -> Iterator[NodeTerms]:
     for node in plan.nodes:
         at = cast(Mailbox, parts.nodes[node.name])
         join = join_terms(parts.graph, node.name) if isinstance(node, JoinPlan) else None
-        yield NodeTerms(at, node.moves, join=join, batch_max=node.count if isinstance(node, BatchPlan) else None)
+        batch_max = node.count if isinstance(node, BatchPlan) else None
+        dedupe = DedupeTerms(node.name, node.key, node.within) if isinstance(node, DedupePlan) else None
+        yield NodeTerms(at, node.moves, join=join, batch_max=batch_max, dedupe=dedupe)
         if node.in_order:
             yield NodeTerms(cast(Mailbox, parts.reorders[node.name]), "reorder")
     if parts.quarantine is not None:

@@ -14,6 +14,7 @@ import msgspec
 
 from .. import protocol
 from ..actor import Context, Ref
+from ..buffers.backlog import as_seqs
 from ..protocol import Ended, Gaps, Outcomes, Rows, Settled, Status, Traffic
 from ..rows.identity import Id, Ids
 from .error_tally import ErrorTally
@@ -205,6 +206,15 @@ class Outputs:
         self._count(Status.DROPPED, len(seqs))
         self.tell_gaps(seqs, self._next_door if isinstance(of, range) and of else ())
         self.report(Status.DROPPED, seqs)
+
+    def drop_as(self, dropped: list[Ended]) -> None:
+        """The same, with a reason for each, which a journal keeps."""
+        if self._taker is not None:
+            self.end(dropped)
+            return
+        if self._journal is not None:
+            self._context.tell(self._journal, protocol.Ends(self.name, dropped, self._context.now()))
+        self.drop(as_seqs([end.seq for end in dropped]), [])
 
     def live_on(self, status: Status, n: int) -> None:
         """So many have become others: were split, batched or merged."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -22,7 +24,7 @@ class Recovered(msgspec.Struct, frozen=True):
     `first`: the oldest row that is to be done; `done`: those after it that are not, as (first, bits). `counts`: of all
     that are done. The source begins with row `row`, which is at `place`; None: at the beginning. Of rows that are to be
     done again: `answers` and ends of calls by stage; `batches` by node; `joins`, with which parts; `parked`,
-    with their state and in how many seconds they are due; `written`, by sink.
+    with their state and in how many seconds they are due; `written`, by sink. `noted`: what nodes with state have noted.
     `places`: how far each sink has written. `crowd`: as many rows must fit into the window. `again`:
     rows that had this outcome, and are to come again. `learned`: what was found out of each limit.
     """
@@ -37,6 +39,7 @@ class Recovered(msgspec.Struct, frozen=True):
     joins: Mapping[str, dict[Id, tuple[int, ...]]] = {}
     parked: Mapping[str, dict[Id, tuple[Any, float]]] = {}
     written: Mapping[str, set[Id]] = {}
+    noted: Mapping[str, Notes] = {}
     places: Mapping[str, Any] = {}
     crowd: int = 0
     again: tuple[tuple[Status, int], ...] = ()
@@ -46,6 +49,18 @@ class Recovered(msgspec.Struct, frozen=True):
     def rows(self) -> int:
         """How many rows are done."""
         return sum(self.counts.values())
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """What a node with state has noted of its rows, as bytes that only it reads (see `protocol.Noted`).
+
+    `turns`: how many rows have had their turn there. `last`: the last ones of them that it needs, in the order of their
+    turns, as (turn, who, word). `open`: the words of all rows that are not done, which will come again.
+    """
+
+    turns: int = 0
+    last: tuple[tuple[int, Id, bytes], ...] = ()
+    open: Mapping[Id, bytes] = {}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -91,6 +106,7 @@ def past_of(
     written: dict[str, set[Id]] = {}
     places: dict[str, Any] = {}
     learned: dict[Budget, Lessons] = {}
+    noted: dict[str, list[protocol.Noted]] = {}
     row, place = 0, None
     for entry in entries:
         match entry:
@@ -105,6 +121,8 @@ def past_of(
             case protocol.Decided(node, seqs, parts):
                 words = zip(seqs, parts, strict=True)
                 joins.setdefault(node, {}).update((seq, word) for seq, word in words if done.lacks(seq))
+            case protocol.Noted(node):
+                noted.setdefault(node, []).append(entry)
             case protocol.Parked(node, seq, state, _, after_s):
                 if done.lacks(seq):
                     parked.setdefault(node, {})[seq] = (state, after_s)
@@ -137,10 +155,25 @@ def past_of(
             for node, of in parked.items()
         },
         written=written,
+        noted={node: _notes(told, done) for node, told in noted.items()},
         places={sink: where for sink, where in places.items() if where is not None},
         again=tuple(done.again),
         learned=learned,
         crowd=len({row for of in answers.values() for seq in of for row in rows_of(seq)}),
+    )
+
+
+def _notes(told: list[protocol.Noted], done: _Done) -> Notes:
+    turns = max(each.turn + len(each.seqs) for each in told)
+    words = [
+        (each.turn + i, seq, word)
+        for each in sorted(told, key=lambda each: each.turn)
+        for i, (seq, word) in enumerate(zip(each.seqs, each.words, strict=True))
+    ]
+    return Notes(
+        turns=turns,
+        last=tuple(words[bisect_left(words, turns - told[-1].reach, key=itemgetter(0)) :]),
+        open={seq: word for _, seq, word in words if done.lacks(seq)},
     )
 
 

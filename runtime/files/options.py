@@ -84,7 +84,7 @@ class NodeOptions(Struct, forbid_unknown_fields=True, omit_defaults=True):
     branches: list[str] = []
     fork: str | None = None
     require: Literal["all", "any", "best"] | Count = "all"
-    within: Seconds | None = None
+    within: Seconds | Count | None = None
     on_missing: Literal["quarantine", "drop", "fail"] = "quarantine"
     late: bool = False
     count: Count | None = None

@@ -245,7 +245,7 @@ def _add_stage(reading: Reading, flow: Flow[object], stage: StageTable, key: str
     if reading.mistakes:
         return flow
     called = stage.name
-    if called is None and stage.call is not None and IN_FILES[kind].needed:
+    if called is None and stage.call is not None and IN_FILES[kind].needed and IN_FILES[kind].calls is not None:
         called = stage.call.split(":")[1].split(".")[-1]
     return (
         reading.attempt(

@@ -47,6 +47,12 @@ def begin(
     _check(plan)
     source = plan.source(_no_loop)
     now = fingerprint_of(plan, source)
+    for node in plan.nodes:
+        if node.state == "lost":
+            raise ConfigError(
+                f"{node.name!r} is a {node.kind}, which knows rows that came before, and cannot tell the journal of them: "
+                f"after a resume it would be wrong; run it without a journal"
+            )
     if now.opaque:
         logger.warning(
             "the journal cannot see whether these change, for they cannot be read: {}; give the functions that hold them a "

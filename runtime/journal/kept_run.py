@@ -18,12 +18,13 @@ from headrace.actors.errors import InternalError
 from headrace.actors.journaling.recovered import LASTING, Recovered
 from headrace.actors.journaling.stage_record import Encoders
 from headrace.actors.ledger import Settlement
-from headrace.actors.protocol import Ended
+from headrace.actors.protocol import Ended, Status
 from headrace.actors.rows.identity import Bundle, Id, Ids, plain, rows_of, span_of
 from headrace.runtime.errors import ConfigError, JournalError, name_of
 from headrace.runtime.text import message_of
 
 from .mistakes import StoreFailed, StoreLost
+from .notes import Noted
 from .options import Journal
 from .port import Bound
 from .records import HeldRecords, Life, Progress, RunRow
@@ -63,6 +64,7 @@ class KeptRun:
         self._life: Life | None = None
         self._places = [row for _, row, _ in journal.read("read", run)]
         """Rows at which the source's place is written down."""
+        self._noted = Noted(journal, run)
         self._first: list[Callable[[Progress], object]] = []
         """What the first commit writes before all else: nothing is changed before the run has opened what it works with."""
         self.given: Callable[[], Iterable[tuple[int, bytes]]] = tuple
@@ -101,6 +103,7 @@ class KeptRun:
         if past.again:
             come = [(run, status.value, row, row, -1, None) for status, row in past.again]
             self._first.append(lambda progress: journal.write(progress, "settled", come))
+        self._noted.know(self._progress)
         self._settled = Settlement(past.first)
         for first, bits in past.done:
             self._settled.add_some(first, bits)
@@ -115,6 +118,7 @@ class KeptRun:
         number = self._journal.numbers.get(node)
         if number is not None:
             self._journal.forget_answers(progress, max(0, progress.mark - progress.reach), _LAST, node=number)
+            progress.note("noted", self._journal.store.remove("noted", self._run, Bound("node", "=", number)))
 
     # --- the life that it is opened for ---
 
@@ -183,6 +187,7 @@ class KeptRun:
         run, node, insert = self._run, self._node, self._insert
         answers: list[tuple[Any, ...]] = []
         spending: set[str] = set()
+        noted: list[tuple[Any, ...]] = []
         settled: list[tuple[Any, ...]] = []
         total = self._progress.total
         for entry in entries:
@@ -202,6 +207,9 @@ class KeptRun:
                         self._settled.add_some(first, bits)
                 case protocol.Ends(name, ended, at_s):
                     insert("ended", [self._end(name, end, at_s) for end in ended if end.status in LASTING])
+                    for end in ended:
+                        if end.status is Status.QUARANTINED:
+                            self._noted.may_come_again(end.seq, self._reach)
                 case protocol.Faulted(name, faults, at_s, took_s):
                     insert("fault", [self._fault(name, fault, at_s, took_s) for fault in faults])
                 case protocol.Parked(name, seq, state, at_s, after_s):
@@ -221,6 +229,8 @@ class KeptRun:
                 case protocol.Decided(name, seqs, parts):
                     words = zip(seqs, parts, strict=True)
                     insert("word", [(run, _row(s), node(name), encode_id(s), _pack(word)) for s, word in words])
+                case protocol.Noted(name, _, seqs):
+                    noted.append(self._noted.record(node(name), entry, *_ends_of(seqs)))
                 case protocol.Metered(name, spent):
                     spending.add(name)
                     total_of = self._spent.setdefault(name, {})
@@ -232,6 +242,7 @@ class KeptRun:
                 case _:
                     raise AssertionError(f"a journal has no {type(entry).__name__}")
         insert("answer", answers)
+        insert("noted", noted)
         if spending:
             life = self._life.n if self._life is not None else 1
             insert("spent", [(run, life, node(name), _pack(self._spent[name])) for name in sorted(spending)])
@@ -245,6 +256,7 @@ class KeptRun:
     def _go_forward(self, total: int | None) -> None:
         progress, mark, reach = self._progress, self._settled.mark, self._reach
         progress.mark, progress.reach, progress.total = mark, reach, total
+        self._noted.forget(progress, mark - reach)
         # Only the last place before the mark will be asked for.
         last = max((row for row in self._places if row <= mark - reach), default=None)
         if last is not None and min(self._places) < last:

@@ -107,6 +107,8 @@ class Recovery:
             yield protocol.Parked(name, decode_id(row, path), Values(name).decode(state), 0.0, max(0.0, due - now))
         for _, row, node, path, parts in read("word", self._run, floor):
             yield protocol.Decided(name_of(node), [decode_id(row, path)], [tuple(_unpack(parts))])
+        for _, node, turn, first, last, ids, words, reach in self._journal.read("noted", self._run):
+            yield protocol.Noted(name_of(node), turn, decode_span(first, last, ids), _unpack(words), reach)
         places: dict[int, bytes] = {}
         for _, sink, status, first, last, ids, place, _ in self._journal.read("written", self._run):
             if place is not None:

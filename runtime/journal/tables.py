@@ -49,9 +49,11 @@ TABLES = {
     "given": _table("run first digests"),
     "learned": _table("run name shared at stated priors", "run", "name", "shared"),
     "spent": _table("run life node amounts", "run", "life", "node"),
+    "noted": _table("run node turn first last ids words reach", "run", "node", "turn"),
 }
 """Of a node that is named: its number in `name`."""
 TALLIED = (
     "answer", "ended", "fault", "parked", "cooldown", "batch", "word", "written", "settled", "given", "learned", "spent",
+    "noted",
 )  # fmt: skip
 """Tables of which `progress` tells how many records each run has, and the sum of their seals."""

@@ -9,6 +9,7 @@ import msgspec
 
 from ..connectors.port import SinkConnector, SourceConnector
 from ..errors import ConfigError
+from ..graph.nodes.fork import ForkPlan
 from ..graph.nodes.node import NodePlan
 from ..graph.plan import SOURCE, Edge
 from ..hosts.loop_home import LoopHome
@@ -77,3 +78,21 @@ class Draft(msgspec.Struct, frozen=True):
         while name in taken:
             name, n = f"{base}-{n}", n + 1
         return name
+
+
+def second_way(draft: Draft, sunk: tuple[End, ...]) -> tuple[Draft, End, tuple[End, ...]]:
+    """One more way from where the last sink stands: the first time, by a fork put in front of it. The draft, the way, and
+    where the sinks stand now."""
+    first, port = sunk[0]
+    fork = next((node for node in draft.nodes if isinstance(node, ForkPlan) and node.name == first), None)
+    # Whoever writes a fork down lets things stand after its branches.
+    if fork is None or port:
+        sink = next(edge.after for edge in draft.edges if (edge.before, edge.port) == sunk[0])
+        fork = ForkPlan(draft.unused("sinks"), (sink,))
+        bare = draft.with_(edges=tuple(edge for edge in draft.edges if edge.after != sink))
+        forked = bare.add(fork, sunk)
+        draft = forked.with_(edges=(*forked.edges, Edge(fork.name, sink, sink)))
+        sunk = ((fork.name, ""),)
+    way = str(len(fork.branches) + 1)
+    wider = msgspec.structs.replace(fork, branches=(*fork.branches, way))
+    return draft.with_(nodes=tuple(wider if node is fork else node for node in draft.nodes)), (fork.name, way), sunk

@@ -16,8 +16,6 @@ import difflib
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Never, TypeVar, Unpack, overload
 
-import msgspec
-
 from headrace.actors.awaitables import discard, is_awaitable
 from headrace.actors.joins.terms import LATE, Parts, Require
 
@@ -27,6 +25,7 @@ from ..connectors.port import SinkConnector
 from ..errors import ConfigError
 from ..graph.nodes.batch import BatchPlan
 from ..graph.nodes.calls import StagePlan
+from ..graph.nodes.dedupe import DedupePlan
 from ..graph.nodes.fork import ForkPlan
 from ..graph.nodes.join import JoinPlan
 from ..graph.nodes.node import NodePlan
@@ -35,7 +34,7 @@ from ..graph.nodes.unbatch import UnbatchPlan
 from ..graph.plan import SOURCE, Edge
 from ..names import check_name, connector_name, function_name
 from .call_options import CallOptions, as_function, stage_plan
-from .draft import Draft, End
+from .draft import Draft, End, second_way
 from .runnable import Runnable
 
 T = TypeVar("T")
@@ -412,6 +411,33 @@ class Flow(Runnable[T_co], Generic[T_co]):
         """
         return self._stands(UnbatchPlan(self._named(name, "unbatch")))
 
+    def dedupe(self, key: Callable[[T_co], Hashable] | str, within: int, *, name: str | None = None) -> Flow[T_co]:
+        """Drops each row whose key one of the last rows has had, so that of rows with one key the first goes on.
+
+        Rows are looked at in the order of the source, so it is always the same ones that go on, whatever the order in which
+        calls before it end. Over several lives of a run, with a journal, no duplicate gets through and no first one is lost.
+        A duplicate is dropped with the reason `duplicate of row 7`, which `headrace explain` shows.
+
+        Args:
+            key: Of a row: a function that is not `async`, or an expression, such as the name of a field. Keys are text,
+                numbers, None, dates, or tuples, frozensets, enums and frozen dataclasses of these. A row whose key is
+                anything else (a list, NaN) goes to quarantine.
+            within: How many rows are remembered, duplicates among them, and so the most memory that this takes.
+            name: Of the node; by default "dedupe".
+
+        Raises:
+            ConfigError: An option cannot be.
+
+        Examples:
+            >>> rows = ["ann@x", "bob@x", "Ann@x", "ann@x"]
+            >>> report = Pipeline().source(rows).dedupe(key=str.lower, within=1_000).sink(print).run()
+            ann@x
+            bob@x
+            >>> report.dropped
+            2
+        """
+        return self._stands(DedupePlan.of(self._named(name, "dedupe"), as_function(key, "key"), within))
+
     # --- where rows leave ---
 
     def sink(
@@ -449,7 +475,7 @@ class Flow(Runnable[T_co], Generic[T_co]):
         in_order = self._draft.ordered if ordered is None else ordered
         draft, ends, sunk = self._draft, self._ends, self._ends
         if not ends:
-            draft, way, sunk = _second_way(draft, self._sunk)
+            draft, way, sunk = second_way(draft, self._sunk)
             ends = (way,)
         if name is None:
             name = draft.unused(self._sink_name)
@@ -576,24 +602,6 @@ def _built(draft: Draft, at: str, branch: str, build: Branch) -> tuple[Draft, tu
         )
     built._check_nothing_dropped()
     return built._draft, built._ends
-
-
-def _second_way(draft: Draft, sunk: tuple[End, ...]) -> tuple[Draft, End, tuple[End, ...]]:
-    """One more way from where the last sink stands: the first time, by a fork put in front of it. The draft, the way, and
-    where the sinks stand now."""
-    first, port = sunk[0]
-    fork = next((node for node in draft.nodes if isinstance(node, ForkPlan) and node.name == first), None)
-    # Whoever writes a fork down lets things stand after its branches.
-    if fork is None or port:
-        sink = next(edge.after for edge in draft.edges if (edge.before, edge.port) == sunk[0])
-        fork = ForkPlan(draft.unused("sinks"), (sink,))
-        bare = draft.with_(edges=tuple(edge for edge in draft.edges if edge.after != sink))
-        forked = bare.add(fork, sunk)
-        draft = forked.with_(edges=(*forked.edges, Edge(fork.name, sink, sink)))
-        sunk = ((fork.name, ""),)
-    way = str(len(fork.branches) + 1)
-    wider = msgspec.structs.replace(fork, branches=(*fork.branches, way))
-    return draft.with_(nodes=tuple(wider if node is fork else node for node in draft.nodes)), (fork.name, way), sunk
 
 
 def _branches(

@@ -105,6 +105,7 @@ TRIED: dict[str, Callable[..., Any]] = {
     "Flow.tap": lambda **o: ends(five().tap(same, **{**PATIENCE, **o})),
     "Pipeline.source": lambda **o: ends(Pipeline().source(range(5), **o).map(same)),
     "Flow.map": lambda **o: ends(five().map(same, **{**PATIENCE, **o})),
+    "Flow.dedupe": lambda **o: ends(five().dedupe(str, **{"within": 2, **o})),
     "Flow.batch": lambda **o: ends(five().batch(**{"count": 2, **o})),
     "Flow.join": lambda **o: ends(five().fork(a=same, b=same).join(**{"merge": merge, **PATIENCE, **o})),
     "Flow.start": lambda **o: ends(five().map(same), **o),

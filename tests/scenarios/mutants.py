@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from headrace.actors.batch import Batch
+from headrace.actors.buffers.recent import Recent
 from headrace.actors.buffers.resequencer import Order
 from headrace.actors.conductor import Conductor
 from headrace.actors.desk import Desk
@@ -580,6 +581,24 @@ MUTANTS = (
         "seqs = part.seqs",
         (Invariant.ONCE,),
         ("sinks_that_cannot_hold_a_row",),
+    ),
+    Mutant(
+        "a dedupe that forgets each row when the next one has come",
+        Recent,
+        "_forget",
+        "window[0][0] < turn",
+        "len(window) > 1",
+        (Invariant.DISTINCT,),
+        ("the_first_of_duplicates_goes_on",),
+    ),
+    Mutant(
+        "a dedupe that remembers rows for longer than it should",
+        Recent,
+        "_forget",
+        "window[0][0] < turn",
+        "window[0][0] < turn - 10",
+        (Invariant.DISTINCT,),
+        ("duplicates_far_apart",),
     ),
     Mutant(
         "a bucket whose rate is higher by a tenth than the one that was stated",

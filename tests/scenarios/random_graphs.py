@@ -181,6 +181,19 @@ class _Garden:
         return [f"{name}.merge"]
 
 
+def with_dedupes(script: Script, seed: int) -> Script:
+    """The same graph, with a dedupe or two in front of some nodes, in two of three."""
+    random, replace = Random(f"{seed}:dedupes"), msgspec.structs.replace
+    stages = list(script.stage)
+    # A join looks at the ways by which parts come to it.
+    places = [i for i, stage in enumerate(stages) if stage.kind not in ("join", "unbatch")]
+    for at in sorted(random.sample(places, min(len(places), random.choice((0, 1, 2)))), reverse=True):
+        name, keys, within = f"dedupe{at}", random.choice((None, 3, 20, 40)), random.choice((1, 5, 30, 1000))
+        dedupe = StageTable(name=name, kind="dedupe", after=stages[at].after, keys=keys, within=within)
+        stages[at : at + 1] = [dedupe, replace(stages[at], after=[name])]
+    return replace(script, stage=stages)
+
+
 def random_graph(seed: int, *, values: bool = True) -> Script:
     """A random graph; `values` as in `random_script`."""
     random = Random(f"{seed}:graph")
@@ -223,6 +236,7 @@ def random_graph(seed: int, *, values: bool = True) -> Script:
         fault=faults,
         until=5000.0,
     )
+    script = with_dedupes(script, seed)
     if not values:
         return giving_up(script)
     return giving_up(with_what_concerns_many(with_servers(with_unwritable(script, seed), seed), seed))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.actors.dedupe import Dedupe
 from headrace.actors.joins.waiting import Waiting
 from headrace.actors.journal import Journal
 from headrace.actors.journaling import recovered as past_module
@@ -161,7 +162,15 @@ def plain_graph(seed: int) -> Script:
     """One whose outputs follow from its rows alone: nothing is late, refused or gathered by time."""
     script, replace = graph_with_kills(seed), msgspec.structs.replace
     stages = [
-        replace(s, timeout=None, deadline=None, within=None, require="all", limit=None, service="none")
+        replace(
+            s,
+            timeout=None,
+            deadline=None,
+            within=s.within if s.kind == "dedupe" else None,
+            require="all",
+            limit=None,
+            service="none",
+        )
         for s in script.stage
     ]
     # In every other one, functions add to the rows that they are given, and return those.
@@ -363,6 +372,8 @@ MUTANTS = (
         "wiring.past.batches.get(name, ())",
         "()",
     ),
+    _mutant("a dedupe that forgets the rows of earlier lives", Dedupe, "__init__", "word in notes.last", "word in ()"),
+    _mutant("a dedupe that says another word on a row that comes again", Dedupe, "__init__", "dict(notes.open)", "{}"),
     _mutant("a resume that forgets a join's word", JoinPlan, "actor", "wiring.past.joins.get(name)", "None"),
     _mutant("a resume that calls again", _Assembly, "record", "past.answers.get(stage)", "None"),
     _mutant("a resume that begins anew what was pending", _Assembly, "record", "past.parked.get(stage)", "None"),

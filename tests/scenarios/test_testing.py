@@ -263,3 +263,19 @@ def test_when_a_fault_strikes_is_told_L60(make: Callable[[float], Any]) -> None:
     for at in (float("nan"), float("inf"), -1.0):
         with pytest.raises(ConfigError, match="seconds of at least 0"):
             make(at)
+
+
+def test_a_dedupe_is_simulated_also_where_keys_are_none() -> None:
+    def slowly(row: object) -> object:
+        time.sleep(0.01)
+        return row
+
+    def keyed(row: object) -> Any:
+        return row
+
+    out: list[object] = []
+    rows: list[object] = [1, [2], 1, float("nan"), 1.0, object(), 2, 1]
+    pipeline = Pipeline().source(rows).map(slowly, workers=4).dedupe(key=keyed, within=3).sink(out.append)
+    report = simulate(pipeline, seed=3).report
+    assert out == [1, 2]
+    assert (report.delivered, report.dropped, report.quarantined) == (2, 3, 3)

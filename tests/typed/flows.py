@@ -68,6 +68,8 @@ reveal_type(cities.flat_map(pages))  # Flow[int]
 reveal_type(cities.flat_map(pages_async))  # Flow[int]
 reveal_type(cities.filter("size(row) > 1").tap(print))  # Flow[str]
 reveal_type(cities.batch(10))  # Flow[list[str]]
+reveal_type(cities.dedupe(key=shout, within=10))  # Flow[str]
+reveal_type(cities.dedupe("row", 10, name="once").map(len))  # Flow[int]
 reveal_type(cities.batch(10).map(count))  # Flow[int]
 reveal_type(cities.batch(10).unbatch())  # Flow[str]
 reveal_type(cities.map(letters).unbatch())  # Flow[str]
@@ -95,6 +97,9 @@ cities.map(shout, wrokers=3)  # error
 cities.filter(str.isupper, wrokers=3)  # error
 cities.map(shout, timeout="3")  # error
 cities.batch(10).map(shout)  # error
+cities.dedupe(key=riskier, within=10)  # error
+cities.dedupe(key=letters, within=10)  # error
+cities.dedupe(key=shout, within="10")  # error
 cities.map(len).unbatch()  # error
 cities.run(jornal="run.db")  # error
 Pipeline().source(sources.csv("in.csv"), rows=Tender).map(shout)  # error

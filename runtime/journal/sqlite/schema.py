@@ -5,11 +5,13 @@ from __future__ import annotations
 
 APPLICATION = 0x48647263
 """What the file says that it is ("Hdrc"); see `PRAGMA application_id`."""
-VERSION = 3
+VERSION = 4
 """Of the tables and of the values in them; see `PRAGMA user_version`."""
-BEFORE = 2
-"""A journal of this version lacks the tables `LATER`, which it gets when there is something to write in one of them."""
-LATER = ("learned", "spent")
+FIRST = 2
+"""The oldest version that can be read."""
+LATER = {"learned": 3, "spent": 3, "noted": 4}
+"""Tables that came with a later version. A journal of one before lacks them, and gets all of them when there is something to
+write in one."""
 
 SCHEMA = """
 CREATE TABLE about (id INTEGER PRIMARY KEY, salt INTEGER NOT NULL);
@@ -47,13 +49,20 @@ CREATE TABLE learned (run INTEGER NOT NULL, name INTEGER NOT NULL, shared INTEGE
     stated TEXT NOT NULL, priors BLOB NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY (run, name, shared)) WITHOUT ROWID;
 CREATE TABLE spent (run INTEGER NOT NULL, life INTEGER NOT NULL, node INTEGER NOT NULL, amounts BLOB NOT NULL,
     seal INTEGER NOT NULL, PRIMARY KEY (run, life, node)) WITHOUT ROWID;
+CREATE TABLE noted (run INTEGER NOT NULL, node INTEGER NOT NULL, turn INTEGER NOT NULL, first INTEGER NOT NULL,
+    last INTEGER NOT NULL, ids BLOB, words BLOB NOT NULL, reach INTEGER NOT NULL,
+    seal INTEGER NOT NULL, PRIMARY KEY (run, node, turn)) WITHOUT ROWID;
 """
 """There is no index beside the tables themselves: one whose bit was flipped would hide rows that are there (L64). What is
 looked for in the tables that have none is a row for each commit, not for each row of the source."""
 
 STATEMENTS = frozenset(statement.strip() for statement in SCHEMA.split(";") if statement.strip())
 """As SQLite remembers them."""
-ADDED = frozenset(statement for statement in STATEMENTS if statement.split()[2] in LATER)
+
+
+def added_since(version: int) -> frozenset[str]:
+    """The statements that make the tables which a journal of this version lacks."""
+    return frozenset(each for each in STATEMENTS if LATER.get(each.split()[2], 0) > version)
 
 
 def _marks() -> dict[str, str]:

@@ -24,7 +24,7 @@ from headrace.runtime.errors import ConfigError
 from ..mistakes import Damaged, StoreFailed, StoreLost, in_words
 from ..port import Bound, Change
 from ..tables import TABLES, TALLIED, Record
-from .schema import ADDED, APPLICATION, BEFORE, LATER, MARKS, SCHEMA, STATEMENTS, VERSION
+from .schema import APPLICATION, FIRST, LATER, MARKS, SCHEMA, STATEMENTS, VERSION, added_since
 from .wal import lost_commits
 
 CHECKED_BYTES = 1 << 30
@@ -132,12 +132,12 @@ class SqliteStore:
             )
         elif application != APPLICATION:
             raise ConfigError(f"{self.name}: is a database, but not a journal of Headrace; name another file")
-        elif version not in (BEFORE, VERSION):
+        elif not FIRST <= version <= VERSION:
             use = "a newer one" if version > VERSION else "the one that began it, or begin a new journal"
             raise ConfigError(
                 f"{self.name}: is a journal of version {version}, and this Headrace reads version {VERSION}: use {use}"
             )
-        made_as = STATEMENTS if self._has_later else STATEMENTS - ADDED
+        made_as = STATEMENTS - added_since(self._version)
         if {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")} != made_as:
             raise Damaged("its tables are not what they were made as")
         (salt,) = db.execute("SELECT salt FROM about WHERE id = 1").fetchone() or (None,)
@@ -157,15 +157,19 @@ class SqliteStore:
                 raise Damaged(sound)
 
     @property
-    def _has_later(self) -> bool:
-        """It is of the version that has all tables. Asked each time, for another process may have made it so."""
+    def _version(self) -> int:
+        """It says which tables there are. Asked each time, for another process may have added some."""
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        return bool(version == VERSION)
+        return int(version)
+
+    def _lacks(self, table: str) -> bool:
+        return table in LATER and self._version < LATER[table]
 
     def _add_later(self) -> None:
         """Have all tables of this version. Within a transaction."""
-        if not self._has_later:
-            for statement in ADDED:
+        version = self._version
+        if version < VERSION:
+            for statement in added_since(version):
                 self.db.execute(statement)
             self.db.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -189,13 +193,13 @@ class SqliteStore:
 
     def _select(self, table: str, where: str, values: tuple[Any, ...]) -> Iterator[Record]:
         with _in_our_words():
-            if table not in LATER or self._has_later:
+            if not self._lacks(table):
                 # By way of `chain`, or the cursor would be closed with the generator, when the file is closed already.
                 yield from chain(self.db.execute(f"SELECT * FROM {table} WHERE {where}", values))
 
     def sums(self, table: str, run: int) -> Change:
         with _in_our_words():
-            if table in LATER and not self._has_later:
+            if self._lacks(table):
                 return Change()
             select = f"SELECT count(*), coalesce(sum(seal), 0) FROM {table} NOT INDEXED WHERE +run = ?"
             return Change(*self.db.execute(select, (run,)).fetchone())
@@ -228,7 +232,7 @@ class SqliteStore:
     def write(self, table: str, records: list[Record]) -> Change:
         db, insert = self.db, f"INTO {table} VALUES ({MARKS[table]})"
         with _in_our_words():
-            if table in LATER:
+            if self._lacks(table):
                 self._add_later()
             if table not in TALLIED:
                 db.executemany(f"INSERT OR REPLACE {insert}", records)

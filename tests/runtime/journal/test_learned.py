@@ -277,6 +277,7 @@ def of_before(path: Path) -> None:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("DROP TABLE learned")
     db.execute("DROP TABLE spent")
+    db.execute("DROP TABLE noted")
     db.execute("PRAGMA user_version = 2")
     db.close()
 
@@ -322,7 +323,7 @@ def test_a_journal_of_before_is_read_as_before_and_goes_on(tmp_path: Path) -> No
     assert learned_in(path) == []
     assert version_of(path) == 2, "there was nothing to write"
     stored(path, of(0.5, time.monotonic()))
-    assert version_of(path) == 3
+    assert version_of(path) == 4
     assert [one["limit"] for one in learned_in(path)] == ["api"]
 
 

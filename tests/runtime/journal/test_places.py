@@ -61,7 +61,7 @@ def of_another_version(path: Path) -> None:
         (a_text, "is not a journal"),
         (a_link_to_nowhere, "the folder .* does not exist"),
         (a_second_name, r"has 2 names \(hard links\)"),
-        (of_another_version, "is a journal of version 1, and this Headrace reads version 3: use the one that began it"),
+        (of_another_version, "is a journal of version 1, and this Headrace reads version 4: use the one that began it"),
     ],
 )
 def test_what_can_be_no_journal_is_told_in_a_sentence_and_left_as_it_is(
