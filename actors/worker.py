@@ -44,7 +44,8 @@ class Calls(Protocol):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """Of one assignment, in order: the first `len(results)` calls are done, the next one was under way."""
+    """Of one assignment, in order: the first `len(results)` calls are done, whether they were told or not, and the next
+    one was under way."""
 
     id: int
     results: list[Any]

@@ -131,18 +131,23 @@ class Assignments:
         """What a lost worker leaves: its results stand, the call it was in is unknown, the rest was not begun. A worker with
         several calls in flight at once leaves no results, and any of its calls may have been under way."""
         assignment = self._under_way[id_]
-        seqs: list[Id] = [s for s in assignment.seqs if assignment.open is None or s in assignment.open]
+        unanswered = assignment.open
         done: list[Id] = []
         values: list[Any] = []
         faults: list[Fault] = []
-        results = salvage.results[: len(seqs)] if salvage is not None and salvage.id == id_ else None
-        for seq, result in zip(seqs, results or (), strict=False):
+        results = salvage.results if salvage is not None and salvage.id == id_ else None
+        for seq, result in zip(assignment.seqs, results or (), strict=False):
+            if unanswered is not None and seq not in unanswered:
+                # It was told before.
+                continue
             if isinstance(result, Fault):
                 faults.append(result)
             else:
                 done.append(seq)
                 values.append(result)
-        rest = seqs[len(results or ()) :]
+        rest: list[Id] = [
+            seq for seq in assignment.seqs[len(results or ()) :] if unanswered is None or seq in unanswered
+        ]
         if results is None and not dispatch.blocking:
             faults.extend(Fault(seq, Kind.UNKNOWN, error) for seq in rest)
             rest = []

@@ -9,7 +9,7 @@ import msgspec
 
 CHUNK_MAX = 512
 """Rows in one assignment to a thread at most."""
-CHUNK_S = 0.001
+CHUNK_S = 0.010
 """Work in one assignment to a thread, about."""
 PROCESS_CHUNK_S = 0.015
 """Work in one assignment to a process, about: a process that waits for its next one waits for a few hundred microseconds."""

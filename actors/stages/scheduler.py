@@ -9,6 +9,7 @@ get as many rows as have permits, since each is on its own there.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,8 @@ from .terms import AttemptTimedOut, StageTerms
 from .troubles import Troubles
 from .workforce import Workforce
 
+SHARES = 5
+"""A fifth of the work of an assignment is worth waking another worker for."""
 LOOK_AGAIN_S = 0.005
 """Keys that have asked for permits and got none for so long wait for their time: others may ask meanwhile."""
 
@@ -51,6 +54,8 @@ class Scheduler:
     ) -> None:
         self._terms = terms
         self._dispatch = terms.dispatch
+        # The time of an attempt begins with that of its assignment.
+        self._work_s = min(terms.dispatch.work_s, (terms.timeout_s or math.inf) / 8)
         self._ahead = terms.workers if terms.dispatch.blocking else terms.dispatch.depth
         """Assignments for which permits are asked beyond those that could begin, where permits are plenty."""
         self._governor = governor
@@ -69,6 +74,8 @@ class Scheduler:
         self._look: Timer | None = None
         self._overdue: deque[tuple[float, int]] = deque()
         self._call_s = 0.0
+        self._least = 1
+        """Rows of one assignment, where fewer would be too little work."""
         self._context: Context
         self.workforce = Workforce(terms.dispatch.workers(terms.workers))
         self.assignments = Assignments()
@@ -254,6 +261,9 @@ class Scheduler:
                     break
                 self._hire()
             n, in_flight = self.chunk, self.assignments.in_flight
+            if n > self._least:
+                # All share in what there is, unless it is so little work that waking another one would cost more.
+                n = min(n, max(self._least, len(queue.backlog) // (len(workforce.idle) + workforce.to_hire)))
             if not blocking:
                 n = min(self._free() + (0 if queue.scarce else self._ahead), self._dispatch.chunk)
             # So that what stands after it has room for their results.
@@ -313,8 +323,9 @@ class Scheduler:
     def _learn_pace(self, call_s: float) -> None:
         # Slower calls are believed at once, faster ones by and by: a chunk that is too long delays its first answer.
         self._call_s = call_s if call_s > self._call_s else 0.5 * self._call_s + 0.5 * call_s
-        fitting = int(self._dispatch.work_s / self._call_s) if self._call_s > 0 else self._dispatch.chunk
+        fitting = int(self._work_s / self._call_s) if self._call_s > 0 else self._dispatch.chunk
         self.chunk = max(1, min(self.chunk * 2, fitting, self._dispatch.chunk))
+        self._least = max(1, fitting // SHARES)
 
     def check_overdue(self) -> None:
         """Give up on workers whose call takes too long."""

@@ -22,10 +22,10 @@ from .current import CallInfo, Ear, _current
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader
 
-CHUNK_S = 0.001
-"""What a chunk is cut for, about (see `actors/stages/scheduler.py`)."""
-SLICE_S = 0.01
+SLICE_S = 0.02
 """After so long, a worker gives back what is left of a chunk: its calls have become slower than the chunk was cut for."""
+PART_S = 0.005
+"""After so long, a worker tells what it has done of a chunk, and goes on with the rest."""
 
 
 class ThreadCalls:
@@ -71,30 +71,47 @@ class ThreadCalls:
         self._results = results
         self._assign = assign
         faults: list[Fault] = []
-        began = self._began = self._monotonic()
-        stop_at = began + SLICE_S
-        more = True
-        while more:
-            more = self._context.run(self._call, assign, results, faults, stop_at)
+        told = 0
+        told_at = began = self._began = self._monotonic()
+        while self._context.run(self._call, assign, results, faults, told_at + PART_S):
             if differ(self._context, self._base):
                 # What one row's call has set there is nothing to the next one's (L73).
                 self._context = self._base.copy()
-        busy_s = self._monotonic() - began
-        done, n = len(results), len(assign.values)
-        seqs: protocol.Seqs = assign.seqs if done == n else assign.seqs[:done]
+            now = self._monotonic()
+            if now - began > SLICE_S:
+                break
+            if now - told_at > PART_S:
+                tell(self._answered(assign, worker, told, faults, now - told_at, last=False))
+                faults = []
+                told, told_at = len(results), now
+        if differ(self._context, self._base):
+            self._context = self._base.copy()
+        last = self._answered(assign, worker, told, faults, self._monotonic() - told_at, last=True)
+        self._assign = None
+        self._results = []
+        tell(last)
+
+    def _answered(
+        self, assign: protocol.Assign, worker: Ref, told: int, faults: list[Fault], busy_s: float, *, last: bool
+    ) -> Answered:
+        """What is done of the assignment, less the first `told` rows. `faults`: of the others. `last`: no other part
+        follows."""
+        results, done = self._results, len(self._results)
+        seqs: protocol.Seqs = assign.seqs
+        if told or done < len(seqs):
+            seqs, results = seqs[told:done], results[told:]
         answers = results
         if faults:
             well = [(s, v) for s, v in zip(seqs, results, strict=True) if type(v) is not Fault]
             seqs, answers = [s for s, _ in well], [v for _, v in well]
-        self._assign = None
-        self._results = []
         heard = self._heard() if self._ears else ()
-        times_s = _times_of(results, busy_s) if busy_s > SLICE_S and done > 1 else ()
-        tell(Answered(assign.id, worker, seqs, answers, faults, assign.seqs[done:], True, busy_s, heard, times_s))
+        unstarted = assign.seqs[done:] if last else ()
+        times_s = _times_of(results, busy_s) if busy_s > 2 * PART_S and done - told > 1 else ()
+        return Answered(assign.id, worker, seqs, answers, faults, unstarted, last, busy_s, heard, times_s)
 
     def _call(self, assign: protocol.Assign, results: list[object], faults: list[Fault], stop_at: float) -> bool:
-        """Call, one after another, the rows that have no result yet. True: there are more, which need another context,
-        since a call has changed this one; else all are done, or it is time to tell."""
+        """Call, one after another, the rows that have no result yet. True: there are more, but a call has changed the
+        context, or it is time to tell; else all are done, or a call was refused and the others must wait."""
         function, append, values = self._function, results.append, assign.values
         monotonic, context, base = self._monotonic, self._context, self._base
         # The type of the last answer: others of this type need not be looked at for coroutines. Most functions have one.
@@ -128,7 +145,7 @@ class ThreadCalls:
                 if fault.kind is Kind.REFUSED or fault.kind is Kind.EXHAUSTED:
                     return False
             if monotonic() > stop_at:
-                return False
+                break
         return len(results) < n
 
     def _info(self) -> CallInfo:
@@ -165,10 +182,10 @@ class ThreadCalls:
 
 
 def _times_of(results: list[object], busy_s: float) -> tuple[float, ...]:
-    """About how long each call took, where all but the last one were made within `SLICE_S`: so it is the last that was slow.
-    The others are taken to be what the chunk was cut for. Those that were answered come first."""
+    """About how long each call of a part took, where all but the last one were made within `PART_S`: so it is the last that
+    was slow. Those that were answered come first."""
     before = len(results) - 1
-    each_s = min(CHUNK_S, busy_s / 2.0) / (before + 1)
+    each_s = min(PART_S, busy_s / 2.0) / (before + 1)
     times = [each_s] * before + [busy_s - before * each_s]
     well = [took for took, result in zip(times, results, strict=True) if type(result) is not Fault]
     return (*well, *(took for took, result in zip(times, results, strict=True) if type(result) is Fault))

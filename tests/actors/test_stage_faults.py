@@ -376,6 +376,29 @@ def test_what_a_lost_worker_had_finished_stands_and_only_the_call_it_was_in_is_u
     assert {end.seq: type(end.error) for end in ends(fake).values()} == {4: ValueError, 5: MemoryError}
 
 
+def test_a_worker_that_is_lost_after_it_has_told_a_part_loses_one_call_whichever_news_comes_first_L49() -> None:
+    for first in ("part", "death"):
+        fake = staged(workers=1, on_unknown="quarantine")
+        fake.receive(Rows(range(9), list("abcdefghi")), PermitsGranted(Epoch(0), 9))
+        for _ in range(3):
+            ((worker, assign),) = assigned(fake)
+            if len(assign.seqs) >= 4:
+                break
+            fake.receive(Answered(assign.id, worker, assign.seqs, ["ok"] * len(assign.seqs), [], [], True, 1e-9))
+        assert list(assign.seqs) == [3, 4, 5, 6]
+        fake.told = []
+        news = [
+            Answered(assign.id, worker, range(3, 5), ["D", "E"], [], (), False, 0.01),
+            protocol.Died(worker, MemoryError(), Progress(assign.id, ["D", "E"])),
+        ]
+        fake.receive(*(news if first == "part" else reversed(news)))
+        went = {
+            seq: value for whom, m in fake.told if whom == NEXT for seq, value in zip(m.seqs, m.values, strict=True)
+        }
+        assert went == {3: "D", 4: "E"}
+        assert {end.seq: type(end.error) for end in ends(fake).values()} == {5: MemoryError}
+
+
 @pytest.mark.parametrize("on_unknown", ["retry", "quarantine"])
 def test_a_call_whose_fate_nobody_knows_costs_an_attempt_and_is_repeated_only_where_that_is_wanted_L49(
     on_unknown: Any,

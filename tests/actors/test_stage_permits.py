@@ -141,16 +141,38 @@ def test_a_call_that_is_quicker_than_the_others_makes_chunks_larger_by_and_by() 
     fake = staged(workers=1)
     fake.receive(Rows(range(100), list(range(100))), PermitsGranted(Epoch(0), 100))
     sizes = []
-    for took_s in [1e-3, 1e-5, 1e-5, 1e-5, 1e-5]:
+    for took_s in [1e-2, 1e-4, 1e-4, 1e-4, 1e-4]:
         ((worker, assign),) = assigned(fake)
         sizes.append(n := len(assign.seqs))
         fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, took_s * n))
-    # A call is taken to last 1, 0.5, 0.26, 0.13 and 0.07 ms; a chunk is 1 ms of them, and twice the one before it at most.
+    # A call is taken to last 10, 5, 2.6, 1.3 and 0.7 ms; a chunk is 10 ms of them, and twice the one before it at most.
     assert sizes == [1, 1, 1, 2, 4]
     ((worker, assign),) = assigned(fake)
-    fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, 1.9e-4 * len(assign.seqs)))
+    fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, 1.9e-3 * len(assign.seqs)))
     ((worker, assign),) = assigned(fake)
     assert len(assign.seqs) == 5, "a slower one is believed at once"
+
+
+def test_all_workers_share_in_what_is_there_where_calls_are_slow() -> None:
+    fake = staged(workers=4)
+    fake.receive(Rows(range(4), list("abcd")), PermitsGranted(Epoch(0), 4))
+    for worker, assign in assigned(fake):
+        # Ten of such calls are a chunk.
+        fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, 1e-3))
+    fake.receive(Rows(range(4, 12), list("efghijkl")), PermitsGranted(Epoch(0), 8))
+    assert [len(assign.seqs) for _, assign in assigned(fake)] == [2, 2, 2, 2]
+
+
+def test_a_chunk_is_short_beside_the_time_out_of_an_attempt() -> None:
+    """The time of each of its calls begins with it."""
+    fake = staged(workers=1, timeout_s=0.016)
+    fake.receive(Rows(range(30), list(range(30))), PermitsGranted(Epoch(0), 30))
+    sizes = []
+    for _ in range(5):
+        ((worker, assign),) = assigned(fake)
+        sizes.append(n := len(assign.seqs))
+        fake.receive(Answered(assign.id, worker, assign.seqs, list(assign.seqs), [], [], True, 5e-4 * n))
+    assert sizes == [1, 2, 4, 4, 4]
 
 
 def test_a_function_for_keys_or_weights_that_fails_is_the_row_s_error() -> None:
