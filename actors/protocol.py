@@ -459,6 +459,8 @@ class Fault(msgspec.Struct, frozen=True):
     took_s: float | None = None
     words: str | None = None
     """Of an exhausted account, the provider's own code and message."""
+    crashed: bool = False
+    """The process that made the call has ended in it: that says nothing of the other side."""
 
 
 class Answered(Message, frozen=True):

@@ -46,6 +46,7 @@ __all__ = [
     "Overdue",
     "PartsMissing",
     "Pending",
+    "ProcessDied",
     "RateLimited",
     "Recalled",
     "Retracted",
@@ -225,6 +226,11 @@ class CannotStartThread(HeadraceError, RuntimeError):
 
 class LoopDied(HeadraceError, RuntimeError):
     """The event loop of a run or executor broke while calls were under way: whether they happened, nobody can say (L69)."""
+
+
+class ProcessDied(HeadraceError, RuntimeError):
+    """A worker process ended while it called a row: by a signal (a crash, the system that was out of memory), or since the
+    function ended it. Whether the call happened, nobody can say."""
 
 
 # --- the journal ---

@@ -141,10 +141,11 @@ class QuirkTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     `raise`: a plain error. `interrupt`, `exit`: KeyboardInterrupt, SystemExit. `nonsense`: returns something else.
     `mutate`: changes its row before it fails. `block`: never comes back. `slow`: takes `seconds` of its own.
-    `pending`: is begun, and done when it is asked again, `seconds` later. `writes`: adds to its row, in place.
+    `pending`: is begun, and done when it is asked again, `seconds` later. `writes`: adds to its row, in place. `crash`: ends
+    its worker process.
     """
 
-    does: Literal["raise", "interrupt", "exit", "nonsense", "mutate", "block", "slow", "pending", "writes"]
+    does: Literal["crash", "raise", "interrupt", "exit", "nonsense", "mutate", "block", "slow", "pending", "writes"]
     rows: list[int] = []
     every: Count | None = None
     once: bool = False

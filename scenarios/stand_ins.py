@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime.calls.current import CallInfo, current_call
-from headrace.runtime.errors import BadInput, Pending, UnwritableRows
+from headrace.runtime.errors import BadInput, Pending, ProcessDied, UnwritableRows
 
 from .history import Call, Reply
 from .outside import HttpStatus, Told
@@ -281,6 +281,8 @@ class Quirks:
         match quirk.does:
             case "raise":
                 raise Broken("the function broke: it expected 4290 tokens, not a quota, a rate limit or 429")
+            case "crash":
+                raise ProcessDied("the worker process was ended by SIGSEGV while it called this row")
             case "interrupt":
                 raise KeyboardInterrupt
             case "exit":

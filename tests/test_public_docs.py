@@ -37,6 +37,7 @@ WITHOUT_EXAMPLE = {
     "Run.leave": "as drain",
     "Run.stats": "as it is read",
     "Run.wait_ended": "as wait",
+    "RunReport.text": "str(report) is the same at another width",
     "RunReport.to_dict": "as it is read",
     "Stream.close": "as the class shows",
     "Stream.aclose": "as the class shows",

@@ -82,9 +82,12 @@ class Attempts:
                 self._end_failed(queue, value, fault)
             case Kind.UNKNOWN:
                 self._counters.unknown += 1
-                queue.witnesses.on_failed(fault.seq)
+                if not fault.crashed:
+                    queue.witnesses.on_failed(fault.seq)
                 if self._terms.on_unknown == "quarantine":
                     self._end_failed(queue, value, fault)
+                elif fault.crashed:
+                    self._on_crashed(queue, value, fault)
                 else:
                     self._on_failed(queue, value, fault)
             case Kind.TRANSIENT:
@@ -137,6 +140,15 @@ class Attempts:
             self._end(fault.seq, value, queue, fault.error)
         else:
             self.trials.try_(fault.seq, value, queue, fault)
+
+    def _on_crashed(self, queue: KeyQueue, value: Any, fault: Fault) -> None:
+        """Its process has ended in its call, which is this row's matter, whatever other calls come to."""
+        trouble = self._troubles.of(fault.seq)
+        trouble.failed += 1
+        if trouble.failed < self._terms.backoff.attempts:
+            self._rest_after(fault, value, queue)
+        else:
+            self._end(fault.seq, value, queue, fault.error)
 
     def _end_failed(self, queue: KeyQueue, value: Any, fault: Fault) -> None:
         self._troubles.of(fault.seq).failed += 1

@@ -25,7 +25,8 @@ def call_news(
     if not answered.faults:
         return [protocol.CallsEnded(stage, epoch, ended, ended, (), latency_s, key, answered.heard, spent)]
     news: list[Message] = []
-    failed = tuple(f.seq for f in answered.faults if f.kind in (Kind.TRANSIENT, Kind.UNKNOWN))
+    failed = tuple(f.seq for f in answered.faults if f.kind in (Kind.TRANSIENT, Kind.UNKNOWN) and not f.crashed)
+    crashed = sum(f.crashed for f in answered.faults)
     refused = [f for f in answered.faults if f.kind is Kind.REFUSED]
     away = [f for f in answered.faults if f.kind is Kind.EXHAUSTED]
     if refused:
@@ -34,7 +35,7 @@ def call_news(
         named_s = max((f.retry_after_s for f in away if f.retry_after_s is not None), default=None)
         words = next((f.words for f in away if f.words), None)
         news.append(protocol.TurnedAway(epoch, len(away), named_s, words, key))
-    well = ended - len(failed) - len(refused) - len(away)
+    well = ended - len(failed) - len(refused) - len(away) - crashed
     news.append(protocol.CallsEnded(stage, epoch, ended, well, failed, latency_s, key, answered.heard, spent))
     return news
 

@@ -77,12 +77,15 @@ def calls_in_threads(terms: CallTerms, chunk: int = CHUNK_MAX) -> CallMaker:
     return CallMaker(Dispatch.in_threads(chunk), new)
 
 
-def calls_in_processes(pool: Pool, timeout_s: float | None) -> CallMaker:
-    """Calls of plain functions, each worker's in a process of the pool's."""
+def calls_in_processes(
+    pool: Pool, timeout_s: float | None, begin: Callable[[Any], object] = lambda row: None
+) -> CallMaker:
+    """Calls of plain functions, each worker's in a process of the pool's. `begin`: called with each row before it is sent;
+    what it raises is the row's error."""
     # Most runs have none.
     from .processes.calls import ProcessCalls
 
-    return CallMaker(Dispatch.in_processes(), lambda: ProcessCalls(pool, timeout_s))
+    return CallMaker(Dispatch.in_processes(), lambda: ProcessCalls(pool, timeout_s, begin))
 
 
 def calls_on_a_loop(terms: CallTerms, calls: int) -> CallMaker:

@@ -6,6 +6,8 @@ other block goes row by row through the reader (`_by_reader`), which knows where
 A file that cannot be what it was said to be is one clear message, before any row: another format, a header that is no
 text, a separator that is nowhere in it, columns that have the same name. A line that is no row keeps what stood there,
 and goes to quarantine. A quote that is never closed costs the line in which it is opened, not the rest of the file.
+
+This file is long by a few lines: the quick way and the exact one read the same blocks, and each is the other's measure.
 """
 
 from __future__ import annotations

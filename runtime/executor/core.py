@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from loguru import logger
@@ -26,7 +26,7 @@ from headrace.actors.protocol import State
 from headrace.actors.stage import Stage
 from headrace.actors.stages.terms import StageStatistics, StageTerms
 
-from ..calls.making import CallMaker, CallTerms, calls_in_threads, calls_on_a_loop
+from ..calls.making import CallMaker, CallTerms, calls_in_processes, calls_in_threads, calls_on_a_loop
 from ..errors import ConfigError, LoopDied
 from ..hosts.loop_home import LoopHome
 from ..hosts.port import Address, Host, Signal
@@ -37,8 +37,11 @@ from ..run.report import RunReport
 from ..run.report_parts import StageReport
 from ..run.reporting import executor_errors, spent_of, waits_of
 from ..text import message_of, told, traceback_of, visible
-from .futures import Batch, CallFuture, Task, call, call_async, context_of
+from .futures import Batch, CallFuture, Task, begin, call, call_async, context_of
 from .terms import ExecutorTerms
+
+if TYPE_CHECKING:
+    from ..calls.processes.pool import Pool
 
 NEVER = 1 << 62
 """So many failures in a row that it is no outage: an executor without a retry hands each failure to its caller."""
@@ -73,6 +76,8 @@ class ExecutorCore:
         self._desk = system.address("desk")
         self.threads_stage = system.address("threads")
         self.loop_stage = system.address("loop")
+        self._without_processes: Callable[[protocol.Failing | None], object] = lambda _: None
+        self._pool = self._new_pool()
         self._governor = self._new_governor()
         room = None if terms.limit.key is not None else 2 * terms.max_workers
         lines = [Line(stage, self._governor, room) for stage in (self.threads_stage, self.loop_stage)]
@@ -82,6 +87,8 @@ class ExecutorCore:
             self._host_actors(lines)
         except BaseException:
             system.stop(STOP_S)
+            if self._pool is not None:
+                self._pool.close()
             if self.loop_home is not None:
                 self.loop_home.stop(STOP_S)
             if terms.limit.name is not None:
@@ -125,7 +132,7 @@ class ExecutorCore:
             name=name,
             workers=terms.max_workers,
             dispatch=calls.dispatch,
-            timeout_s=terms.timeout,
+            timeout_s=None if calls.dispatch.times_out else terms.timeout,
             deadline_s=terms.deadline,
             backoff=(terms.retry or Retry(1)).backoff,
             on_unknown=terms.on_unknown,
@@ -139,7 +146,23 @@ class ExecutorCore:
             gives_up="rows",
         )
 
+    def _new_pool(self) -> Pool | None:
+        if self.terms.on != "processes" or not self.host.processes:
+            return None
+        from .remote import pool_for
+
+        self._without_processes = self.host.aside(f"{self._system.name}.clean-up", self._on_told)
+        pool = pool_for(self.terms, self._system.name, self._on_no_process)
+        pool.listen()
+        return pool
+
+    def _on_no_process(self, error: BaseException) -> None:
+        # Elsewhere, since the pool that says so is closed at the end.
+        self._without_processes(protocol.Failing(self.host.callback("processes", lambda _: None), error))
+
     def _thread_calls(self) -> CallMaker:
+        if self._pool is not None:
+            return calls_in_processes(self._pool, self.terms.timeout, begin)
         terms = self._call_terms(call, self._loop, context=self._context, set_up=self._set_up_thread)
         # Calls may wait for each other, so none may stand behind another in one worker.
         return calls_in_threads(terms, chunk=1)
@@ -367,6 +390,9 @@ class ExecutorCore:
             self.ended.set()
             at_end, self._at_end = self._at_end, []
         self._system.stop(timeout_s)
+        if self._pool is not None:
+            self._pool.close()
+        self._without_processes(None)
         if self.loop_home is not None:
             self.loop_home.stop(timeout_s)
         if self.terms.limit.name is not None:

@@ -15,6 +15,7 @@ from headrace.actors.errors import InternalError
 
 from ..calls.answers import check_answers_at_once
 from ..calls.coroutines import runs_on_a_loop
+from ..calls.place import Place, checked_place
 from ..errors import DeadlineExceeded, RunAborted
 from ..hosts.port import Address, Host, Whose
 from ..hosts.threads.caller_loop import check_whose
@@ -60,6 +61,9 @@ class Executor(concurrent.futures.Executor):
             one that runs here, so that they can use clients that the application has made on it (an aiohttp session, an
             httpx client, a connection pool). If that loop ends first, calls under way on it have an unknown fate, and the
             executor is not usable any more.
+        on: Where plain functions are called: on "threads" of this process, or in "processes", `max_workers` of them, for
+            code that computes or that may crash. What is sent there and back is pickled.
+        memory: What each process may take, as a number of bytes or text such as "2GB".
 
     Raises:
         ValueError: An option cannot be; its type is `ConfigError` where the option is one of Headrace's.
@@ -93,6 +97,8 @@ class Executor(concurrent.futures.Executor):
         deadline: float | None = None,
         on_unknown: Literal["retry", "quarantine"] = "retry",
         loop: Whose = "own",
+        on: Place = "threads",
+        memory: str | int | None = None,
     ) -> None:
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
@@ -104,6 +110,7 @@ class Executor(concurrent.futures.Executor):
         timeout, deadline = checked_times("Executor", timeout, deadline)
         check_on_unknown("Executor", on_unknown)
         check_whose("Executor", loop)
+        on, size = checked_place("Executor", on, memory, on_a_loop=False)
         limited, policy = as_limit(limit), as_retry(retry)
         for what, asked in (("limit=Limit(key=...)", limited.key), ("limit=Limit(cost=...)", limited.cost)):
             check_answers_at_once("Executor", what, asked)
@@ -121,6 +128,8 @@ class Executor(concurrent.futures.Executor):
                 initializer,
                 initargs,
                 loop,
+                on,
+                size,
             )
         )
         # Not ours to promise, but there are libraries that look at it in a `ThreadPoolExecutor`.

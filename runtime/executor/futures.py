@@ -56,10 +56,17 @@ class Task:
         self.kwargs = kwargs
         self.future = future
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To a worker process.
+        from ..calls.processes.wire import pairs_of
+        from .remote import RemoteTask
+
+        return RemoteTask, (self.function, self.args, self.kwargs, pairs_of(self.context))
+
 
 def call(task: Task) -> Any:
     """Make the call; what comes as a coroutine is yet to be awaited."""
-    _begin(task)
+    begin(task)
     context = task.context.copy()
     context.run(_current.set, _current.get())
     future = task.future
@@ -97,7 +104,7 @@ async def call_async(task: Task) -> Any:
     # Before it begins: whoever finds it begun shall find this.
     future.interrupt = interrupt = partial(asyncio.get_running_loop().call_soon_threadsafe, cancel)
     try:
-        _begin(task)
+        begin(task)
         return await task.function(*task.args, **task.kwargs)
     except asyncio.CancelledError as error:
         if not cancelled:
@@ -115,7 +122,8 @@ def context_of(task: Task) -> Context:
     return task.context
 
 
-def _begin(task: Task) -> None:
+def begin(task: Task) -> None:
+    """The call begins. Raises `Retracted` where nobody waits for it any more."""
     if task.future is not None and not task.future.begin():
         raise Retracted("cancelled before it began")
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ..calls.place import Place
 from ..hosts.port import Whose
 from ..limits import Limit, Retry
 
@@ -24,3 +25,5 @@ class ExecutorTerms(msgspec.Struct, frozen=True):
     initializer: Callable[..., object] | None
     initargs: tuple[object, ...]
     loop: Whose = "own"
+    on: Place = "threads"
+    memory: int | None = None

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Context
 
-from loguru import logger
-
 from headrace.actors.protocol import Message
 
 from ..calls.answers import answering
 from ..calls.processes import log
 from ..calls.processes.child import Job
 from ..calls.processes.pool import Pool
-from ..calls.processes.wire import dump
+from ..calls.processes.wire import dump, pairs_of
 from ..errors import ConfigError, HeadraceError, name_of
 from ..graph.nodes.calls import StagePlan
 from ..text import message_of
@@ -53,16 +51,5 @@ def pool_of(
             f"stage {stage.name!r}: the function cannot be sent to a process ({name_of(error)}: {message_of(error)}); let "
             f"prepare() make there what cannot be sent, such as a client or an open file"
         ) from error
-    job = Job(functions, _pairs(context), prefix, stage.timeout, stage.memory, log.levels())
+    job = Job(functions, pairs_of(context), prefix, stage.timeout, stage.memory, log.levels())
     return Pool(f"stage {stage.name!r}", dump(job), name, failed)
-
-
-def _pairs(context: Context) -> list[bytes]:
-    """What is set in a context, as far as it can be sent."""
-    pairs: list[bytes] = []
-    for variable, value in context.items():
-        try:
-            pairs.append(dump((variable, value)))
-        except Exception as error:
-            logger.debug("the context variable {!r} is not sent to processes: {}", variable.name, message_of(error))
-    return pairs

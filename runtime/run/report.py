@@ -102,9 +102,10 @@ class RunReport(msgspec.Struct, frozen=True):
         return self.text(terminal_width())
 
     def text(self, width: int = 100) -> str:
-        """The report for people, in lines of `width` characters at most (but for what cannot be broken, such as a path).
+        """The report for people. Nothing in it is obeyed by a terminal, whatever rows and errors hold.
 
-        Nothing in it is obeyed by a terminal, whatever rows and errors hold.
+        Args:
+            width: How many characters a line has at most, but for what cannot be broken, such as a path.
         """
         return as_text(self._lines(), width)
 

@@ -17,7 +17,7 @@ from headrace.actors.protocol import Fault, Kind
 from headrace.actors.quantities import LONGEST_S, check_after_s
 from headrace.actors.rows.identity import Id
 
-from ..errors import Pending, RateLimited
+from ..errors import Pending, ProcessDied, RateLimited
 from ..quantities import hint_s
 from ..text import message_of, remark, told, visible
 from .plugins import classifiers
@@ -90,6 +90,8 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
             return Fault(seq, Kind.PENDING, error, check_after_s(error.check_after_s), error.state)
         except BaseException as wrong:
             return Fault(seq, Kind.PERMANENT, wrong)
+    if issubclass(type(error), ProcessDied):
+        return Fault(seq, Kind.UNKNOWN, error, crashed=True)
     try:
         verdict = classify(error, own)
         kind = Kind.EXHAUSTED if verdict.exhausted else Kind(verdict.kind)

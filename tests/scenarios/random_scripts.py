@@ -29,7 +29,7 @@ from headrace.scenarios.script import (
 )
 
 ANSWERS: tuple[Any, ...] = (400, 500, "reset", "silence", "late", "nonsense", "refusal")
-QUIRKS: tuple[Any, ...] = ("raise", "interrupt", "exit", "mutate", "block", "slow")
+QUIRKS: tuple[Any, ...] = ("crash", "raise", "interrupt", "exit", "mutate", "block", "slow")
 WHEN = (
     "Assign",
     "Answered",

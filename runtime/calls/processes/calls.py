@@ -9,6 +9,7 @@ ended by ending its process.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.actors import protocol
@@ -18,10 +19,10 @@ from headrace.actors.rows.identity import Id
 from headrace.actors.stages.terms import AttemptTimedOut
 from headrace.actors.worker import Progress, Tell
 
-from ...errors import BadInput, name_of
+from ...errors import BadInput, ProcessDied, name_of
 from ...text import message_of, told
 from .pool import Pool, RemoteTraceback, error_of
-from .process import Process, ProcessDied
+from .process import Process
 from .wire import Word, dump, load
 
 Packed = list[tuple[int, int, bytes]]
@@ -43,11 +44,15 @@ class _Work:
 
 
 class ProcessCalls:
-    """One worker's calls. `timeout_s`: of one attempt."""
+    """One worker's calls. `timeout_s`: of one attempt. `begins`: called with each row before it is sent; what it raises is
+    the row's error."""
 
-    def __init__(self, pool: Pool, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, pool: Pool, timeout_s: float | None = None, begins: Callable[[Any], object] = lambda row: None
+    ) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        self._begins = begins
         self._work: dict[int, _Work] = {}
         self._process: Process | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -59,7 +64,18 @@ class ProcessCalls:
     # --- on the worker's thread ---
 
     def begin(self, assign: protocol.Assign, worker: Ref, tell: Tell) -> None:
-        packed, faults = _packed(assign, range(len(assign.values)))
+        faults: list[tuple[int, Fault]] = []
+        for index, value in enumerate(assign.values):
+            try:
+                self._begins(value)
+            except BaseException as error:
+                faults.append((index, Fault(assign.seqs[index], Kind.PERMANENT, error)))
+        if faults:
+            gone = {index for index, _ in faults}
+            packed, unfit = _one_by_one(assign, [i for i in range(len(assign.values)) if i not in gone])
+            faults += unfit
+        else:
+            packed, faults = _packed(assign, range(len(assign.values)))
         self._pool.home.call_soon(self._begin, _Work(assign, worker, tell), packed, faults)
 
     def recall(self) -> None:
@@ -174,7 +190,7 @@ class ProcessCalls:
     def _on_unread(self, id_: int, first: int, rows: int, said: Any) -> None:
         work, error = self._work[id_], error_of(said)
         if rows > 1:
-            packed, faults = _packed(work.assign, range(first, first + rows), together=False)
+            packed, faults = _one_by_one(work.assign, range(first, first + rows))
             for at, n, blob in packed:
                 self._send(Word.WORK, dump((id_, at, n, blob)))
             if faults:
@@ -228,12 +244,13 @@ class ProcessCalls:
         for index in rows:
             if index in work.unfit:
                 continue
-            error: Exception
+            seq = work.assign.seqs[index]
             if late and index == rows[-1]:
-                error = AttemptTimedOut(f"no answer within {self._timeout_s:g} s; its worker process was ended")
+                slow = AttemptTimedOut(f"no answer within {self._timeout_s:g} s; its worker process was ended")
+                faults.append(Fault(seq, Kind.UNKNOWN, slow))
             else:
-                error = ProcessDied(f"the worker process of {self._pool.stage} {how} while it called this row")
-            faults.append(Fault(work.assign.seqs[index], Kind.UNKNOWN, error))
+                died = ProcessDied(f"the worker process of {self._pool.stage} {how} while it called this row")
+                faults.append(Fault(seq, Kind.UNKNOWN, died, crashed=True))
         self._tell(work, len(faults), [], [], faults)
 
     # --- time ---
@@ -270,14 +287,15 @@ class ProcessCalls:
         self._watching = loop.call_later(left_s, self._look)
 
 
-def _packed(assign: protocol.Assign, rows: range, *, together: bool = True) -> tuple[Packed, list[tuple[int, Fault]]]:
-    """These rows as they are sent, all together or each by itself, and what is wrong with those that cannot be."""
-    if together:
-        try:
-            return [(rows.start, len(rows), _blob(assign, rows))], []
-        except Exception:
-            if len(rows) > 1:
-                return _packed(assign, rows, together=False)
+def _packed(assign: protocol.Assign, rows: range) -> tuple[Packed, list[tuple[int, Fault]]]:
+    """These rows as they are sent, and what is wrong with those that cannot be."""
+    try:
+        return [(rows.start, len(rows), _blob(assign, rows))], []
+    except Exception:
+        return _one_by_one(assign, rows)
+
+
+def _one_by_one(assign: protocol.Assign, rows: Iterable[int]) -> tuple[Packed, list[tuple[int, Fault]]]:
     packed: Packed = []
     faults: list[tuple[int, Fault]] = []
     for index in rows:

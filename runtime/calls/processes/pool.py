@@ -15,10 +15,11 @@ from loguru import logger
 
 from headrace.actors.errors import InternalError
 
+from ...errors import ProcessDied
 from ...hosts.threads.loop_thread import LoopThread
 from ...text import message_of, remark, told
 from . import log
-from .process import Process, ProcessDied
+from .process import Process
 from .wire import Word, load
 
 CLOSE_S = 10.0
@@ -68,10 +69,14 @@ class Pool:
             raise InternalError("a pool is opened before there are calls")
         return self._home
 
+    def listen(self) -> None:
+        """Be ready for calls, which start processes. Raises `CannotStartThread`."""
+        self._home = LoopThread(self._name, self._failed, Context())
+
     def open(self) -> None:
         """Start the first process, and wait until its function is prepared. Raises what `prepare` raises, `ProcessDied`,
         `OSError` and `CannotStartThread`."""
-        self._home = LoopThread(self._name, self._failed, Context())
+        self.listen()
         try:
             error = self.home.run(self._open())
             if isinstance(error, BaseException):

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from headrace.actors.errors import InternalError
 
-from ...errors import HeadraceError
 from .page import Page
 from .wire import Frames, Word, frame
 
@@ -25,11 +24,6 @@ _BEGIN = (
 """What Python runs in the process: it finds modules where the run finds them, and has its arguments."""
 CHUNK = 1 << 18
 """Bytes that are read at once."""
-
-
-class ProcessDied(HeadraceError, RuntimeError):
-    """A worker process ended while it called a row: by a signal (a crash, the system that was out of memory), or since the
-    function ended it. Whether the call happened, nobody can say."""
 
 
 class Owner(Protocol):

@@ -7,17 +7,19 @@ as fast as pickle for plain data. A context variable is sent as the name of the 
 from __future__ import annotations
 
 import enum
+import functools
 import io
 import pickle
 import struct
 import sys
 from collections.abc import Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from loguru import logger
 
 from ...errors import ConfigError
+from ...text import told
 
 PROTOCOL = 5
 HEAD = struct.Struct("<QB")
@@ -119,8 +121,8 @@ def _pickler() -> Any:
             """cloudpickle's, which knows nothing of context variables, nor of loguru's logger, whose handlers stay here."""
 
             def reducer_override(self, value: object) -> Any:
-                if type(value) is ContextVar:
-                    return _variable, _home_of(value)
+                if type(value) is ContextVar and (home := _home_of(value)) is not None:
+                    return _variable, home
                 if type(value) is _Logger:
                     return _logger, (value._options[-1],)  # type: ignore[attr-defined]
                 return super().reducer_override(value)
@@ -129,14 +131,26 @@ def _pickler() -> Any:
     return _types[0]
 
 
-def _home_of(variable: ContextVar[Any]) -> tuple[str, str]:
-    """The module and the name under which it can be had in another process."""
+@functools.lru_cache(1024)
+def _home_of(variable: ContextVar[Any]) -> tuple[str, str] | None:
+    """The module and the name under which it can be had in another process; None where there is none."""
     for module_name, module in list(sys.modules.items()):
         if module_name == "__main__":
             continue
         for name, value in list(getattr(module, "__dict__", {}).items()):
             if value is variable:
                 return module_name, name
-    raise pickle.PicklingError(
-        f"the context variable {variable.name!r} is no global name of a module that can be imported"
-    )
+    return None
+
+
+def pairs_of(context: Context) -> list[bytes]:
+    """What is set in a context, as far as it can be sent: pickled pairs of a variable and its value."""
+    pairs: list[bytes] = []
+    for variable, value in context.items():
+        if _home_of(variable) is None:
+            continue
+        try:
+            pairs.append(dump((variable, value)))
+        except Exception as error:
+            logger.debug("the context variable {!r} is not sent to processes: {}", variable.name, told(error))
+    return pairs
