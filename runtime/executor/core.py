@@ -1,4 +1,7 @@
-"""The actors behind an executor, on whichever host; what becomes of it when the interpreter ends is in `leftover.py`."""
+"""The actors behind an executor, on whichever host; what becomes of it when the interpreter ends is in `leftover.py`.
+
+This file is long by a few lines: how an executor begins, and each of its three ways to end.
+"""
 
 from __future__ import annotations
 
