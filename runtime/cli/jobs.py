@@ -75,7 +75,7 @@ def run_job(
 ) -> NoReturn:
     """Run a job to its end. `journal`: where, whatever the file says of that. `again`: rows in quarantine to try again."""
     from ..errors import ConfigError, RunFailed
-    from ..run.progress import watch
+    from ..run.progress import progress_of
     from ..run.signals import draining
 
     if shown.log is not None:
@@ -97,9 +97,10 @@ def run_job(
                 suspend_after=suspend_after,
                 origin=file,
                 again=again,
+                progress=False if shown.quiet else progress_of("Ctrl-C again stops"),
             )
             signals.govern(started)
-            report = started.wait() if shown.quiet else watch(started)
+            report = started.wait()
         except ConfigError as error:
             # Of the journal; what the file says was checked before.
             wrong(str(error))

@@ -50,6 +50,10 @@ def _print(text: str, err: bool, nl: bool) -> None:
             _give_up_output()
             wrong(f"standard output: cannot be written: {error.strerror}")
         return
+    # A line of progress may stand there.
+    progress = sys.modules.get("headrace.runtime.run.progress")
+    if progress is not None:
+        progress.erase()
     try:
         click.echo(text, err=True, nl=nl)
     except (OSError, ValueError):

@@ -210,9 +210,12 @@ class FileSource(IteratorSource):
         return source, head, form
 
     def extent(self) -> Extent | None:
-        """How many bytes of a regular file have been read; of a gzip file, of the file itself. They are read a block at a
-        time, so it is up to a block ahead of the row that was given last."""
-        return Extent(self._file.read_to, self._file.size, "bytes") if self._file is not None else None
+        """How many bytes of a regular file have been read, up to about the row that was given last; of a gzip file, of the
+        file itself."""
+        if self._file is None:
+            return None
+        share = self._blocks.share_before(self._lines_read()) if self._blocks is not None else 1.0
+        return Extent(self._file.read_to * share, self._file.size, "bytes")
 
     def _ends_with_returns(self, head: str) -> bool:
         """Whether lines end with carriage returns alone, as they did on old Macs."""

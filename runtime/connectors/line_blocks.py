@@ -75,6 +75,15 @@ class LineBlocks:
             raise InternalError("who asks for places has said so when the source was opened")
         return self._base + at, self._digest.hexdigest()[:DIGEST_CHARS]
 
+    def share_before(self, line: int) -> float:
+        """About which share of what was read stands before a line: it is reckoned with the mean length of lines."""
+        end = self._base + len(self._block)
+        if self._base and self._first:
+            mean, lines = self._base / self._first, line - self._first
+        else:
+            mean, lines = len(self._block) / max(1, self._block.count(self._end)), line - self._first
+        return min(1.0, (self._base + lines * mean) / end) if end else 1.0
+
     def _digest_to(self, at: int) -> None:
         offset = self._base + at
         if self._digest is not None and offset > self._digested:

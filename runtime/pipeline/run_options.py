@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from ..hosts.port import Whose
 from ..journal.options import Journal
+from ..run.progress import Progress
 from ..telemetry.observer import Observer
 
 
@@ -30,6 +31,8 @@ class RunOptions(TypedDict, total=False):
             pool). Nothing may block that loop, so the run is then awaited: `await run`, `async with`. If that loop ends
             first, the run fails.
         observers: Who is told what happens, as it happens; see `Observer`.
+        progress: Show how the run is doing until it has ended: a live line on a terminal, an output that is renewed in a
+            notebook, a line every five seconds elsewhere, on standard error. `headrace run` does so by default.
     """
 
     max_quarantined: float | None
@@ -39,3 +42,4 @@ class RunOptions(TypedDict, total=False):
     suspend_after: float | None
     loop: Whose
     observers: Sequence[Observer]
+    progress: bool | Progress

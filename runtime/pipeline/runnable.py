@@ -29,6 +29,7 @@ from ..process.at_exit import LEAVE_S
 from ..quantities import QUARANTINED, SECONDS_OR_ZERO, optional
 from ..rows.contracts import Contract
 from ..run.output_files import check_files, hold, uses_of_a_run
+from ..run.progress import Progress, as_progress, progress_of
 from ..run.report import RunReport
 from ..run.run import Run
 from ..run.signals import draining
@@ -132,7 +133,7 @@ class Runnable(Generic[T_co]):
         check_known("start", options, RunOptions)
         loop, journal = options.get("loop", "own"), options.get("journal")
         check_whose("start", loop)
-        around = (loop, check_observers(options.get("observers", ())))
+        around = (loop, check_observers(options.get("observers", ())), as_progress(options.get("progress")))
         suspend_after = optional("run", "suspend_after", options.get("suspend_after"), SECONDS_OR_ZERO)
         plan = self.plan(max_quarantined=options.get("max_quarantined"), drain_timeout=options.get("drain_timeout"))
         if journal is None:
@@ -173,11 +174,12 @@ class Runnable(Generic[T_co]):
         places: Mapping[str, Any] | None,
         loop: Whose,
         observers: Sequence[Observer],
+        progress: Progress | None,
     ) -> Run:
         """A run whose outputs are held until it has ended."""
         outputs = hold(plan, self._run_info(plan, id_, journal), places)
         try:
-            return Run(plan, journaling, id_, outputs, loop, observers)
+            return Run(plan, journaling, id_, outputs, loop, observers, progress=progress)
         except BaseException:
             outputs.release()
             raise
@@ -227,6 +229,8 @@ class Runnable(Generic[T_co]):
                 "run: loop='caller': run() would block the event loop that its calls are to be made on; await run_async()"
             )
         with draining() as signals:
+            if options.get("progress") is True and signals.listening:
+                options["progress"] = progress_of("Ctrl-C again stops")
             run = self.start(**options)
             signals.govern(run)
             try:

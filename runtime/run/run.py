@@ -30,6 +30,7 @@ from ..text import kind_of, told
 from .core import RunCore, RunSpec
 from .leftover import Leftover
 from .output_files import Outputs
+from .progress import Progress
 from .report import RunReport
 
 
@@ -59,16 +60,23 @@ class Run:
         loop: Whose = "own",
         observers: Sequence[Observer] = (),
         host: Host = THREADS,
+        progress: Progress | None = None,
     ) -> None:
         """`id_`: of the run, where this is not its first life. `outputs`: what is held for it. `loop`: where its coroutines
-        run. `observers`: who is told what happens. `host`: what carries it. Raises `CannotStartThread` and `ConfigError`."""
+        run. `observers`: who is told what happens. `host`: what carries it. `progress`: shows how it is doing. Raises
+        `CannotStartThread` and `ConfigError`."""
         check_whose("start", loop)
         id_ = id_ or uuid.uuid4().hex
+        self._progress = progress
+        if progress is not None:
+            observers = (*observers, progress.observer)
         heard_by = Observers(host.monotonic, [RunLog(id_, plan.name)], observers)
         terms = RunSpec(plan, id_, copy_context(), heard_by, journaling, loop, outputs)
         self._core = core = RunCore(terms, host)
         self._leftover = Leftover(core)
         host.began(self._leftover)
+        if progress is not None:
+            progress.follow(core)
         core.start()
 
     @property
@@ -136,6 +144,8 @@ class Run:
         self._check_not_here("wait()", "await the run")
         report = self._core.report.result(patience("wait", timeout))
         self._leftover.heard = True
+        if self._progress is not None:
+            self._progress.join()
         return report
 
     def _check_process(self) -> None:

@@ -33,6 +33,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self.listening = False
+        """They come here; else the application has them."""
         self._run: Run | None = None
         # A handler on the main thread may interrupt `govern`, and then note a signal itself.
         self._mutex = threading.RLock()
@@ -111,6 +113,7 @@ def draining() -> Iterator[Signals]:
 
     handlers: dict[int, object] = {number: signal.signal(number, handle) for number in ours}
     _replaced.append((handlers, before))
+    signals.listening = True
     try:
         yield signals
     finally:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace import Limit, Pipeline, Retry, RunFailed, sinks, sources
-from headrace.runtime.run.progress import watch
 
 HERE = Path(__file__).parent
 QUOTA_PER_S = 200.0
@@ -77,12 +76,10 @@ def _run(url: str, options: argparse.Namespace) -> int:
         )
         .sink(sinks.jsonl(options.out / "airports.jsonl"))
         .quarantine(sinks.jsonl(options.out / "quarantine.jsonl"))
-        .start()
+        .start(progress=True)
     )
-    with (HERE / "airports.csv").open(encoding="utf-8") as file:
-        total = sum(1 for _ in file) - 1
     try:
-        report = watch(run, total)
+        report = run.wait()
     except RunFailed as failed:
         print(failed.report)
         print(failed, file=sys.stderr)

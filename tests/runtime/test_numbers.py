@@ -26,7 +26,7 @@ from headrace.runtime.limits import parse_rate
 from headrace.runtime.pipeline.call_options import CallOptions
 from headrace.runtime.pipeline.run_options import RunOptions
 from headrace.runtime.quantities import hint_s
-from headrace.runtime.run.progress import watch
+from headrace.runtime.run.progress import progress_of
 
 END_S = 30.0
 """A bound on what must end at once: only a hang takes so long."""
@@ -115,10 +115,10 @@ TRIED: dict[str, Callable[..., Any]] = {
     "Flow.stream": _stream,
     "Run.wait": _waits("wait"),
     "Run.wait_ended": _waits("wait_ended"),
-    "watch": lambda **o: watch(five().map(same).start(), 5, __import__("io").StringIO(), **o),
+    "progress_of": lambda **o: progress_of(stream=__import__("io").StringIO(), **o),
 }
 """What tries an option of each public callable: with any value, it ends, or raises `ConfigError`."""
-NO_OPTION = {"watch.total", "RateLimited.retry_after", "Pending.check_after_s", "UnwritableRows.rows"}
+NO_OPTION = {"RateLimited.retry_after", "Pending.check_after_s", "UnwritableRows.rows"}
 """Not options: a number that is only shown, hints and rows of a batch, which have tests of their own."""
 RECORDS = {"Outcome", "RunReport", "StageReport", "CallInfo", "Verdict", "ReadResult", "Quota"}
 """What Headrace makes and users read, or the other way round. Protocols are left out, too: users write their methods."""
@@ -151,7 +151,7 @@ def _unpacked(hint: str) -> dict[str, Any]:
 
 
 def _all_options() -> list[tuple[str, str]]:
-    found = [*_options_of("watch", watch), *_options_of("Journal", Journal)]
+    found = [*_options_of("progress_of", progress_of), *_options_of("Journal", Journal)]
     for name in runtime.__all__:
         public = getattr(runtime, name)
         if name in RECORDS or not isinstance(public, type) or getattr(public, "_is_protocol", False):

@@ -22,7 +22,7 @@ from loguru import logger
 from headrace.actors.text import message_of, told, visible
 from headrace.runtime import ConfigError, Executor, Pipeline, RunFailed
 from headrace.runtime.cli.commands import headrace
-from headrace.runtime.run.progress import watch
+from headrace.runtime.run.progress import progress_of
 from headrace.runtime.text import traceback_of, visible_json
 
 ESCAPES = "\x1b[2J\x1b]0;gone\x07\x9b31m\x7f\x08\r\x85\u202egnp.exe\u2066\u200b\u2028forged\nline"
@@ -123,9 +123,9 @@ class Closes:
 
 @pytest.mark.parametrize("make", ERRORS)
 def test_reports_and_progress_can_be_shown_L81(make: Callable[[], BaseException]) -> None:
-    run = Pipeline("job").source([HOSTILE]).map(lambda row: row).sink(Closes(make())).start()
     shown = io.StringIO()
-    report = watch(run, stream=shown)
+    flow = Pipeline("job").source([HOSTILE]).map(lambda row: row).sink(Closes(make()))
+    report = flow.run(progress=progress_of(stream=shown))
     assert report.notes
     harmless(str(report))
     harmless(shown.getvalue())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.runtime import Limit, Pipeline, RateLimited, Retry, TransientError, current_call
-from headrace.runtime.run.progress import watch
+from headrace.runtime.run.progress import progress_of
 from headrace.scenarios.testing import simulate
 
 
@@ -264,8 +264,8 @@ def test_a_hidden_retry_shows_as_calls_a_row_L56() -> None:
 
 def test_progress_is_told_by_time_and_exact_at_the_end_L28() -> None:
     said = io.StringIO()
-    run = Pipeline("job").source(range(100)).map(Meter(0.01), workers=4).start()
-    report = watch(run, 100, said, every=0.05)
+    shown = progress_of(stream=said, every=0.05)
+    report = Pipeline("job").source(range(100)).map(Meter(0.01), workers=4).run(progress=shown)
     lines = said.getvalue().splitlines()
     assert 2 <= len(lines) <= 20
     assert "100 of 100 rows" in lines[-1]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from loguru import logger
 
@@ -15,7 +14,6 @@ from headrace.runtime import Executor, Flow, Limit, Pipeline, Retry, RunFailed
 from headrace.runtime.errors import AccountShut, ConfigError
 from headrace.runtime.files.options import LimitOptions
 from headrace.runtime.files.pipeline_file import read
-from headrace.runtime.run import progress
 from headrace.scenarios.testing import simulate
 
 from ..verdicts.shapes import http
@@ -85,16 +83,6 @@ def test_the_error_says_since_when_why_how_much_is_left_and_what_to_do_L71() -> 
         f"quota. {ended.report.interrupted} rows that were read wait, and none of them has failed. Once it takes calls "
         "again, run it again; Limit(give_up_after=...) says how long to wait for that."
     )
-
-
-def test_progress_says_what_a_run_waits_for_L71() -> None:
-    report = simulate(Pipeline().source(range(3)).map(abs).sink(lambda row: None)).report
-    (stage,) = report.stages
-    assert stage.limit is not None
-    assert "waiting" not in progress._detail(report)
-    shut = msgspec.structs.replace(stage.limit, waits_for="no credit \x1b[2J")
-    report = msgspec.structs.replace(report, stages=(msgspec.structs.replace(stage, limit=shut),))
-    assert progress._detail(report).endswith("waiting, for its account is exhausted: no credit \\x1b[2J")
 
 
 def test_one_row_that_is_turned_away_alone_is_its_own_matter() -> None:
