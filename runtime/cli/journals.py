@@ -160,24 +160,55 @@ def list_runs(journal: str, as_json: bool) -> None:
         say(f"{line.name}  begun {began}  {lives}, {line.state}  {line.done:,}{of} rows done: {outcomes}")
 
 
+EXPLAINED = 5
+"""Rows that are told of at once, where more than one is meant."""
+
+
 @click.command()
 @JOURNAL
-@click.option("--row", type=int, required=True, help="Which one, counted from 0.")
+@click.option("--row", type=int, help="Which one, counted from 0.")
+@click.option(
+    "--where", type=TEXT, metavar="EXPRESSION", help="Rows of which this is true in their file, such as 'id == \"42\"'."
+)
+@click.option(
+    "--error", type=TEXT, metavar="CLASS", help="Rows that an error of this type ended, such as TimeoutError."
+)
 @click.option("--run", "name", type=TEXT, metavar="NAME", help="Of which run, where there are several.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output.")
-def explain(journal: str, row: int, name: str | None, as_json: bool) -> None:
-    """Tell what happened to a row: each attempt, what it became, where it went."""
+@click.option("--json", "as_json", is_flag=True, help="As JSON, on standard output; a list for --where and --error.")
+def explain(
+    journal: str, row: int | None, where: str | None, error: str | None, name: str | None, as_json: bool
+) -> None:
+    """Tell what happened to a row: each attempt, what it waited for, what it became, where it went.
+
+    Rows are named by --row, --where or --error. Of several, the first five are told of. --where reads the file of the source
+    again, where values are text in CSV and what they are in JSON Lines.
+    """
     import msgspec
 
     from ..journal.explain import explain as explain_
-    from ..journal.explain import story_text
+    from ..journal.explain import rows_by_error, rows_where
+    from ..journal.story_text import story_text
 
+    if sum(said is not None for said in (row, where, error)) != 1:
+        wrong("explain: say which row: one of --row, --where and --error")
     with _looking_into(journal) as records:
-        story = explain_(records, row, name)
+        if where is not None:
+            from ..rows.expressions import Expression
+
+            rows = rows_where(records, Expression(where), EXPLAINED, name)
+        elif error is not None:
+            rows = rows_by_error(records, error, name)
+        else:
+            rows = [row if row is not None else 0]
+        stories = [explain_(records, number, name) for number in rows[:EXPLAINED]]
     if as_json:
-        say_json(msgspec.json.encode(story).decode())
-    else:
-        say(story_text(story))
+        say_json(msgspec.json.encode(stories[0] if row is not None else stories).decode())
+        return
+    say("\n".join(map(story_text, stories)))
+    if len(rows) > EXPLAINED:
+        others = ", ".join(map(str, rows[EXPLAINED : 3 * EXPLAINED]))
+        more = ", ..." if len(rows) > 3 * EXPLAINED else ""
+        say(f"and {len(rows) - EXPLAINED:,} other rows: {others}{more}")
 
 
 @click.command()

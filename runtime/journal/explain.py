@@ -1,27 +1,31 @@
-"""What happened to a row, and which runs there were: what a journal tells people."""
+"""What happened to a row, and which runs there were: what a journal tells people. In words, `story_text.py` tells it."""
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
 
 from headrace.actors.errors import InternalError
-from headrace.actors.protocol import Kind
+from headrace.actors.protocol import BadRow, Kind
 from headrace.actors.rows.identity import Bundle, Id, rows_of, show
-from headrace.runtime.connectors.csv_source import CsvSource
-from headrace.runtime.connectors.jsonl_source import JsonlSource
+from headrace.runtime.connectors.port import SourceConnector
+from headrace.runtime.connectors.row_lines import places_of, source_of
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.graph.nodes.kinds import KINDS
+from headrace.runtime.text import message_of
 
 from .port import Bound
 from .records import Records, RunRow
 from .values.codec import decode_bits, decode_id, decode_ids, decode_span
 from .values.view import view
 from .work.fingerprint import Fingerprint, Node
+
+READ_ROWS = 1000
+"""Rows that are read at once where they are looked through."""
 
 
 class RunLine(msgspec.Struct, frozen=True):
@@ -122,27 +126,74 @@ def explain(journal: Records, row: int, name: str | None = None) -> Story:
 
 def _place_of(source: dict[str, Any], row: int) -> str:
     """The file and the line of a row, where the file is still what it was; else the source."""
-    path = source.get("path")
-    if path is None or path == "-" or source.get("stream"):
-        return str(source["name"])
-    connector: CsvSource | JsonlSource
-    if source["kind"] == "CsvSource":
-        connector = CsvSource(path, delimiter=source["delimiter"], encoding=source["encoding"])
-    elif source["kind"] == "JsonlSource":
-        connector = JsonlSource(path, encoding=source.get("encoding", "utf-8"))
-    else:
-        return str(path)
+    connector = source_of(source)
+    if connector is None:
+        return str(source.get("path") or source["name"])
     if {**connector.fingerprint(), "kind": source["kind"], "name": source["name"]} != source:
-        return f"{path}, which has changed since"
-    connector.open()
+        return f"{source['path']}, which has changed since"
+    return places_of(connector, [row]).get(row, str(source["path"]))
+
+
+def rows_by_error(journal: Records, error: str, name: str | None = None) -> list[int]:
+    """The rows of a run that an error of this type ended. Raises `ConfigError` where there is none."""
+    found = run_named(journal, name)
+    journal.check_tally(found.id, ("ended",))
+    rows, others = set[int](), Counter[str]()
+    for _, row, _, path, _, _, _, kind, _ in journal.read("ended", found.id):
+        if kind == error:
+            rows.update(rows_of(decode_id(row, path)))
+        elif kind is not None:
+            others[str(kind)] += 1
+    if not rows:
+        told = ", ".join(f"{n:,} by {kind}" for kind, n in others.most_common()) or "none by an error"
+        raise ConfigError(f"{journal.name}: no row of the run {found.name!r} ended by {error}; there are {told}")
+    return sorted(rows)
+
+
+def rows_where(
+    journal: Records, expression: Callable[[object], object], most: int, name: str | None = None
+) -> list[int]:
+    """The first rows of a run, `most` of them, of which an expression is true. The source is read again for that, as it
+    stands in its file. Raises `ConfigError`."""
+    found = run_named(journal, name)
+    told = msgspec.json.decode(found.fingerprint, type=Fingerprint).source
+    source = source_of(told)
+    if source is None:
+        raise ConfigError(
+            f"{journal.name}: the source of the run is no file that can be read again; say --row or --error"
+        )
+    if {**source.fingerprint(), "kind": told["kind"], "name": told["name"]} != told:
+        raise ConfigError(f"{told['path']}: has changed since it was read, so its rows cannot be told apart; say --row")
+    rows, wrong = _matching(source, expression, most)
+    if not rows:
+        why = f": {message_of(wrong)}" if wrong is not None else ""
+        raise ConfigError(f"{journal.name}: of no row of {told['path']} that is true{why}")
+    return rows
+
+
+def _matching(
+    source: SourceConnector, expression: Callable[[object], object], most: int
+) -> tuple[list[int], Exception | None]:
+    """The rows, and the first error of the expression where it could not be evaluated for a row."""
+    rows: list[int] = []
+    wrong: Exception | None = None
+    at, ended = 0, False
+    source.open()
     try:
-        left = row
-        while left:
-            left -= len(connector.read(left)[0])
-        connector.read(1)
-        return connector.place()
+        while not ended and len(rows) < most:
+            values, ended, _ = source.read(READ_ROWS)
+            for number, value in enumerate(values, at):
+                if isinstance(value, BadRow):
+                    continue
+                try:
+                    if expression(value) is True:
+                        rows.append(number)
+                except Exception as error:
+                    wrong = wrong or error
+            at += len(values)
     finally:
-        connector.close()
+        source.close()
+    return rows[:most], wrong
 
 
 class _Teller:
@@ -154,6 +205,9 @@ class _Teller:
         self._name_of = journal.name_of
         self._run = run
         self._row = row
+        self._lives = journal.lives_of(run)
+        self._signs: list[float] = []
+        """When the run is known to have lived."""
         # Rows that were in a batch with it are where the batch is.
         self._rows = {row}
 
@@ -165,18 +219,54 @@ class _Teller:
         """What happened to a row, in the order of time."""
         told = [*self._batches(), *self._answers(), *self._faults(), *self._ends(), *self._words(), *self._writings()]
         told.sort(key=lambda event: event.at if event.at is not None else 0.0)
+        self._signs += [event.at for event in told if event.at is not None]
         last: float | None = None
-        events = []
+        events: list[Event] = []
         for event in told:
             at = event.at
-            if event.took_s is not None and at is not None and last is not None:
-                began = at - event.took_s
-                closed = self._cooldowns(event.where, last, began)
-                detail = {**event.detail, "cooldowns_s": closed} if closed else event.detail
-                event = msgspec.structs.replace(event, waited_s=max(0.0, began - last), detail=detail)
+            if at is not None and last is not None:
+                events += self._resumptions(last, at)
+                if event.took_s is not None:
+                    event = self._with_wait(event, last, at - event.took_s)
             last = at if at is not None else last
             events.append(event)
         return events
+
+    def _with_wait(self, event: Event, last: float, began: float) -> Event:
+        """With how long it waited before its call began, and for what: only while a run lived."""
+        spans = [(max(since, last), min(until, began)) for since, until in self._lived()]
+        spans = [(since, until) for since, until in spans if until > since]
+        closed: dict[str, float] = {}
+        for since, until in spans:
+            for why, seconds in self._closings(event.where, since, until).items():
+                closed[why] = round(closed.get(why, 0.0) + seconds, 6)
+        detail = dict(event.detail)
+        if closed:
+            detail["cooldowns_s"], detail["waited_for_s"] = round(sum(closed.values()), 6), closed
+        waited_s = sum(until - since for since, until in spans)
+        return msgspec.structs.replace(event, waited_s=waited_s, detail=detail)
+
+    def _lived(self) -> list[tuple[float, float]]:
+        """From when to when lives of the run were. One that did not say its end is taken to have ended with the last thing
+        that is known of it."""
+        found = []
+        for life, after in zip(self._lives, [*self._lives[1:], None], strict=True):
+            until = life.ended
+            if until is None:
+                bound = after.began if after is not None else float("inf")
+                until = max((at for at in self._signs if life.began <= at < bound), default=life.began)
+            found.append((life.began, until))
+        return found
+
+    def _resumptions(self, since: float, until: float) -> list[Event]:
+        """Lives that began in this time."""
+        lived = self._lived()
+        told: list[Event] = []
+        for i, life in enumerate(self._lives):
+            if i and since < life.began <= until:
+                detail: dict[str, object] = {"life": life.n, "gap_s": max(0.0, life.began - lived[i - 1][1])}
+                told.append(Event("resumed", str(self._row), "the run", life.began, detail=detail))
+        return told
 
     def _mine(self, of: Id) -> bool:
         return self._row in rows_of(of)
@@ -274,6 +364,7 @@ class _Teller:
         for _, sink, status, first, last, ids, place, at in self._journal.read("written", self._run):
             seqs, name = decode_span(first, last, ids), self._name_of(sink)
             before = records.get(sink, 0)
+            self._signs.append(at)
             records[sink] = before + len(seqs)
             if not first <= self._row <= last:
                 continue
@@ -289,44 +380,16 @@ class _Teller:
                     events.append(Event(status, show(of), name, at, detail=detail))
         return events
 
-    def _cooldowns(self, node: str, since: float, until: float) -> float:
-        """Seconds in which the governor of a stage was closed, in this time."""
-        closed: float = sum(
-            max(0.0, min(end, until) - max(begin, since))
-            for _, number, begin, end, _ in self._journal.read("cooldown", self._run)
-            if self._name_of(number) == node
-        )
-        return round(closed, 6)
+    def _closings(self, node: str, since: float, until: float) -> dict[str, float]:
+        """Seconds in which the governor of a stage was closed, in this time, by why."""
+        closed: dict[str, float] = {}
+        for _, number, begin, end, why in self._journal.read("cooldown", self._run):
+            overlap = min(end, until) - max(begin, since)
+            if overlap > 0.0 and self._name_of(number) == node:
+                closed[why] = closed.get(why, 0.0) + overlap
+        return closed
 
 
 def _told(**detail: object) -> dict[str, object]:
     """Of these, what there is."""
     return {key: value for key, value in detail.items() if value is not None}
-
-
-def story_text(story: Story) -> str:
-    """What happened to a row, as text for people."""
-    lines = [f"row {story.row} of {story.run}, from {story.source}: {story.outcome or 'not done yet'}"]
-    for event in story.events:
-        at = _clock(event.at) if event.at is not None else " " * 12
-        line = f"  {at}  {event.where:<16} {event.what:<12} {event.of}"
-        notes = []
-        if event.waited_s is not None and event.waited_s >= 0.0005:
-            cooled = event.detail.get("cooldowns_s")
-            of_it = f", {cooled:.3f} s of it in cooldown" if cooled else ""
-            notes.append(f"waited {event.waited_s:.3f} s{of_it}")
-        if event.took_s is not None:
-            notes.append(f"took {event.took_s:.3f} s")
-        if "record" in event.detail:
-            of = event.detail.get("of")
-            notes.append(f"record {event.detail['record']}{f' of {of}' if of is not None else ''}")
-        notes += [f"{key} {value}" for key, value in event.detail.items() if key not in _TOLD_OTHERWISE]
-        lines.append(f"{line}  {'; '.join(notes)}".rstrip())
-    return "\n".join(lines)
-
-
-_TOLD_OTHERWISE = ("cooldowns_s", "members", "record", "of")
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"

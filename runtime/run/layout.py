@@ -32,22 +32,6 @@ class Line(NamedTuple):
     whole: bool = False
 
 
-def seconds(s: float) -> str:
-    """A duration for people, with three digits that count: `850 µs`, `12.3 ms`, `3.10 s`, `2 min 5 s`, `3 h 12 min`."""
-    if s < 0.0005:
-        return f"{s * 1e6:.0f} µs" if s >= 5e-7 else "0 s"
-    if s < 0.9995:
-        return f"{s * 1e3:.3g} ms" if s < 0.0995 else f"{s * 1e3:.0f} ms"
-    if s < 59.95:
-        return f"{s:.2f} s" if s < 9.995 else f"{s:.1f} s"
-    whole = round(s)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
 def terminal_width() -> int:
     """How wide lines may be: as wide as the terminal, within bounds."""
     return max(WIDTH_MIN, min(WIDTH_MAX, shutil.get_terminal_size((WIDTH, 24)).columns))

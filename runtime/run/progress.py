@@ -97,7 +97,7 @@ class Calm:
 
     def __init__(self, stream: IO[str], again: str | None = None) -> None:
         self.every_s = CALM_S
-        self.style = Style(again=again)
+        self.style = Style(again=again, bar=False)
         self._stream = stream
 
     def width(self) -> int:

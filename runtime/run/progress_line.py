@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from headrace.actors.protocol import State
 
-from ..text import visible
-from .layout import seconds
+from ..text import seconds, visible
 from .report import RunReport
 
 RECENT_S = 30.0
@@ -23,11 +22,12 @@ WORDS_CHARS_MIN = 24
 
 class Style(NamedTuple):
     """`unicode`: characters beside ASCII can be shown. `colour`: a terminal that wants it. `again`: what stops a run that is
-    draining, such as "Ctrl-C again stops"; None where nothing does."""
+    draining, such as "Ctrl-C again stops"; None where nothing does. `bar`: with one."""
 
     unicode: bool = False
     colour: bool = False
     again: str | None = None
+    bar: bool = True
 
 
 class _Part(NamedTuple):
@@ -90,7 +90,7 @@ def _parts(report: RunReport, recent_per_s: float, words: str | None, style: Sty
     done, total = done_of(report), report.expected
     draining = report.state is State.DRAINING
     parts = [_Part(_plain(report.name, style), 8)]
-    if total and not draining:
+    if total and style.bar and not draining:
         parts.append(_Part(_bar(done / total, style), 7))
     parts.append(_Part(f"{done:,} of {total:,} rows" if total is not None else f"{done:,} rows", 0))
     if draining:

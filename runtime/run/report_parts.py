@@ -12,8 +12,8 @@ from headrace.actors.protocol import Kind, Traffic
 from headrace.actors.stages.latencies import LatencySummary
 from headrace.actors.stages.terms import StageStatistics
 
-from ..text import visible
-from .layout import Line, seconds
+from ..text import seconds, visible
+from .layout import Line
 
 ERRORS_SHOWN = 8
 """Kinds of errors in the text of a report; `to_dict()` has all."""

@@ -14,7 +14,7 @@ from headrace.actors.protocol import Closure, State
 
 from ..telemetry import events
 from ..telemetry.observer import Observer
-from .layout import seconds
+from ..text import seconds
 from .report import RunReport
 from .report_parts import Cause
 

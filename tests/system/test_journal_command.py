@@ -122,7 +122,7 @@ def test_killed_listed_resumed_and_explained_L36(folder: Path) -> None:
     assert bad["outcome"] == "quarantined"
     assert bad["events"][-1]["where"] == "quarantine"
     told = headrace(folder, "explain", "run.db", "--row", "9").stdout
-    assert "ValueError; message no such place" in told
+    assert "quarantined after 1 call: ValueError: no such place" in told
 
 
 def test_what_cannot_be_is_one_line_and_status_2(folder: Path) -> None:

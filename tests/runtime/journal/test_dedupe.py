@@ -17,11 +17,12 @@ from headrace.actors import protocol
 from headrace.actors.journaling.recovered import Notes
 from headrace.actors.protocol import Ended, Status
 from headrace.runtime import ConfigError, Journal, Pipeline, sinks, sources
-from headrace.runtime.journal.explain import explain, story_text
+from headrace.runtime.journal.explain import explain
 from headrace.runtime.journal.kept_run import KeptRun
 from headrace.runtime.journal.records import RunRow
 from headrace.runtime.journal.requeue import Again
 from headrace.runtime.journal.stores import hold, look_into
+from headrace.runtime.journal.story_text import story_text
 
 KILLED = """
 import os, signal, sys

@@ -25,7 +25,7 @@ from headrace.runtime import Pipeline, RunFailed, sinks
 from headrace.runtime.errors import ConfigError, JournalError
 from headrace.runtime.journal import stores
 from headrace.runtime.journal.audit import examine, export, prune
-from headrace.runtime.journal.explain import explain, runs, story_text
+from headrace.runtime.journal.explain import explain, runs
 from headrace.runtime.journal.kept_run import KeptRun
 from headrace.runtime.journal.mistakes import Damaged, StoreFailed
 from headrace.runtime.journal.port import Bound, Change
@@ -34,6 +34,7 @@ from headrace.runtime.journal.requeue import Again, look, try_again
 from headrace.runtime.journal.sqlite.schema import MARKS, STATEMENTS, VERSION, added_since
 from headrace.runtime.journal.sqlite.store import SqliteStore
 from headrace.runtime.journal.stores import StoreKind, hold, look_into
+from headrace.runtime.journal.story_text import story_text
 from headrace.runtime.journal.tables import TABLES, TALLIED
 from headrace.runtime.journal.values.columns import Values
 from headrace.scenarios.kept_disk import comparable

@@ -25,7 +25,8 @@ from headrace.runtime import (
     sinks,
     sources,
 )
-from headrace.runtime.run.layout import Line, as_text, seconds
+from headrace.runtime.run.layout import Line, as_text
+from headrace.runtime.text import seconds
 
 HOSTILE = "\x1b[2J\u202e<script>alert(1)</script>\nforged: line"
 
