@@ -31,12 +31,10 @@ from ..verdicts.classify import Classifier, fault_of
 from .awaiting import is_settled, settled
 from .contexts import differ
 from .current import CallInfo, Ear, _current
+from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     from ..verdicts.quotas import Reader
-
-STUBBORN_S = 1.0
-"""A coroutine that has not ended so long after it was cancelled is left to itself."""
 
 
 def runs_on_a_loop(function: Callable[..., object]) -> bool:
@@ -50,7 +48,7 @@ class _Call:
     """A row in hand of `calls`. When it is called itself, it gives what `current_call` gives. `ear`: where its code has
     asked for that. `over`: what its code leaves behind is heard by nobody."""
 
-    __slots__ = ("attempt", "base", "began", "calls", "deadline", "ear", "id", "over", "seq", "state", "value")
+    __slots__ = ("attempt", "base", "began", "calls", "cut", "deadline", "ear", "id", "over", "seq", "state", "value")
 
     def __init__(
         self, id_: int, seq: Id, value: object, attempt: int, state: object, calls: LoopCalls, base: Context
@@ -66,6 +64,8 @@ class _Call:
         self.deadline: float | None = None
         self.ear: Ear | None = None
         self.over = False
+        self.cut: int | None = None
+        """See `Timed`."""
 
     def __call__(self) -> CallInfo:
         if self.ear is None and not self.over:
@@ -118,6 +118,9 @@ class LoopCalls:
         self._slots = slots
         self.prefix = prefix
         self._timeout_s = timeout_s
+        self._timeouts: Timeouts[_Call] | None = None
+        if timeout_s is not None:
+            self._timeouts = Timeouts(lambda: thread.loop, timeout_s, self._give_up)
         self._classifier = classifier
         self._queue: deque[_Call] = deque()
         # In the order of their births, which the hash of a set's members does not keep.
@@ -151,7 +154,7 @@ class LoopCalls:
             self._hire()
 
     async def _serve(self, slot: _Slot) -> None:
-        queue, function, timeout_s, context = self._queue, self._function, self._timeout_s, slot.context
+        queue, function, timeouts, context = self._queue, self._function, self._timeouts, slot.context
         monotonic = self._thread.loop.time
         slot.begun = True
         call = slot.call
@@ -161,23 +164,23 @@ class LoopCalls:
         while True:
             began = monotonic()
             call.began = began
-            if timeout_s is not None:
-                call.deadline = began + timeout_s
+            if self._timeout_s is not None:
+                call.deadline = began + self._timeout_s
             _current.set(call)
             before = copy_context()
             result: object
             try:
-                if timeout_s is None:
+                if timeouts is None:
                     result = await function(call.value)
                     if not is_settled(result):
                         result = await settled(result)
                 else:
-                    result = await self._timed(call, timeout_s)
+                    result = await self._timed(timeouts, call)
             except asyncio.CancelledError as error:
                 task = _this_task()
                 if self._thread.left_alone(task) and not self._cancelled:
                     self._thread.perish()
-                elif task not in self._left_behind:
+                elif not call.over:
                     self._note(call, Fault(call.seq, Kind.UNKNOWN, error), began)
                 raise
             except BaseException as error:
@@ -185,7 +188,7 @@ class LoopCalls:
                     # Closed from outside, with nobody left who could be told.
                     raise
                 result = fault_of(call.seq, error, self._classifier)
-            if timeout_s is not None and asyncio.current_task() in self._left_behind:
+            if call.over:
                 # Its row has been answered for it; this slot has a successor.
                 return
             slot.call = None
@@ -198,28 +201,28 @@ class LoopCalls:
                 return
             slot.call = call = queue.popleft()
 
-    async def _timed(self, call: _Call, timeout_s: float) -> object:
-        scope = asyncio.timeout(timeout_s)
+    async def _timed(self, timeouts: Timeouts[_Call], call: _Call) -> object:
         task = _this_task()
-        backup = self._thread.loop.call_later(timeout_s + STUBBORN_S, self._give_up, task, call, timeout_s)
+        timeouts.watch(call, task, call.began)
         try:
-            async with scope:
-                return await settled(await self._function(call.value))
-        except TimeoutError as error:
-            if not scope.expired():
+            result = await self._function(call.value)
+            if not is_settled(result):
+                result = await settled(result)
+        except BaseException as error:
+            if not timeouts.expired(call, task, error):
                 raise
-            late = AttemptTimedOut(f"no answer within {timeout_s:g} s")
+            late = AttemptTimedOut(f"no answer within {self._timeout_s:g} s")
             late.__cause__ = error
             return Fault(call.seq, Kind.UNKNOWN, late)
-        finally:
-            backup.cancel()
+        timeouts.passed(call, task)
+        return result
 
-    def _give_up(self, task: asyncio.Task[None], call: _Call, timeout_s: float) -> None:
+    def _give_up(self, task: asyncio.Task[None], call: _Call) -> None:
         """The coroutine goes on although it was cancelled: leave it to itself, and put another slot in its place."""
         self._tasks.pop(task, None)
         self._left_behind[task] = None
         task.add_done_callback(lambda done: self._left_behind.pop(done, None))
-        late = AttemptTimedOut(f"no answer within {timeout_s:g} s, and cancelling the coroutine has not ended it")
+        late = AttemptTimedOut(f"no answer within {self._timeout_s:g} s, and cancelling the coroutine has not ended it")
         self._note(call, Fault(call.seq, Kind.UNKNOWN, late), self._thread.loop.time())
         if self._queue:
             self._hire()
@@ -331,6 +334,8 @@ class LoopCalls:
     def _cancel_all(self) -> None:
         self._cancelled = True
         self._queue.clear()
+        if self._timeouts is not None:
+            self._timeouts.stop()
         for task in [*self._tasks, *self._left_behind]:
             task.cancel()
 
