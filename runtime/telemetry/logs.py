@@ -26,8 +26,15 @@ class RunLog(Observer):
 
     def on_row_ended(self, event: events.RowEnded) -> None:
         error = visible(name_of(event.error)) if event.error is not None else "no error"
-        self._log.bind(stage=event.stage, row=event.row).warning(
-            "row {} {} in {}: {} after {} attempts", event.name, event.status.value, event.stage, error, event.attempts
+        # What is given by name is bound to the record, too; `bind` would make a logger for each row.
+        self._log.warning(
+            "row {} {} in {stage}: {} after {} attempts",
+            event.name,
+            event.status.value,
+            error,
+            event.attempts,
+            stage=event.stage,
+            row=event.row,
         )
 
     def on_cooldown_began(self, event: events.CooldownBegan) -> None:
