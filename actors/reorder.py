@@ -62,6 +62,10 @@ class Reorder(Actor):
             case protocol.Gaps(seqs):
                 self._order.gap(seqs)
                 self._release()
+            case protocol.Outcomes(ended) if not self._whole and not self._again:
+                # Why they ended is told to nobody behind: they are gaps, all at once.
+                self._order.gap([end.seq for end in ended])
+                self._release()
             case protocol.Outcomes(ended):
                 for end in ended:
                     if self._again and end.status is Status.FAILED:
