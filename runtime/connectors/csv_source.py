@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import chain, repeat
 from operator import length_hint
@@ -24,6 +24,7 @@ from headrace.actors.errors import InternalError
 from headrace.actors.protocol import BadRow
 from headrace.runtime.errors import ConfigError
 
+from .dict_rows import Maker, maker_of_dicts
 from .file_source import FileSource, StrPath
 from .formats import SEPARATORS, Form, other_separator, separator_of
 from .input_file import is_stream
@@ -35,8 +36,6 @@ SAMPLE_LINES = 20
 """Lines that are looked at to see whether a file has another separator."""
 PLAIN_CHARS_MAX = 1024 * 1024
 """Of a longer block (a line that long, or what stands behind a quote that is never closed), rows are made one by one."""
-COMPILED_COLUMNS_MAX = 32
-"""Of more columns, dicts are not made by code of their own; see `_maker_of_dicts`."""
 _FIRST_LINE = re.compile(r'(?:[^"\r\n]|"[^"]*+")*+')
 """All before the first end of a line that is not in quotes."""
 _SPOILED = "\udc80"
@@ -208,7 +207,7 @@ class CsvSource(FileSource):
 
     def _rows(self, block: bytes, delimiter: str) -> Iterator[Iterator[object]]:
         """The rows of the file, block by block; the first is what the header has left of its own."""
-        blocks, make = self._blocks, _maker_of_dicts(self._header)
+        blocks, make = self._blocks, maker_of_dicts(self._header)
         if blocks is None:
             raise InternalError("it was opened")
         new: bytes | None = block
@@ -225,7 +224,7 @@ class CsvSource(FileSource):
             # While the reader wants a part of it again, that is the next block.
             new, self._again = self._again or blocks.advance(self._read), b""
 
-    def _plain_rows(self, block: bytes, delimiter: str, make: _Maker) -> list[dict[str, str]] | None:
+    def _plain_rows(self, block: bytes, delimiter: str, make: Maker) -> list[dict[str, str]] | None:
         """The rows of a block in which each line is one, with a value for each column; None for any other block.
 
         Where there is no quote, a line is split at its separators, as the reader would do it, in a third of its time.
@@ -339,40 +338,6 @@ class CsvSource(FileSource):
             return _split_at_returns(text)
         # Only there is a line cut at line feeds alone, in C.
         return StringIO(text, newline="\n")
-
-
-_Maker = Callable[[Iterable[list[str]]], list[dict[str, str]]]
-
-
-def _maker_of_dicts(names: list[str]) -> _Maker:
-    """Makes dicts of rows of fields, all at once. It raises `ValueError` where a row has more or fewer than there are names.
-
-    Of few columns, the dicts are made by code that has the names as constants, as if somebody had written it for this file:
-    105 ns for a row of four columns, where `dict(zip(...))` takes 250, which would be a sixth of all that such a row costs
-    in a run. From about 30 columns on, it gains nothing; there, a copy that has all names already need not grow as values
-    come: 2.9 us for a row of a hundred columns, in place of 3.8.
-    """
-    if len(names) > COMPILED_COLUMNS_MAX:
-        return _maker_by_copies(names)
-    values = [f"v{i}" for i in range(len(names))]
-    pairs = ", ".join(f"{name!r}: {value}" for name, value in zip(names, values, strict=True))
-    # A name stands in the code as a literal, whatever is in it.
-    make: _Maker = eval(f"lambda rows: [{{{pairs}}} for {', '.join(values)}, in rows]", {})
-    return make
-
-
-def _maker_by_copies(names: list[str]) -> _Maker:
-    empty: dict[str, str] = dict.fromkeys(names, "")
-
-    def make(rows: Iterable[list[str]]) -> list[dict[str, str]]:
-        made = []
-        for fields in rows:
-            row = empty.copy()
-            row.update(zip(names, fields, strict=True))
-            made.append(row)
-        return made
-
-    return make
 
 
 def _split_at_returns(text: str) -> list[str]:

@@ -83,12 +83,12 @@ def _always(rows: int) -> Callable[[int], int]:
 AXES: dict[str, Axis] = {
     "rows": Axis(_rows, (10_000, 100_000, 1_000_000, 5_000_000), lambda value: value),
     "workers": Axis(_workers, (1, 16, 256, 2000), _always(200_000)),
-    "keys": Axis(_keys, (10, 100, 1000, 10_000), lambda value: max(10_000, value)),
+    "keys": Axis(_keys, (10, 1000, 10_000, 100_000), lambda value: max(10_000, value)),
     "nodes": Axis(_nodes, (1, 5, 20, 50), lambda value: 2_000_000 // value, lambda value: value, "row and node"),
     "fork width": Axis(_fork, (2, 8, 64, 256), lambda value: 400_000 // value, lambda value: value, "part"),
     "batch size": Axis(_batch, (1, 10, 100, 1000), _always(200_000)),
     "window": Axis(_window, (64, 1000, 10_000, 100_000), _always(300_000)),
-    "quarantined %": Axis(_quarantine, (0, 1, 10, 100), _always(100_000)),
+    "quarantined %": Axis(_quarantine, (0, 1, 10, 100), _always(300_000)),
 }
 
 

@@ -102,7 +102,9 @@ def _wish(held: dict[str, Any]) -> str:
     return f"≥ {_number(held['least'])}" if held["least"] is not None else f"≤ {_number(held['most'])}"
 
 
-def _number(figure: float) -> str:
+def _number(figure: float | None) -> str:
+    if figure is None:
+        return "none"
     return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from headrace.actors.protocol import BadRow
 from headrace.runtime import ConfigError, sources
-from headrace.runtime.connectors import csv_source, line_blocks
+from headrace.runtime.connectors import csv_source, dict_rows, line_blocks
 
 # A file is written for each, so fewer than usual; the machine may be busy.
 few = settings(max_examples=40, deadline=None)
@@ -175,17 +175,19 @@ def rows_and_places(path: Path) -> list[Any]:
     st.sampled_from([b"\n", b"\r\n"]),
     st.booleans(),
     st.sampled_from([1, 8, 30, 1 << 16]),
+    st.sampled_from([0, 32]),
 )
-@example(b"a,b", [b"1,2"] * 5, b"\n", False, 8)
-@example(b"a", [b"10", b"", b"10"], b"\n", True, 1 << 16)
-@example(b"a,b", [b'"5",6', b'"7\n8",9', b"1,2"], b"\n", True, 8)
-@example(b"a,b", [b'14,"open', b"1,2", b"three,4"], b"\r\n", True, 30)
+@example(b"a,b", [b"1,2"] * 5, b"\n", False, 8, 0)
+@example(b"a", [b"10", b"", b"10"], b"\n", True, 1 << 16, 32)
+@example(b"a,b", [b'"5",6', b'"7\n8",9', b"1,2"], b"\n", True, 8, 32)
+@example(b"a,b", [b'14,"open', b"1,2", b"three,4"], b"\r\n", True, 30, 0)
 def test_blocks_of_rows_are_what_the_reader_gives_row_by_row(
-    header: bytes, lines: list[bytes], line_end: bytes, ended: bool, block_bytes: int
+    header: bytes, lines: list[bytes], line_end: bytes, ended: bool, block_bytes: int, compiled: int
 ) -> None:
     path = written(line_end.join([header, *lines]) + (line_end if ended else b""), "blocks.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_blocks, "BLOCK_BYTES", block_bytes)
+        patch.setattr(dict_rows, "COMPILED_COLUMNS_MAX", compiled)
         in_blocks = rows_and_places(path)
         patch.setattr(csv_source, "PLAIN_CHARS_MAX", -1)
         assert in_blocks == rows_and_places(path)
