@@ -5,8 +5,13 @@ Any iterable or async iterable is a source as it is.
 
 What a file *is* decides how it is read. A regular file (links are followed) is known by its contents, and a run with a
 journal goes on where it was in it. Anything else (a pipe, a FIFO, a device, standard input) is a stream: it is read once,
-and a run with a journal that is not done cannot go on with it. A gzip file that is called `.gz` is unpacked while it is
-read. A byte order mark says which encoding a file is in. What is neither text nor that is refused with what it looks like.
+and a run with a journal that is not done cannot go on with it. A file that is packed, and called so (`.gz`, `.bz2`, `.xz`,
+`.zst`), is unpacked while it is read. A byte order mark says which encoding a file is in. What is neither text nor that is
+refused with what it looks like.
+
+A folder stands for the files in it whose names say that they are of that kind, a pattern such as `in/*.csv` for those that
+match: they are read one after another, by their names. A URL, such as `s3://bucket/in.csv` or `https://example.org/in.csv`,
+names a file elsewhere, by fsspec (extra `remote`, for S3 `s3`).
 """
 
 from __future__ import annotations
@@ -16,16 +21,18 @@ from typing import TYPE_CHECKING
 
 from .connectors.csv_source import CsvSource
 from .connectors.file_source import StrPath
+from .connectors.json_source import JsonSource
 from .connectors.jsonl_source import JsonlSource
+from .connectors.many_files import ManyFiles, one_or_many
 
 if TYPE_CHECKING:
     from .connectors.parquet.source import ParquetSource
     from .connectors.sql.source import SqlSource
 
-__all__ = ["csv", "jsonl", "parquet", "sql"]
+__all__ = ["csv", "json", "jsonl", "parquet", "sql"]
 
 
-def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvSource:
+def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvSource | ManyFiles:
     """Rows of a CSV file as dicts of text, with the names of the columns from its first line.
 
     A line with too many or too few fields, with bytes that are no text, or with a quote that is never closed goes to
@@ -33,7 +40,7 @@ def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvS
     says the separator.
 
     Args:
-        path: A file, `-` for standard input, or a gzip file that is called `.gz`.
+        path: A file, `-` for standard input, a folder, a pattern such as `in/*.csv`, or a URL; see the top of this module.
         delimiter: One character between two fields.
         encoding: How bytes become text, where no byte order mark says so.
 
@@ -46,16 +53,16 @@ def csv(path: StrPath, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvS
         >>> [outcome.value for outcome in Pipeline().source(sources.csv("in.csv", delimiter=";")).stream()]
         [{'city': 'Lund', 'country': 'SE'}]
     """
-    return CsvSource(path, delimiter=delimiter, encoding=encoding)
+    return one_or_many(path, lambda each: CsvSource(each, delimiter=delimiter, encoding=encoding), (".csv", ".tsv"))
 
 
-def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource:
+def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource | ManyFiles:
     """Rows of a JSON Lines file: the JSON value of each line. Empty lines are no rows.
 
     A line that is no JSON goes to quarantine with its number and what stands there.
 
     Args:
-        path: A file, `-` for standard input, or a gzip file that is called `.gz`.
+        path: A file, `-` for standard input, a folder, a pattern such as `in/*.csv`, or a URL; see the top of this module.
         encoding: How bytes become text, where no byte order mark says so.
 
     Raises:
@@ -67,10 +74,32 @@ def jsonl(path: StrPath, *, encoding: str = "utf-8") -> JsonlSource:
         >>> [outcome.value for outcome in Pipeline().source(sources.jsonl("in.jsonl")).stream()]
         [{'city': 'Lund'}, {'city': 'Oslo'}]
     """
-    return JsonlSource(path, encoding=encoding)
+    return one_or_many(path, lambda each: JsonlSource(each, encoding=encoding), (".jsonl", ".ndjson"))
 
 
-def parquet(path: StrPath) -> ParquetSource:
+def json(path: StrPath, *, encoding: str = "utf-8") -> JsonSource | ManyFiles:
+    """Rows of a file that is one JSON array: its values, one by one.
+
+    It is read as it comes, so it may be larger than the memory. A run that is resumed reads it from its start, and skips
+    what is done.
+
+    Args:
+        path: As for `csv`; in a folder, files called `.json`.
+        encoding: How bytes become text, where no byte order mark says so.
+
+    Raises:
+        ConfigError: An option cannot be. What is wrong with the file is told when it is opened.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("in.json").write_text('[{"city": "Lund"}, {"city": "Oslo"}]')
+        >>> [outcome.value for outcome in Pipeline().source(sources.json("in.json")).stream()]
+        [{'city': 'Lund'}, {'city': 'Oslo'}]
+    """
+    return one_or_many(path, lambda each: JsonSource(each, encoding=encoding), (".json",))
+
+
+def parquet(path: StrPath) -> ParquetSource | ManyFiles:
     """Rows of a Parquet file as dicts, with the values that Python has for its types.
 
     Decimals stay decimals, timestamps keep their zone, lists and structs are lists and dicts. A value that Python does not
@@ -93,7 +122,7 @@ def parquet(path: StrPath) -> ParquetSource:
     # What is not used is not imported (L46).
     from .connectors.parquet.source import ParquetSource
 
-    return ParquetSource(path)
+    return one_or_many(path, ParquetSource, (".parquet",))
 
 
 def sql(

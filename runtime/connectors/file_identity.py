@@ -52,6 +52,8 @@ def identity_of(path: StrPath, use: Literal["read", "write"] = "write") -> Hasha
     path = os.fspath(path)
     if path == STANDARD:
         return _identity_of_stream(use)
+    if "://" in path:
+        return path
     try:
         found = os.stat(path)
     except OSError:

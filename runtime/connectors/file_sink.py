@@ -9,7 +9,8 @@ from headrace.actors.errors import InternalError
 from ..errors import ConfigError
 from .claims import SinkClaim
 from .file_identity import STANDARD, FileUse, StrPath, checked_path
-from .formats import GZIP_NAMES, form_of, refuse_other_formats
+from .formats import form_of, refuse_other_formats
+from .packed import PACKED_NAMES
 from .part_file import IfExists, PartFile, check_if_exists
 from .port import RunInfo, Written
 from .stream_output import StreamOutput, is_stream
@@ -27,7 +28,7 @@ class FileSink:
     def __init__(self, path: StrPath, if_exists: IfExists | None) -> None:
         self.path = checked_path(path)
         self.name = "standard output" if self.path == STANDARD else self.path
-        if self.path.lower().endswith(GZIP_NAMES) and not is_stream(self.path):
+        if self.path.lower().endswith(PACKED_NAMES) and not is_stream(self.path):
             raise ConfigError(
                 f"{self.name}: outputs are not packed while they are written; name it without the ending, and pack it when"
                 " it is complete"

@@ -24,6 +24,7 @@ from .input_file import Input, RegularFile, is_standard_input, is_stream, open_i
 from .iterables import IteratorSource
 from .line_blocks import DIGEST_CHARS, LineBlocks
 from .port import Extent
+from .remote import RemoteFile, is_url, shown
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -32,6 +33,11 @@ LOOKED_AT = 1 << 16
 """Bytes at a file's beginning and end by which it is known again before anything was read."""
 
 StrPath = str | os.PathLike[str]
+
+
+def opened_input(path: str, name: str) -> Input:
+    """A file of this system, or of elsewhere, opened. Raises `ConfigError` where it cannot be read."""
+    return RemoteFile(path, name) if is_url(path) else open_input(path, name)
 
 
 class FileSource(IteratorSource):
@@ -44,6 +50,8 @@ class FileSource(IteratorSource):
         super().__init__()
         self.path = checked_path(os.fsdecode(path))
         self.name = "standard input" if is_standard_input(self.path) else self.path
+        if is_url(self.path):
+            self.name = shown(self.path)
         try:
             self.encoding = text_encoding(encoding)
         except ConfigError as error:
@@ -107,8 +115,12 @@ class FileSource(IteratorSource):
         if is_stream(self.path):
             return {"path": self.path, "stream": True}
         path = self.path if is_standard_input(self.path) else os.path.abspath(self.path)
+        mark = None
+        if is_url(self.path):
+            path = self.name
         try:
-            source = open_input(self.path, self.name)
+            source = opened_input(self.path, self.name)
+            mark = getattr(source, "mark", None)
             try:
                 if not isinstance(source, RegularFile):
                     raise InternalError("what is no stream is a regular file")
@@ -119,7 +131,8 @@ class FileSource(IteratorSource):
         except (OSError, ConfigError):
             # What is wrong with it is told when it is opened.
             return {"path": path}
-        return {"path": path, "size": source.size, "digest": digest.hexdigest()}
+        known = {"path": path, "size": source.size, "digest": digest.hexdigest()}
+        return {**known, "mark": mark} if mark is not None else known
 
     def _lines_read(self) -> int:
         """Lines up to the end of the row that was given last."""
@@ -190,7 +203,7 @@ class FileSource(IteratorSource):
 
     def _look(self) -> tuple[Input, bytes, Form]:
         """The opened file, its beginning, and how it becomes text. Raises `ConfigError` where it is no text."""
-        opened = open_input(self.path, self.name)
+        opened = opened_input(self.path, self.name)
         try:
             head, source = unpacked(opened, self.name)
             form = form_of(head, self.encoding)

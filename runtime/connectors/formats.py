@@ -13,10 +13,6 @@ from typing import NamedTuple
 
 from headrace.runtime.errors import ConfigError
 
-GZIP = b"\x1f\x8b"
-"""A file that begins so is unpacked while it is read, where its name says the same."""
-GZIP_NAMES = (".gz", ".gzip")
-
 _MARKS = (
     # The mark of UTF-16 is the beginning of that of UTF-32.
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -29,17 +25,14 @@ _MARKS = (
 _OF_NAMES = ("idna", "punycode")
 """Encodings of the names of hosts, in which no file is written."""
 _UNPACK = "unpack it first, or pipe it in: {} | headrace run ... with path = '-'"
+_CALL = "call it {}, and it is unpacked while it is read; or unpack it first: {}"
 _EXPORT = "export it as CSV or JSON Lines first"
 _FORMATS: tuple[tuple[bytes, str, str], ...] = (
-    (b"BZh", "a bzip2 file", _UNPACK.format("bzcat FILE")),
-    (b"\xfd7zXZ\x00", "an xz file", _UNPACK.format("xzcat FILE")),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK.format("zstdcat FILE")),
+    (b"BZh", "a bzip2 file", _CALL.format(".bz2", "bunzip2 FILE")),
+    (b"\xfd7zXZ\x00", "an xz file", _CALL.format(".xz", "unxz FILE")),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", _CALL.format(".zst", "unzstd FILE")),
     (b"\x04\x22\x4d\x18", "an lz4 file", _UNPACK.format("lz4cat FILE")),
-    (
-        GZIP,
-        "a gzip file",
-        "call it .gz, and it is unpacked while it is read; or unpack it first: gunzip FILE",
-    ),
+    (b"\x1f\x8b", "a gzip file", _CALL.format(".gz", "gunzip FILE")),
     (b"\x1f\x9d", "a compress (.Z) file", _UNPACK.format("zcat FILE")),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
@@ -153,8 +146,8 @@ def refuse_other_formats(head: bytes, form: Form, kind: str) -> None:
         raise ConfigError(f"looks like an HTML or XML document, not {kind}; was it downloaded without signing in?")
     if kind == "CSV" and _JSON.match(head[form.mark :]):
         raise ConfigError(
-            "looks like JSON, not CSV: read it as JSON Lines (sources.jsonl, or the type jsonl), a value a line; of an "
-            "array, make lines first, such as with jq -c '.[]' FILE"
+            "looks like JSON, not CSV: read it as JSON Lines (sources.jsonl, or the type jsonl), a value a line, or as an "
+            "array (sources.json, or the type json)"
         )
     if len(form.line_end) == 1 and not form.mark:
         _refuse_nul(head, form, kind)

@@ -9,18 +9,16 @@ file where the shell has opened one for it (`< in.csv`).
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import select
 import stat
 import sys
-import zlib
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from headrace.runtime.errors import ConfigError, SourceChanged
 
-from .formats import GZIP, GZIP_NAMES
+from .packed import Unpacked, packing_of
 
 HEAD_BYTES = 1 << 16
 """Of the beginning of a file, so much is looked at to see what it is."""
@@ -114,30 +112,6 @@ class Peeked:
         self._rest.close()
 
 
-class Unpacked:
-    """The bytes that a gzip file holds."""
-
-    def __init__(self, name: str, packed: Input) -> None:
-        self._name = name
-        self._packed = packed
-        self._file = gzip.GzipFile(fileobj=cast(Any, packed), mode="rb")
-        self._given = 0
-
-    def read(self, n: int) -> bytes:
-        try:
-            data = self._file.read1(n)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise SourceChanged(
-                f"{self._name}: the gzip file is damaged or cut short, after {self._given:,} bytes of what it holds: {error}"
-            ) from None
-        self._given += len(data)
-        return data
-
-    def close(self) -> None:
-        self._file.close()
-        self._packed.close()
-
-
 def is_standard_input(path: str) -> bool:
     """Whether a path stands for standard input."""
     return path in _STANDARD_INPUT
@@ -197,10 +171,11 @@ def peek(source: Input) -> tuple[bytes, Input]:
 
 
 def unpacked(source: Input, name: str) -> tuple[bytes, Input]:
-    """The beginning of an input, and the input; where it is a gzip file, and is called so, both of what that holds."""
+    """The beginning of an input, and the input; where it is packed, and is called so, both of what that holds."""
     head, source = peek(source)
-    if head.startswith(GZIP) and name.lower().endswith(GZIP_NAMES):
-        return peek(Unpacked(name, source))
+    packing = packing_of(head, name)
+    if packing is not None:
+        return peek(Unpacked(name, source, packing))
     return head, source
 
 

@@ -46,7 +46,7 @@ class JsonlSource(FileSource):
         if first[0].strip() in ("[", "{") and len(first) > 1:
             raise ConfigError(
                 f"{self.name}:1: is one JSON value over several lines, and JSON Lines has one value a line; "
-                "make it so first, such as with jq -c '.[]' FILE"
+                "read an array with sources.json, or the type json"
             )
         self._blocks = self._lines_from(self._input, self._form, self._place)
         self._read = self._place[1] if self._place else 0

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,9 @@ from .. import sinks, sources
 from ..connectors.file_identity import checked_path
 from ..connectors.formats import text_encoding
 from ..connectors.input_file import is_standard_input
+from ..connectors.packed import unpacked_name
 from ..connectors.port import SinkConnector, SourceConnector
+from ..connectors.remote import is_url
 from .strict_toml import Reading
 from .targets import made, named
 
@@ -32,7 +35,7 @@ Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 class SourceTable(Struct, forbid_unknown_fields=True):
     """`[source]`. `rows`: the contract, `module:name` of a type, or "infer"."""
 
-    type: Literal["csv", "jsonl", "parquet", "sql", "python"]
+    type: Literal["csv", "json", "jsonl", "parquet", "sql", "python"]
     path: str | None = None
     url: str | None = None
     query: str | None = None
@@ -48,6 +51,7 @@ class SourceTable(Struct, forbid_unknown_fields=True):
 
 _SOURCE_KEYS = {
     "csv": ("path", "rows", "delimiter", "encoding"),
+    "json": ("path", "rows", "encoding"),
     "jsonl": ("path", "rows", "encoding"),
     "parquet": ("path", "rows"),
     "sql": ("url", "query", "table", "cursor", "key", "page", "rows"),
@@ -91,9 +95,15 @@ _SINK_KEYS: dict[str, tuple[str, ...]] = {
     "python": ("call",),
 }
 """What can be said of each type of sink, besides `type` and what is said of the node."""
-_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
 """The type of a file, by its name."""
-_PACKED = (".gz", ".gzip")
 _DATABASES = re.compile(r"(postgres(ql)?|mysql|mariadb|sqlite|mssql|oracle|duckdb)(\+\w+)?://")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
@@ -123,10 +133,7 @@ def _table_of(reading: Reading, said: str, key: str) -> dict[str, Any]:
 
 
 def _type_of(path: str) -> str | None:
-    plain = path.lower()
-    for packed in _PACKED:
-        plain = plain.removesuffix(packed)
-    return _SUFFIXES.get(os.path.splitext(plain)[1])
+    return _SUFFIXES.get(os.path.splitext(unpacked_name(path).lower())[1])
 
 
 def filled_in(reading: Reading, text: str | None, key: str) -> str | None:
@@ -174,21 +181,22 @@ def _file_source(reading: Reading, table: SourceTable) -> Any:
     path = filled_in(reading, needed(reading, table.path, "source.path"), "source.path")
     if path is None:
         return None
-    if not is_standard_input(path) and not Path(path).exists():
+    if not (is_standard_input(path) or is_url(path) or has_magic(path)) and not Path(path).exists():
         reading.note("source.path", f"no such file: {path}")
         return None
     if table.type == "parquet":
         return reading.attempt("source", lambda: sources.parquet(path))
     if table.encoding is None or reading.attempt("source.encoding", lambda: text_encoding(table.encoding)) is None:
         return None
-    if table.type == "jsonl":
-        return sources.jsonl(path, encoding=table.encoding)
+    if table.type in ("json", "jsonl"):
+        return getattr(sources, table.type)(path, encoding=table.encoding)
     key = "source.delimiter"
     return reading.attempt(key, lambda: sources.csv(path, delimiter=table.delimiter, encoding=table.encoding))
 
 
 _MAKERS: dict[str, Callable[[Reading, SourceTable], Any]] = {
     "csv": _file_source,
+    "json": _file_source,
     "jsonl": _file_source,
     "parquet": _file_source,
     "sql": _sql_source,

@@ -19,6 +19,7 @@ from ...rows.contracts import INFER, Contract
 from ...text import kind_of, message_of
 from ..file_identity import StrPath, checked_path
 from ..iterables import IteratorSource
+from ..remote import is_url, open_remote, shown
 from .arrow import pyarrow
 
 BATCH = 2048
@@ -37,7 +38,7 @@ class ParquetSource(IteratorSource):
         """Raises `ConfigError`."""
         super().__init__()
         self.path = checked_path(path)
-        self.name = self.path
+        self.name = shown(self.path) if is_url(self.path) else self.path
         self._file: Any = None
         self._names: list[str] | None = None
         self._group = self._in_group = 0
@@ -59,19 +60,19 @@ class ParquetSource(IteratorSource):
             try:
                 self._names = list(file.schema_arrow.names)
             finally:
-                file.close()
+                file.close(force=True)
 
     def fingerprint(self) -> dict[str, Any]:
         """By what it is known again: its size, and a digest of its footer."""
-        path = os.path.abspath(self.path)
+        path = self.name if is_url(self.path) else os.path.abspath(self.path)
         try:
-            with open(self.path, "rb") as file:
+            with self._bytes() as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - 8))
                 length = int.from_bytes(file.read(8)[:4], "little")
                 file.seek(max(0, size - 8 - length))
                 return {"path": path, "size": size, "digest": sha256(file.read()).hexdigest()[:_DIGEST_CHARS]}
-        except OSError:
+        except (OSError, ConfigError):
             # What is wrong with it is told when it is opened.
             return {"path": path}
 
@@ -82,13 +83,13 @@ class ParquetSource(IteratorSource):
         try:
             end = _end_of(file, group)
         finally:
-            file.close()
+            file.close(force=True)
         if self._digest_to(sha256(), 0, end) != known:
             return f"{self.name} was edited in the row groups that have been read already"
         return None
 
     def _digest_to(self, digest: Any, begin: int, end: int) -> str:
-        with open(self.path, "rb") as file:
+        with self._bytes() as file:
             file.seek(begin)
             left = end - begin
             while left > 0 and (data := file.read(min(left, _CHUNK))):
@@ -130,7 +131,7 @@ class ParquetSource(IteratorSource):
             # The file says it.
             return Contract(TypedDict("Row", {each.name: _kind(each.type) for each in file.schema_arrow}))  # type: ignore[operator]
         finally:
-            file.close()
+            file.close(force=True)
 
     def iterate(self) -> Iterator[object]:
         self._file = self._opened()
@@ -138,21 +139,25 @@ class ParquetSource(IteratorSource):
 
     def _opened(self) -> Any:
         _, parquet = pyarrow()
-        if not os.path.exists(self.path):
+        if not is_url(self.path) and not os.path.exists(self.path):
             raise ConfigError(f"{self.name}: no such file")
-        if os.path.isdir(self.path):
-            raise ConfigError(f"{self.name}: is a folder, not a file; name its files, as {self.path}/*.parquet")
+        source = self._bytes()
         try:
-            file = parquet.ParquetFile(self.path)
+            file = parquet.ParquetFile(source)
         except Exception as error:
+            source.close()
             why = message_of(error).splitlines()[0] if message_of(error) else kind_of(error)
             raise ConfigError(f"{self.name}: cannot be read as Parquet: {why}") from None
         names = list(file.schema_arrow.names)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            file.close()
+            file.close(force=True)
             raise ConfigError(f"{self.name}: has two columns {twice!r}, of which a row could hold one")
         return file
+
+    def _bytes(self) -> Any:
+        """The file, opened."""
+        return open_remote(self.path) if is_url(self.path) else open(self.path, "rb")
 
     def _rows(self, file: Any) -> Iterator[object]:
         names = list(file.schema_arrow.names)
@@ -214,7 +219,7 @@ class ParquetSource(IteratorSource):
         finally:
             file, self._file = self._file, None
             if file is not None:
-                file.close()
+                file.close(force=True)
 
     @property
     def _open_file(self) -> Any:

@@ -66,7 +66,6 @@ def test_bad_json_goes_to_quarantine_with_its_line_number(tmp_path: Path) -> Non
     ("make", "message"),
     [
         (lambda d: sources.csv(d / "none.csv"), "no such file"),
-        (lambda d: sources.csv(d), "is a folder"),
         (lambda d: sources.jsonl(d / "none.jsonl"), "no such file"),
         (lambda d: sources.csv(d / "empty.csv"), "is empty; a CSV file begins with a line of column names"),
         (lambda d: sources.csv(d / "twice.csv"), "column 'a' stands there twice"),

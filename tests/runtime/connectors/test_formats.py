@@ -68,7 +68,7 @@ def zipped(name: str) -> bytes:
     ("data", "looks"),
     [
         (gzip.compress(TEXT), "a gzip file, not CSV; call it .gz, and it is unpacked while it is read"),
-        (bz2.compress(TEXT), "a bzip2 file, not CSV; unpack it first, or pipe it in: bzcat FILE | headrace run"),
+        (bz2.compress(TEXT), "a bzip2 file, not CSV; call it .bz2, and it is unpacked while it is read"),
         (lzma.compress(TEXT), "an xz file"),
         (b"\x28\xb5\x2f\xfd" + bytes(range(40)), "a zstd file"),
         (zipped("a.csv"), "a ZIP archive"),

@@ -245,7 +245,7 @@ def headrace(*words: str) -> int:
     ("make", "told"),
     [
         (lambda: sources.parquet("nowhere.parquet").check(), "no such file"),
-        (lambda: sources.parquet("folder").check(), "is a folder, not a file; name its files, as folder/\\*.parquet"),
+        (lambda: sources.parquet("folder").check(), r"folder: there is no file that is called \.parquet"),
         (lambda: sources.parquet("text.parquet").check(), "cannot be read as Parquet"),
         (lambda: sources.csv("in.parquet").check(), "looks like a Parquet file, not CSV; read it as Parquet"),
         (lambda: sinks.parquet("-"), "so it is no stream"),
