@@ -22,6 +22,7 @@ from .jobs import (
     run_job,
 )
 from .output import Group, say, wrong
+from .plugins import plugins
 from .scenarios import scenario, soak
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def headrace() -> None:
 
 headrace.add_command(scenario)
 headrace.add_command(soak)
+headrace.add_command(plugins)
 for command in journals.COMMANDS:
     headrace.add_command(command)
 

@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from glob import has_magic
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from .. import sinks, sources
+from ..connectors import plugins
 from ..connectors.file_identity import checked_path
 from ..connectors.formats import text_encoding
 from ..connectors.input_file import is_standard_input
 from ..connectors.packed import unpacked_name
+from ..connectors.plugins import Role
 from ..connectors.port import SinkConnector, SourceConnector
 from ..connectors.remote import is_url
 from .strict_toml import Reading
@@ -33,9 +36,10 @@ Target = Annotated[str, Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
 
 
 class SourceTable(Struct, forbid_unknown_fields=True):
-    """`[source]`. `rows`: the contract, `module:name` of a type, or "infer"."""
+    """`[source]`. `type`: one of `_SOURCE_KEYS`, or the name of a plug-in, which gets the `options`. `rows`: the contract,
+    `module:name` of a type, or "infer"."""
 
-    type: Literal["csv", "json", "jsonl", "parquet", "sql", "python"]
+    type: str
     path: str | None = None
     url: str | None = None
     query: str | None = None
@@ -44,6 +48,7 @@ class SourceTable(Struct, forbid_unknown_fields=True):
     key: str | list[str] | None = None
     page: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     call: Target | None = None
+    options: dict[str, Any] = {}
     rows: Annotated[str, Meta(pattern=r"^(infer|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$")] | None = None
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
@@ -58,17 +63,20 @@ _SOURCE_KEYS = {
     "python": ("call", "rows"),
 }
 """What can be said of each type of source."""
+_OF_PLUGINS: dict[Role, tuple[str, ...]] = {"source": ("url", "options", "rows"), "sink": ("url", "options")}
+"""What can be said of those that packages bring."""
 
 
 class QuarantineTable(Struct, forbid_unknown_fields=True):
     """`[quarantine]`. `if_exists`: what becomes of what is there; see `headrace.runtime.sinks`. `key`: the columns by which
     a row of a table is known."""
 
-    type: Literal["csv", "jsonl", "parquet", "sqlite", "sql", "python"]
+    type: str
     path: str | None = None
     url: str | None = None
     table: str | None = None
     call: Target | None = None
+    options: dict[str, Any] = {}
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     columns: list[str] | None = None
     schema: Target | None = None
@@ -119,6 +127,9 @@ def as_tables(reading: Reading) -> None:
 def _table_of(reading: Reading, said: str, key: str) -> dict[str, Any]:
     if _DATABASES.match(said):
         return {"type": "sql", "url": said}
+    scheme = said.partition("://")[0]
+    if "://" in said and scheme in plugins.names("source" if key == "source" else "sink"):
+        return {"type": scheme, "url": said}
     kind = _type_of(said)
     if kind is None:
         known = ", ".join(sorted(_SUFFIXES))
@@ -151,17 +162,44 @@ def filled_in(reading: Reading, text: str | None, key: str) -> str | None:
 
 def source_of(reading: Reading, table: SourceTable) -> SourceConnector | Any:
     """The source that a table describes; None where there are mistakes, which are noted."""
-    known = _SOURCE_KEYS.get(table.type, ())
-    for name in reading.data["source"]:
-        if known and name in SourceTable.__struct_fields__ and name not in (*known, "type"):
-            reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
-    if table.type is None:
+    if table.type is None or not _is_known(reading, "source", table.type, "source.type", _SOURCE_KEYS):
         return None
-    source = _MAKERS[table.type](reading, table)
+    known = _SOURCE_KEYS.get(table.type, _OF_PLUGINS["source"])
+    for name in reading.data["source"]:
+        if name in SourceTable.__struct_fields__ and name not in (*known, "type"):
+            reading.note(f"source.{name}", f"says nothing of a {table.type} source; known are {', '.join(known)}")
+    source = _MAKERS.get(table.type, _source_of_plugin)(reading, table)
     check = getattr(source, "check", None) if table.type != "python" else None
     if check is not None and not reading.mistakes:
         reading.attempt("source", check)
     return source
+
+
+def _is_known(reading: Reading, role: Role, kind: str, key: str, own: Mapping[str, object]) -> bool:
+    """Whether there is such a type of source or sink; noted where there is not."""
+    if kind in own or kind in plugins.names(role):
+        return True
+    known = [*own, *plugins.names(role)]
+    near = difflib.get_close_matches(kind, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    reading.note(key, f"there is no {role} of the type {kind!r}; {hint}")
+    return False
+
+
+def _of_plugin(reading: Reading, role: Role, table: SourceTable | QuarantineTable, key: str) -> Any:
+    url = filled_in(reading, table.url, f"{key}.url")
+    options = {name: _filled(reading, value, f"{key}.options") for name, value in table.options.items()}
+    if url is not None:
+        options["url"] = url
+    return reading.attempt(key, lambda: plugins.made(role, table.type, options)) if not reading.mistakes else None
+
+
+def _filled(reading: Reading, value: Any, key: str) -> Any:
+    return filled_in(reading, value, key) if isinstance(value, str) else value
+
+
+def _source_of_plugin(reading: Reading, table: SourceTable) -> Any:
+    return _of_plugin(reading, "source", table, "source")
 
 
 def _python_source(reading: Reading, table: SourceTable) -> Any:
@@ -208,12 +246,16 @@ _MAKERS: dict[str, Callable[[Reading, SourceTable], Any]] = {
 
 def sink_of(reading: Reading, table: QuarantineTable, key: str) -> SinkConnector | Any:
     """The sink that a table describes; None where there are mistakes, which are noted."""
-    for said in _said_of_sink(reading, key):
-        if table.type is not None and said not in _SINK_KEYS[table.type]:
-            known = ", ".join(_SINK_KEYS[table.type])
-            reading.note(f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {known}")
-    if table.type is None:
+    if table.type is None or not _is_known(reading, "sink", table.type, f"{key}.type", _SINK_KEYS):
         return None
+    known = _SINK_KEYS.get(table.type, _OF_PLUGINS["sink"])
+    for said in _said_of_sink(reading, key):
+        if said not in known:
+            reading.note(
+                f"{key}.{said}", f"says nothing of a sink of the type {table.type}; known are {', '.join(known)}"
+            )
+    if table.type not in _SINK_KEYS:
+        return _of_plugin(reading, "sink", table, key)
     if table.type == "python":
         given = named(reading, needed(reading, table.call, f"{key}.call"), f"{key}.call")
         return made(reading, given, f"{key}.call") if isinstance(given, type) else given

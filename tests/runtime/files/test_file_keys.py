@@ -23,6 +23,13 @@ def tell(row): return 2.0
 def judge(error): return None
 def merge(row, parts): return parts
 def rows(): return [1]
+class Theirs:
+    name = "theirs"
+    def __init__(self, n=1): self.n = n
+    def open(self): pass
+    def read(self, n): return [], True, 0
+    def write(self, items): pass
+    def close(self, complete=True): pass
 def write(row): pass
 class Row(dict): pass
 import msgspec
@@ -126,6 +133,7 @@ JOURNAL = MAP.replace("{here}", "") + "[journal]\n{here}\n"
 
 SQL = 'type = "sql"\nurl = "sqlite:///one.db"\ntable = "t"'
 FROM_SQL = SQL
+THEIRS = 'type = "theirs"\n'
 PARQUET = 'type = "parquet"\npath = "o.parquet"\n'
 
 Case = tuple[str, str, str]
@@ -140,6 +148,7 @@ def _keys_of_a_sink(text: str, column: str) -> dict[str, Case]:
         "path": (text, lines, 'type = "jsonl"\npath = "p"'),
         "table": (text, TABLE, TABLE.replace('"t"', '"u"')),
         "url": (text, SQL, SQL.replace("one.db", "two.db")),
+        "options": (text, THEIRS, THEIRS + "options = { n = 2 }\n"),
         "schema": (text, PARQUET, PARQUET + 'schema = "their_code:Person"'),
         "compression": (text, PARQUET, PARQUET + 'compression = "gzip"'),
         "call": (text, lines, 'type = "python"\ncall = "their_code:write"'),
@@ -167,6 +176,7 @@ CASES: dict[type, dict[str, Case]] = {
         "type": (CSV.replace('type = "csv"', ""), 'type = "csv"', 'type = "jsonl"'),
         "path": (SOURCE, 'type = "csv"\npath = "in.csv"', 'type = "csv"\npath = "other.csv"'),
         "url": (SOURCE, FROM_SQL, FROM_SQL.replace("one.db", "two.db")),
+        "options": (SOURCE, THEIRS, THEIRS + "options = { n = 2 }"),
         "query": (SOURCE, FROM_SQL, FROM_SQL.replace('table = "t"', 'query = "SELECT * FROM t"')),
         "table": (SOURCE, FROM_SQL, FROM_SQL.replace('"t"', '"u"')),
         "cursor": (SOURCE, FROM_SQL, FROM_SQL + '\ncursor = "name"'),
@@ -259,6 +269,10 @@ def test_a_key_of_a_job_file_changes_what_is_built_L92(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "their_code.py").write_text(CODE)
+    (info := tmp_path / "theirs-1.0.dist-info").mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    ends = "".join(f"[headrace.{end}]\ntheirs = their_code:Theirs\n" for end in ("sources", "sinks"))
+    (info / "entry_points.txt").write_text(ends)
     for name in ("in.csv", "other.csv"):
         (tmp_path / name).write_text("id,name\n1,ann\n")
     (tmp_path / "one.csv").write_text("id\n1\n")
