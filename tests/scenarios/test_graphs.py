@@ -21,6 +21,11 @@ def test_what_was_found_before_stays_mended() -> None:
         assert breach is None, f"seed {seed}: {breach}"
 
 
+def test_a_run_that_is_drained_before_a_node_has_begun_adds_up() -> None:
+    breach = play(random_graph(20262323), 20262323).breach
+    assert breach is None, str(breach)
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(GRAPHS)
 def test_random_graphs_keep_every_invariant(drawn: tuple[int, Script]) -> None:
