@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contract clients servers docs bench explore graphs lives mutants mutation quotas schema soak real crash crash-parquet crash-sql clean
+.PHONY: demo test lint types contract clients servers docs bench explore graphs lives mutants mutation quotas schema soak real crash crash-parquet crash-s3 crash-sql clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -78,6 +78,10 @@ crash: $(STAMP)
 # A job from a Parquet file to another, killed so often.
 crash-parquet: $(STAMP)
 	@rm -rf out/crash-parquet && $(BIN)/python -m tests.system.parquet_crash --folder out/crash-parquet --kills $(KILLS)
+
+# A job from an object of S3 to others, killed so often.
+crash-s3: $(SERVERS)/.installed
+	@$(SERVERS)/bin/python -m tests.real.s3_crash --kills $(KILLS)
 
 # A job from PostgreSQL to PostgreSQL (DATABASE=mariadb: MariaDB), killed with SIGKILL at 200 random moments (some minutes).
 DATABASE ?= postgres

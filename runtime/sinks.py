@@ -2,7 +2,10 @@
 `sinks.parquet("out.parquet")`, `sinks.sqlite("out.db", "rows")`, `sinks.sql("postgresql://host/shop", "rows")`.
 
 Any callable is a sink as it is: it gets one row's value a call. A file gets its name only when it is complete; until then
-it is called `NAME.part`. A link is followed; a named pipe, a device or a socket is written in place.
+it is called `NAME.part`. A link is followed; a named pipe, a device or a socket is written in place. A URL, such as
+`s3://bucket/out.jsonl`, names a file elsewhere, by fsspec (extra `remote`, for S3 `s3`): it is written beside the journal,
+and put there as a whole when it is complete. It bears no mark of who wrote it, so that `if_exists` says whether one that is
+there is replaced.
 
 `if_exists` says what becomes of rows that are there before the run, for files and tables alike:
 

@@ -13,6 +13,7 @@ from .formats import form_of, refuse_other_formats
 from .packed import PACKED_NAMES
 from .part_file import IfExists, PartFile, check_if_exists
 from .port import RunInfo, Written
+from .remote import is_url, shown
 from .stream_output import StreamOutput, is_stream
 
 HEAD_BYTES = 65_536
@@ -28,6 +29,8 @@ class FileSink:
     def __init__(self, path: StrPath, if_exists: IfExists | None) -> None:
         self.path = checked_path(path)
         self.name = "standard output" if self.path == STANDARD else self.path
+        if is_url(self.path):
+            self.name = shown(self.path)
         if self.path.lower().endswith(PACKED_NAMES) and not is_stream(self.path):
             raise ConfigError(
                 f"{self.name}: outputs are not packed while they are written; name it without the ending, and pack it when"
@@ -46,7 +49,7 @@ class FileSink:
 
     def files(self) -> list[FileUse]:
         """Which files the sink writes: its output, and the part file that becomes it."""
-        if is_stream(self.path):
+        if is_stream(self.path) or is_url(self.path):
             return [FileUse(self.path, "write")]
         part = f"{os.path.realpath(self.path)}.part"
         return [FileUse(self.path, "write"), FileUse(part, "write"), FileUse(f"{part}.lock", "write")]
@@ -71,7 +74,16 @@ class FileSink:
     def _new_output(self) -> PartFile | StreamOutput:
         if is_stream(self.path):
             return StreamOutput(self.path)
+        if is_url(self.path):
+            return self._remote()
         return PartFile(self.path, self._if_exists, self._has_rows)
+
+    def _remote(self) -> PartFile:
+        from .remote_output import RemotePart
+
+        output = RemotePart(self.name, self._if_exists, self._has_rows)
+        output.url = self.path
+        return output
 
     def _unclaim(self) -> None:
         output = self._output

@@ -63,7 +63,7 @@ class PartFile:
 
     def claim(self, run: RunInfo, place: object) -> None:
         """Hold the output for this run. Raises `ConfigError`, and has changed nothing then."""
-        target = os.path.realpath(self.path)
+        target = self._target_of()
         self._look(target)
         who = holder(run.pipeline, run.run, run.journal)
         try:
@@ -81,6 +81,9 @@ class PartFile:
             raise
         lock.write(msgspec.structs.replace(who, found=self._found, mode=self._mode))
         self._lock = lock
+
+    def _target_of(self) -> str:
+        return os.path.realpath(self.path)
 
     def unclaim(self) -> None:
         """Let go of what was claimed and not begun."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from headrace.runtime.errors import ConfigError, SourceChanged
 
@@ -46,6 +45,9 @@ def shown(url: str) -> str:
     >>> shown("https://ada:word@example.org/in.csv?X-Amz-Signature=abc")
     'https://example.org/in.csv'
     """
+    # It takes a while, and files of this system need none of it (L46).
+    from urllib.parse import urlsplit, urlunsplit
+
     parts = urlsplit(url)
     return visible(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
 
@@ -66,7 +68,7 @@ class RemoteFile(RegularFile):
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"{name}: {_why(error, url)}") from None
+            raise ConfigError(f"{name}: {why(error, url)}") from None
         self.mark = next((str(info[each]) for each in _MARKS if info.get(each)), None)
         size = info.get("size")
         if not isinstance(size, int) or not self._file.seekable():
@@ -94,7 +96,7 @@ class RemoteFile(RegularFile):
             self._file.seek(offset)
             data: bytes = self._file.read(n)
         except Exception as error:
-            raise OSError(f"{self._name}: cannot be read: {_why(error)}") from error
+            raise OSError(f"{self._name}: cannot be read: {why(error)}") from error
         return data
 
     def close(self) -> None:
@@ -107,7 +109,7 @@ def open_remote(url: str) -> Any:
     try:
         return fs.open(path, "rb")
     except Exception as error:
-        raise ConfigError(f"{shown(url)}: {_why(error, url)}") from None
+        raise ConfigError(f"{shown(url)}: {why(error, url)}") from None
 
 
 def found(url: str) -> tuple[Any, str]:
@@ -129,7 +131,7 @@ def found(url: str) -> tuple[Any, str]:
     except ValueError:
         raise ConfigError(f"{shown(url)}: {scheme}:// is no kind of URL that files are read from") from None
     except Exception as error:
-        raise ConfigError(f"{shown(url)}: {_why(error, url)}") from None
+        raise ConfigError(f"{shown(url)}: {why(error, url)}") from None
     return fs, path
 
 
@@ -139,10 +141,11 @@ def listed(pattern: str) -> list[str]:
     try:
         return [str(fs.unstrip_protocol(each)) for each in sorted(fs.glob(path))]
     except Exception as error:
-        raise ConfigError(f"{shown(pattern)}: {_why(error, pattern)}") from None
+        raise ConfigError(f"{shown(pattern)}: {why(error, pattern)}") from None
 
 
-def _why(error: Exception, url: str = "") -> str:
+def why(error: Exception, url: str = "") -> str:
+    """Why a file elsewhere cannot be had, in words without secrets."""
     status = getattr(error.__cause__, "status", None)
     if isinstance(error, FileNotFoundError):
         return "no such file" if status in (None, 404, 410) else f"the server answers with the status {status}"

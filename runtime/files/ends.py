@@ -277,7 +277,7 @@ def _file_sink(reading: Reading, table: QuarantineTable, key: str) -> Any:
         return None
     if reading.attempt(f"{key}.path", lambda: checked_path(path)) is None:
         return None
-    if path != "-" and not Path(folder := os.path.dirname(os.path.realpath(path))).is_dir():
+    if path != "-" and not is_url(path) and not Path(folder := os.path.dirname(os.path.realpath(path))).is_dir():
         # Of a link, the folder that it leads to is the one that is missing.
         reading.note(f"{key}.path", f"no such folder: {folder if os.path.islink(path) else Path(path).parent}")
         return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from headrace.runtime import ConfigError, Pipeline, RunFailed, sinks, sources
 
-from .processes import ended, free_port, waited_for
+from . import s3_crash
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto")
@@ -22,25 +20,16 @@ SECRET = "a-secret-of-s3"
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def environment() -> Iterator[dict[str, str]]:
     """Of the server."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with ended(subprocess.Popen(command, **quiet)) as process:  # type: ignore[call-overload]
-        waited_for(port, process)
-        yield f"http://127.0.0.1:{port}"
+    with s3_crash.server() as found:
+        yield found
 
 
 @pytest.fixture
-def bucket(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def bucket(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A file system with a bucket `bucket-b`, by what the environment says."""
-    for name, value in (
-        ("AWS_ENDPOINT_URL", address),
-        ("AWS_ACCESS_KEY_ID", "tester"),
-        ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     found = s3fs.S3FileSystem()
@@ -86,3 +75,9 @@ def test_what_is_not_there_is_told(bucket: Any) -> None:
         sources.csv("s3://bucket-b/nowhere.csv").check()
     with pytest.raises(ConfigError, match=r"s3://nowhere/\*\.csv: "):
         sources.csv("s3://nowhere/*.csv").check()
+
+
+@pytest.mark.timeout(240)
+def test_a_job_that_is_killed_leaves_each_row_once(environment: dict[str, str]) -> None:
+    kills, rounds = s3_crash.crash(environment, kills=5, seed=1)
+    assert (kills, rounds >= 1) == (5, True)

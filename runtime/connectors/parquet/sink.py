@@ -29,6 +29,7 @@ from ..file_lock import Holder
 from ..file_mark import set_mark, stamp_of
 from ..file_sink import FileSink
 from ..part_file import DIGEST_BYTES, IfExists, PartFile
+from ..remote import is_url
 from ..stream_output import StreamOutput, is_stream
 from .arrow import as_schema, batch_of, pyarrow, record, schema_of, streamable
 
@@ -62,11 +63,25 @@ class ParquetSink(FileSink):
         self._has_head = False
 
     def files(self) -> list[FileUse]:
+        if is_url(self.path):
+            return list(super().files())
         whole = f"{os.path.realpath(self.path)}.part.whole"
         return [*super().files(), FileUse(whole, "write")]
 
     def _new_output(self) -> PartFile | StreamOutput:
+        if is_url(self.path):
+            return self._remote()
         return _ArrowPart(self.path, self._if_exists, self._has_rows, self._compression, self._said)
+
+    def _remote(self) -> PartFile:
+        from ..remote_output import RemoteOutput
+
+        class Remote(RemoteOutput, _ArrowPart):
+            """Of Parquet."""
+
+        output = Remote(self.name, self._if_exists, self._has_rows, self._compression, self._said)
+        output.url = self.path
+        return output
 
     def _has_rows(self, path: str) -> bool:
         return os.path.getsize(path) > 0

@@ -272,6 +272,62 @@ def test_parquet_elsewhere(memory: Any) -> None:
         sources.parquet("memory://b/nowhere.parquet").check()
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_outputs_elsewhere(kind: str, memory: Any, tmp_path: Path) -> None:
+    url = f"memory://b/out.{kind}"
+    sink, source = getattr(sinks, kind), getattr(sources, kind)
+    rows = [{"id": str(i)} for i in range(50)]
+    fails = True
+
+    def ask(row: dict[str, Any]) -> dict[str, Any]:
+        if fails and row["id"] == "30":
+            raise ValueError("no")
+        return row
+
+    flow = Pipeline(window=5).source(rows).map(ask, on_error="fail", version="1").sink(sink(url))
+    with pytest.raises(RunFailed):
+        flow.run(journal=tmp_path / "run.db")
+    assert not memory.exists("/b/out." + kind)
+    fails = False
+    report = flow.run(journal=tmp_path / "run.db")
+    assert values(source(url)) == rows
+    assert str(report.files[0]) == f"{url}: created"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.db", "run.db.lock"]
+    assert flow.run(journal=tmp_path / "run.db").delivered == 50
+    assert values(source(url)) == rows
+    again = Pipeline().source([{"id": "x"}])
+    for said in (None, "error"):
+        with pytest.raises(ConfigError, match=f"out.{kind}: exists already, and if_exists says"):
+            again.sink(sink(url, if_exists=said)).run()
+    assert str(again.sink(sink(url, if_exists="append")).run().files[0]) == f"{url}: appended to what was there"
+    assert values(source(url)) == [*rows, {"id": "x"}]
+    assert "replaced" in str(again.sink(sink(url, if_exists="replace")).run().files[0])
+    assert values(source(url)) == [{"id": "x"}]
+
+
+def test_a_file_that_came_meanwhile_is_left_as_it_is_L61(memory: Any, tmp_path: Path) -> None:
+    fails = True
+
+    def ask(row: int) -> int:
+        if fails and row == 30:
+            raise ValueError("no")
+        return row
+
+    flow = Pipeline(window=5).source(range(50)).map(ask, on_error="fail", version="1")
+    flow = flow.sink(sinks.jsonl("memory://b/out.jsonl"))
+    with pytest.raises(RunFailed):
+        flow.run(journal=tmp_path / "run.db")
+    memory.pipe("/b/out.jsonl", b"theirs")
+    fails = False
+    told = "appeared or was changed since the run began, and is left as it is; the rows are in"
+    with pytest.raises(RunFailed, match=told):
+        flow.run(journal=tmp_path / "run.db")
+    assert memory.cat("/b/out.jsonl") == b"theirs"
+    memory.rm("/b/out.jsonl")
+    flow.run(journal=tmp_path / "run.db")
+    assert values(sources.jsonl("memory://b/out.jsonl")) == list(range(50))
+
+
 class Server(BaseHTTPRequestHandler):
     """Gives parts of a file; without them where it is called so."""
 
