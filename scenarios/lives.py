@@ -20,6 +20,7 @@ from headrace.actors.journaling.recovered import LASTING
 from headrace.actors.protocol import State
 from headrace.actors.rows.identity import Bundle, Id, place, show
 from headrace.runtime.calls.current import CallInfo
+from headrace.runtime.errors import ConfigError
 from headrace.runtime.graph.plan import QUARANTINE
 from headrace.runtime.journal.port import Journaling
 
@@ -105,13 +106,23 @@ def live(
         lived.breach = _look_at(script, lived, disk)
     if lived.breach is None and lived.state is State.COMPLETED and isinstance(disk, KeptDisk):
         lived.breach = disk.complaint()
-        if lived.breach is None and (again := disk.try_again()):
-            # What was in quarantine is tried again, in a life of its own.
-            lived.retried += len(again)
-            _one_life(script, seed, lived, disk, None, drains)
+        if lived.breach is None:
+            _try_again(script, seed, lived, disk, drains)
         if lived.breach is None:
             lived.breach = disk.complaint_of_pruning()
     return lived
+
+
+def _try_again(script: Script, seed: int, lived: Lived, disk: KeptDisk, drains: float) -> None:
+    """Try again what is in quarantine, in a life of its own."""
+    try:
+        again = disk.try_again()
+    except ConfigError as error:
+        lived.breach = f"rows are counted in quarantine that are not there: {error}"
+        return
+    if again:
+        lived.retried += len(again)
+        _one_life(script, seed, lived, disk, None, drains)
 
 
 def _one_life(script: Script, seed: int, lived: Lived, disk: Disk, random: Random | None, drains: float) -> bool:
