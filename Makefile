@@ -104,7 +104,7 @@ clients: $(CLIENTS)/.installed
 	@$(CLIENTS)/bin/python -m pytest -q -W default -p no:cacheprovider --confcutdir tests/clients tests/clients
 
 # Real servers on the loopback, in real time: quotas of nginx, an application on uvicorn, gunicorn and celery, which fork. In an
-# environment of its own; nginx and redis-server are Debian's packages. FOR is how long each quota is tried (the budgets: FOR=30).
+# environment of its own; nginx, redis-server and prometheus are Debian's packages. FOR is how long each quota is tried (the budgets: FOR=30).
 SERVERS := .servers
 $(SERVERS)/.installed: pyproject.toml
 	@test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .run.run import Run
     from .run.stream import Stream
     from .telemetry.observer import Observer
+    from .telemetry.opentelemetry import OpenTelemetryObserver
+    from .telemetry.prometheus import PrometheusObserver
     from .verdicts.classify import Verdict
 
 __all__ = [
@@ -55,10 +57,12 @@ __all__ = [
     "Journal",
     "Limit",
     "Observer",
+    "OpenTelemetryObserver",
     "Outcome",
     "Pending",
     "Pipeline",
     "PlacedSource",
+    "PrometheusObserver",
     "Quota",
     "RateLimited",
     "ReadResult",
@@ -96,6 +100,8 @@ _HOME = {
     "RateLimited": "errors",
     "Quota": "limits",
     "Observer": "telemetry.observer",
+    "OpenTelemetryObserver": "telemetry.opentelemetry",
+    "PrometheusObserver": "telemetry.prometheus",
     "ReadResult": "connectors.port",
     "Refill": "limits",
     "Retry": "limits",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.actors.protocol import Closure, Counts, Kind, State, Status
+from headrace.actors.rows.identity import Ids
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -47,12 +48,16 @@ class CallFault(msgspec.Struct, frozen=True):
 
 
 class CallsEnded(Event, frozen=True):
-    """Calls of a stage have ended: `answered` so many, the others by `faults`. `busy_s`: seconds that they took together."""
+    """Calls of a stage have ended: `answered` so many, the others by `faults`. `busy_s`: seconds that they took together.
+    `rows`: of those that were answered, as the protocol knows them (`show` of `headrace.actors.rows.identity` gives their
+    names). `times_s`: how long each call took, the answered ones first; empty where only `busy_s` is known."""
 
     stage: str
     answered: int
     faults: tuple[CallFault, ...]
     busy_s: float
+    rows: Ids = ()
+    times_s: tuple[float, ...] = ()
 
 
 class RowEnded(Event, frozen=True):

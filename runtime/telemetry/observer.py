@@ -8,6 +8,7 @@ nobody, and what they raise is logged and goes no further. Where nobody observes
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from .events import Event
 
 BACKLOG_MAX = 10_000
 """Events that may wait for slow observers; what comes beyond is counted, and not told."""
+PAUSE_S = 0.02
+"""Observers hear of what happens so late at most, when they are not slow themselves."""
 
 
 class Observer:
@@ -123,7 +126,8 @@ def _assigned(at_s: float, name: str, message: protocol.Assign) -> Iterable[Even
 def _answered(at_s: float, name: str, message: protocol.Answered) -> Iterable[Event]:
     if message.values or message.faults:
         faults = tuple(events.CallFault(row_of(fault.seq), fault.kind, fault.error) for fault in message.faults)
-        yield events.CallsEnded(at_s, name, len(message.values), faults, message.busy_s)
+        n = len(message.values)
+        yield events.CallsEnded(at_s, name, n, faults, message.busy_s, message.seqs, message.times_s)
 
 
 def _rows_ended(at_s: float, name: str, message: protocol.RowsEnded) -> Iterable[Event]:
@@ -186,24 +190,47 @@ TRANSLATIONS: dict[str, dict[type, tuple[type[Event], Translation]]] = {
 """What a message means that comes to an actor of this role: the kind of event, and what makes one of it."""
 
 
-class Seen(protocol.Control, frozen=True):
-    """Observers → Announcer: this has happened."""
+class _Seen(protocol.Control, frozen=True):
+    """Observers → Announcer: something has happened. `now`: tell of it at once, since nothing comes after it."""
 
-    event: Event
+    now: bool = False
+
+
+class _PauseOver(protocol.Control, frozen=True):
+    pass
 
 
 class Announcer(Actor):
-    """Tells the observers of the user's. `handled`: events that it has told."""
+    """Tells the observers of the user's. `handled`: events that it has told.
+
+    It is woken once for all that happens within `PAUSE_S`: to wake a thread for each event would cost more than the event.
+    """
 
     blocks = True
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
+        self._events: deque[Event] = deque()
+        self._awake = False
         self.handled = 0
 
-    def receive(self, message: Seen) -> None:
-        tell(self._observers, message.event)
-        self.handled += 1
+    def add(self, event: Event) -> bool:
+        """An event that has happened, from any thread. True: it is to be woken."""
+        self._events.append(event)
+        if self._awake:
+            # It looks at the events after it has said that it sleeps, so it finds this one.
+            return False
+        self._awake = True
+        return True
+
+    def receive(self, message: _Seen | _PauseOver) -> None:
+        if isinstance(message, _Seen) and not message.now:
+            self.context.after(PAUSE_S, _PauseOver())
+            return
+        self._awake = False
+        while self._events:
+            tell(self._observers, self._events.popleft())
+            self.handled += 1
 
 
 def tell(observers: Iterable[Observer], event: Event) -> None:
@@ -299,7 +326,9 @@ class Observers:
         if self._address is None:
             raise InternalError("there is an announcer")
         self._sent += 1
-        self._address.put(Seen(event))
+        last = isinstance(event, events.RunEnded)
+        if (self._announcer is not None and self._announcer.add(event)) or last:
+            self._address.put(_Seen(now=last))
 
 
 class _Ear:
