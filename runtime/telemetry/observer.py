@@ -228,6 +228,13 @@ class Announcer(Actor):
             self.context.after(PAUSE_S, _PauseOver())
             return
         self._awake = False
+        self._tell_all()
+
+    def ended(self) -> None:
+        # What happened since it was woken last; not each observer wants to know of the run's end, which would wake it.
+        self._tell_all()
+
+    def _tell_all(self) -> None:
         while self._events:
             tell(self._observers, self._events.popleft())
             self.handled += 1

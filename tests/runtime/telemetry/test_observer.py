@@ -201,3 +201,17 @@ def test_every_event_has_its_method_and_an_observer_that_overrides_nothing_costs
     nobody = observer.Observers(lambda: 0.0, [Observer()])
     assert not any(nobody._tables.values())
     assert nobody.address("node") is None
+
+
+@pytest.mark.parametrize("runs", range(5))
+def test_what_happened_just_before_the_end_is_told_before_the_report_is_there(runs: int) -> None:
+    told: list[str] = []
+
+    class Ends(Observer):
+        """It does not ask for the run's end, which would have the others told at once."""
+
+        def on_row_ended(self, event: events.RowEnded) -> None:
+            told.append(event.name)
+
+    Pipeline().source(["12", "twelve"]).map(int).run(observers=[Ends()])
+    assert told == ["1"]
