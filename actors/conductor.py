@@ -3,16 +3,18 @@
     NEW → OPENING → RUNNING → CLOSING → ENDED
                        ↓ Drain  ↑
                     DRAINING ---+
+    Where there is a journal and all rows came through, SETTLING comes before CLOSING.
     any of them, on Abort or Failing → ABANDONING (something is still opening) or ABORTING → CLOSING
 
 and then the run is COMPLETED, DRAINED (the source was stopped before its end), ABORTED, SUSPENDED or FAILED.
 
-Told: `Start`, `Drain`, `Abort` by the caller; `Opened`, `Closed` by resources; `Drained`, `Failing` and `AccountClosed`
-by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors; `Unregister` to the
-governors of stages that died; `RunEnded` to the caller.
+Told: `Start`, `Drain`, `Abort` by the caller; `Opened`, `Closed` by resources; `Drained`, `Failing`, `MadeDurable` and
+`AccountClosed` by actors; `Died` by the host. Tells: `Open`, `Close` to resources; `Start`, `Drain`, `Abort` to actors;
+`MakeDurable` to the journal; `Unregister` to the governors of stages that died; `RunEnded` to the caller.
 
 Promises: resources open one after another, and each one that was opened (also when a later one's opening failed, L21)
-is closed once (L17, L18), in the reverse order. The first error is the run's; what goes wrong afterwards is a note on
+is closed once (L17, L18), in the reverse order. No output is closed as complete before the journal has all of it. The first
+error is the run's; what goes wrong afterwards is a note on
 it (L19). One terminal state, entered once (L20), reached in time whatever is dead or hangs: every step has a deadline.
 
 This file is long by a few lines: it is one state machine, and each of its steps has a deadline.
@@ -36,12 +38,14 @@ from .text import add_note, told
 
 
 class LifeTerms(msgspec.Struct, frozen=True):
-    """Deadlines in seconds. `drain_s` None: as long as it takes. `suspend_s`: of a run with only pending rows left."""
+    """Deadlines in seconds. `drain_s` None: as long as it takes. `settle_s`: for the journal's last commits.
+    `suspend_s`: of a run with only pending rows left."""
 
     open_s: float = 60.0
     drain_s: float | None = None
     abort_s: float = 5.0
     close_s: float = 5.0
+    settle_s: float = 60.0
     suspend_s: float | None = None
 
 
@@ -57,8 +61,8 @@ class Phase(Enum):
     """What a conductor waits for.
 
     NEW: for `Start`. OPENING: for a resource to open. ABANDONING: the same, though the run has been aborted. RUNNING: for
-    the end of all rows. DRAINING: the same, though the source gives no more. ABORTING: for all to stop. CLOSING: for a
-    resource to close, or the account. ENDED: for nothing.
+    the end of all rows. DRAINING: the same, though the source gives no more. SETTLING: for the journal, since all rows are
+    written. ABORTING: for all to stop. CLOSING: for a resource to close, or the account. ENDED: for nothing.
     """
 
     NEW = auto()
@@ -66,6 +70,7 @@ class Phase(Enum):
     ABANDONING = auto()
     RUNNING = auto()
     DRAINING = auto()
+    SETTLING = auto()
     ABORTING = auto()
     CLOSING = auto()
     ENDED = auto()
@@ -76,8 +81,9 @@ PHASES: Table[Phase] = MappingProxyType(
         Phase.NEW: frozenset({Phase.OPENING, Phase.CLOSING}),
         Phase.OPENING: frozenset({Phase.ABANDONING, Phase.RUNNING, Phase.CLOSING}),
         Phase.ABANDONING: frozenset({Phase.CLOSING}),
-        Phase.RUNNING: frozenset({Phase.DRAINING, Phase.ABORTING, Phase.CLOSING}),
+        Phase.RUNNING: frozenset({Phase.DRAINING, Phase.SETTLING, Phase.ABORTING, Phase.CLOSING}),
         Phase.DRAINING: frozenset({Phase.ABORTING, Phase.CLOSING}),
+        Phase.SETTLING: frozenset({Phase.CLOSING}),
         Phase.ABORTING: frozenset({Phase.CLOSING}),
         Phase.CLOSING: frozenset({Phase.ENDED}),
         Phase.ENDED: frozenset(),
@@ -112,6 +118,7 @@ Told = (
     | protocol.Failing
     | protocol.Died
     | protocol.AccountClosed
+    | protocol.MadeDurable
     | protocol.Resting
     | _Lull
     | _StepOverdue
@@ -204,6 +211,9 @@ class Conductor(Actor):
                 self._early.append(message)
             case protocol.Died(who, error):
                 self._on_died(who, error)
+            case protocol.MadeDurable():
+                if self._phase.now is Phase.SETTLING:
+                    self._close()
             case protocol.AccountClosed(counts, open_rows):
                 self._on_account_closed(counts, open_rows)
             case _StepOverdue(step):
@@ -305,7 +315,13 @@ class Conductor(Actor):
         if not aborting and not self._is_on():
             return
         awaited = self._all.line if aborting else [self._all.source, *self._all.line]
-        if all(ref in self._drained for ref in awaited):
+        if not all(ref in self._drained for ref in awaited):
+            return
+        if self._outcome is State.COMPLETED and self._all.keeper is not None:
+            self._go(Phase.SETTLING)
+            self._begin_step(self._terms.settle_s)
+            self.context.tell(self._all.ledger, protocol.MakeDurable(self.context.me))
+        else:
             self._close()
 
     def _abort(self, error: BaseException | None, reason: str | None, outcome: State) -> None:
@@ -316,6 +332,10 @@ class Conductor(Actor):
         if self._phase.now in (Phase.ABANDONING, Phase.ABORTING, Phase.CLOSING):
             return
         self._outcome = outcome
+        if self._phase.now is Phase.SETTLING:
+            # All others have ended already.
+            self._close()
+            return
         if self._phase.now in (Phase.NEW, Phase.OPENING):
             if self._pending is None:
                 self._close()
@@ -445,6 +465,9 @@ class Conductor(Actor):
             case Phase.ABORTING:
                 self._notes.append(f"did not end within {self._terms.abort_s:g} s: {self._undrained()}")
                 self._close()
+            case Phase.SETTLING:
+                error = Overdue(f"the journal has not kept the last rows within {self._terms.settle_s:g} s")
+                self._abort(error, None, State.FAILED)
             case Phase.DRAINING:
                 error = Overdue(f"not drained within {self._terms.drain_s:g} s: {self._undrained()}")
                 self._abort(error, None, State.FAILED)

@@ -2,9 +2,9 @@
 
 Told: `Answers`, `Ends`, `Faulted`, `Metered`, `Parked`, `Cooled`, `Formed`, `Decided` and `Noted` by nodes, `ReadTo` by the
 source, `Settled` by sinks and by nodes where rows end, `RowsSettled` and `AccountClosed` by the ledger, `Committed` and
-`CommitFailed` by its keeper (a resource that may block), `CloseAccount` by the conductor, `Learned` by governors.
-Tells: `Commit` to the keeper, `Settled` and `CloseAccount` to the ledger, `Kept` to stages that wait, `LearnedWanted`
-to governors, `AccountClosed` and `Failing` to the conductor.
+`CommitFailed` by its keeper (a resource that may block), `MakeDurable` and `CloseAccount` by the conductor, `Learned` by
+governors. Tells: `Commit` to the keeper, `Settled` and `CloseAccount` to the ledger, `Kept` to stages that wait,
+`LearnedWanted` to governors, `MadeDurable`, `AccountClosed` and `Failing` to the conductor.
 
 Promises: what is told first is durable first, and nothing without all that was told before it. One commit is under way at a
 time, of all that has come; the first of it waits `within_s` at most. The ledger hears of an outcome only when it is
@@ -117,6 +117,7 @@ Told = (
     | _Unanswered
     | protocol.Committed
     | protocol.CommitFailed
+    | protocol.MakeDurable
     | protocol.CloseAccount
     | protocol.AccountClosed
     | protocol.Start
@@ -151,6 +152,8 @@ class Journal(Actor):
         """Of the oldest entry that waits for others."""
         self._store = StateMachine("the keeper of a journal", STORE_STATES, StoreState.IDLE)
         self._account = StateMachine("the account of a journal", ACCOUNT_STATES, AccountState.OPEN)
+        self._awaited: Ref | None = None
+        """Who is to be told when nothing waits any more."""
         self._closing: protocol.CloseAccount | None = None
         self._closed: protocol.AccountClosed | None = None
         self._entries = 0
@@ -173,15 +176,13 @@ class Journal(Actor):
             case protocol.Committed():
                 self._on_committed()
             case protocol.CommitFailed(error):
-                self._store.go(StoreState.BROKEN)
-                self._pending = []
-                self._under_way = []
-                self._unheard.clear()
-                self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
-                self._go_on()
+                self._on_commit_failed(error)
             case _Due():
                 self._timer = None
                 self._commit()
+            case protocol.MakeDurable(reply_to):
+                self._awaited = reply_to
+                self._go_on()
             case protocol.CloseAccount():
                 self._closing = message
                 self._account.go(AccountState.CLOSING)
@@ -257,6 +258,14 @@ class Journal(Actor):
             self._ask_what_was_learned()
         self._go_on()
 
+    def _on_commit_failed(self, error: BaseException) -> None:
+        self._store.go(StoreState.BROKEN)
+        self._pending = []
+        self._under_way = []
+        self._unheard.clear()
+        self.context.tell(self._conductor, protocol.Failing(self.context.me, error))
+        self._go_on()
+
     def _ask_what_was_learned(self) -> None:
         self._asked_at_s = self.context.now()
         for governor in self._governors:
@@ -278,7 +287,12 @@ class Journal(Actor):
     def _go_on(self) -> None:
         """What came meanwhile has waited long enough; when nothing is left, the account is closed."""
         self._commit()
-        if self._store.now is StoreState.COMMITTING or self._closing is None or self._unheard:
+        if self._store.now is StoreState.COMMITTING:
+            return
+        if self._awaited is not None and self._store.now is StoreState.IDLE:
+            self.context.tell(self._awaited, protocol.MadeDurable())
+            self._awaited = None
+        if self._closing is None or self._unheard:
             return
         if self._account.now is AccountState.CLOSING:
             self._account.go(AccountState.ASKED)

@@ -863,6 +863,17 @@ class RowsGiven(Message, frozen=True):
     total: int
 
 
+class MakeDurable(Message, frozen=True):
+    """Conductor → Journal: all rows are written; say when all that you were told is durable. Only then may outputs get their
+    names: where one has its name, a run that goes on can take nothing of it back. It must not overtake a `Settled`."""
+
+    reply_to: Ref
+
+
+class MadeDurable(Control, frozen=True):
+    """Journal → Conductor: it is. Where it cannot be, there is `Failing`."""
+
+
 class CloseAccount(Message, frozen=True):
     """Conductor → Ledger: the run is over; what has no outcome now is interrupted. It must not overtake a `Settled`."""
 

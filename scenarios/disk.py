@@ -30,6 +30,8 @@ class Disk:
         self.entries: list[Any] = []
         self.files: dict[str, list[Any]] = {}
         self.synced: Counter[str] = Counter()
+        self.published: set[str] = set()
+        """Outputs that are complete, and have their names: whoever reads them may have done so."""
         self.unkept: frozenset[int] = frozenset()
         """Rows whose answers the journal cannot keep."""
         self.clock_s = 0.0
@@ -123,6 +125,8 @@ class DiskSink:
         self._rows = disk.files.setdefault(inner.name, [])
 
     def open(self) -> None:
+        if self.name in self._disk.published and self._rows:
+            raise ConfigError(f"{self.name} is complete, with {len(self._rows)} rows, and none were committed")
         self._inner.open()
         self._disk.synced[self.name] = 0
         self._rows.clear()
@@ -132,6 +136,8 @@ class DiskSink:
         if place is None:
             self.open()
             return
+        if self.name in self._disk.published and place != len(self._rows):
+            raise ConfigError(f"{self.name} is complete, with {len(self._rows)} rows, and {place} were committed")
         if self._disk.synced[self.name] < place:
             raise ConfigError(f"{self.name} has {self._disk.synced[self.name]} rows, and {place} were committed")
         self._inner.open()
@@ -164,6 +170,9 @@ class DiskSink:
 
     def close(self, complete: bool) -> None:
         self._inner.close(complete)
+        if complete:
+            self._disk.synced[self.name] = len(self._rows)
+            self._disk.published.add(self.name)
 
 
 def unpickled(entry: Any) -> Any:

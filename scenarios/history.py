@@ -136,6 +136,8 @@ DETAILS: dict[type, Detail] = {
     protocol.Failing: lambda m: (_error(m.error),),
     protocol.RowsGiven: attrgetter("total"),
     protocol.CloseAccount: _nothing,
+    protocol.MakeDurable: _nothing,
+    protocol.MadeDurable: _nothing,
     protocol.AccountClosed: attrgetter("open_rows"),
     protocol.RunEnded: lambda m: (m.state.value,),
     protocol.StatisticsWanted: _nothing,

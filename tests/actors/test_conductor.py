@@ -207,6 +207,9 @@ def test_the_keeper_of_a_journal_is_closed_when_the_account_is() -> None:
     conductor.set_participants(cast)
     fake = Fake(conductor, "conductor")
     fake.receive(protocol.Start(), protocol.Opened(WRITER), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    assert closed_refs(fake) == [], "the journal does not have all of it yet"
+    assert fake.take(protocol.MakeDurable) == [protocol.MakeDurable(fake.me)]
+    fake.receive(protocol.MadeDurable())
     assert closed_refs(fake) == ["writer"]
     fake.receive(protocol.AccountClosed(Counts(), 0))
     assert not any(isinstance(message, protocol.RunEnded) for _, message in fake.told)
@@ -416,11 +419,54 @@ def test_a_keeper_that_does_not_close_does_not_keep_the_run_from_ending() -> Non
     conductor = Conductor(CALLER, LifeTerms())
     conductor.set_participants(Participants([], SOURCE, list(LINE), LEDGER, [], keeper=keeper))
     fake = Fake(conductor, "conductor")
-    fake.receive(protocol.Start(), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    fake.receive(protocol.Start(), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)), protocol.MadeDurable())
     fake.receive(protocol.AccountClosed(Counts(), 0))
     fake.pass_time(5.0)
     (ended,) = fake.take(protocol.RunEnded)
     assert (ended.state, ended.notes) == (State.COMPLETED, ["closing keeper took longer than 5 s"])
+
+
+def settling() -> Fake:
+    """All rows are written, and the journal does not have all of it yet."""
+    conductor = Conductor(CALLER, LifeTerms())
+    conductor.set_participants(Participants([WRITER], SOURCE, list(LINE), LEDGER, [], keeper=Name("keeper")))
+    fake = Fake(conductor, "conductor")
+    fake.receive(protocol.Start(), protocol.Opened(WRITER), *(protocol.Drained(ref) for ref in (SOURCE, *LINE)))
+    fake.told = []
+    return fake
+
+
+def closed_as_complete(fake: Fake) -> list[bool]:
+    return [message.complete for whom, message in fake.told if isinstance(message, protocol.Close) and whom == WRITER]
+
+
+def test_an_output_is_complete_when_the_journal_has_all_of_it() -> None:
+    fake = settling()
+    assert closed_as_complete(fake) == []
+    fake.receive(protocol.MadeDurable())
+    assert closed_as_complete(fake) == [True]
+
+
+def test_an_output_is_not_complete_where_the_journal_fails_at_the_end() -> None:
+    fake = settling()
+    fake.receive(protocol.Failing(LEDGER, OSError("the disk is full")))
+    assert closed_as_complete(fake) == [False]
+    fake.receive(protocol.MadeDurable())
+    assert closed_as_complete(fake) == [False], "it comes too late"
+
+
+def test_an_output_is_not_complete_where_the_journal_takes_too_long() -> None:
+    fake = settling()
+    fake.pass_time(LifeTerms().settle_s)
+    assert closed_as_complete(fake) == [False]
+
+
+def test_an_abort_at_the_end_does_not_wait_for_the_journal() -> None:
+    fake = settling()
+    fake.receive(protocol.Drain())
+    assert closed_as_complete(fake) == [], "nothing is left to be drained"
+    fake.receive(protocol.Abort("enough"))
+    assert closed_as_complete(fake) == [False]
 
 
 def test_a_resource_that_says_late_that_it_is_closed_closes_no_other_one_L17() -> None:

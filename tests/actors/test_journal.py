@@ -126,6 +126,32 @@ def test_whatever_it_is_told_is_made_durable(entry: Any) -> None:
     assert commits(fake) == [[entry]]
 
 
+def test_it_says_when_all_that_it_was_told_is_durable() -> None:
+    fake = keeping(10.0)
+    fake.receive(settled(0), protocol.MakeDurable(CONDUCTOR))
+    assert [type(m) for _, m in fake.told] == [Commit], "what is left does not wait"
+    fake.told = []
+    fake.receive(Committed())
+    assert fake.told == [(LEDGER, settled(0)), (CONDUCTOR, protocol.MadeDurable())]
+    fake.told = []
+    fake.receive(settled(1))
+    fake.pass_time(10.0)
+    fake.receive(Committed())
+    assert (CONDUCTOR, protocol.MadeDurable()) not in fake.told, "it is told once"
+
+
+def test_it_does_not_say_that_all_is_durable_where_it_is_not() -> None:
+    fake = keeping(10.0)
+    fake.receive(settled(0), protocol.MakeDurable(CONDUCTOR), protocol.CommitFailed(OSError("the disk is full")))
+    assert not any(isinstance(m, protocol.MadeDurable) for _, m in fake.told)
+
+
+def test_where_nothing_is_left_all_is_durable_at_once() -> None:
+    fake = keeping(10.0)
+    fake.receive(protocol.MakeDurable(CONDUCTOR))
+    assert fake.told == [(CONDUCTOR, protocol.MadeDurable())]
+
+
 def test_the_account_is_closed_when_the_rest_is_durable() -> None:
     fake = keeping(10.0)
     fake.receive(settled(0), protocol.CloseAccount(CONDUCTOR, True))

@@ -339,7 +339,7 @@ MUTANTS = (
     _mutant(
         "a journal that goes on after a commit has failed",
         Journal,
-        "receive",
+        "_on_commit_failed",
         "go(StoreState.BROKEN)",
         "go(StoreState.IDLE)",
     ),
