@@ -2,7 +2,8 @@
 
 Of a run that is new all is known: which of its rows are duplicates follows from those that have come. In another life of a
 run, a row that had its turn in an earlier one may be either; and of the first rows after it, the one that they are a
-duplicate of may have come in that life.
+duplicate of may have come in that life. A row that comes after its turn has passed may be either as well, and so may those
+that have its key: how far it was from others is not known any more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from headrace.actors.dedupe import DedupeTerms
 from headrace.actors.journaling.recovered import Notes
 from headrace.actors.protocol import Status
 from headrace.actors.quantities import key_of
-from headrace.actors.rows.identity import Id, show
+from headrace.actors.rows.identity import Id, Place, place, show
 from headrace.runtime.graph.nodes.dedupe import DedupePlan
 from headrace.runtime.graph.plan import Plan
 
@@ -33,6 +34,9 @@ class Distinct:
         self._known = set(notes.open)
         self._before = notes.turns
         self._last: dict[Hashable, int] = {}
+        self._unsure: dict[Hashable, int] = {}
+        """Keys of rows that came after their turn, and when."""
+        self._highest: Place = max((place(seq) for _, seq, _ in notes.last), default=())
         self._came = 0
         self._duplicate: dict[Id, bool | None] = {}
         """Of the rows inside: whether they are; None: it may be either."""
@@ -40,6 +44,8 @@ class Distinct:
     def come(self, seqs: Iterable[Id], values: Iterable[Any]) -> None:
         """These have come, in this order."""
         for seq, value in zip(seqs, values, strict=True):
+            at_place = place(seq)
+            late, self._highest = at_place <= self._highest, max(self._highest, at_place)
             if seq in self._known:
                 self._duplicate[seq] = None
                 continue
@@ -51,12 +57,20 @@ class Distinct:
                 self._duplicate[seq] = None
                 continue
             at, within = self._came, self._terms.within
-            last = self._last.get(key)
-            near = last is not None and at - last <= within
-            # Within its bound there may be rows of earlier lives.
-            self._duplicate[seq] = True if near else None if self._before and at < within else False
-            self._last[key] = at
             self._came += 1
+            if late:
+                self._duplicate[seq] = None
+                self._unsure[key] = at
+                continue
+            last, unsure = self._last.get(key), self._unsure.get(key)
+            self._last[key] = at
+            if last is not None and at - last <= within:
+                self._duplicate[seq] = True
+            elif (self._before and at < within) or (unsure is not None and at - unsure <= within):
+                # Within its bound there may be rows of earlier lives, or such as came after their turn.
+                self._duplicate[seq] = None
+            else:
+                self._duplicate[seq] = False
 
     def go(self, seqs: Iterable[Id]) -> None:
         """These go on."""
@@ -118,6 +132,9 @@ class DistinctInAll:
                 last[keys[seq]] = seq
             elif of is not None and of.rpartition(" ")[2].isdecimal():
                 first = int(of.rpartition(" ")[2])
-                if first >= seq or keys.get(first) != keys[seq] or first in dropped:
+                if first not in keys:
+                    # It came as a batch, which is called by its first row.
+                    continue
+                if first >= seq or keys[first] != keys[seq] or first in dropped:
                     return f"{seq} was dropped as a {of}, which did not go on before it with its key"
         return None
