@@ -27,7 +27,7 @@ from ..connectors.input_file import is_standard_input
 from ..connectors.packed import unpacked_name
 from ..connectors.plugins import Role
 from ..connectors.port import SinkConnector, SourceConnector
-from ..connectors.remote import is_url
+from ..connectors.remote import is_url, shown
 from .strict_toml import Reading
 from .targets import made, named
 
@@ -133,6 +133,8 @@ def _table_of(reading: Reading, said: str, key: str) -> dict[str, Any]:
     kind = _type_of(said)
     if kind is None:
         known = ", ".join(sorted(_SUFFIXES))
+        # What looks like a URL may have a password in it.
+        said = shown(said) if is_url(said) else said
         reading.note(
             key,
             f"{said!r} is neither the URL of a database nor a file whose name says what it is ({known}); write a table"
@@ -268,7 +270,11 @@ def _sql_sink(reading: Reading, table: QuarantineTable, key: str) -> Any:
     url = filled_in(reading, needed(reading, table.url, f"{key}.url"), f"{key}.url")
     if url is None:
         return None
-    return reading.attempt(key, lambda: sinks.sql(url, table.table, key=table.key, if_exists=table.if_exists))
+    sink = reading.attempt(key, lambda: sinks.sql(url, table.table, key=table.key, if_exists=table.if_exists))
+    check = getattr(sink, "check", None)
+    if check is not None and not reading.mistakes:
+        reading.attempt(key, check)
+    return sink
 
 
 def _file_sink(reading: Reading, table: QuarantineTable, key: str) -> Any:

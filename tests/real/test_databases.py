@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from headrace.runtime import ConfigError, Journal, Pipeline, RunFailed, sinks, sources
+from headrace.runtime.files.pipeline_file import read
 
 from . import databases, sql_crash
 from .conftest import missing
@@ -286,6 +287,29 @@ def test_what_cannot_be_written_is_told(url: str, connection: Any, tmp_path: Pat
             assert "say key=, by which its rows are known" in wrong("other")
     finally:
         do(connection, "DROP VIEW seen")
+
+
+def test_a_job_file_is_checked_against_the_database(url: str, connection: Any, tmp_path: Path) -> None:
+    given(connection, 3)
+    job = tmp_path / "job.toml"
+    head, _, tail = url.rpartition("@")
+    job.write_text(
+        f'[source]\ntype = "sql"\nurl = "{url}"\ntable = "given"\n'
+        f'[sink]\ntype = "sql"\nurl = "{head}@{tail}"\ntable = "given"\nkey = "v"\n'
+    )
+    with pytest.raises(ConfigError) as told:
+        read(job)
+    assert "job.toml:5: sink: " in str(told.value)
+    assert "no primary key and no unique index of just these columns" in str(told.value)
+    job.write_text(f'source = "{url}?table=given"\nsink = "{url}?table=result&key=id"\n')
+    read(job).pipeline.run(journal=tmp_path / "run.db")
+    assert rows_of(connection, "SELECT count(*) FROM result") == [(3,)]
+    job.write_text(f'source = "{url}?table=givn"\nsink = "{head}@127.0.0.1:1/x?table=result"\n')
+    with pytest.raises(ConfigError) as told:
+        read(job)
+    assert "job.toml:1: source: " in str(told.value)
+    assert databases.PASSWORD not in str(told.value)
+    assert databases.QUOTED not in str(told.value)
 
 
 def test_a_trigger_cannot_be_taken_back(url: str, connection: Any, tmp_path: Path) -> None:

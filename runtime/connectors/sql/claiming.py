@@ -66,6 +66,14 @@ def take_lock(db: Connection, wanted: Wanted) -> None:
     db.commit()
 
 
+def look_at_first(db: Connection, wanted: Wanted) -> None:
+    """Whether the table can be written, as far as that is known before a run. Raises `ConfigError`."""
+    shape = target_of(db, wanted.table, wanted.name)
+    _check_rights(db, wanted.name, shape)
+    if shape is not None and wanted.key:
+        check_key(db, shape, wanted.key, wanted.name)
+
+
 def look(db: Connection, notes: Notes, wanted: Wanted, run: RunInfo, place: object) -> None:
     """Whether the rows can be written; changes nothing. Raises `ConfigError`."""
     shape = target_of(db, wanted.table, wanted.name)

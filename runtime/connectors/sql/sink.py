@@ -23,7 +23,7 @@ from ..claims import SinkClaim
 from ..part_file import IfExists, check_if_exists
 from ..port import RunInfo, Written
 from .address import Address
-from .claiming import Wanted, becomes, look, settle, take_lock
+from .claiming import Wanted, becomes, look, look_at_first, settle, take_lock
 from .faults import database_errors, failure, told
 from .notes import ABSENT, EMPTY, WITH_ROWS, Notes
 from .target import (
@@ -86,6 +86,15 @@ class SqlSink:
         self._told: Written | None = None
 
     # --- before anything is written ---
+
+    def check(self) -> None:
+        """Raise `ConfigError` where a look shows that the table cannot be written. Changes nothing."""
+        engine = self._address.engine()
+        with self._address.connect(engine) as db:
+            try:
+                look_at_first(db, self._wanted)
+            except database_errors() as error:
+                raise ConfigError(f"{self.name}: cannot be written: {told(error, self._address)}") from None
 
     def claim(self, run: RunInfo, place: object) -> SinkClaim:
         """Hold the table for this run. Raises `ConfigError`."""

@@ -200,6 +200,14 @@ def test_an_end_of_a_job_file_is_a_text(url: str, tmp_path: Path, monkeypatch: p
     assert "job.toml:2: sink: 'out.xlsx' is neither the URL of a database nor a file whose name says" in str(told.value)
 
 
+def test_what_is_no_end_is_told_without_secrets(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text('source = "postgrsql://ada:very-secret@db/shop?table=t"\nsink = "out.jsonl"\n')
+    with pytest.raises(ConfigError, match="'postgrsql://db/shop' is neither the URL of a database nor") as told:
+        read(job)
+    assert "very-secret" not in str(told.value)
+
+
 def test_what_is_wrong_with_a_table_is_told_with_its_line(url: str, tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     job.write_text(f'sink = "-.jsonl"\n[source]\ntype = "sql"\nurl = "{url}"\ntable = "order"\npath = "x"\n')
