@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 from .connectors.csv_source import CsvSource
 from .connectors.file_source import StrPath
-from .connectors.json_source import JsonSource
 from .connectors.jsonl_source import JsonlSource
 from .connectors.many_files import ManyFiles, one_or_many
 
 if TYPE_CHECKING:
+    from .connectors.json_source import JsonSource
     from .connectors.parquet.source import ParquetSource
     from .connectors.sql.source import SqlSource
 
@@ -96,6 +96,9 @@ def json(path: StrPath, *, encoding: str = "utf-8") -> JsonSource | ManyFiles:
         >>> [outcome.value for outcome in Pipeline().source(sources.json("in.json")).stream()]
         [{'city': 'Lund'}, {'city': 'Oslo'}]
     """
+    # What is not used is not imported (L46).
+    from .connectors.json_source import JsonSource
+
     return one_or_many(path, lambda each: JsonSource(each, encoding=encoding), (".json",))
 
 

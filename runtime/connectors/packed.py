@@ -5,14 +5,11 @@ gzip, bzip2 and xz are of the standard library; zstd needs the extra `zstd`, bef
 
 from __future__ import annotations
 
-import bz2
 import gzip
-import lzma
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from headrace.runtime.errors import ConfigError, SourceChanged
+from headrace.runtime.errors import ConfigError, HeadraceError, SourceChanged
 
 
 class Bytes(Protocol):
@@ -84,10 +81,23 @@ def _zstd() -> Callable[[], Any]:
     return lambda: zstandard.ZstdDecompressor().decompressobj()
 
 
+def _bzip2(packed: Any) -> Any:
+    # What is not used is not imported (L46).
+    import bz2
+
+    return bz2.BZ2File(packed)
+
+
+def _xz(packed: Any) -> Any:
+    import lzma
+
+    return lzma.LZMAFile(packed)
+
+
 PACKINGS = (
     Packing("gzip", b"\x1f\x8b", (".gz", ".gzip"), lambda file: gzip.GzipFile(fileobj=file, mode="rb")),
-    Packing("bzip2", b"BZh", (".bz2",), bz2.BZ2File),
-    Packing("xz", b"\xfd7zXZ\x00", (".xz",), lzma.LZMAFile),
+    Packing("bzip2", b"BZh", (".bz2",), _bzip2),
+    Packing("xz", b"\xfd7zXZ\x00", (".xz",), _xz),
     Packing("zstd", b"\x28\xb5\x2f\xfd", (".zst", ".zstd"), _Zstd),
 )
 PACKED_NAMES = tuple(name for packing in PACKINGS for name in packing.names)
@@ -124,7 +134,10 @@ class Unpacked:
     def read(self, n: int) -> bytes:
         try:
             data: bytes = self._file.read1(n)
-        except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, ValueError, OSError) as error:
+        except HeadraceError:
+            raise
+        except Exception as error:
+            # Each library has errors of its own; those of the system have a number.
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise SourceChanged(
