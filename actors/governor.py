@@ -249,7 +249,7 @@ class Governor(Actor):
         self._hits += 1
         gate = self._gate(hit.key)
         now = self.context.now()
-        if gate.hit(hit.epoch, hit.retry_after_s, now, hit.took_s, hit.n):
+        if gate.hit(hit.epoch, hit.retry_after_s, now, hit.took_s, hit.n, doubtful=hit.doubtful):
             self._closed_again(gate, hit.key, now)
         self._sleep(hit.key, gate, now)
 

@@ -330,6 +330,8 @@ class LimitHit(Control, frozen=True):
     key: Key = None
     n: int = 1
     took_s: float = 0.0
+    doubtful: bool = False
+    """They were answers of 503, which may have nothing to do with a limit: then it does not close."""
 
 
 class TurnedAway(Control, frozen=True):
@@ -461,6 +463,8 @@ class Fault(msgspec.Struct, frozen=True):
     """Of an exhausted account, the provider's own code and message."""
     crashed: bool = False
     """The process that made the call has ended in it: that says nothing of the other side."""
+    overloaded: bool = False
+    """The other side says that it has too much to do, and not when to come again, as a 503 does: it may be a refusal."""
 
 
 class Answered(Message, frozen=True):
@@ -481,6 +485,12 @@ class Answered(Message, frozen=True):
     """What some of its calls were told of quotas, and what they took."""
     times_s: tuple[float, ...] = ()
     """How long each call took, in the order of `seqs` and then `faults`; empty where that is not known of each of them."""
+
+    @property
+    def answer_s(self) -> float:
+        """How long those that answered took, in the mean, where there are any."""
+        n = len(self.seqs)
+        return sum(self.times_s[:n]) / n if self.times_s else self.busy_s / (n + len(self.faults))
 
 
 class Recall(Control, frozen=True):

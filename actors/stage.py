@@ -141,7 +141,7 @@ class Stage(Actor):
         self._counters = counters = Counters()
         self._resting = resting = Resting()
         self._deadlines = deadlines = Deadlines(terms.deadline_s)
-        troubles = Troubles()
+        self._troubles = troubles = Troubles()
         self._scheduler = scheduler = Scheduler(terms, governor, new_worker, self._room_after, troubles)
         self._assignments = scheduler.assignments
         self._credit = credit = StageCredit(terms, before, outputs, record, counters, resting, scheduler)
@@ -271,6 +271,8 @@ class Stage(Actor):
             return
         assignment, answered = found
         queue = assignment.queue
+        if answered.faults and not queue.outage and any(fault.overloaded for fault in answered.faults):
+            answered = queue.overload.judged(answered, assignment.epoch, self._troubles)
         seqs, faults, unstarted = answered.seqs, answered.faults, answered.unstarted
         ended = len(seqs) + len(faults)
         if faults:
@@ -280,6 +282,7 @@ class Stage(Actor):
         self._record.metered(spent)
         queue.witnesses.on_answered(len(seqs))
         if seqs:
+            queue.overload.on_answered(len(seqs), answered.answer_s)
             self._departures.answer(assignment, seqs, answered.values, answered.busy_s / ended)
         if ended:
             self._tell_governor(queue, assignment.epoch, answered, spent)
@@ -310,7 +313,7 @@ class Stage(Actor):
         spent: tuple[protocol.Spent, ...],
     ) -> None:
         for news in call_news(self.context.me, queue, epoch, answered, spent, tells_turned_away=self._trials.held):
-            if type(news) is protocol.LimitHit:
+            if type(news) is protocol.LimitHit and not news.doubtful:
                 queue.on_refused(epoch)
             self._tell(self._governor, news)
 

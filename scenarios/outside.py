@@ -20,7 +20,7 @@ from headrace.runtime.verdicts.reading import attribute
 from .dialects import Fields, date_field, quota_fields
 from .latency import drawn_s
 from .quotas import Quota, quota_of
-from .script import ServiceTable, TroubleTable
+from .script import BrownOutTable, OutageTable, ServiceTable, TroubleTable
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -124,11 +124,11 @@ class Service:
                     case "silence":
                         return Answer(None), []
                     case "reset":
-                        return Answer(self._latency(), 0, many=True), []
+                        return Answer(self._trouble_latency(outage), 0, many=True), []
                     case "429":
                         return Answer(self._latency(), 429, self._hint(now)), []
                     case _:
-                        return Answer(self._latency(), 503, many=True), []
+                        return Answer(self._trouble_latency(outage), 503, many=True), []
         many = self._concerns_many(now)
         if many is not None:
             return many, []
@@ -163,7 +163,7 @@ class Service:
                 return Answer(self._latency(), shut.status, hint, many=True, code=shut.code, words=shut.words)
         for brown in self.table.brown_out:
             if brown.at <= now < brown.at + brown.lasts and self._random() < brown.share:
-                return Answer(self._latency(), 503 if brown.by == "503" else 0, many=True)
+                return Answer(self._trouble_latency(brown), 503 if brown.by == "503" else 0, many=True)
         return None
 
     def _strikes(self, trouble: TroubleTable, row: int) -> bool:
@@ -220,6 +220,9 @@ class Service:
 
     def _latency(self) -> float:
         return drawn_s(self.table.latency, self._random)
+
+    def _trouble_latency(self, trouble: OutageTable | BrownOutTable) -> float:
+        return self._refusal_latency() if trouble.fast else self._latency()
 
     def _refusal_latency(self) -> float:
         refusal = self.table.refusal_latency

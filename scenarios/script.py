@@ -39,11 +39,12 @@ LONG = ("a_week",)
 
 class OutageTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """From `at` on for `lasts` seconds, each call is answered by a 503, a refusal (429), a reset connection, or not
-    at all."""
+    at all. `fast`: after `refusal_latency`, as a balancer does that has nobody behind it."""
 
     at: Seconds
     lasts: Seconds
     by: Literal["503", "429", "reset", "silence"] = "503"
+    fast: bool = False
 
 
 class ExhaustedTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -59,12 +60,14 @@ class ExhaustedTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class BrownOutTable(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """From `at` on for `lasts` seconds, a `share` of the calls fails: by a 503, or a reset connection."""
+    """From `at` on for `lasts` seconds, a `share` of the calls fails: by a 503, or a reset connection. `fast`: after
+    `refusal_latency`, as a balancer does where a share of those behind it is out."""
 
     at: Seconds
     lasts: Seconds
     share: Share = 0.5
     by: Literal["503", "reset"] = "503"
+    fast: bool = False
 
 
 class TroubleTable(Struct, forbid_unknown_fields=True, omit_defaults=True):

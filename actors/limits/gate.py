@@ -266,9 +266,18 @@ class Gate:
                     else:
                         bucket.credit(each.reserved - each.amount, each.reserved, now)
 
-    def hit(self, epoch: Epoch, retry_after_s: float | None, now: float, took_s: float = 0.0, n: int = 1) -> bool:
+    def hit(
+        self,
+        epoch: Epoch,
+        retry_after_s: float | None,
+        now: float,
+        took_s: float = 0.0,
+        n: int = 1,
+        *,
+        doubtful: bool = False,
+    ) -> bool:
         """`n` refusals, of calls that took so long. True: they close the gate; else they are old news, which may
-        lengthen a cooldown (L09)."""
+        lengthen a cooldown (L09); or `doubtful`, and have been found to come by chance."""
         hint = min(retry_after_s, self.terms.hint_max_s) if retry_after_s is not None else None
         if hint is not None and hint <= 0.0:
             hint = None
@@ -277,6 +286,8 @@ class Gate:
             if hint is not None and self.state is GateState.COOLING and self.closure is Closure.REFUSED:
                 self.until_s = max(self.until_s, now + hint)
                 self._hinted = True
+            return False
+        if doubtful and (self.state is GateState.PROBING or self._pace.by_chance(self._out)):
             return False
         self._refused_since = now - took_s
         if self._pace.fruitful(took_s, now):

@@ -49,6 +49,8 @@ UNPACED_RUNS = 64
 """For so many refusals calls go unpaced, once it was seen that the rate is not what is refused."""
 FRUITLESS = 4
 """... or so often nothing goes through at all, which is no chance."""
+OVER_CALLS = 300
+"""... or, where it is not sure that they are refusals, so many calls are well in between."""
 WORSE, WORSE_BY = 3.0, 0.1
 """... unless so many more of them are refused than when they were paced."""
 
@@ -97,6 +99,8 @@ class Pace:
         self._unpaced = 0
         self._unpaced_next = UNPACED_RUNS
         self._unpaced_sent = self._unpaced_refused = 0
+        self._chance_at = 0
+        """How many calls had been sent when the last one was refused by chance."""
         self._trusted = AT_ODDS
 
     def recall(self, prior: Prior, now: float) -> None:
@@ -243,6 +247,19 @@ class Pace:
         """So many calls were refused, of whatever epoch their permits were."""
         self._unpaced_refused += n
 
+    def by_chance(self, out: int) -> bool:
+        """A call was refused, if it was a refusal. Whether such come by chance, as far as is known, whatever the rate.
+        `out`: permits that are out."""
+        if not self._unpaced:
+            return False
+        sent, self._chance_at = self._sent.total - self._chance_at - out, self._sent.total
+        if self._worse:
+            self._trusted *= 2
+            self._end_unpaced()
+        elif sent > OVER_CALLS:
+            self._end_unpaced()
+        return self._unpaced > 0
+
     def _begin_unpaced(self) -> None:
         if self._search is None:
             raise InternalError("a rate is searched for here")
@@ -255,17 +272,22 @@ class Pace:
         self._unpaced_next *= 2
         self._unpaced_sent = self._sent.total
         self._unpaced_refused = 0
+        self._chance_at = self._unpaced_sent
         self.window = max(self.window if math.isfinite(self.window) else 0.0, float(INITIAL_WINDOW))
 
     def _go_on_unpaced(self) -> None:
         self._unpaced -= 1
-        sent = self._sent.total - self._unpaced_sent
-        worse = sent >= 4 * FEW and self._unpaced_refused > (WORSE * self._paced_share + WORSE_BY) * sent
-        if worse:
-            self._unpaced = 0
+        if self._worse:
             self._trusted *= 2
+            self._unpaced = 0
         if not self._unpaced:
             self._end_unpaced()
+
+    @property
+    def _worse(self) -> bool:
+        """Whether far more of the calls are refused than when they were paced."""
+        sent = self._sent.total - self._unpaced_sent
+        return sent >= 4 * FEW and self._unpaced_refused > (WORSE * self._paced_share + WORSE_BY) * sent
 
     def _end_unpaced(self) -> None:
         """Search for the rate again: of what was stated, for the share of it that is allowed (L74)."""

@@ -103,7 +103,12 @@ class Attempts:
         few = queue.witnesses.on_refused(seq)
         if not self.trials.held or (few and not queue.outage):
             trouble.refusals += 1
-        if trouble.refusals > self._terms.backoff.refusals:
+        if fault.overloaded:
+            # It may be no quota, and then this is a witness of others whose calls fail.
+            queue.witnesses.on_failed(seq)
+            trouble.forgiven += 1
+            self._rest_after(fault, value, queue)
+        elif trouble.refusals > self._terms.backoff.refusals:
             error = TooManyRefusals(f"refused {trouble.refusals} times; Retry(refusals=...) allows more")
             error.__cause__ = fault.error
             self._end(seq, value, queue, error)

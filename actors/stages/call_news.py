@@ -43,4 +43,5 @@ def call_news(
 def _limit_hit(queue: KeyQueue, epoch: Epoch, refused: list[Fault], latency_s: float) -> protocol.LimitHit:
     hints = [f.retry_after_s for f in refused if f.retry_after_s is not None]
     took_s = max(latency_s if f.took_s is None else f.took_s for f in refused)
-    return protocol.LimitHit(epoch, max(hints, default=None), queue.key, len(refused), took_s)
+    doubtful = all(f.overloaded for f in refused)
+    return protocol.LimitHit(epoch, max(hints, default=None), queue.key, len(refused), took_s, doubtful)

@@ -17,6 +17,7 @@ from ..buffers.backlog import Backlog
 from ..errors import InternalError
 from ..protocol import Closure, Epoch, Key, Seqs
 from ..rows.identity import Id
+from .overload import Overload
 from .terms import AccountShut
 from .witnesses import Witnesses
 
@@ -68,6 +69,8 @@ class KeyQueue:
         """Rows between two attempts: they come back to this queue, so it must stay."""
         self.witnesses = Witnesses()
         """What came of its calls of late: it says whose fault a failure was."""
+        self.overload = Overload()
+        """What is known of its answers of 503."""
         self._weights: dict[Id, float] | None = {} if weighted else None
         self._unasked: deque[float] = deque()
 

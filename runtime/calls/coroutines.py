@@ -254,7 +254,8 @@ class LoopCalls:
             part = self._done[call.id] = ([], [], [], [], [])
         if type(result) is Fault:
             # Others may be told of with it that took much longer: a refusal comes at once, an answer in its time.
-            part[2].append(msgspec.structs.replace(result, took_s=took_s) if result.kind is Kind.REFUSED else result)
+            alone = result.kind is Kind.REFUSED or result.overloaded
+            part[2].append(msgspec.structs.replace(result, took_s=took_s) if alone else result)
             part[4].append(took_s)
         else:
             part[0].append(call.seq)

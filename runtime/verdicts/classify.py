@@ -36,12 +36,15 @@ class Verdict(NamedTuple):
         exhausted: The other side takes no call of this account for long: no credit, a daily quota that is used up, or a key
             that it does not accept. It is the same as `kind` being `Kind.EXHAUSTED`.
         words: Of an exhausted account, the provider's own code and message.
+        overloaded: The other side has too much to do, and does not say when to come again, as HTTP 503. Where that is said
+            fast, and other rows are answered, it is taken for a refusal: nginx refuses so.
     """
 
     kind: Kind
     retry_after_s: float | None = None
     exhausted: bool = False
     words: str | None = None
+    overloaded: bool = False
 
 
 Classifier = Callable[[BaseException], Verdict | Kind | str | None]
@@ -49,6 +52,8 @@ Classifier = Callable[[BaseException], Verdict | Kind | str | None]
 
 WORDS = ("transient", "permanent", "refused", "exhausted")
 """What a classifier may say of an exception in one word."""
+OVERLOADED = 503
+"""Service Unavailable: the status of an overloaded server (RFC 9110, 15.6.4), and with which nginx refuses."""
 WORDS_CHARS_MAX = 500
 """So much of what a provider says of an exhausted account is kept."""
 
@@ -99,7 +104,8 @@ def fault_of(seq: Id, error: BaseException, own: Classifier | None = None) -> Fa
         words = None
         if kind is Kind.EXHAUSTED:
             words = visible(str(verdict.words or message_of(error)))[:WORDS_CHARS_MAX]
-        fault = Fault(seq, kind, error, after_s, words=words)
+        overloaded = bool(verdict.overloaded) and kind is Kind.TRANSIENT
+        fault = Fault(seq, kind, error, after_s, words=words, overloaded=overloaded)
     except BaseException as of_own:
         # Only a user's own classifier raises.
         remark(error, "classify", f"classify= could not say what that means: it raised {told(of_own)}")
@@ -137,7 +143,8 @@ def _of_finding(found: Finding | None, error: BaseException) -> Verdict:
         return Verdict(Kind.TRANSIENT)
     if found.word == "exhausted":
         return _exhausted(found.retry_after_s, found.words or f"{found.value}: {message_of(error)}")
-    return Verdict(Kind(found.word.value), found.retry_after_s)
+    overloaded = found.value == OVERLOADED and found.word == "transient"
+    return Verdict(Kind(found.word.value), found.retry_after_s, overloaded=overloaded)
 
 
 def _of_word(said: Kind | str, error: BaseException) -> Verdict:

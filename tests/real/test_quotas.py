@@ -23,8 +23,6 @@ SECONDS = float(os.environ.get("HEADRACE_SERVERS_FOR", "8"))
 TITLE = "quotas of real servers"
 IN_VAIN = 0.35
 """So many calls are made in vain at most, for each row that is answered: more is no search."""
-IN_VAIN_503 = 4.0
-"""Where nobody can tell that they were refused."""
 
 
 def rated(
@@ -71,9 +69,8 @@ HINTING = {"per_s": "100", "burst": "5", "hint": "0.05"}
 BUCKET_AND_HINT = [*rated("bucket of 5, hint 50 ms", Quota(100, 5), "0.97, 0.2 %", "0.9, 1 %", "ask", asked=HINTING)]
 USED = 0.3
 """So much of the quota is used even on a machine that has much else to do; half and more on one that has not."""
-USED_LESS = {"as_shipped": 0.1, "at_once_as_shipped": 0.1, "no_burst": 0.1, "no_burst_fast": 0.1, "burst_and_hint": 0.2}
-"""... or so much, where 503 says that something else is the matter, where a call that comes a millisecond early is refused,
-and where each refusal asks for a whole second."""
+USED_LESS = {"no_burst": 0.1, "no_burst_fast": 0.1, "burst_and_hint": 0.2}
+"""... or so much, where a call that comes a millisecond early is refused, and where each refusal asks for a whole second."""
 
 
 def at_once(jobs: list[Job], port: int, upstream: int) -> list[Figures]:
@@ -82,7 +79,7 @@ def at_once(jobs: list[Job], port: int, upstream: int) -> list[Figures]:
         return list(pool.map(lambda job: played(job, port, upstream, SECONDS), jobs))
 
 
-def check(found: list[Figures], used: float = USED, in_vain: float = IN_VAIN) -> None:
+def check(found: list[Figures], used: float = USED) -> None:
     note(TITLE, HEADER, *(figures.line() for figures in found))
     for job, report, out, counts in found:
         assert report.state.value == "completed", report
@@ -91,7 +88,7 @@ def check(found: list[Figures], used: float = USED, in_vain: float = IN_VAIN) ->
         if job.quota.at_once is not None:
             assert counts.most_at_once <= job.quota.at_once
     for figures in found:
-        assert figures.refused <= in_vain * len(figures.out), figures.line()
+        assert figures.refused <= IN_VAIN * len(figures.out), figures.line()
         assert figures.share >= used, figures.line()
 
 
@@ -99,8 +96,7 @@ def check(found: list[Figures], used: float = USED, in_vain: float = IN_VAIN) ->
 def test_each_row_is_delivered_once_and_in_order_whatever_nginx_refuses_L74(
     name: str, nginx_port: int, upstream: int
 ) -> None:
-    in_vain = IN_VAIN_503 if name.endswith("as_shipped") else IN_VAIN
-    check(at_once(NGINX[name], nginx_port, upstream), USED_LESS.get(name, USED), in_vain)
+    check(at_once(NGINX[name], nginx_port, upstream), USED_LESS.get(name, USED))
 
 
 @pytest.mark.parametrize("jobs", [BUCKET, BUCKET_AND_HINT], ids=["bucket", "bucket_and_hint"])

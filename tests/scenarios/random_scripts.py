@@ -96,7 +96,7 @@ def random_script(seed: int, *, values: bool = True) -> Script:
     if not values:
         return giving_up(script)
     script = with_what_concerns_many(with_servers(with_unwritable(script, seed), seed), seed)
-    return giving_up(with_other_servers(script, seed))
+    return giving_up(with_fast_troubles(with_other_servers(script, seed), seed))
 
 
 def with_servers(script: Script, seed: int) -> Script:
@@ -193,6 +193,21 @@ def _stated(random: Random, script: Script) -> Script:
 
     executor = stated(script.executor) if script.executor is not None else None
     return replace(script, stage=[stated(stage) for stage in script.stage], executor=executor)
+
+
+def with_fast_troubles(script: Script, seed: int) -> Script:
+    """The same scenario, whose outages and brown-outs perhaps answer as fast as a quota refuses: a balancer says 503 at
+    once where nobody is behind it (L40, L76)."""
+    random, replace = Random(f"{seed}:fast"), msgspec.structs.replace
+
+    def perhaps(table: ServiceTable) -> ServiceTable:
+        if random.random() < 0.5:
+            return table
+        outages = [replace(outage, fast=True) for outage in table.outage]
+        browns = [replace(brown, fast=True) for brown in table.brown_out]
+        return replace(table, refusal_latency=0.0005, outage=outages, brown_out=browns)
+
+    return replace(script, service=list(map(perhaps, script.service)))
 
 
 def with_what_concerns_many(script: Script, seed: int) -> Script:

@@ -31,6 +31,9 @@ TROUBLES: dict[str, dict[str, Any]] = {
     "3 of 10 calls fail for a minute": {"brown_out": [BrownOutTable(at=1.0, lasts=60.0, share=0.3)]},
     "half of the calls fail for a minute": {"brown_out": [BrownOutTable(at=1.0, lasts=60.0, share=0.5)]},
     "9 of 10 calls fail for 20 s": {"brown_out": [BrownOutTable(at=1.0, lasts=20.0, share=0.9, by="reset")]},
+    "out for 3 s, and says so at once": {"outage": [OutageTable(at=1.0, lasts=3.0, fast=True)]},
+    "half of the calls fail at once for 20 s": {"brown_out": [BrownOutTable(at=1.0, lasts=20.0, fast=True)]},
+    "9 of 10 calls fail at once for 20 s": {"brown_out": [BrownOutTable(at=1.0, lasts=20.0, share=0.9, fast=True)]},
 }
 
 
@@ -43,7 +46,7 @@ def script(trouble: str, workers: int, attempts: int) -> Script:
         pipeline=PipelineTable(window=None),
         source=SourceTable(rows=rows),
         stage=[StageTable(workers=workers, retry=RetryTable(attempts=attempts))],
-        service=[ServiceTable(latency=LatencyTable(uniform=[0.02, 0.2]), **TROUBLES[trouble])],
+        service=[ServiceTable(latency=LatencyTable(uniform=[0.02, 0.2]), refusal_latency=0.001, **TROUBLES[trouble])],
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 from tests.actors.fake import Name
 
 from headrace.actors import protocol
-from headrace.actors.limits.gate import Gate, Rate, Terms
+from headrace.actors.limits.gate import Gate, GateState, Rate, Terms
+from headrace.actors.protocol import Prior
 from headrace.actors.quantities import DAY_S, HEAVIEST
 
 STAGE, OTHER = Name("stage"), Name("other")
@@ -134,3 +135,32 @@ def test_an_outage_says_nothing_of_a_limit_and_what_was_learned_of_it_stands_L40
     gate.close_for_outage(50.0, 0.5)
     assert gate.end_cooldown(100.0)
     assert gate.learned_per_s == rate
+
+
+def test_answers_of_503_that_come_by_chance_close_nothing_and_the_first_after_many_answers_does_L76() -> None:
+    gate = Gate(Terms(), 0.0)
+    gate.recall(Prior(chance=0.3), 0.0)
+    now = 0.0
+    for _ in range(200):
+        now += 0.02
+        gate.want(STAGE, 20, ())
+        n = sum(grant.n for grant in gate.grant(now))
+        assert n
+        assert not gate.hit(gate.epoch, None, now, 0.001, doubtful=True)
+        gate.ended(STAGE, n, n - 1, (), 0.02, now)
+    for _ in range(400):
+        now += 0.02
+        gate.want(STAGE, 20, ())
+        n = sum(grant.n for grant in gate.grant(now))
+        gate.ended(STAGE, n, n, (), 0.02, now)
+    assert gate.hit(gate.epoch, None, now, 0.001, doubtful=True)
+
+
+def test_a_503_does_not_close_a_gate_that_probes_as_a_refusal_does() -> None:
+    gate = Gate(Terms(outage_after=1), 0.0)
+    gate.want(STAGE, 10, ())
+    gate.grant(0.0)
+    gate.close_for_outage(0.0, 0.5)
+    assert gate.end_cooldown(10.0)
+    assert not gate.hit(gate.epoch, None, 10.0, 0.001, doubtful=True)
+    assert gate.state is GateState.PROBING
