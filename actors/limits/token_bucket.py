@@ -62,7 +62,8 @@ class TokenBucket:
         lows = self._lows
         later = sum(at > since_s for at, _ in lows)
         if later:
-            amount = min(amount, lows[-later][1])
+            # What came back before may have left less missing at a later moment than at an earlier one.
+            amount = min(amount, min(lows[i][1] for i in range(len(lows) - later, len(lows))))
         if amount > 0.0:
             for i in range(len(lows) - later, len(lows)):
                 lows[i] = (lows[i][0], lows[i][1] - amount)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.actors.limits.token_bucket import TokenBucket
@@ -50,6 +50,7 @@ def test_two_that_come_back_share_what_was_missing_since() -> None:
     assert bucket.room(0.1) == 1, "it had room for one more when the three were taken"
 
 
+@example(2.0, 3.0, [(0.0, 2, 4), (0.0, 0, None), (0.5, 2, 1), (0.5, 0, None), (0.0, 1, None), (0.0, 3, None)])
 @given(
     st.floats(0.5, 500.0),
     st.floats(1.0, 50.0),
