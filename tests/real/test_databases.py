@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import decimal
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -310,6 +311,16 @@ def test_a_job_file_is_checked_against_the_database(url: str, connection: Any, t
     assert "job.toml:1: source: " in str(told.value)
     assert databases.PASSWORD not in str(told.value)
     assert databases.QUOTED not in str(told.value)
+
+
+def test_notes_that_a_kill_left_half_made_are_made_anew(url: str, connection: Any, tmp_path: Path) -> None:
+    do(connection, "CREATE TABLE result (id int PRIMARY KEY)")
+    name = "headrace_undo_" + hashlib.blake2b(b"result", digest_size=8).hexdigest()
+    for columns in ("c0 int", "c0 int, run varchar(64)"):
+        do(connection, f"CREATE TABLE {name} ({columns})")
+        flow = Pipeline(columns).source([{"id": 1}]).sink(sinks.sql(url, "result", key="id"))
+        assert flow.run(journal=tmp_path / "run.db").delivered == 1
+        do(connection, f"DROP TABLE {name}")
 
 
 def test_a_trigger_cannot_be_taken_back(url: str, connection: Any, tmp_path: Path) -> None:

@@ -179,6 +179,9 @@ class SqlSink:
             return
         self._watch(db, shape)
         note = notes.find(place)
+        if note is None and not place:
+            # A kill came after the table was made, which MySQL commits by itself, and before that was noted.
+            note = 0
         if self._undo is None or note is None:
             raise ConfigError(self._wanted.not_here(place))
         gone = self._undo.take_back(note)

@@ -142,7 +142,8 @@ class ByKey:
             if set(names) == {"id", "run", "g", "existed", *(f"c{i}" for i in range(len(self._columns)))}:
                 return
             own = sa.text(f"SELECT count(*) FROM {at} WHERE run = :run")
-            if connection.execute(own, {"run": self._run}).scalar():
+            # MySQL commits each of the statements below, so that a kill may have left some of the columns.
+            if "run" in names and connection.execute(own, {"run": self._run}).scalar():
                 raise ConfigError(f"{self._sink}: has other columns than when this run began; it was changed")
             connection.execute(sa.text(f"DROP TABLE {at}"))
         columns = ", ".join(f"t.{quoted(column, None, dialect)} AS c{i}" for i, column in enumerate(self._columns))
