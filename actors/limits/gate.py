@@ -34,6 +34,8 @@ NEVER_OUT = 1 << 62
 """So many answers are taken to have come since the last outage, where there has been none."""
 MANY = 3
 """So many rows whose calls fail concern all rows: fewer may be at fault themselves."""
+TRIED_S = 0.01
+"""A cooldown where it is known what was refused: a call more at once than are let in."""
 TICK_S = 1e-5
 """A wake-up is so far off at least: a shorter one may be no later than now, where now is a large number."""
 
@@ -306,8 +308,9 @@ class Gate:
         self._in_vain += 1
         if self._told is not None:
             self._told.refused()
+        tried = self._pace.in_flight.tried
         self._pace.on_refused(self._out, took_s, now)
-        cooldown_s = hint if hint is not None else self._own_cooldown_s(now)
+        cooldown_s = hint if hint is not None else TRIED_S if tried else self._own_cooldown_s(now)
         self._hinted = hint is not None
         # Who is told when to come again need not guess; nor was it in vain that it asked.
         self._fruitless = 0 if self._hinted else self._fruitless + 1

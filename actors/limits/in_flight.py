@@ -18,9 +18,9 @@ LAPSES = 3
 LAPSE_S = 4.0
 COARSE = 20
 """... or one, where a call less is much less: the rate search is finer then."""
-RAISE_S, RAISE_MAX_S = 1.0, 8.0
+RAISE_S, RAISE_MAX_S = 1.0, 4.0
 """How long a limit stands before one call more is tried, then two and four as long as they are let in; twice as long
-each time that they are not."""
+each time that one more is not."""
 RAISE_NEXT_S = 0.5
 """... and how long each of those steps does."""
 RAISE_CALLS = 200
@@ -59,17 +59,23 @@ class InFlight:
         """What is to be begun with another time: without what is just being tried above it."""
         return self._proven if self.limit is not None else None
 
+    @property
+    def tried(self) -> bool:
+        """More are let out than are known to be let in, to see whether they are."""
+        return self.limit is not None and self.limit > self._proven
+
     def on_refused(self, inside: int, refusal_s: float, latency_s: float, sent: int, now: float) -> None:
         """A call was refused while so many others were in flight; after how long, and how long answers take: what
         comes and goes meanwhile makes the number uncertain. `sent`: calls in all."""
         if self.limit is None:
             if refusal_s < latency_s / 3.0:
                 self._guess(inside, 1.0 + inside * 0.5 * refusal_s / latency_s, sent, now)
-        elif self.limit > self._proven:
+        elif self.tried:
             # What was tried above it.
             self.limit = self._proven
             self._raised_at = now
-            self._raise_s = min(2.0 * self._raise_s, RAISE_MAX_S)
+            # A larger step was too large: there may be room for a smaller one.
+            self._raise_s = min(2.0 * self._raise_s, RAISE_MAX_S) if self._step == 2 else RAISE_S
             self._step = 1
         else:
             self._lapse(sent, now)

@@ -164,3 +164,21 @@ def test_a_503_does_not_close_a_gate_that_probes_as_a_refusal_does() -> None:
     assert gate.end_cooldown(10.0)
     assert not gate.hit(gate.epoch, None, 10.0, 0.001, doubtful=True)
     assert gate.state is GateState.PROBING
+
+
+def test_where_one_call_more_at_once_was_tried_and_refused_it_closes_for_a_moment_only() -> None:
+    gate = Gate(Terms(), 0.0)
+    gate.recall(Prior(in_flight=20), 0.0)
+    gate.want(STAGE, 10_000, ())
+    now, most = 0.0, 0
+    while most <= 20:
+        now += 0.02
+        gate.grant(now)
+        most = gate.out
+        if most <= 20:
+            gate.ended(STAGE, most, most, (), 0.02, now)
+    assert gate.hit(gate.epoch, None, now, 0.001)
+    assert gate.until_s - now == pytest.approx(0.01)
+    assert gate.end_cooldown(now + 0.011)
+    assert gate.hit(gate.epoch, None, now + 0.02, 0.001), "at what was let in before, it is no longer known what is refused"
+    assert gate.until_s - now > 0.1

@@ -108,10 +108,10 @@ def test_steps_that_are_refused_are_taken_back_and_begin_with_one_again() -> Non
     assert limits.limit == 57
     refused(limits, 56, sent=200, now=2.0)
     assert limits.limit == 53, "what was let in before stands"
-    limits.move(full=True, sent=1000, now=3.9)
+    limits.move(full=True, sent=1000, now=2.9)
     assert limits.limit == 53
-    limits.move(full=True, sent=1000, now=4.0)
-    assert limits.limit == 54
+    limits.move(full=True, sent=1000, now=3.0)
+    assert limits.limit == 54, "as soon as at first: only a larger step was too large"
 
 
 def test_a_limit_that_is_found_anew_is_tried_as_soon_as_the_first() -> None:
@@ -129,7 +129,7 @@ def test_a_limit_that_is_found_anew_is_tried_as_soon_as_the_first() -> None:
     assert limits.limit == 61
 
 
-def test_each_step_that_is_refused_makes_the_next_one_wait_twice_as_long_up_to_eight_seconds() -> None:
+def test_each_step_that_is_refused_makes_the_next_one_wait_twice_as_long_up_to_four_seconds() -> None:
     limits = believing()
     now, sent, waits = 0.0, 0, []
     for _ in range(6):
@@ -141,7 +141,7 @@ def test_each_step_that_is_refused_makes_the_next_one_wait_twice_as_long_up_to_e
         waits.append(now - began)
         refused(limits, 51, sent=sent, now=now)
         assert limits.limit == 50
-    assert waits == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+    assert waits == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_after_a_step_two_hundred_more_calls_must_have_been_let_in_before_the_next_first_step() -> None:
