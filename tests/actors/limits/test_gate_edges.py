@@ -180,5 +180,7 @@ def test_where_one_call_more_at_once_was_tried_and_refused_it_closes_for_a_momen
     assert gate.hit(gate.epoch, None, now, 0.001)
     assert gate.until_s - now == pytest.approx(0.01)
     assert gate.end_cooldown(now + 0.011)
-    assert gate.hit(gate.epoch, None, now + 0.02, 0.001), "at what was let in before, it is no longer known what is refused"
+    assert gate.hit(gate.epoch, None, now + 0.02, 0.001), (
+        "at what was let in before, it is no longer known what is refused"
+    )
     assert gate.until_s - now > 0.1
