@@ -59,6 +59,7 @@ MEMORY = Range(
     whole=True,
 )
 PARTS = Range(1, CALLS_MAX, "'all', 'any', 'best', or a number of parts, at least 1", whole=True)
+PORT = Range(1, 65_535, "a port: a whole number from 1 to 65,535", whole=True)
 AMOUNT = Range(0.0, HEAVIEST, f"a number of at least 0, at most {HEAVIEST:.0e}")
 QUARANTINED = Range(0, HEAVIEST, "a number of rows, or a share of them below 1; at least 0 and finite")
 

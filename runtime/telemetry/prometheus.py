@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..errors import ConfigError, name_of
+from ..quantities import PORT, optional
 from . import events
 from .observer import Observer
 
@@ -115,7 +116,7 @@ class PrometheusObserver(Observer):
         address: At which address of this machine `port` is; by default only this machine itself may ask.
 
     Raises:
-        ConfigError: prometheus-client is not installed, or the port cannot be had.
+        ConfigError: prometheus-client is not installed, or the port is none or cannot be had.
 
     Examples:
         >>> from prometheus_client import CollectorRegistry, generate_latest
@@ -134,6 +135,7 @@ class PrometheusObserver(Observer):
         except ImportError:
             mend = "pip install 'headrace[prometheus]'"
             raise ConfigError(f"PrometheusObserver needs the extra 'prometheus': {mend}") from None
+        port = optional("PrometheusObserver", "port", port, PORT)
         at = registry if registry is not None else REGISTRY
         with _mutex:
             found = _collectors.get(at)

@@ -19,7 +19,18 @@ from hypothesis import strategies as st
 
 from headrace import runtime
 from headrace.actors.protocol import Kind
-from headrace.runtime import Executor, Flow, Limit, Pending, Pipeline, RateLimited, Retry, Verdict
+from headrace.runtime import (
+    Executor,
+    Flow,
+    Limit,
+    OpenTelemetryObserver,
+    Pending,
+    Pipeline,
+    PrometheusObserver,
+    RateLimited,
+    Retry,
+    Verdict,
+)
 from headrace.runtime.errors import BadAnswer, ConfigError, RunFailed
 from headrace.runtime.journal.options import Journal
 from headrace.runtime.limits import parse_rate
@@ -115,6 +126,8 @@ TRIED: dict[str, Callable[..., Any]] = {
     "Flow.stream": _stream,
     "Run.wait": _waits("wait"),
     "Run.wait_ended": _waits("wait_ended"),
+    "PrometheusObserver": lambda **o: ends(five(), observers=[PrometheusObserver(**o)]),
+    "OpenTelemetryObserver": lambda **o: ends(five(), observers=[OpenTelemetryObserver(**o)]),
     "progress_of": lambda **o: progress_of(stream=__import__("io").StringIO(), **o),
 }
 """What tries an option of each public callable: with any value, it ends, or raises `ConfigError`."""

@@ -93,7 +93,7 @@ class ProcessCalls:
     # --- on the loop ---
 
     def _begin(self, work: _Work, packed: Packed, faults: list[tuple[int, Fault]]) -> None:
-        if self._over or self._pool.broken:
+        if self._over or self._pool.broken or self._pool.closed:
             # Nobody waits for it: the run is about to end.
             return
         self._work[work.assign.id] = work

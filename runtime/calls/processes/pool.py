@@ -15,7 +15,7 @@ from loguru import logger
 
 from headrace.actors.errors import InternalError
 
-from ...errors import ProcessDied
+from ...errors import LoopDied, ProcessDied
 from ...hosts.threads.loop_thread import LoopThread
 from ...text import message_of, remark, told
 from . import log
@@ -59,6 +59,8 @@ class Pool:
         """Who waits for the last of them to have ended."""
         self._stillborn = 0
         self.broken = False
+        self.closed = False
+        """No process is started any more."""
 
     # --- from any thread ---
 
@@ -82,7 +84,8 @@ class Pool:
             if isinstance(error, BaseException):
                 raise error
         except BaseException:
-            self.home.call_soon(self.end)
+            with contextlib.suppress(LoopDied):
+                self.home.run(self._end_all())
             self.home.stop(STOP_S)
             raise
 
@@ -140,16 +143,17 @@ class Pool:
                 process.kill()
             elif (error := word.result()) is not None:
                 errors.append(error)
-        self.end()
+        await self._end_all()
+        return errors
+
+    async def _end_all(self) -> None:
+        """Kill what there is, and wait until it has ended."""
+        self.closed = True
+        for process in list(self._all):
+            process.kill()
         if self._all:
             self._empty = asyncio.get_running_loop().create_future()
             await self._empty
-        return errors
-
-    def end(self) -> None:
-        """Kill what there is."""
-        for process in list(self._all):
-            process.kill()
 
     def general(self, process: Process, word: Word, body: bytes) -> None:
         """What a process says that is not about a call."""
