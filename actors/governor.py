@@ -21,7 +21,8 @@ from . import protocol
 from .actor import Actor, Context, Ref
 from .buffers.wait_clock import WaitClock
 from .errors import InternalError
-from .limits.gate import Gate, GateState, Terms
+from .limits.gate import Gate, GateState
+from .limits.terms import Terms
 from .protocol import Closure, Key, Lessons, Message
 
 KEYS_SWEEP = 1024

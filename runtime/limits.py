@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from headrace.actors.limits.gate import Rate, Terms
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.actors.protocol import Quota as Quota
 from headrace.actors.protocol import Refill as Refill
 from headrace.actors.stages.backoff import Backoff

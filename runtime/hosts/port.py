@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from headrace.actors import protocol
 from headrace.actors.actor import Actor, Ref
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 
 from ..errors import LoopDied
 from .loop_home import LoopHome

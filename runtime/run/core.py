@@ -21,7 +21,7 @@ from loguru import logger
 
 from headrace.actors import protocol
 from headrace.actors.errors import InternalError
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 from headrace.actors.protocol import Counts, State
 
 from ..errors import AccountShut, ConfigError, LoopDied

@@ -21,7 +21,7 @@ from headrace.actors.journal import LEARNED_WITHIN_S, Journal
 from headrace.actors.journaling.recovered import NEW
 from headrace.actors.journaling.stage_record import StageRecord
 from headrace.actors.ledger import Ledger
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 from headrace.actors.reorder import Reorder
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source

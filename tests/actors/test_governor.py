@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.actors import protocol
 from headrace.actors.governor import Governor
-from headrace.actors.limits.gate import Rate, Terms
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.actors.protocol import Epoch
 from tests.actors.fake import Fake, Name
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.actors.limits.gate import Gate, Rate, Terms
+from headrace.actors.limits.gate import Gate
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.actors.quantities import (
     KEY_DEPTH_MAX,
     LONGEST_S,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from headrace.actors.limits.gate import Rate, Terms
+from headrace.actors.limits.terms import Rate, Terms
 from tests.actors.limits.quota import (
     Came,
     Chance,

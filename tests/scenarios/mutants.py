@@ -24,7 +24,9 @@ from headrace.actors.join import Join
 from headrace.actors.joins.waiting import Waiting
 from headrace.actors.ledger import Ledger
 from headrace.actors.limits.gate import Gate
+from headrace.actors.limits.permits import Permits
 from headrace.actors.limits.token_bucket import TokenBucket
+from headrace.actors.limits.wishes import Wishes
 from headrace.actors.sink import Sink
 from headrace.actors.source import Source
 from headrace.actors.stage import Stage
@@ -89,19 +91,19 @@ MUTANTS = (
     ),
     Mutant(
         "a governor that serves whoever came first until it has had enough",
-        Gate,
-        "grant",
-        "            del self._wishes[stage]\n            if wishes:\n                self._wishes[stage] = wishes\n",
-        "            if not wishes:\n                del self._wishes[stage]\n",
+        Wishes,
+        "end_turn",
+        "        del self._of[stage]\n        if wishes:\n            self._of[stage] = wishes\n",
+        "        if not wishes:\n            del self._of[stage]\n",
         (Invariant.TURNS,),
         ("one_beside_two_hundred",),
     ),
     Mutant(
         "a governor that grants in a cooldown",
-        Gate,
+        Permits,
         "grant",
-        "if self.state is GateState.COOLING or not self._wishes:",
-        "if not self._wishes:",
+        "if shut or not self.wishes:",
+        "if not self.wishes:",
         (Invariant.QUIET,),
         ("ten_refused_at_once", "abort_ten_thousand_rows"),
     ),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from headrace.actors import protocol
 from headrace.actors.governor import Governor
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 
 from ...errors import ConfigError, LoopDied
 from ..loop_home import LoopHome

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from headrace.actors import protocol
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 
 from ...errors import LoopDied
 from ...process import at_exit

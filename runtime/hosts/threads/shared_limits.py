@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.actors import protocol
 from headrace.actors.governor import Governor
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 
 from ...errors import ConfigError
 from ..port import Address

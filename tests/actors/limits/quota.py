@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from tests.actors.fake import Name
 
-from headrace.actors.limits.gate import Gate, Terms
+from headrace.actors.limits.gate import Gate
+from headrace.actors.limits.terms import Terms
 from headrace.scenarios.quotas import ChangeTable, QuotaTable, quota_of
 
 STAGE = Name("stage")

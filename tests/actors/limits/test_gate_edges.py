@@ -6,7 +6,8 @@ import pytest
 from tests.actors.fake import Name
 
 from headrace.actors import protocol
-from headrace.actors.limits.gate import Gate, GateState, Rate, Terms
+from headrace.actors.limits.gate import Gate, GateState
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.actors.protocol import Prior
 from headrace.actors.quantities import DAY_S, HEAVIEST
 

@@ -6,7 +6,8 @@ import pytest
 from tests.actors.fake import Name
 from tests.actors.limits.test_told_quotas import heard, quota
 
-from headrace.actors.limits.gate import Gate, Rate, Terms
+from headrace.actors.limits.gate import Gate
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.actors.protocol import Quota, Refill, Spent
 
 STAGE, OTHER = Name("stage"), Name("other")

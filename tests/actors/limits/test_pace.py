@@ -9,7 +9,7 @@ import pytest
 from tests.actors.limits.quota import Chance, Fixed, InFlight, Latency, Play, Sliding, TokenBucket, constant, slow
 from tests.benchmarks.quotas import BUDGETS, Cell, grid, play
 
-from headrace.actors.limits.gate import Rate, Terms
+from headrace.actors.limits.terms import Rate, Terms
 
 FAST = Latency()
 STATED = Terms(rates=(Rate(200.0),))

@@ -7,7 +7,7 @@ from tests.actors.fake import Fake, Name
 
 from headrace.actors import protocol
 from headrace.actors.governor import Governor
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 from headrace.actors.protocol import Closure, Epoch
 
 ONE, TWO = Name("one"), Name("two")

@@ -22,9 +22,10 @@ from tests.actors.limits.quota import (
 
 from headrace.actors import protocol
 from headrace.actors.governor import KEYS_SWEEP, Governor
-from headrace.actors.limits.gate import Gate, GateState, Rate, Terms
+from headrace.actors.limits.gate import Gate, GateState
 from headrace.actors.limits.pace import Pace
 from headrace.actors.limits.rate_search import RateSearch
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.actors.protocol import Epoch, Lessons, Prior
 
 MANY = 10**9

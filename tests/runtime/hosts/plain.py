@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from headrace.actors import protocol
 from headrace.actors.actor import Actor
 from headrace.actors.governor import Governor
-from headrace.actors.limits.gate import Terms
+from headrace.actors.limits.terms import Terms
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.hosts.port import Address, Hosted
 

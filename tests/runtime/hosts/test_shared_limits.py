@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.actors import protocol
-from headrace.actors.limits.gate import Rate, Terms
+from headrace.actors.limits.terms import Rate, Terms
 from headrace.runtime.hosts.threads import shared_limits as governors
 from headrace.runtime.hosts.threads.dispatcher import Inbox
 
