@@ -21,7 +21,6 @@ from ..errors import InternalError
 from ..protocol import Closure, Epoch, Heard, Prior, Spent
 from ..rows.identity import Id
 from .outage_watch import OutageWatch
-from .pace import Pace
 from .patience import REFUSED_FOR_LONG_S, Patience
 from .permits import Grant, Permits
 from .terms import Terms
@@ -61,19 +60,17 @@ class Gate:
         self._refused_since = now
         """When this cooldown itself did."""
         self._permits = Permits(terms, now)
+        self._pace = self._permits.pace
 
     @property
     def terms(self) -> Terms:
         """What was stated."""
         return self._permits.terms
 
-    @property
-    def _pace(self) -> Pace:
-        return self._permits.pace
-
     def set_terms(self, terms: Terms, now: float) -> None:
         """A limit changes while in use; permits out stay out."""
         self._permits.set_terms(terms, now)
+        self._pace = self._permits.pace
 
     # --- what is told ---
 

@@ -205,7 +205,7 @@ class Permits:
         if not self.wishes:
             return None
         weight = self.wishes.first[1][0].weight
-        waits = self._stated.waits_for_weight(weight, now)
+        waits = self._stated.waits_for_weight(weight, now) if self._stated.weighing else []
         if self.told is not None:
             waits.append(self.told.wait_s(weight, now))
         if probing:
@@ -213,7 +213,8 @@ class Permits:
             return now + max(TICK_S, *waits) if self._stated.weighing and not self.out else None
         if self.pace.bucket is not None:
             waits.append(self.pace.bucket.wait_s(1.0, now))
-        waits += self._stated.waits_for_call(now)
+        if self.terms.rates:
+            waits += self._stated.waits_for_call(now)
         wait_s = max(waits, default=0.0)
         if self._room_in_flight(now) < 1:
             let_in_at = self.pace.wake_at(now)

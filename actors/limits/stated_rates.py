@@ -18,12 +18,9 @@ class StatedRates:
         self._rates = list(zip(buckets, rates, strict=True))
         self._counting = [bucket for bucket, rate in self._rates if rate.unit == "calls"]
         self._weighing = [bucket for bucket, rate in self._rates if rate.unit == "cost"]
-        self._share: float | None = None
-
-    @property
-    def weighing(self) -> bool:
+        self.weighing = bool(self._weighing)
         """Whether rows have weights."""
-        return bool(self._weighing)
+        self._share: float | None = None
 
     def use(self, share: float, now: float) -> None:
         """Of what is stated, go at what has turned out to be allowed of it; at most at that."""
@@ -34,7 +31,7 @@ class StatedRates:
 
     def room(self, now: float) -> float:
         """Calls that may go out now; infinite where no rate of calls is stated."""
-        return min((bucket.room(now) for bucket in self._counting), default=math.inf)
+        return min([bucket.room(now) for bucket in self._counting]) if self._counting else math.inf
 
     def affords(self, weight: float, now: float) -> bool:
         """A row of that weight may go out now."""
