@@ -247,7 +247,7 @@ class Recalled(HeadraceError):
         super().__init__(message or "")
         self.kind = kind
 
-    def __reduce__(self) -> tuple[type[Recalled], tuple[str, str], dict[str, Any]]:
+    def __reduce__(self) -> tuple[type[Recalled], tuple[str, str], dict[str, object]]:
         return type(self), (self.kind, str(self)), self.__dict__
 
 

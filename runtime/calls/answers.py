@@ -85,7 +85,7 @@ def _items(answer: object) -> Any:
     return rows if settled else settled_list(rows)
 
 
-async def _awaited_items(answer: Any) -> list[object]:
+async def _awaited_items(answer: object) -> list[object]:
     items = _items(await settled_iterable(answer))
     return items if type(items) is list else await items
 
@@ -93,22 +93,22 @@ async def _awaited_items(answer: Any) -> list[object]:
 # Functions of this module with the user's function bound to them, so that they pickle wherever the user's does.
 
 
-async def _items_of_generator(function: Callable[[Any], AsyncIterable[Any]], row: Any) -> list[Any]:
+async def _items_of_generator(function: Callable[[object], AsyncIterable[object]], row: object) -> list[object]:
     return await collected(function(row))
 
 
-def _flat_map(function: Function, row: Any) -> Any:
+def _flat_map(function: Function, row: object) -> object:
     return _items(function(row))
 
 
-async def _async_flat_map(function: Function, row: Any) -> Any:
+async def _async_flat_map(function: Function, row: object) -> object:
     items = _items(await function(row))
     return items if type(items) is list else await items
 
 
-def _merge(function: Callable[[Any, Any], Any], merging: Merging) -> Any:
+def _merge(function: Callable[[object, object], object], merging: Merging) -> object:
     return function(merging.row, merging.parts)
 
 
-async def _async_merge(function: Callable[[Any, Any], Any], merging: Merging) -> Any:
+async def _async_merge(function: Callable[[object, object], Any], merging: Merging) -> Any:
     return await function(merging.row, merging.parts)

@@ -99,7 +99,7 @@ class LoopCalls:
     def __init__(
         self,
         thread: LoopHome,
-        function: Callable[[Any], Awaitable[Any]],
+        function: Callable[[Any], Awaitable[object]],
         slots: int,
         prefix: str,
         timeout_s: float | None = None,

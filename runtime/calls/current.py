@@ -64,7 +64,7 @@ class CallInfo(msgspec.Struct, frozen=True):
     state: Any = None
     _ear: Ear | None = None
 
-    def headers(self, headers: Mapping[str, str] | Mapping[bytes, bytes] | Any) -> None:
+    def headers(self, headers: Mapping[str, str] | Mapping[bytes, bytes] | object) -> None:
         """Tell the limit what the answer says of quotas, so that it keeps to them before anything is refused.
 
         The headers are read in the dialects of OpenAI, Anthropic, GitHub and others, in that of the IETF's draft, and in

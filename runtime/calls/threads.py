@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.actors import protocol
 from headrace.actors.actor import Ref
@@ -33,7 +33,7 @@ class ThreadCalls:
 
     def __init__(
         self,
-        function: Callable[[Any], Any],
+        function: Callable[[object], object],
         prefix: str,
         timeout_s: float | None = None,
         classifier: Classifier | None = None,

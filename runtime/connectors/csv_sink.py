@@ -264,6 +264,6 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(map(_shown, columns))
 
 
-def _shown(key: Any) -> str:
+def _shown(key: object) -> str:
     text = ascii(key)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -77,7 +77,7 @@ class FileSource(IteratorSource):
         """Whether it has places, to go on from: a stream has none."""
         return not is_stream(self.path)
 
-    def tell(self) -> list[Any] | None:
+    def tell(self) -> list[object] | None:
         """Where the next row begins: the byte, the lines before it, a digest of all bytes before it. For a gzip file,
         bytes are those of what it holds."""
         if self._blocks is None or not self._placing:
@@ -109,7 +109,7 @@ class FileSource(IteratorSource):
             return f"{self.name} was edited in its first {line:,} lines, which have been read already"
         return None
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """By what it is known again before anything of it was read: its size, and a digest of its beginning and its
         end. A stream cannot be known again."""
         if is_stream(self.path):

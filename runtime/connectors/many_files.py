@@ -51,7 +51,7 @@ class ManyFiles(IteratorSource):
         self.name = shown(path) if is_url(path) else path
         self._make = make
         self._endings = tuple(endings)
-        self._files: list[Any] | None = None
+        self._files: list[object] | None = None
         self._i = 0
         self._opened = False
         self._placing = False
@@ -99,7 +99,7 @@ class ManyFiles(IteratorSource):
         ask = getattr(self._all()[0], "fields", None)
         return ask() if ask is not None else None
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """By what each of them is known again."""
         return {"path": self.name, "files": [each.fingerprint() for each in self._all()]}
 
@@ -121,11 +121,11 @@ class ManyFiles(IteratorSource):
         i, inner = place if place is not None else (0, None)
         self._begin(i, inner)
 
-    def tell(self) -> list[Any]:
+    def tell(self) -> list[object]:
         """Which file, and the place in it."""
         return [self._i, self._all()[self._i].tell()]
 
-    def _begin(self, i: int, inner: Any) -> None:
+    def _begin(self, i: int, inner: object) -> None:
         contract = self._contract
         if contract == INFER:
             # All of them have the types of the first.
@@ -135,7 +135,7 @@ class ManyFiles(IteratorSource):
         self._inner: Contract | str | None = contract
         self._open_file(i, inner)
 
-    def _open_file(self, i: int, inner: Any = None) -> None:
+    def _open_file(self, i: int, inner: object = None) -> None:
         self._i = i
         file = self._all()[i]
         if self._inner is not None:

@@ -72,7 +72,7 @@ def _zstd() -> Callable[[], Any]:
     except ImportError:
         pass
     else:
-        newer: Callable[[], Any] = zstd.ZstdDecompressor
+        newer: Callable[[], object] = zstd.ZstdDecompressor
         return newer
     try:
         import zstandard
@@ -81,7 +81,7 @@ def _zstd() -> Callable[[], Any]:
     return lambda: zstandard.ZstdDecompressor().decompressobj()
 
 
-def _bzip2(packed: Any) -> Any:
+def _bzip2(packed: Any) -> object:
     # What is not used is not imported (L46).
     import bz2
 

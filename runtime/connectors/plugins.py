@@ -42,7 +42,7 @@ def names(role: Role) -> list[str]:
     return sorted({entry.name for entry in _entries(GROUPS[role])})
 
 
-def made(role: Role, name: str, options: dict[str, Any]) -> Any:
+def made(role: Role, name: str, options: dict[str, object]) -> object:
     """The connector that the plug-in of this name makes. Raises `ConfigError`."""
     entries = [entry for entry in _entries(GROUPS[role]) if entry.name == name]
     if not entries:
@@ -56,7 +56,7 @@ def made(role: Role, name: str, options: dict[str, Any]) -> Any:
     entry = entries[0]
     who = f"the {role} {name!r} ({entry.value} of {_package_of(entry)})"
     try:
-        make: Any = entry.load()
+        make: object = entry.load()
     except Exception as error:
         raise ConfigError(f"{who} cannot be loaded: {told(error)}") from error
     if not callable(make):
@@ -70,7 +70,7 @@ def made(role: Role, name: str, options: dict[str, Any]) -> Any:
         raise ConfigError(f"{who} cannot be made: {told(error)}") from error
 
 
-def _check_options(make: Any, options: dict[str, Any], who: str) -> None:
+def _check_options(make: Any, options: dict[str, object], who: str) -> None:
     try:
         signature = inspect.signature(make)
     except (TypeError, ValueError):

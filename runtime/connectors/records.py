@@ -9,7 +9,7 @@ import msgspec
 from .json_values import fault_of, plain
 
 
-def record_of(item: object, what: str) -> dict[Any, Any] | str:
+def record_of(item: object, what: str) -> dict[Any, object] | str:
     """A dict as it is, a Struct or dataclass as a dict; or what is wrong with it. `what`: of which kind of rows this is
     said, in messages."""
     if isinstance(item, dict):

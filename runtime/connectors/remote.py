@@ -103,7 +103,7 @@ class RemoteFile(RegularFile):
         self._file.close()
 
 
-def open_remote(url: str) -> Any:
+def open_remote(url: str) -> object:
     """A file elsewhere, as Python has files. Raises `ConfigError`."""
     fs, path = found(url)
     try:

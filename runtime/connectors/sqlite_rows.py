@@ -18,7 +18,7 @@ _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 
 
-def alike(items: list[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]] | None:
+def alike(items: list[Any]) -> tuple[tuple[str, ...], list[tuple[object, ...]]] | None:
     """(keys, values of each row) of rows with the same keys, whose values a database holds as they are; None where anything
     about one of them is to be looked at. What a database does not take is not looked for."""
     kinds = set(map(type, items))

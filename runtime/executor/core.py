@@ -174,7 +174,7 @@ class ExecutorCore:
         terms = self._call_terms(call_async, self._loop_that_is_there, context_of=context_of)
         return calls_on_a_loop(terms, self.terms.max_workers)
 
-    def _call_terms(self, function: Callable[..., Any], loop: Callable[[], LoopHome], **more: Any) -> CallTerms:
+    def _call_terms(self, function: Callable[..., object], loop: Callable[[], LoopHome], **more: Any) -> CallTerms:
         terms = self.terms
         return CallTerms(
             function,

@@ -45,8 +45,8 @@ class Task:
     def __init__(
         self,
         function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
         context: Context,
         future: CallFuture | None,
     ) -> None:
@@ -56,7 +56,7 @@ class Task:
         self.kwargs = kwargs
         self.future = future
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # To a worker process.
         from ..calls.processes.wire import pairs_of
         from .remote import RemoteTask
@@ -64,7 +64,7 @@ class Task:
         return RemoteTask, (self.function, self.args, self.kwargs, pairs_of(self.context))
 
 
-def call(task: Task) -> Any:
+def call(task: Task) -> object:
     """Make the call; what comes as a coroutine is yet to be awaited."""
     begin(task)
     context = task.context.copy()
@@ -81,12 +81,12 @@ def call(task: Task) -> Any:
     return answer if is_settled(answer) else _awaited(answer, context)
 
 
-async def _awaited(answer: Any, context: Context) -> Any:
+async def _awaited(answer: object, context: Context) -> object:
     """What an answer gives when it is awaited, in this context."""
     return await asyncio.get_running_loop().create_task(settled(answer), context=context)
 
 
-async def call_async(task: Task) -> Any:
+async def call_async(task: Task) -> object:
     """Make the call of a coroutine function, which is in its context already."""
     future = task.future
     if future is None:
@@ -185,12 +185,12 @@ class CallFuture(concurrent.futures.Future[Any]):
                 "{} is under way on a thread and nobody waits for it any more: its answer will be dropped", what
             )
 
-    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Any]], object]) -> None:
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[object]], object]) -> None:
         """As the standard library's; raises `ConfigError` for an async function, which nobody would await (L68)."""
         check_answers_at_once("add_done_callback", "fn", fn)
         super().add_done_callback(partial(_call_back, fn))
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> object:
         self._check_may_wait()
         return super().result(timeout)
 
@@ -225,7 +225,7 @@ class CallFuture(concurrent.futures.Future[Any]):
         """In a child that was forked: whoever waits here is told, and callbacks are left to the parent."""
         # Another thread of the parent may have held it in the moment of the fork.
         self._condition = threading.Condition()
-        self._done_callbacks: list[Any] = []
+        self._done_callbacks: list[object] = []
         self.give_up(error, begun=True)
 
     def give_up(self, error: BaseException, *, begun: bool) -> None:
@@ -245,21 +245,21 @@ class Batch:
 
     __slots__ = ("_complete", "_core", "_left", "_mutex", "_rows", "name", "outcomes")
 
-    def __init__(self, core: Registry, rows: list[Any]) -> None:
+    def __init__(self, core: Registry, rows: list[object]) -> None:
         self.name = "batch"
         self._core = core
         self._rows = rows
         self._left = len(rows)
         self._complete = core.host.signal()
         self._mutex = threading.Lock()
-        self.outcomes: list[Outcome[Any] | None] = [None] * len(rows)
+        self.outcomes: list[Outcome[object] | None] = [None] * len(rows)
 
     def put(self, waited: Waited, /) -> None:
         place, status = waited.place, waited.status
         value = waited.value if status is Status.DELIVERED else self._rows[place]
         self._note(place, Outcome(place, status, value, waited.error, waited.attempts))
 
-    def _note(self, place: int, outcome: Outcome[Any]) -> None:
+    def _note(self, place: int, outcome: Outcome[object]) -> None:
         with self._mutex:
             if self.outcomes[place] is not None:
                 return
@@ -283,7 +283,7 @@ class Batch:
         if not begun:
             self._core.withdraw(self)
 
-    def wait(self, timeout: float | None) -> list[Outcome[Any]]:
+    def wait(self, timeout: float | None) -> list[Outcome[object]]:
         if self._left and not self._complete.wait(timeout):
             raise TimeoutError(f"{self._left} of {len(self._rows)} rows have no outcome after {timeout:g} s")
         return [outcome for outcome in self.outcomes if outcome is not None]

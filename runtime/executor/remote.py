@@ -7,7 +7,7 @@ little.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.actors.awaitables import at_once
 
@@ -26,7 +26,7 @@ class RemoteTask:
     __slots__ = ("args", "function", "kwargs", "pairs")
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], pairs: list[bytes]
+        self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], pairs: list[bytes]
     ) -> None:
         self.function = function
         self.args = args
@@ -46,7 +46,7 @@ class Caller:
         if self._initializer is not None:
             at_once("initializer=", self._initializer(*self._initargs))
 
-    def __call__(self, task: RemoteTask) -> Any:
+    def __call__(self, task: RemoteTask) -> object:
         for pair in task.pairs:
             variable, value = load(pair)
             variable.set(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -47,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
     life: LifeTerms
     grows_to: int = 0
     """The window may grow to so many rows where they pass in next to no time."""
-    rows: Any = None
+    rows: object = None
     """The contract of the source's rows: their type, or "infer"; None where there is none."""
 
     @property

@@ -48,7 +48,7 @@ class ProcessCalls:
     the row's error."""
 
     def __init__(
-        self, pool: Pool, timeout_s: float | None = None, begins: Callable[[Any], object] = lambda row: None
+        self, pool: Pool, timeout_s: float | None = None, begins: Callable[[object], object] = lambda row: None
     ) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
@@ -212,7 +212,7 @@ class ProcessCalls:
         work: _Work,
         rows: int,
         seqs: list[Id],
-        values: list[Any],
+        values: list[object],
         faults: list[Fault],
         unstarted: Any = (),
         busy_s: float = 0.0,

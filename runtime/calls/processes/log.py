@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from loguru import logger
@@ -38,7 +38,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def levels() -> Levels:
     """What the log of this process takes."""
-    handlers: Any = getattr(logger, "_core", None)
+    handlers: object = getattr(logger, "_core", None)
     return Levels(getattr(handlers, "min_level", 0), logging.getLogger().getEffectiveLevel())
 
 

@@ -80,7 +80,7 @@ def frame(word: Word, body: bytes = b"") -> bytes:
     return HEAD.pack(len(body), word) + body
 
 
-def dump(value: Any) -> bytes:
+def dump(value: object) -> bytes:
     """Raises whatever pickling the value raises."""
     out = io.BytesIO()
     _pickler()(out, PROTOCOL).dump(value)
@@ -95,17 +95,17 @@ def is_plain(data: bytes) -> bool:
     return _GLOBAL not in data
 
 
-def _variable(module: str, name: str) -> ContextVar[Any]:
-    variable: ContextVar[Any] = getattr(__import__(module, fromlist=[name]), name)
+def _variable(module: str, name: str) -> ContextVar[object]:
+    variable: ContextVar[object] = getattr(__import__(module, fromlist=[name]), name)
     return variable
 
 
-def _logger(extra: dict[str, Any]) -> Any:
+def _logger(extra: dict[str, object]) -> object:
     return logger.bind(**extra)
 
 
 _Logger = type(logger)
-_types: list[Any] = []
+_types: list[object] = []
 
 
 def _pickler() -> Any:
@@ -120,7 +120,7 @@ def _pickler() -> Any:
         class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             """cloudpickle's, which knows nothing of context variables, nor of loguru's logger, whose handlers stay here."""
 
-            def reducer_override(self, value: object) -> Any:
+            def reducer_override(self, value: object) -> object:
                 if type(value) is ContextVar and (home := _home_of(value)) is not None:
                     return _variable, home
                 if type(value) is _Logger:
@@ -132,7 +132,7 @@ def _pickler() -> Any:
 
 
 @functools.lru_cache(1024)
-def _home_of(variable: ContextVar[Any]) -> tuple[str, str] | None:
+def _home_of(variable: ContextVar[object]) -> tuple[str, str] | None:
     """The module and the name under which it can be had in another process; None where there is none."""
     for module_name, module in list(sys.modules.items()):
         if module_name == "__main__":

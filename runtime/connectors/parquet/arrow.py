@@ -41,7 +41,7 @@ def pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def record(item: object) -> dict[str, Any] | str:
+def record(item: object) -> dict[str, object] | str:
     """A row as a dict; or what is wrong with it."""
     if type(item) is not dict:
         try:
@@ -54,7 +54,7 @@ def record(item: object) -> dict[str, Any] | str:
     return f"key {visible(ascii(bad))[:80]}: is no text" if bad is not None else item
 
 
-def simple(value: Any) -> Any:
+def simple(value: object) -> object:
     """A value in types that Arrow knows. Raises `ValueError`."""
     kind = type(value)
     if kind in (str, int, float, bool, type(None)) or kind in _NATIVE:
@@ -75,7 +75,7 @@ def simple(value: Any) -> Any:
         raise ValueError(fault_of(value) or f"an object of the type {kind_of(value)}") from None
 
 
-def schema_of(rows: Sequence[dict[str, Any]]) -> Any:
+def schema_of(rows: Sequence[dict[str, object]]) -> object:
     """The types of the first rows: of each column, that of the values that are there; text where there are none."""
     arrow, _ = pyarrow()
     fields = []
@@ -105,7 +105,7 @@ def _type_of(arrow: Any, values: list[Any]) -> Any:
             return arrow.string()
 
 
-def _settled(arrow: Any, kind: Any) -> Any:
+def _settled(arrow: Any, kind: Any) -> object:
     """A type without what nobody could write: of a list of nothing, text."""
     types = arrow.types
     if types.is_null(kind):
@@ -121,7 +121,7 @@ def _settled(arrow: Any, kind: Any) -> Any:
     return kind
 
 
-def as_schema(said: Any, name: str) -> Any:
+def as_schema(said: object, name: str) -> object:
     """The schema that a user gave: one of pyarrow, or a type of rows. Raises `ConfigError`."""
     arrow, _ = pyarrow()
     if isinstance(said, arrow.Schema):
@@ -140,7 +140,7 @@ def streamable(schema: Any) -> Any:
     return arrow.schema([arrow.field(each.name, _plain(arrow, each.type), each.nullable) for each in schema])
 
 
-def _plain(arrow: Any, kind: Any) -> Any:
+def _plain(arrow: Any, kind: Any) -> object:
     types = arrow.types
     if types.is_dictionary(kind):
         return _plain(arrow, kind.value_type)
@@ -151,7 +151,7 @@ def _plain(arrow: Any, kind: Any) -> Any:
     return kind
 
 
-def _of_hint(arrow: Any, hint: Any, name: str) -> Any:
+def _of_hint(arrow: Any, hint: object, name: str) -> object:
     kinds = [each for each in get_args(hint) if each is not type(None)]
     origin = get_origin(hint)
     if origin in (list, set, tuple, frozenset):
@@ -182,11 +182,11 @@ def _of_hint(arrow: Any, hint: Any, name: str) -> Any:
     return table[hint]
 
 
-def batch_of(rows: Sequence[tuple[int, dict[str, Any]]], schema: Any) -> tuple[Any, dict[int, str]]:
+def batch_of(rows: Sequence[tuple[int, dict[str, object]]], schema: Any) -> tuple[Any, dict[int, str]]:
     """(the rows that fit as a record batch, what is wrong with the others by their number)."""
     faults: dict[int, str] = {}
     names = set(schema.names)
-    fit: list[tuple[int, dict[str, Any]]] = []
+    fit: list[tuple[int, dict[str, object]]] = []
     for i, row in rows:
         stray = next((name for name in row if name not in names), None)
         if stray is not None:
@@ -194,7 +194,7 @@ def batch_of(rows: Sequence[tuple[int, dict[str, Any]]], schema: Any) -> tuple[A
         else:
             fit.append((i, row))
     while True:
-        columns: list[Any] = []
+        columns: list[object] = []
         bad: dict[int, str] = {}
         for field in schema:
             column, wrong = _column([(i, row.get(field.name)) for i, row in fit], field)
@@ -208,7 +208,7 @@ def batch_of(rows: Sequence[tuple[int, dict[str, Any]]], schema: Any) -> tuple[A
         fit = [(i, row) for i, row in fit if i not in bad]
 
 
-def _column(values: list[tuple[int, Any]], field: Any) -> tuple[Any, dict[int, str]]:
+def _column(values: list[tuple[int, object]], field: Any) -> tuple[object, dict[int, str]]:
     """(a column of these values, what is wrong with some of them)."""
     arrow, _ = pyarrow()
     plain_values = [value for _, value in values]
@@ -225,7 +225,7 @@ def _column(values: list[tuple[int, Any]], field: Any) -> tuple[Any, dict[int, s
     return arrow.array([simple(value) for value in plain_values], field.type), {}
 
 
-def _fault_of(value: Any, field: Any) -> str | None:
+def _fault_of(value: object, field: Any) -> str | None:
     arrow, _ = pyarrow()
     if value is None:
         return None if field.nullable else "is missing, and may not be"
@@ -246,7 +246,7 @@ def _fault_of(value: Any, field: Any) -> str | None:
     return f"it would not read back as it is; the column has the type {field.type}"
 
 
-def _same(value: Any, back: Any) -> bool:
+def _same(value: object, back: object) -> bool:
     if isinstance(value, dict):
         if isinstance(back, list):
             back = dict(back)

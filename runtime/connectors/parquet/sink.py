@@ -96,7 +96,7 @@ class ParquetSink(FileSink):
             if there is not None:
                 self._schema, self._has_head = there, True
 
-    def _schema_in(self, path: str) -> Any:
+    def _schema_in(self, path: str) -> object:
         """The schema of a stream, or of a file, that rows come after; None of one that has none yet."""
         arrow, parquet = pyarrow()
         try:
@@ -118,7 +118,7 @@ class ParquetSink(FileSink):
 
     def write(self, items: list[Any]) -> None:
         faults: dict[int, str] = {}
-        rows: list[tuple[int, dict[str, Any]]] = []
+        rows: list[tuple[int, dict[str, object]]] = []
         for i, item in enumerate(items):
             row = record(item)
             if isinstance(row, str):
@@ -220,7 +220,7 @@ class _Known:
         raise InternalError("a file that is complete is begun anew")
 
 
-def _put_together(part: str, whole: str, place: list[Any], compression: str, said: Any) -> None:
+def _put_together(part: str, whole: str, place: list[object], compression: str, said: Any) -> None:
     arrow, parquet = pyarrow()
     with open(part, "rb") as stream:
         batches = arrow.ipc.open_stream(stream)
@@ -231,8 +231,8 @@ def _put_together(part: str, whole: str, place: list[Any], compression: str, sai
                 writer.write_table(arrow.Table.from_batches(group, batches.schema).cast(schema), GROUP_ROWS)
 
 
-def _groups(batches: Any) -> Iterator[list[Any]]:
-    group: list[Any] = []
+def _groups(batches: Any) -> Iterator[list[object]]:
+    group: list[object] = []
     rows = size = 0
     for batch in batches:
         if group and (rows + batch.num_rows > GROUP_ROWS or size + batch.nbytes > GROUP_BYTES):
@@ -244,7 +244,7 @@ def _groups(batches: Any) -> Iterator[list[Any]]:
         yield group
 
 
-def _note_of(path: str) -> list[Any] | None:
+def _note_of(path: str) -> list[object] | None:
     """Which run put a file together, and how far that was; None of any other file."""
     _, parquet = pyarrow()
     try:

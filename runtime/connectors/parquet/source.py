@@ -107,7 +107,7 @@ class ParquetSource(IteratorSource):
             self._digested = end
         return [self._group, self._in_group, self._digest.hexdigest()[:_DIGEST_CHARS]]
 
-    def resume(self, place: list[Any] | None) -> None:
+    def resume(self, place: list[object] | None) -> None:
         """Begin at a place that `tell` told; None: at the first row."""
         self._place = place
         self.open()
@@ -228,7 +228,7 @@ class ParquetSource(IteratorSource):
         return self._file
 
 
-def _values(column: Any) -> list[Any]:
+def _values(column: Any) -> list[object]:
     """Of a column, as Python has them. Raises what pyarrow raises where it has none."""
     kind = _in_micros(column.type)
     if kind != column.type:
@@ -241,7 +241,7 @@ def _values(column: Any) -> list[Any]:
     return values
 
 
-def _in_micros(kind: Any) -> Any:
+def _in_micros(kind: Any) -> object:
     arrow, _ = pyarrow()
     types = arrow.types
     if types.is_timestamp(kind) and kind.unit == "ns":
@@ -260,7 +260,7 @@ def _in_micros(kind: Any) -> Any:
     return kind
 
 
-def _kind(kind: Any) -> Any:
+def _kind(kind: object) -> object:
     """The type of Python that values of a column have."""
     import datetime
     import decimal

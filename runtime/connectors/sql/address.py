@@ -77,7 +77,7 @@ class Address:
 
     def engine(self) -> Engine:
         """An engine that pools nothing. Raises `ConfigError`."""
-        args: dict[str, Any] = {}
+        args: dict[str, object] = {}
         driver = self._url.drivername.partition("+")[2]
         if driver in ("psycopg", "pymysql") and "connect_timeout" not in self._url.query:
             args["connect_timeout"] = CONNECT_S
@@ -94,7 +94,7 @@ class Address:
         except Exception as error:
             raise ConfigError(f"{self.shown}: {self.clean(_of_plugin(error))}") from None
 
-    def _made(self, args: dict[str, Any], **options: Any) -> Engine:
+    def _made(self, args: dict[str, object], **options: object) -> Engine:
         import sqlalchemy as sa
 
         return sa.create_engine(

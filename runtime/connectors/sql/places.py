@@ -29,7 +29,7 @@ def packed(values: Sequence[object], name: str) -> list[object]:
     return [_packed(value, name) for value in values]
 
 
-def unpacked(data: Sequence[Any]) -> tuple[Any, ...]:
+def unpacked(data: Sequence[object]) -> tuple[object, ...]:
     """They again.
 
     >>> unpacked(packed([decimal.Decimal("1.10"), "a", 7], "t"))
@@ -38,7 +38,7 @@ def unpacked(data: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(_KINDS[each[0]][2](each[1]) if isinstance(each, list | tuple) else each for each in data)
 
 
-def _packed(value: Any, name: str) -> object:
+def _packed(value: object, name: str) -> object:
     if isinstance(value, memoryview | bytearray):
         return bytes(value)
     if isinstance(value, int) and abs(value) > _INT_MAX:

@@ -84,9 +84,9 @@ class Selection:
                     f" with coalesce({each}, ...) AS {each}, or leave such rows out there"
                 )
 
-    def kinds(self) -> dict[str, Any]:
+    def kinds(self) -> dict[str, object]:
         """The type of each column, as Python has it; None in it where a column may be empty."""
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for column in self._from.columns:
             try:
                 kind: Any = column.type.python_type
@@ -97,7 +97,7 @@ class Selection:
             found[str(column.name)] = kind | None if kind is not Any and getattr(column, "nullable", True) else kind
         return found
 
-    def page(self, after: Sequence[object] | None, n: int) -> Select[Any]:
+    def page(self, after: Sequence[object] | None, n: int) -> Select[object]:
         """The next `n` rows after one with these values of `order`."""
         import sqlalchemy as sa
 
@@ -106,17 +106,17 @@ class Selection:
             select = select.where(self._after(after))
         return select.order_by(*(self._from.c[each] for each in self.order)).limit(n)
 
-    def whole(self) -> Select[Any]:
+    def whole(self) -> Select[object]:
         """All rows, as they come."""
         import sqlalchemy as sa
 
         return sa.select(self._from)
 
-    def positions(self, page: Select[Any]) -> Select[Any]:
+    def positions(self, page: Select[object]) -> Select[object]:
         """Of a page, the values of `order` alone."""
         return page.with_only_columns(*(self._from.c[each] for each in self.order))
 
-    def with_keys(self, keys: Sequence[Sequence[object]]) -> Select[Any]:
+    def with_keys(self, keys: Sequence[Sequence[object]]) -> Select[object]:
         """The rows that have these keys."""
         import sqlalchemy as sa
 
@@ -211,7 +211,7 @@ def _query(connection: Connection, query: str, name: str, address: Address) -> A
     # A colon begins a parameter for SQLAlchemy, and there are none here.
     text = sa.text(_PARAMETER.sub(r"\\:", plain) + "\n")
     try:
-        probe: Select[Any] = sa.select(sa.literal_column("*")).select_from(text.columns().subquery("q")).limit(0)
+        probe: Select[object] = sa.select(sa.literal_column("*")).select_from(text.columns().subquery("q")).limit(0)
         names = list(connection.execute(probe).keys())
     except sa.exc.SQLAlchemyError as error:
         raise ConfigError(f"{name}: the query cannot be run: {told(error, address)}") from None
@@ -221,7 +221,7 @@ def _query(connection: Connection, query: str, name: str, address: Address) -> A
     return text.columns(*(sa.column(each) for each in names)).subquery("q")
 
 
-def chunks(items: Sequence[Any], n: int) -> Iterator[Sequence[Any]]:
+def chunks(items: Sequence[object], n: int) -> Iterator[Sequence[Any]]:
     """So many at a time."""
     for i in range(0, len(items), n):
         yield items[i : i + n]

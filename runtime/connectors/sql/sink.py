@@ -239,7 +239,7 @@ class SqlSink:
         if faults:
             raise UnwritableRows({i: BadInput(f"{self.name}: {fault}") for i, fault in faults.items()})
 
-    def _make_table(self, db: Connection, items: list[Any]) -> bool:
+    def _make_table(self, db: Connection, items: list[object]) -> bool:
         rows = plain_rows(items)
         if self._key:
             rows = [row for row in rows if all(row.get(name) is not None for name in self._key)]
@@ -314,7 +314,7 @@ class SqlSink:
         notes, staged = self._open_notes, self._shape if self._at != self._table else None
         if staged is not None:
             self._take_the_place(db, staged)
-        values: dict[str, Any] = {"complete": 1, "target": self._table}
+        values: dict[str, object] = {"complete": 1, "target": self._table}
         if self._key and self._shape is not None:
             values["n_rows"] = count(db, (self._open_shape if staged is None else self._old(db)).quoted)
         notes.update(**values)

@@ -97,7 +97,7 @@ class SqlSource(IteratorSource):
         path = self._address.path
         return [FileUse(path, "read", self._table or "(a query)")] if path is not None else []
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """By what it is known again. Nothing in it is secret."""
         known = {"url": self._address.identity, "table": self._table, "query": self._query, "cursor": self._cursor}
         return {**known, "key": list(self._key)}
@@ -245,7 +245,7 @@ class SqlSource(IteratorSource):
         self._keep(rows[: self._page], positions[: self._page])
         return whole
 
-    def _next_page(self, connection: Connection, selection: Selection) -> tuple[list[Any], list[tuple[Any, ...]]]:
+    def _next_page(self, connection: Connection, selection: Selection) -> tuple[list[object], list[tuple[object, ...]]]:
         page = selection.page(self._at, self._page + 1)
         try:
             rows: list[Any] = [self._row_of(row) for row in connection.execute(page)]
@@ -290,7 +290,7 @@ class SqlSource(IteratorSource):
         again = [self._again.popleft() for _ in range(min(self._page, len(self._again)))]
         positions = [unpacked(each) for each in again]
         try:
-            rows: list[Any] = []
+            rows: list[object] = []
             for some in chunks(list(map(selection.key_at, positions)), _AT_ONCE):
                 try:
                     come = map(self._row_of, connection.execute(selection.with_keys(some)))
@@ -307,7 +307,7 @@ class SqlSource(IteratorSource):
             raise
         self._keep(rows, positions)
 
-    def _check_apart(self, positions: list[tuple[Any, ...]]) -> None:
+    def _check_apart(self, positions: list[tuple[object, ...]]) -> None:
         for one, other in pairwise(positions):
             if one == other:
                 key = ", ".join(map(repr, self._open_selection.key))
@@ -315,7 +315,7 @@ class SqlSource(IteratorSource):
                     f"{self.name}: two rows have the same key ({key}), so that one may be lost; say another key="
                 )
 
-    def _keep(self, rows: list[Any], positions: list[tuple[Any, ...]]) -> None:
+    def _keep(self, rows: list[object], positions: list[tuple[object, ...]]) -> None:
         self._positions.extend(packed(position, self.name) for position in positions)
         if positions:
             self._at = positions[-1]
@@ -331,7 +331,7 @@ class SqlSource(IteratorSource):
             self._row += 1
             yield row
 
-    def tell(self) -> list[Any] | None:
+    def tell(self) -> list[object] | None:
         """How many rows were read, where the last of them stands, and where each of the last read does."""
         if not self._given:
             return None
@@ -347,7 +347,7 @@ class SqlSource(IteratorSource):
         self._stopped = True
         connection = self._connection
         try:
-            driver: Any = connection.connection.driver_connection if connection is not None else None
+            driver: object = connection.connection.driver_connection if connection is not None else None
             for name in ("cancel_safe", "cancel", "interrupt"):
                 if (cancel := getattr(driver, name, None)) is not None:
                     cancel()

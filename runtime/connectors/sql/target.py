@@ -155,7 +155,7 @@ def made(
 
     schema, name = table_parts(table, what)
     all_rows = list(rows)
-    columns: list[sa.Column[Any]] = []
+    columns: list[sa.Column[object]] = []
     for column in all_rows[0]:
         values = [row[column] for row in all_rows if row.get(column) is not None]
         columns.append(
@@ -182,7 +182,7 @@ _OF_MYSQL = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
 """So that texts are alike only where they are the same."""
 
 
-def _type_of(values: list[Any], dialect: str, *, is_key: bool) -> Any:
+def _type_of(values: list[object], dialect: str, *, is_key: bool) -> Any:
     import sqlalchemy as sa
     from sqlalchemy.dialects import mysql, postgresql
 

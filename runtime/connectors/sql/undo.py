@@ -25,7 +25,7 @@ _AT_ONCE = 500
 class Undo(Protocol):
     """Notes of one run on one table. `note`: a number that grows."""
 
-    def note(self, keys: Sequence[tuple[Any, ...]], n: int) -> None:
+    def note(self, keys: Sequence[tuple[object, ...]], n: int) -> None:
         """These rows are about to be written, `n` of them, in this transaction."""
 
     def last(self) -> int:
@@ -64,7 +64,7 @@ class ByTransaction:
         select = sa.select(sa.func.coalesce(sa.func.max(self._notes.c.id), 0)).where(self._here())
         self._last = int(connection.execute(select).scalar_one())
 
-    def note(self, keys: Sequence[tuple[Any, ...]], n: int) -> None:
+    def note(self, keys: Sequence[tuple[object, ...]], n: int) -> None:
         import sqlalchemy as sa
 
         values = {"sink": self._sink, "run": self._run, "xid": sa.func.txid_current(), "n_rows": n}
@@ -158,7 +158,7 @@ class ByKey:
         index = quoted(f"{name}_by_run", None, dialect)
         connection.execute(sa.text(f"CREATE INDEX {index} ON {at} (run, g)"))
 
-    def note(self, keys: Sequence[tuple[Any, ...]], n: int) -> None:
+    def note(self, keys: Sequence[tuple[object, ...]], n: int) -> None:
         import sqlalchemy as sa
 
         self._g += 1

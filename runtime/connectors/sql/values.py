@@ -26,7 +26,7 @@ class Prepared(NamedTuple):
 
     at: int
     names: tuple[str, ...]
-    values: tuple[Any, ...]
+    values: tuple[object, ...]
 
 
 class Columns:
@@ -51,7 +51,7 @@ class Columns:
                 rows.append(row)
         return rows, faults
 
-    def _prepared(self, index: int, record: dict[Any, Any]) -> Prepared | str:
+    def _prepared(self, index: int, record: dict[Any, object]) -> Prepared | str:
         if not record:
             return "a row without any column"
         values = []
@@ -73,7 +73,7 @@ class Columns:
         return ", ".join(map(_shown, names[:20])) + (", ..." if len(names) > 20 else "")
 
 
-def plain_rows(items: Sequence[object]) -> list[dict[str, Any]]:
+def plain_rows(items: Sequence[object]) -> list[dict[str, object]]:
     """The rows of which a table can be made."""
     records = (item if type(item) is dict else record_of(item, "a row of a table") for item in items)
     return [
@@ -101,7 +101,7 @@ def _is_name(name: object) -> bool:
     )
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> object:
     if isinstance(value, dict | list | tuple | set):
         return [] if isinstance(value, tuple | set) else value
     try:
@@ -111,7 +111,7 @@ def _value(value: Any) -> Any:
         return ""
 
 
-def _checks_of(kind: Any, *, wraps: bool) -> Callable[[Any], Any]:
+def _checks_of(kind: object, *, wraps: bool) -> Callable[[object], object]:
     import sqlalchemy as sa
 
     if isinstance(kind, sa.JSON):
@@ -132,7 +132,7 @@ def _checks_of(kind: Any, *, wraps: bool) -> Callable[[Any], Any]:
     return _text if isinstance(kind, sa.String) else _simple
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
     if value is None:
         return None
     _, fault = encode(value)
@@ -141,10 +141,10 @@ def _json(value: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=plain)
 
 
-def _wrapped(kind: Any) -> Callable[[Any], Any]:
+def _wrapped(kind: object) -> Callable[[object], object]:
     from psycopg.types.json import Json
 
-    def wrapped(value: Any) -> Any:
+    def wrapped(value: object) -> object:
         if value is None:
             return None
         data, fault = encode(value)
@@ -155,13 +155,13 @@ def _wrapped(kind: Any) -> Callable[[Any], Any]:
     return wrapped
 
 
-def _moment(value: Any, *, zoned: bool) -> Any:
+def _moment(value: object, *, zoned: bool) -> object:
     if type(value) is datetime.datetime and value.tzinfo is not None and not zoned:
         raise ValueError("a time with a zone, and the column has none: make it UTC and leave the zone out")
     return _simple(value)
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     if type(value) is float and not value.is_integer():
         raise ValueError("a fraction, and the column has whole numbers")
     if type(value) is decimal.Decimal and value != value.to_integral_value():
@@ -169,7 +169,7 @@ def _whole(value: Any) -> Any:
     return int(value) if type(value) is float else _simple(value)
 
 
-def _truth(value: Any) -> Any:
+def _truth(value: object) -> object:
     if value is None or type(value) is bool:
         return value
     found = _TRUTH.get(str(value).lower()) if type(value) in (str, int) else None
@@ -181,7 +181,7 @@ def _truth(value: Any) -> Any:
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def _uuid(value: Any) -> Any:
+def _uuid(value: object) -> object:
     if type(value) is not str:
         return _simple(value)
     try:
@@ -190,14 +190,14 @@ def _uuid(value: Any) -> Any:
         raise ValueError("no UUID") from None
 
 
-def _bytes(value: Any) -> Any:
+def _bytes(value: object) -> object:
     value = _simple(value)
     if value is not None and type(value) is not bytes:
         raise ValueError("no bytes, and the column has bytes")
     return value
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     value = _simple(value)
     if type(value) is str:
         fault = "a NUL, which no text of a database has" if "\x00" in value else surrogate_in(value)
@@ -209,7 +209,7 @@ def _text(value: Any) -> Any:
     return value if value is None or type(value) is bytes else str(value)
 
 
-def _simple(value: Any) -> Any:
+def _simple(value: object) -> object:
     kind = type(value)
     if kind in _PLAIN:
         return value

@@ -25,7 +25,7 @@ class BatchPlan(NodePlan, frozen=True):
     bytes_max: int | None
     within: float | None
     key: Key | None
-    size: Callable[[Any], int] | None
+    size: Callable[[object], int] | None
     kind: ClassVar[str] = "batch"
 
     @classmethod

@@ -55,7 +55,7 @@ class StagePlan(NodePlan, frozen=True):
         """Which way a row goes by the answer."""
 
     @abstractmethod
-    def keeps(self) -> tuple[Any, Callable[[Any], Any] | None]:
+    def keeps(self) -> tuple[object, Callable[[object], object] | None]:
         """What a journal keeps of an answer: the annotated type, for classes that cannot be found by a name; and what makes
         of it all that matters, where that is not all of it."""
 
@@ -192,7 +192,7 @@ class MapPlan(StagePlan, frozen=True):
     def operator(self) -> Operator:
         return Map()
 
-    def keeps(self) -> tuple[Any, Callable[[Any], Any] | None]:
+    def keeps(self) -> tuple[object, Callable[[object], object] | None]:
         return signature_of(self.function).gives, None
 
     def gives(self, came: object, port: str) -> object:
@@ -223,7 +223,7 @@ class FlatMapPlan(StagePlan, frozen=True):
     def operator(self) -> Operator:
         return Split()
 
-    def keeps(self) -> tuple[Any, Callable[[Any], Any] | None]:
+    def keeps(self) -> tuple[object, Callable[[object], object] | None]:
         item = item_of(signature_of(self.function).gives)
         return (list[item] if item is not None else None), None  # type: ignore[valid-type]
 
@@ -255,11 +255,11 @@ class FilterPlan(StagePlan, frozen=True):
     def operator(self) -> Operator:
         return Filter()
 
-    def keeps(self) -> tuple[Any, Callable[[Any], Any] | None]:
+    def keeps(self) -> tuple[object, Callable[[object], object] | None]:
         return None, bool
 
     @classmethod
-    def meaning(cls, said: Any) -> tuple[str, dict[str, object]]:
+    def meaning(cls, said: object) -> tuple[str, dict[str, object]]:
         return ("kept", {}) if said else ("dropped", {})
 
 
@@ -271,7 +271,7 @@ class TapPlan(StagePlan, frozen=True):
     def operator(self) -> Operator:
         return Tap()
 
-    def keeps(self) -> tuple[Any, Callable[[Any], Any] | None]:
+    def keeps(self) -> tuple[object, Callable[[object], object] | None]:
         return None, _nothing
 
 
@@ -288,7 +288,7 @@ class RoutePlan(StagePlan, frozen=True):
     def operator(self) -> Operator:
         return Switch()
 
-    def keeps(self) -> tuple[Any, Callable[[Any], Any] | None]:
+    def keeps(self) -> tuple[object, Callable[[object], object] | None]:
         return None, _way
 
     def check_ports(self, ports: Collection[str]) -> None:
@@ -305,7 +305,7 @@ class RoutePlan(StagePlan, frozen=True):
             raise GraphError(name, f"route {name!r} has no branch {unknown[0]!r}; it has {', '.join(branches)}")
 
     @classmethod
-    def meaning(cls, said: Any) -> tuple[str, dict[str, object]]:
+    def meaning(cls, said: object) -> tuple[str, dict[str, object]]:
         return "routed", {"to": said or "the main line"}
 
 

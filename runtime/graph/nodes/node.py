@@ -116,7 +116,7 @@ class Wiring(Protocol):
     def processes(self, stage: str) -> Pool | None:
         """The processes that call a stage's function; None where it is called in this one."""
 
-    def apart(self, function: Callable[[Any], object] | None) -> Callable[[object], Any] | None:
+    def apart(self, function: Callable[[object], object] | None) -> Callable[[object], Any] | None:
         """The function, in a context of its own at each call."""
 
     def heard(self, actor: Actor, role: str, name: str) -> Actor:
