@@ -914,6 +914,7 @@ class State(enum.StrEnum):
 
     @property
     def terminal(self) -> bool:
+        """Whether a run that stands so has ended."""
         return self in (State.COMPLETED, State.DRAINED, State.ABORTED, State.SUSPENDED, State.FAILED)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
+    from headrace.actors.protocol import State, Status
+
     from . import sinks, sources
     from .calls.current import CallInfo, current_call
     from .connectors.port import (
@@ -74,6 +76,8 @@ __all__ = [
     "RunReport",
     "SinkConnector",
     "SourceConnector",
+    "State",
+    "Status",
     "Stream",
     "TransientError",
     "UnwritableRows",
@@ -111,6 +115,8 @@ _HOME = {
     "RunReport": "run.report",
     "SinkConnector": "connectors.port",
     "SourceConnector": "connectors.port",
+    "State": "run.report",
+    "Status": "run.outcome",
     "Stream": "run.stream",
     "TransientError": "errors",
     "UnwritableRows": "errors",

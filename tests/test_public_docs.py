@@ -25,6 +25,8 @@ WITHOUT_EXAMPLE = {
     "Quota": "Limit(headers=) has one",
     "ReadResult": "SourceConnector has one",
     "Refill": "its members are all there is",
+    "State": "its members are all there is",
+    "Status": "its members are all there is",
     "RunAborted": "nobody raises it but Headrace",
     "Verdict": "Retry(classify=) has one",
     "Executor.aclose": "as shutdown",
