@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,13 @@ def test_what_is_no_journal_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     text.write_text("this is no database, and it is long enough to be taken for one" * 20)
     refused(text, "is not a journal")
     foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as database:
+    with closing(sqlite3.connect(foreign)) as database, database:
         database.execute("CREATE TABLE theirs (x)")
     database.close()
     refused(foreign, "not a journal of Headrace")
     newer = tmp_path / "newer.db"
     Pipeline("job").source([1]).run(journal=newer)
-    with sqlite3.connect(newer) as database:
+    with closing(sqlite3.connect(newer)) as database, database:
         database.execute("PRAGMA user_version = 99")
     database.close()
     refused(newer, "is a journal of version 99")

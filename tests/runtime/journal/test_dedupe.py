@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def test_a_journal_of_a_version_before_goes_on_L64(tmp_path: Path, version: int)
 
     path = tmp_path / "run.db"
     flow(sinks.jsonl(tmp_path / "out.jsonl")).run(journal=path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         for table in ("noted", *(("learned", "spent") if version == 2 else ())):
             assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
             db.execute(f"DROP TABLE {table}")
@@ -228,6 +229,6 @@ def test_a_journal_of_a_version_before_goes_on_L64(tmp_path: Path, version: int)
     assert flow(sinks.jsonl(tmp_path / "out.jsonl")).run(journal=path).delivered == 10
     two = Pipeline("two").source(["a", "a", "b"]).dedupe(key=versioned(lambda row: row), within=5)
     assert two.sink(sinks.jsonl(tmp_path / "two.jsonl")).run(journal=path).delivered == 2
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute("PRAGMA user_version").fetchone() == (4,)
         assert db.execute("SELECT count(*) FROM noted").fetchone()[0] >= 1

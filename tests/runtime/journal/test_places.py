@@ -11,6 +11,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def a_second_name(path: Path) -> None:
 
 def of_another_version(path: Path) -> None:
     run(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = 1")
     db.close()
 
