@@ -47,12 +47,19 @@ RUN = RunRow(1, "key", "job", 0.0, "{}", None)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     place: Place = request.param(tmp_path)
     yield place
+    # Processes that were killed or lost their store are this one, which must leave nothing open.
+    while held_by_now:
+        held_by_now.pop().store.close()
     place.drop()
+
+
+held_by_now: list[HeldRecords] = []
 
 
 def opened(place: Place, begin: bool = True) -> KeptRun:
     """The run, in its next life."""
     held = hold(place.name)
+    held_by_now.append(held)
     if held.run_named("job") is None:
         with held.store.transaction():
             held.save_run(RUN)
@@ -132,8 +139,6 @@ def test_what_was_committed_before_a_cut_is_left_to_the_next_life_and_nothing_el
     with closing(look_into(place.name)) as records:
         records.check_tally(1)
         assert [life.state for life in records.lives_of(1)] == [None, "completed", "completed"]
-    # The process that was killed is this one, which must leave nothing open.
-    first._journal.store.close()
 
 
 class Cut(Exception):
