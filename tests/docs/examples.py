@@ -50,6 +50,10 @@ _BLOCK = re.compile(
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^```$', re.MULTILINE | re.DOTALL
 )
 _DIFFERS = (
+    # What waited for what, and for how long, is as the machine is busy.
+    (re.compile(r"waited [\d.]+ (µs|ms|s) for its turn; "), ""),
+    (re.compile(r", in one go with [\d,]+ others?"), ""),
+    (re.compile(r"\b[\d.]+ (µs|ms)(?!\w)"), "N ms"),
     (re.compile(r"\d{4}-\d\d-\d\d"), "0000-00-00"),
     (re.compile(r"\d\d:\d\d:\d\d(\.\d+)?"), "00:00:00"),
     (re.compile(r"\b\d+(\.\d+)? (µs|ms)(?!\w)"), "0.0 s"),
