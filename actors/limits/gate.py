@@ -55,6 +55,12 @@ class Gate:
         self._in_vain_since: float | None = None
         self.patience = Patience()
         self._hinted = False
+        self._doubted: Epoch | None = None
+        """The epoch that a doubtful refusal began first."""
+        self._proven = False
+        """Calls of that epoch or a later one were answered: what is refused is a part of them."""
+        self._taught = True
+        """Whether this cooldown's refusal says something of the rate."""
         self._shut_since = now
         """When the closing began of which this cooldown is a part."""
         self._refused_since = now
@@ -112,6 +118,8 @@ class Gate:
         self._pace.on_ended(used, answered, of_run=of_run, in_use=in_use, latency_s=latency_s, now=now)
         if answered:
             self._outage.on_answered(answered)
+            if epoch is not None and self._doubted is not None and epoch >= self._doubted:
+                self._proven = True
             self._in_vain = 0
             self._in_vain_since = None
             if of_run:
@@ -171,13 +179,22 @@ class Gate:
         if self._permits.told is not None:
             self._permits.told.refused()
         tried = self._pace.in_flight.tried
-        self._pace.on_refused(self._permits.out, took_s, now)
+        self._teach(took_s, now, doubtful=doubtful)
         cooldown_s = hint if hint is not None else TRIED_S if tried else self._own_cooldown_s(now)
         self._hinted = hint is not None
         # Who is told when to come again need not guess; nor was it in vain that it asked.
         self._fruitless = 0 if self._hinted else self._fruitless + 1
         self._close(Closure.REFUSED, now + cooldown_s, now)
         return True
+
+    def _teach(self, took_s: float, now: float, *, doubtful: bool) -> None:
+        """What is found out of the rate by this refusal. A quota lets calls through once it opens again. Who is out does
+        not, and what is known of a rate stands until it is seen which of the two it is."""
+        self._taught = not doubtful or self._proven or not (self._pace.learned or self.terms.rates)
+        if doubtful and self._doubted is None:
+            self._doubted = Epoch(self.epoch + 1)
+        if self._taught:
+            self._pace.on_refused(self._permits.out, took_s, now)
 
     def _own_cooldown_s(self, now: float) -> float:
         """Where nobody said when to come again: twice as long each time, as long as nothing goes through; then, once that is
@@ -226,7 +243,7 @@ class Gate:
         self.state = GateState.OPEN if self.closure is Closure.REFUSED else GateState.PROBING
         self.cooled_s += now - self._closed_at
         self._outage.forget_failures()
-        if self.closure is Closure.REFUSED:
+        if self.closure is Closure.REFUSED and self._taught:
             # Not until now: a process that stood still was not closed out.
             until_s = min(now, self.until_s)
             closed_s, last_s = until_s - self._shut_since, until_s - self._closed_at

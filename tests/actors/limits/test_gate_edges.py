@@ -157,6 +157,50 @@ def test_answers_of_503_that_come_by_chance_close_nothing_and_the_first_after_ma
     assert gate.hit(gate.epoch, None, now, 0.001, doubtful=True)
 
 
+def with_a_rate_found_out() -> Gate:
+    gate = Gate(Terms(), 0.0)
+    gate.want(STAGE, 100, ())
+    granted(gate, 0.0)
+    gate.ended(STAGE, 9, 9, (), 0.1, 0.1, gate.epoch)
+    gate.hit(gate.epoch, None, 0.1)
+    gate.end_cooldown(gate.until_s)
+    return gate
+
+
+def refused_by_a_503(gate: Gate, now: float) -> float:
+    """It closes, and opens again; when that was."""
+    assert gate.hit(gate.epoch, None, now, 0.001, doubtful=True)
+    opens_at = gate.until_s
+    assert gate.end_cooldown(opens_at)
+    return opens_at
+
+
+def test_the_first_503s_leave_what_is_known_of_a_rate_as_it_is_L40() -> None:
+    gate = with_a_rate_found_out()
+    rate = gate.learned_per_s
+    assert rate is not None
+    # Calls that were under way when it closed prove nothing: they are answered whoever is out.
+    before = gate.epoch
+    now = refused_by_a_503(gate, 5.0)
+    gate.ended(STAGE, 1, 1, (), 0.1, now, before)
+    refused_by_a_503(gate, now + 0.1)
+    assert gate.learned_per_s is not None
+    assert gate.learned_per_s >= rate
+
+
+def test_a_503_teaches_a_rate_once_calls_were_answered_after_one() -> None:
+    gate = with_a_rate_found_out()
+    now = refused_by_a_503(gate, 5.0)
+    rate = gate.learned_per_s
+    assert rate is not None
+    gate.want(STAGE, 100, ())
+    granted(gate, now + 0.5)
+    gate.ended(STAGE, 1, 1, (), 0.1, now + 0.6, gate.epoch)
+    refused_by_a_503(gate, now + 0.7)
+    assert gate.learned_per_s is not None
+    assert gate.learned_per_s < rate
+
+
 def test_a_503_does_not_close_a_gate_that_probes_as_a_refusal_does() -> None:
     gate = Gate(Terms(outage_after=1), 0.0)
     gate.want(STAGE, 10, ())
