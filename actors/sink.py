@@ -62,11 +62,7 @@ class SinkStatistics(msgspec.Struct, frozen=True):
 
 
 class SinkState(Enum):
-    """How a sink stands.
-
-    OPEN: rows are written. BROKEN: a write has failed, and what comes is interrupted. ABORTING: nothing more is taken,
-    but what is being written may yet be written. DRAINED, ABORTED: it has left.
-    """
+    """How far a sink has come."""
 
     OPEN = auto()
     BROKEN = auto()

@@ -73,13 +73,13 @@ class Distinct:
                 self._duplicate[seq] = False
 
     def go(self, seqs: Iterable[Id]) -> None:
-        """These go on."""
+        """Note that these rows go on."""
         for seq in seqs:
             if self._duplicate.pop(seq, None) is True:
                 self._fail(Invariant.DISTINCT, f"{self._name} lets row {show(seq)} go on, which is a duplicate")
 
     def drop(self, seqs: Iterable[Id]) -> None:
-        """These are dropped."""
+        """Note that these rows are dropped."""
         for seq in seqs:
             if self._duplicate.pop(seq, None) is False:
                 self._fail(Invariant.DISTINCT, f"{self._name} drops row {show(seq)}, which is the first with its key")

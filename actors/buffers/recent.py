@@ -107,7 +107,7 @@ class Recent:
         return self.turns > len(self._window) and (oldest is None or at < oldest)
 
     def _forget(self, turn: int) -> None:
-        """Rows before this turn."""
+        """Forget the rows before this turn."""
         window, seen = self._window, self._seen
         while window and window[0][0] < turn:
             gone, key, _ = window.popleft()

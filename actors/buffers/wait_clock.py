@@ -23,7 +23,7 @@ class WaitClock:
             self._since_s = context.now()
 
     def end(self, context: Context) -> None:
-        """Nobody waits any more."""
+        """Note that nobody waits any more."""
         if self._since_s is not None:
             self._total_s += context.now() - self._since_s
             self._since_s = None

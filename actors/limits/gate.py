@@ -70,7 +70,7 @@ class Gate:
 
     @property
     def terms(self) -> Terms:
-        """What was stated."""
+        """What the user has stated of the limit."""
         return self._permits.terms
 
     def set_terms(self, terms: Terms, now: float) -> None:

@@ -50,6 +50,6 @@ class OutageWatch:
         return wait_s
 
     def on_reopened(self) -> None:
-        """A probe was answered."""
+        """Note that a probe was answered."""
         self._answered_since = 0
         self._probes = 0

@@ -28,7 +28,7 @@ class Tally:
         """... the total before each of them."""
 
     def add(self, n: int, now: float) -> None:
-        """Count `n` more rows."""
+        """Count `n` more of them, now."""
         if not self._times or self._times[-1] < now:
             if len(self._times) >= 2 * MARKS:
                 del self._times[:MARKS]

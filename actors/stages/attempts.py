@@ -225,7 +225,7 @@ class Attempts:
             self.acquit(queue)
 
     def on_reopened(self, queue: KeyQueue) -> None:
-        """A probe was answered."""
+        """Note that a probe was answered."""
         queue.on_reopened()
         self.acquit(queue)
 

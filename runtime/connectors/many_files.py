@@ -86,7 +86,7 @@ class ManyFiles(IteratorSource):
         return not name.startswith((".", "_")) and unpacked_name(name).lower().endswith(self._endings)
 
     def files(self) -> list[FileUse]:
-        """Which files are read."""
+        """Which files the source reads."""
         return [FileUse(each.path, "read") for each in self._all()]
 
     def check(self) -> None:

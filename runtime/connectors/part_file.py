@@ -220,7 +220,7 @@ class PartFile:
             file.flush()
 
     def _copy_old(self, file: IO[bytes]) -> None:
-        """What rows come after."""
+        """Copy the rows that the new ones come after."""
         with open(self._target, "rb") as old:
             last = b"\n"
             while data := old.read(_CHUNK):

@@ -149,4 +149,4 @@ def _same(fs: Any, path: str, target: str) -> bool:
 
 
 class RemotePart(RemoteOutput, PartFile):
-    """Of lines."""
+    """The part file of an output of lines, which is put elsewhere when it is complete."""

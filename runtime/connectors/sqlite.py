@@ -9,8 +9,6 @@ Rows that are to replace others are written to a table of their own with the sam
 twice, and take the place of the others in one transaction at the end. Rows that are appended are there as they come.
 
 A row that the table refuses is that row's fault. A database that others write to is waited for.
-
-This file is long by a few lines: opening, resuming and writing a table share one connection.
 """
 
 from __future__ import annotations
@@ -28,10 +26,11 @@ from headrace.actors.errors import InternalError
 from headrace.runtime.errors import BadInput, ConfigError, UnwritableRows
 
 from .claims import SinkClaim
+from .earlier_rows import check_none_is_interrupted, not_here, what_becomes
 from .file_identity import FileUse, StrPath, checked_path
 from .file_lock import FileLock, holder
 from .file_presence import Presence
-from .part_file import IfExists, can_go_on, check_if_exists
+from .part_file import IfExists, check_if_exists
 from .port import RunInfo, Written
 from .sqlite_shape import OWN, Shape, check_key, check_name, count, fold, made_like, moved, quoted, shape_of
 from .sqlite_undo import NOTES, Undo, check_known_again, note_of
@@ -108,7 +107,7 @@ class SqliteSink:
                 with contextlib.closing(self._connected()) as db:
                     self._look(db, run, place)
             elif place:
-                raise ConfigError(self._not_here(place))
+                raise ConfigError(not_here(self.name, place))
         except sqlite3.Error as error:
             self._release(lock)
             raise ConfigError(f"{self.path}: cannot be written as a database: {error}") from None
@@ -151,7 +150,7 @@ class SqliteSink:
         if place and (
             type(place) is not int or Undo(db, self._sink, run.run).find_place(place) is None or shape is None
         ):
-            raise ConfigError(self._not_here(place))
+            raise ConfigError(not_here(self.name, place))
         if shape is None:
             return
         if run.journal is not None:
@@ -160,11 +159,7 @@ class SqliteSink:
             check_key(db, shape, self._key, self.name)
         if place or (before is not None and before["run"] == run.run and not before["complete"]):
             return
-        if before is not None and not before["complete"] and can_go_on(before["journal"], before["pipeline"], run):
-            raise ConfigError(
-                f"{self.name}: has the rows of a run of the pipeline {before['pipeline']!r} that was interrupted; go on with"
-                f" it (its journal is {before['journal']}), or remove that journal and the rows"
-            )
+        check_none_is_interrupted(self.name, before, run)
         self._what_becomes(db, shape, run, before)
 
     def _what_becomes(
@@ -173,23 +168,10 @@ class SqliteSink:
         """Of what is in the table; "append" where there is nothing. Raises `ConfigError`."""
         if db.execute(f"SELECT 1 FROM {quoted(shape.name)} LIMIT 1").fetchone() is None:
             return "append"
-        if self._if_exists == "error":
-            raise ConfigError(
-                f'{self.name}: has rows already, and if_exists="error" was said; name another table, empty this one, or say'
-                ' "replace" or "append"'
-            )
-        if self._if_exists is not None:
-            return self._if_exists
-        ours = before is not None and before["own"] and before["pipeline"] == run.pipeline
-        if not ours or before is None or before["rows"] != count(db, shape.name):
-            raise ConfigError(
-                f"{self.name}: has rows already, and they are not what an earlier run of the pipeline {run.pipeline!r}"
-                ' wrote; say if_exists="replace" or "append", or name another table'
-            )
-        return "replace"
-
-    def _not_here(self, place: object) -> str:
-        return f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
+        ours = False
+        if self._if_exists is None and before is not None and before["own"] and before["pipeline"] == run.pipeline:
+            ours = before["rows"] == count(db, shape.name)
+        return what_becomes(self._if_exists, self.name, run.pipeline, ours=ours)
 
     # --- opening ---
 
@@ -250,7 +232,7 @@ class SqliteSink:
         if self._shape is None:
             return
         if self._undo is None or note is None:
-            raise ConfigError(self._not_here(place))
+            raise ConfigError(not_here(self.name, place))
         had = count(db, self._target)
         self._undo.take_back(self._shape, self._target, note)
         now = count(db, self._target)

@@ -178,7 +178,7 @@ class MemoryStore:
         """What was deleted takes no room."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of the store, so that others can hold it."""
         if self._memory.owner is self:
             self._memory.owner = None
 

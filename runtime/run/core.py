@@ -98,7 +98,7 @@ class RunCore:
             self._assembled.set()
 
     def start(self) -> None:
-        """Let it run. Once."""
+        """Let the run begin; called once."""
         self.terms.observers.tell(RunBegan(self.host.monotonic(), self.terms.id, self.plan.name))
         self.parts.conductor.put(protocol.Start())
 
@@ -109,7 +109,7 @@ class RunCore:
         self.parts.conductor.put(protocol.Drain())
 
     def abort(self, reason: str) -> None:
-        """Stop now."""
+        """Stop the run now."""
         self.parts.conductor.put(protocol.Abort(reason))
 
     def tell(self, actor: str, message: object) -> None:
@@ -126,7 +126,7 @@ class RunCore:
         self.host.retune(limits[name], shared, limit.terms)
 
     def stats(self) -> RunReport:
-        """How it stands now."""
+        """How the run stands now."""
         if self.report.done():
             return self.report.result()
         state, counts = self._actors.ask([self.parts.conductor, self.parts.ledger])

@@ -31,7 +31,7 @@ class Leftover:
         core.report.add_done_callback(self._on_end)
 
     def _on_end(self, _: object) -> None:
-        """The report is there."""
+        """Note that there is a report."""
 
     @property
     def within_s(self) -> float:

@@ -36,11 +36,9 @@ class Processes(Resource):
 
 def pool_of(
     stage: StagePlan, prefix: str, name: str, context: Context, failed: Callable[[BaseException], object]
-) -> Pool | None:
-    """The processes of a stage; None where it wants none. `prefix`: of the keys of its calls. `name`: of the thread that
+) -> Pool:
+    """The processes of a stage. `prefix`: of the keys of its calls. `name`: of the thread that
     listens to them. `context`: of whoever started the run. Raises `ConfigError`."""
-    if stage.on != "processes":
-        return None
     function = answering(stage.kind, stage.function)
     try:
         functions = dump((function, stage.function, stage.retry.classify, stage.limit.headers))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import random
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .processes import ROOT, ended, free_port, waited_for
+from tests.system.killed import ran_to_its_end
+
+from .processes import ended, free_port, waited_for
 
 ROWS = 3000
 INPUT, LINES, COLUMNS = "bucket-c/in.csv", "bucket-c/out.jsonl", "bucket-c/out.parquet"
@@ -88,17 +89,7 @@ def crash(environment: dict[str, str], kills: int, seed: int) -> tuple[int, int]
 
 def run(environment: dict[str, str], folder: Path, kill_after_s: float | None) -> bool:
     """Once; whether it came to its end."""
-    command = [sys.executable, "-m", "tests.real.s3_crash", "--work", str(folder)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": {**os.environ, **environment}}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
-        try:
-            said, _ = process.communicate(timeout=kill_after_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return False
-    assert process.returncode == 0, said
-    return True
+    return ran_to_its_end("tests.real.s3_crash", str(folder), kill_after_s=kill_after_s, environment=environment)
 
 
 def main() -> int:

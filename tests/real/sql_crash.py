@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,9 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from headrace.runtime.connectors.sql.address import Address
+from tests.system.killed import ran_to_its_end
 
 from . import databases
-from .processes import ROOT
 
 ROWS = 2500
 COPIED, KEYED = "copied", "keyed"
@@ -94,17 +93,7 @@ def crash(url: str, kills: int, seed: int) -> tuple[int, int]:
 
 def run(url: str, folder: Path, kill_after_s: float | None) -> bool:
     """Once; whether it came to its end."""
-    command = [sys.executable, "-m", "tests.real.sql_crash", "--work", url, str(folder)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
-        try:
-            said, _ = process.communicate(timeout=kill_after_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return False
-    assert process.returncode == 0, said
-    return True
+    return ran_to_its_end("tests.real.sql_crash", url, str(folder), kill_after_s=kill_after_s)
 
 
 def main() -> int:

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .killed import ran_to_its_end
+
 IN_FLIGHT = 32
 QUOTA_PER_S = 1000
 COMMIT_S = 0.05
@@ -108,16 +110,8 @@ def crash(folder: Path, kills: int, rows: int, seed: int) -> Crashes:
 
 def run(url: str, out: Path, rows: int, kill_after_s: float | None) -> bool:
     """Once; whether it came to its end."""
-    command = [sys.executable, "-m", "tests.system.crash", "--work", url, str(out), "--rows", str(rows)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            said, _ = process.communicate(timeout=kill_after_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return False
-    assert process.returncode == 0, said
-    return True
+    told = (url, str(out.absolute()), "--rows", str(rows))
+    return ran_to_its_end("tests.system.crash", *told, kill_after_s=kill_after_s)
 
 
 def compare(whole: Path, out: Path) -> None:

@@ -10,11 +10,12 @@ import asyncio
 import datetime
 import decimal
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from .killed import ran_to_its_end
 
 ROWS = 4000
 GROUP = 700
@@ -77,16 +78,7 @@ def crash(folder: Path, kills: int, seed: int) -> tuple[int, int]:
 
 def run(folder: Path, kill_after_s: float | None) -> bool:
     """Once; whether it came to its end."""
-    command = [sys.executable, "-m", "tests.system.parquet_crash", "--work", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            said, _ = process.communicate(timeout=kill_after_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return False
-    assert process.returncode == 0, said
-    return True
+    return ran_to_its_end("tests.system.parquet_crash", str(folder.absolute()), kill_after_s=kill_after_s)
 
 
 def main() -> int:

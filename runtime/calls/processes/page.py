@@ -47,11 +47,11 @@ class Page:
         return page
 
     def note(self, id_: int, row: int, at_s: float) -> None:
-        """A call begins."""
+        """Note that a call begins."""
         _NOTE.pack_into(self._memory, 0, id_, row, at_s)
 
     def read(self) -> Begun:
-        """What has begun last."""
+        """Read which call has begun last."""
         return Begun(*_NOTE.unpack_from(self._memory, 0))
 
     def close(self) -> None:

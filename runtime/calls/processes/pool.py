@@ -184,7 +184,7 @@ class Pool:
         return True
 
     def gone(self, process: Process, how: str) -> None:
-        """A process has ended."""
+        """Note that a process has ended."""
         self._all.pop(process, None)
         if not self._all and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)

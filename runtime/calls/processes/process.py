@@ -76,7 +76,7 @@ class Process(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id that the system gave it."""
         return self._popen.pid
 
     def send(self, word: Word, body: bytes = b"") -> None:

@@ -77,7 +77,7 @@ class ParquetSink(FileSink):
         from ..remote_output import RemoteOutput
 
         class Remote(RemoteOutput, _ArrowPart):
-            """Of Parquet."""
+            """The same for an output of Parquet."""
 
         output = Remote(self.name, self._if_exists, self._has_rows, self._compression, self._said)
         output.url = self.path

@@ -156,7 +156,7 @@ class ParquetSource(IteratorSource):
         return file
 
     def _bytes(self) -> Any:
-        """The file, opened."""
+        """The file that is read, opened."""
         return open_remote(self.path) if is_url(self.path) else open(self.path, "rb")
 
     def _rows(self, file: Any) -> Iterator[object]:

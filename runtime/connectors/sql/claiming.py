@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ...errors import ConfigError
-from ..part_file import IfExists, can_go_on
+from ..earlier_rows import check_none_is_interrupted, not_here, what_becomes
+from ..part_file import IfExists
 from ..port import RunInfo
 from .notes import Notes
-from .target import Target, check_journaled, check_key, count, has_rows, target_of, what_becomes
+from .target import Target, check_journaled, check_key, count, has_rows, target_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, RowMapping
@@ -27,10 +28,6 @@ class Wanted(msgspec.Struct, frozen=True):
     table: str
     key: tuple[str, ...]
     if_exists: IfExists | None
-
-    def not_here(self, place: object) -> str:
-        """What is told where the rows are gone that a journal knows."""
-        return f"{self.name}: the journal says that {place} rows were written here, and they are not: it was changed"
 
 
 def settle(db: Connection) -> None:
@@ -79,7 +76,7 @@ def look(db: Connection, notes: Notes, wanted: Wanted, run: RunInfo, place: obje
     shape = target_of(db, wanted.table, wanted.name)
     before = notes.last() if notes.are_there() else None
     if place and (before is None or type(place) is not int or notes.find(place) is None or shape is None):
-        raise ConfigError(wanted.not_here(place))
+        raise ConfigError(not_here(wanted.name, place))
     _check_rights(db, wanted.name, shape)
     if run.journal is not None and db.dialect.name != "postgresql" and not wanted.key:
         raise ConfigError(
@@ -94,11 +91,7 @@ def look(db: Connection, notes: Notes, wanted: Wanted, run: RunInfo, place: obje
         check_key(db, shape, wanted.key, wanted.name)
     if place or (before is not None and before["run"] == run.run and not before["complete"]):
         return
-    if before is not None and not before["complete"] and can_go_on(before["journal"], before["pipeline"], run):
-        raise ConfigError(
-            f"{wanted.name}: has the rows of a run of the pipeline {before['pipeline']!r} that was interrupted; go on with"
-            f" it (its journal is {before['journal']}), or remove that journal and the rows"
-        )
+    check_none_is_interrupted(wanted.name, before, run)
     becomes(db, shape, wanted, run, before)
 
 

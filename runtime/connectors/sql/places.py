@@ -30,11 +30,7 @@ def packed(values: Sequence[object], name: str) -> list[object]:
 
 
 def unpacked(data: Sequence[object]) -> tuple[object, ...]:
-    """They again.
-
-    >>> unpacked(packed([decimal.Decimal("1.10"), "a", 7], "t"))
-    (Decimal('1.10'), 'a', 7)
-    """
+    """The values that were packed."""
     return tuple(_KINDS[each[0]][2](each[1]) if isinstance(each, list | tuple) else each for each in data)
 
 

@@ -20,6 +20,7 @@ from headrace.actors.errors import InternalError
 
 from ...errors import BadInput, ConfigError, UnwritableRows
 from ..claims import SinkClaim
+from ..earlier_rows import not_here
 from ..part_file import IfExists, check_if_exists
 from ..port import RunInfo, Written
 from .address import Address
@@ -183,7 +184,7 @@ class SqlSink:
             # A kill came after the table was made, which MySQL commits by itself, and before that was noted.
             note = 0
         if self._undo is None or note is None:
-            raise ConfigError(self._wanted.not_here(place))
+            raise ConfigError(not_here(self.name, place))
         gone = self._undo.take_back(note)
         notes.forget_after(note)
         notes.update(complete=0, n_rows=before["n_rows"] - gone)

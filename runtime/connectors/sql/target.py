@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
 from ...text import visible
-from ..part_file import IfExists
 from .selection import reflected, table_parts
 
 if TYPE_CHECKING:
@@ -252,18 +251,3 @@ def moved(connection: Connection, new: Target, old: Target) -> bool:
     connection.execute(sa.text(f"DELETE FROM {old.quoted}"))
     connection.execute(sa.text(f"INSERT INTO {old.quoted} ({names}){overriding} SELECT {names} FROM {new.quoted}"))
     return count(connection, old.quoted) == count(connection, new.quoted)
-
-
-def what_becomes(said: IfExists | None, what: str, pipeline: str, *, ours: bool) -> IfExists:
-    """Of a table that has rows. `ours`: they are what an earlier run of this pipeline wrote. Raises `ConfigError`."""
-    if said == "error":
-        raise ConfigError(
-            f'{what}: has rows already, and if_exists="error" was said; name another table, empty this one, or say'
-            ' "replace" or "append"'
-        )
-    if said is None and not ours:
-        raise ConfigError(
-            f"{what}: has rows already, and they are not what an earlier run of the pipeline {pipeline!r} wrote; say"
-            ' if_exists="replace" or "append", or name another table'
-        )
-    return said or "replace"

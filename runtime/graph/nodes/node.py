@@ -191,7 +191,7 @@ class NodePlan(msgspec.Struct, frozen=True):
     @property
     @abstractmethod
     def picture(self) -> Picture:
-        """How it is drawn."""
+        """How the node is drawn."""
 
     @classmethod
     def meaning(cls, said: Any) -> tuple[str, dict[str, object]]:
