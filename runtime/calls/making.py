@@ -77,9 +77,7 @@ def calls_in_threads(terms: CallTerms, chunk: int = CHUNK_MAX) -> CallMaker:
     return CallMaker(Dispatch.in_threads(chunk), new)
 
 
-def calls_in_processes(
-    pool: Pool, timeout_s: float | None, begin: Callable[[Any], object] = lambda row: None
-) -> CallMaker:
+def calls_in_processes(pool: Pool, timeout_s: float | None, begin: Callable[[Any], object] | None = None) -> CallMaker:
     """Calls of plain functions, each worker's in a process of the pool's. `begin`: called with each row before it is sent;
     what it raises is the row's error."""
     # Most runs have none.

@@ -55,6 +55,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+# Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+COMMAND = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('headrace.runtime.cli', run_name='__main__', alter_sys=True)"
+)
+
+
 class Screen:
     """What the command has written to its terminal."""
 
@@ -97,7 +104,7 @@ def running(folder: Path, columns: int, *, lang: str = "C.UTF-8", **environment:
         k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "NO_COLOR", "COLUMNS", "PYTHONUTF8"))
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "headrace.runtime.cli", "run", "job.toml"],
+        [sys.executable, "-c", COMMAND, "run", "job.toml"],
         cwd=folder,
         stdin=theirs,
         stdout=theirs,

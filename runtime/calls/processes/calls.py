@@ -48,7 +48,7 @@ class ProcessCalls:
     the row's error."""
 
     def __init__(
-        self, pool: Pool, timeout_s: float | None = None, begins: Callable[[object], object] = lambda row: None
+        self, pool: Pool, timeout_s: float | None = None, begins: Callable[[Any], object] | None = None
     ) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
@@ -64,16 +64,10 @@ class ProcessCalls:
     # --- on the worker's thread ---
 
     def begin(self, assign: protocol.Assign, worker: Ref, tell: Tell) -> None:
-        faults: list[tuple[int, Fault]] = []
-        for index, value in enumerate(assign.values):
-            try:
-                self._begins(value)
-            except BaseException as error:
-                faults.append((index, Fault(assign.seqs[index], Kind.PERMANENT, error)))
-        if faults:
-            gone = {index for index, _ in faults}
-            packed, unfit = _one_by_one(assign, [i for i in range(len(assign.values)) if i not in gone])
-            faults += unfit
+        gone = _withdrawn(assign, self._begins) if self._begins is not None else {}
+        if gone:
+            packed, faults = _one_by_one(assign, [i for i in range(len(assign.values)) if i not in gone])
+            faults += gone.items()
         else:
             packed, faults = _packed(assign, range(len(assign.values)))
         self._pool.home.call_soon(self._begin, _Work(assign, worker, tell), packed, faults)
@@ -285,6 +279,17 @@ class ProcessCalls:
                 process.kill()
                 return
         self._watching = loop.call_later(left_s, self._look)
+
+
+def _withdrawn(assign: protocol.Assign, begins: Callable[[Any], object]) -> dict[int, Fault]:
+    """The rows that are not to be called any more, by their index."""
+    gone: dict[int, Fault] = {}
+    for index, value in enumerate(assign.values):
+        try:
+            begins(value)
+        except BaseException as error:
+            gone[index] = Fault(assign.seqs[index], Kind.PERMANENT, error)
+    return gone
 
 
 def _packed(assign: protocol.Assign, rows: range) -> tuple[Packed, list[tuple[int, Fault]]]:

@@ -302,8 +302,11 @@ def test_options_that_cannot_be_are_told() -> None:
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from headrace import Pipeline
+
+# Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def ask(n):
     with open(sys.argv[1], "a") as file:
